@@ -1,0 +1,146 @@
+# The whole build.  `make help` prints the targets.
+#
+# MODE is debug, release, asan, tsan or fuzz; each builds in its own folder, so that one never
+# waits for or spoils another.  BUILD may point anywhere.
+MODE  ?= debug
+BUILD ?= build
+OUT   := $(BUILD)/$(MODE)
+
+VERSION := 0.1.0
+PREFIX  ?= /usr/local
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+        -Wpointer-arith -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Werror
+MODE_debug   := -O0 -g3
+MODE_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+MODE_asan    := -O1 -g3 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+MODE_tsan    := -O1 -g3 -fno-omit-frame-pointer -fsanitize=thread
+MODE_fuzz    := -O1 -g3 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+                -fno-sanitize-recover=all
+MODE_LDFLAGS_release := -pie -Wl,-z,relro,-z,now
+ifeq ($(filter $(MODE),debug release asan tsan fuzz),)
+$(error MODE is '$(MODE)': use debug, release, asan, tsan or fuzz)
+endif
+
+# gcc builds what ships; clang builds the fuzzers and checks lock discipline (-Wthread-safety).
+ifeq ($(MODE),fuzz)
+CC := clang
+endif
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifneq ($(findstring clang,$(CC)),)
+WARN += -Wthread-safety -Wmissing-variable-declarations
+endif
+
+CPPFLAGS += -D_GNU_SOURCE -Iinclude -DTB_VERSION='"$(VERSION)"'
+CFLAGS   += -std=c17 $(WARN) $(MODE_$(MODE)) -MMD -MP
+comma    := ,
+LDFLAGS  += $(filter -fsanitize=address$(comma)% -fsanitize=thread,$(MODE_$(MODE))) $(MODE_LDFLAGS_$(MODE))
+LDLIBS   += -lmicrohttpd -lcurl -lcrypto -ljansson -lexpat -lpcap -lzstd -lsqlite3 -lyaml -lseccomp \
+            -lsystemd -lpthread
+
+LIB_SRC   := $(filter-out src/cli/main.c,$(wildcard src/*/*.c)) $(wildcard webhooks/*.c webhooks/*/*.c)
+AWSIM_SRC := $(wildcard tests/lab/awsim/*.c)
+UNIT_SRC  := $(wildcard tests/unit/*/test_*.c)
+FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
+TOOL_SRC  := $(wildcard tests/lab/tools/*.c)
+BENCH_SRC := $(wildcard tests/bench/*.c)
+
+obj = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
+LIB   := $(OUT)/libtapbox.a
+UNIT  := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(UNIT_SRC))
+FUZZ  := $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(FUZZ_SRC))
+TOOLS := $(patsubst tests/lab/tools/%.c,$(OUT)/tools/%,$(TOOL_SRC))
+BENCH := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(BENCH_SRC))
+SUPPORT_OBJ := $(call obj,$(wildcard tests/support/*.c))
+PROGRAMS := $(if $(wildcard src/cli/main.c),$(OUT)/tapbox) $(if $(AWSIM_SRC),$(OUT)/awsim) $(TOOLS)
+
+.PHONY: all
+all: $(PROGRAMS) ## Build tapbox and the lab's programs (MODE=debug|release|asan|tsan)
+
+$(OUT)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(LIB): $(call obj,$(LIB_SRC))
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(OUT)/tapbox: $(call obj,src/cli/main.c) $(LIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# awsim shares nothing with tapbox: not the library, not a header.
+$(call obj,$(AWSIM_SRC)): CPPFLAGS := -D_GNU_SOURCE
+$(OUT)/awsim: $(call obj,$(AWSIM_SRC))
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lmicrohttpd -lcrypto -ljansson -lpthread
+
+$(OUT)/tools/%: $(OUT)/obj/tests/lab/tools/%.o
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lpcap -lcrypto -lpthread
+
+$(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(OUT)/unit/%: $(OUT)/obj/tests/unit/%.o $(SUPPORT_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+# Built with MODE=fuzz these are libFuzzer programs; in every other mode replay.c runs the corpus.
+ifeq ($(MODE),fuzz)
+$(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)
+else
+$(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/%.o $(OUT)/obj/tests/fuzz/replay.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+endif
+
+.PHONY: check-build
+check-build: $(UNIT) $(FUZZ) ## Build the unit tests and the corpus replayers
+
+.PHONY: check
+check: all check-build ## Unit tests and the fuzz corpora, in MODE
+	tests/run.sh --mode $(MODE) --build $(BUILD) unit corpus
+
+.PHONY: integration
+integration: all ## The integration tests, in the lab
+	tests/run.sh --mode $(MODE) --build $(BUILD) integration
+
+.PHONY: lint
+lint: ## Layout, layers, static analysis, shell
+	tests/run.sh --build $(BUILD) lint
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## Fuzz every parser for a few seconds (SECONDS_EACH=5)
+	tests/run.sh --build $(BUILD) fuzz
+
+.PHONY: test
+test: deps ## Install what is missing, then everything that has to pass
+	tests/run.sh --build $(BUILD) all
+
+.PHONY: demo
+demo: deps-demo ## Install what is missing, then the main job in the lab, shown
+	$(MAKE) --no-print-directory MODE=release all
+	tests/lab/demo.sh --build $(BUILD)
+
+.PHONY: deps deps-demo deps-build
+deps: ## Install the Debian packages that building and testing need
+	tests/support/deps.sh build lab test
+deps-demo:
+	tests/support/deps.sh build lab
+deps-build:
+	tests/support/deps.sh build
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf $(BUILD)
+
+.PHONY: help
+help: ## Print the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+-include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
