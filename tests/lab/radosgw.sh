@@ -1,0 +1,166 @@
+#!/bin/bash
+# The lab's S3: Ceph's radosgw over a one-machine cluster held in memory (1 monitor, 1 osd).
+# usage: tests/lab/radosgw.sh start DIR [--listen ADDRESS:PORT] [--bucket NAME] [--object-lock] [--sts]
+#        tests/lab/radosgw.sh stop DIR
+# It works on any loopback (default 127.0.0.1:7480, virtual hosts BUCKET.s3.localhost), in the lab on the
+# cloud host.  The key is $LAB_ACCESS_KEY/$LAB_SECRET_KEY, by default the lab's.  DIR is wiped by start and
+# holds everything, logs too; SSE-KMS knows the key id tapbox-key.
+set -eu
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+usage() {
+    sed -n '3,4s/^# //p' "$0" >&2
+    exit 2
+}
+[ $# -ge 2 ] || usage
+action=$1
+mkdir -p "$2"
+dir=$(cd "$2" && pwd)
+shift 2
+
+end_by_pid_file() { # FILE
+    [ -s "$1" ] || return 0
+    local pid
+    pid=$(cat "$1")
+    # Nothing is kept: an orderly end of an osd in memory would write all of it down first.
+    kill -9 "$pid" 2>/dev/null || true
+    rm -f "$1"
+}
+
+stop() {
+    local name
+    for name in client.rgw.lab osd.0 mon.lab; do
+        end_by_pid_file "$dir/run/$name.pid"
+    done
+}
+
+if [ "$action" = stop ]; then
+    stop
+    exit 0
+fi
+[ "$action" = start ] || usage
+
+listen=127.0.0.1:7480 bucket='' lock='' sts=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --listen) listen=$2 && shift 2 ;;
+    --bucket) bucket=$2 && shift 2 ;;
+    --object-lock) lock=yes && shift ;;
+    --sts) sts=yes && shift ;;
+    *) usage ;;
+    esac
+done
+if [ -z "${LAB_ACCESS_KEY-}" ]; then
+    # shellcheck source=tests/lab/lab.sh
+    . "$here/lab.sh"
+fi
+
+stop
+rm -rf "${dir:?}"
+mkdir -p "$dir"/{mon,osd,rgw,run,log}
+cd "$dir"
+fsid=$(cat /proc/sys/kernel/random/uuid)
+osd_id=$(cat /proc/sys/kernel/random/uuid)
+# The monitor's port follows the server's, so that two of these can share one loopback.
+mon=127.0.0.1:$((${listen##*:} - 691))
+# Socket names are limited to 107 bytes, and a working copy may lie deep: the daemons start in DIR.
+cat >ceph.conf <<END
+[global]
+fsid = $fsid
+mon host = [v1:$mon]
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+auth cluster required = none
+auth service required = none
+auth client required = none
+ms type = async+posix
+ms async op threads = 1
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 1
+osd pool default pgp num = 1
+osd pool default pg autoscale mode = off
+osd crush chooseleaf type = 0
+mon allow pool size one = true
+mon max pg per osd = 1000
+mon warn on pool no redundancy = false
+run dir = $dir/run
+admin socket = ""
+log file = $dir/log/\$name.log
+mon cluster log file = $dir/log/cluster.log
+pid file = $dir/run/\$name.pid
+keyring = $dir/keyring
+[mon.lab]
+mon data = $dir/mon
+mon addr = $mon
+mon data avail warn = 1
+mon data avail crit = 0
+paxos propose interval = 0.05
+paxos min wait = 0.01
+mon osd prime pg temp = false
+[osd]
+osd objectstore = memstore
+osd data = $dir/osd
+memstore device bytes = 4294967296
+osd memory target = 939524096
+osd crush update on start = true
+osd numa prefer iface = false
+osd class update on start = false
+[client.rgw.lab]
+rgw data = $dir/rgw
+rgw frontends = beast endpoint=$listen
+rgw dns name = s3.localhost
+rgw thread pool size = 32
+rgw enable usage log = false
+rgw enable ops log = false
+rgw crypt require ssl = false
+rgw crypt s3 kms backend = testing
+rgw crypt s3 kms encryption keys = tapbox-key=$(printf 'only-the-lab-knows-this-sse-key!' | base64)
+END
+if [ -n "$sts" ]; then
+    printf 'rgw s3 auth use sts = true\nrgw sts key = only-for-the-lab\n' >>ceph.conf
+fi
+
+bring_up() {
+    ceph-authtool --create-keyring keyring --gen-key -n mon. --cap mon 'allow *'
+    monmaptool --create --addv lab "[v1:$mon]" --fsid "$fsid" monmap
+    ceph-mon -c ceph.conf --mkfs -i lab --monmap monmap --keyring keyring
+    ceph-mon -c ceph.conf -i lab
+    echo "$EPOCHREALTIME mon started"
+    timeout 60 ceph -c ceph.conf osd new "$osd_id"
+    echo "$EPOCHREALTIME osd new"
+    # (mkfs of an osd in memory leaves no superblock behind and says so; it is made again at start)
+    ceph-osd -c ceph.conf -i 0 --mkfs --mkkey --osd-uuid "$osd_id" || true
+    ceph-osd -c ceph.conf -i 0
+    echo "$EPOCHREALTIME osd started"
+    # Until the first user is made radosgw only waits; making it also creates the pools.
+    radosgw-admin -c ceph.conf -n client.rgw.lab user create --uid=lab --display-name=lab \
+        --access-key="$LAB_ACCESS_KEY" --secret="$LAB_SECRET_KEY"
+    echo "$EPOCHREALTIME user created"
+    radosgw -c ceph.conf -n client.rgw.lab
+    echo "$EPOCHREALTIME radosgw started"
+}
+
+give_up() {
+    echo "radosgw.sh: $1; the last lines of $dir/log:" >&2
+    tail -n 5 log/start.log log/client.rgw.lab.log >&2 2>/dev/null || true
+    stop
+    exit 1
+}
+
+bring_up >log/start.log 2>&1 || give_up 'a daemon did not start'
+for ((tries = 0; ; tries++)); do
+    curl -s -o /dev/null --max-time 2 "http://$listen/" && break
+    [ "$tries" -lt 300 ] || give_up 'no answer after 30 s'
+    sleep 0.1
+done
+echo "$EPOCHREALTIME answers" >>log/start.log
+if [ -n "$bucket" ]; then
+    headers=(-H 'x-amz-content-sha256: UNSIGNED-PAYLOAD')
+    [ -z "$lock" ] || headers+=(-H 'x-amz-bucket-object-lock-enabled: true')
+    status=$(curl -s -o log/bucket.xml -w '%{http_code}' -X PUT "${headers[@]}" \
+        --aws-sigv4 aws:amz:us-east-1:s3 --user "$LAB_ACCESS_KEY:$LAB_SECRET_KEY" "http://$listen/$bucket") ||
+        give_up "bucket $bucket: curl failed"
+    [ "$status" = 200 ] || give_up "bucket $bucket: status $status, $(cat log/bucket.xml)"
+    echo "$EPOCHREALTIME bucket" >>log/start.log
+fi
