@@ -1,0 +1,43 @@
+/*
+ * One AWS account and Region as tapbox talks to it: endpoints, credentials, signing, retries.
+ * Threads: any number share one.
+ */
+#ifndef TAPBOX_AWS_H
+#define TAPBOX_AWS_H
+
+#include <tapbox/aws_credentials.h>
+#include <tapbox/http_client.h>
+
+struct tb_aws;
+
+/* `region` NULL or "": AWS_REGION, AWS_DEFAULT_REGION, profile, IMDS, in this order.
+ * Endpoints: AWS_ENDPOINT_URL_<SERVICE>, AWS_ENDPOINT_URL, else by Region and partition.
+ * TB_EINVAL with what to set when no Region is found.  `http` is borrowed. */
+TB_NODISCARD enum tb_err tb_aws_new(struct tb_http_client *http, const char *region,
+                                    struct tb_aws **out, struct tb_fail *fail);
+void tb_aws_free(struct tb_aws *aws);
+const char *tb_aws_region(const struct tb_aws *aws);
+/* "aws", "aws-cn", "aws-us-gov", ... */
+const char *tb_aws_partition(const struct tb_aws *aws);
+
+struct tb_aws_identity {
+    char account[TB_ACCOUNT_SIZE];
+    char arn[256];
+};
+/* sts:GetCallerIdentity */
+TB_NODISCARD enum tb_err tb_aws_caller_identity(struct tb_aws *aws, struct tb_aws_identity *out,
+                                                struct tb_fail *fail);
+
+/* Own instance, from IMDS; TB_ENOTFOUND when there is no metadata service. */
+struct tb_aws_self {
+    char instance[TB_AWS_ID_SIZE];
+    char eni[TB_AWS_ID_SIZE]; /* of the primary MAC */
+    char account[TB_ACCOUNT_SIZE];
+    char region[TB_REGION_SIZE];
+    char instance_type[32];
+    char image[TB_AWS_ID_SIZE];
+};
+TB_NODISCARD enum tb_err tb_aws_self(struct tb_aws *aws, struct tb_aws_self *out,
+                                     struct tb_fail *fail);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * S3: put an object with proof of its content; presigned reads.  Source: S3 API Reference
+ * 2006-03-01.  Errors as in aws_ec2.h (SlowDown is TB_ETHROTTLE, NoSuchBucket/NoSuchKey
+ * TB_ENOTFOUND, BadDigest and XAmzContentSHA256Mismatch TB_EFORMAT).  Threads: any.
+ */
+#ifndef TAPBOX_AWS_S3_H
+#define TAPBOX_AWS_S3_H
+
+#include <tapbox/aws.h>
+#include <tapbox/digest.h>
+
+struct tb_s3_bucket {
+    const char *name;
+    bool path_style;            /* else virtual-hosted; forced for names with a dot */
+    const char *expected_owner; /* 12 digits, or NULL */
+};
+
+struct tb_s3_put {
+    const char *key; /* UTF-8, not encoded */
+    const char *content_type;
+    struct tb_bytes body;    /* or: */
+    int body_fd;             /* -1 when body is used */
+    uint64_t bytes;          /* of the file */
+    struct tb_sha256 sha256; /* of the whole body */
+};
+
+struct tb_s3_ack {
+    char etag[128];
+    char version[1024];
+    char request_id[80];
+    bool checksum_echoed; /* else the signed payload hash vouches for it (DESIGN 4.5) */
+};
+
+/* PutObject, single request, signed payload hash and x-amz-checksum-sha256.  TB_OK means
+ * acknowledged in the sense of DESIGN 4.5; an echoed checksum that differs is TB_EFORMAT.
+ * One attempt with refreshes of credentials and clock; the caller decides about retries. */
+TB_NODISCARD enum tb_err tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+                                   const struct tb_s3_put *put, struct tb_s3_ack *out,
+                                   struct tb_fail *fail);
+/* HeadBucket: exists and may be reached. */
+TB_NODISCARD enum tb_err
+tb_s3_bucket_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct tb_fail *fail);
+/* Appends a URL that GETs the key for `expires_s` seconds. */
+TB_NODISCARD enum tb_err tb_s3_presign_get(struct tb_aws *aws,
+                                           const struct tb_s3_bucket *bucket, const char *key,
+                                           int64_t expires_s, struct tb_buf *out,
+                                           struct tb_fail *fail);
+
+#endif

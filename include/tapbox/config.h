@@ -1,0 +1,48 @@
+/*
+ * The configuration file (YAML), with every key's type, range, default and help in one table.
+ * Errors name file, line and key: "tapbox.yaml:12: capture.duration: '15 min' is not a duration
+ * (write 90s, 15m, 2h)".
+ */
+#ifndef TAPBOX_CONFIG_H
+#define TAPBOX_CONFIG_H
+
+#include <tapbox/log.h>
+#include <tapbox/policy.h>
+
+struct tb_config {
+    char region[TB_REGION_SIZE]; /* region: "" : as AWS's environment says */
+    char listen_address[64];     /* listen: 127.0.0.1:8480 */
+    uint16_t listen_port;
+    char state_dir[256];   /* state_dir: /var/lib/tapbox */
+    char tokens_file[256]; /* tokens_file: /etc/tapbox/tokens */
+    char owner[64];        /* owner: value of the tapbox:owner tag; default "tapbox" */
+    char target_eni[TB_AWS_ID_SIZE];         /* target.eni; "" : this host's, from IMDS */
+    char recorder_interface[16];             /* recorder.interface: eth0 */
+    char recorder_socket[108];               /* recorder.socket: /run/tapbox/recorder.sock */
+    uint64_t recorder_ring_bytes;            /* recorder.ring: 64MiB */
+    uint64_t recorder_slab_bytes;            /* recorder.memory: 64MiB */
+    int recorder_level;                      /* recorder.level: 3 */
+    uint64_t spool_limit_bytes;              /* spool.limit: 0 */
+    uint64_t spool_min_free_bytes;           /* spool.min_free: 256MiB */
+    char s3_bucket[64];                      /* s3.bucket */
+    char s3_prefix[128];                     /* s3.prefix: captures */
+    bool s3_path_style;                      /* s3.path_style: false */
+    char s3_expected_owner[TB_ACCOUNT_SIZE]; /* s3.expected_owner */
+    uint64_t rotate_bytes;                   /* capture.rotate_bytes: 128MiB */
+    uint32_t rotate_s;                       /* capture.rotate_seconds: 60 */
+    struct tb_policy policy;     /* capture.duration, .max_duration, .max_bytes, .snaplen;
+                                    policy.min_severity, .capture_samples, .capture_archived */
+    enum tb_log_level log_level; /* log: info */
+};
+
+/* `path` is used in messages and opened. */
+TB_NODISCARD enum tb_err tb_config_load(const char *path, struct tb_config *out,
+                                        struct tb_fail *fail);
+/* The same from memory; `name` stands for the path. */
+TB_NODISCARD enum tb_err tb_config_parse(struct tb_bytes text, const char *name,
+                                         struct tb_config *out, struct tb_fail *fail);
+/* Every key with type, default and help, as commented YAML, appended: `check-config
+ * --defaults`. */
+TB_NODISCARD enum tb_err tb_config_explain(struct tb_buf *out, struct tb_fail *fail);
+
+#endif

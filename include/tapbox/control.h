@@ -1,0 +1,55 @@
+/*
+ * Control owns every AWS object and moves captures through their states.  Workers take what is
+ * due from the store and advance it by one step; some do nothing but teardown.
+ */
+#ifndef TAPBOX_CONTROL_H
+#define TAPBOX_CONTROL_H
+
+#include <tapbox/aws_ec2.h>
+#include <tapbox/config.h>
+#include <tapbox/recorder.h>
+#include <tapbox/upload.h>
+
+struct tb_control;
+
+struct tb_control_deps { /* all borrowed, outlive control */
+    const struct tb_config *config;
+    struct tb_store *store;
+    struct tb_aws *aws;
+    struct tb_recorder_link *recorder;
+    struct tb_uploader *uploader;
+    struct tb_s3_bucket bucket;
+    int spool_fd;
+};
+
+/* Looks up who and where we are (account, target interface), then starts the workers. */
+TB_NODISCARD enum tb_err tb_control_start(const struct tb_control_deps *deps,
+                                          struct tb_control **out, struct tb_fail *fail);
+/* Running steps end; captures stay as they are and go on at the next start. */
+void tb_control_stop(struct tb_control *control);
+/* Something is due: a new capture, a stop. */
+void tb_control_wake(struct tb_control *control);
+
+/* What /readyz asks: store, recorder, AWS identity known.  The sentence says what is missing.
+ */
+TB_NODISCARD enum tb_err tb_control_ready(struct tb_control *control, struct tb_fail *fail);
+/* Live counters of a capture from the recorder; TB_ENOTFOUND, TB_ECLOSED. */
+TB_NODISCARD enum tb_err tb_control_live(struct tb_control *control, const char *capture_id,
+                                         struct tb_record_status *out, struct tb_fail *fail);
+
+/* --- the sweeper: needs nothing but the tags --- */
+struct tb_sweep_options {
+    const char *owner; /* only objects with this tapbox:owner */
+    bool standing;     /* also targets and filters without expiry that nothing uses */
+    bool dry_run;
+};
+struct tb_sweep_result {
+    size_t sessions, filters, targets; /* deleted, or would be */
+    size_t failed;
+};
+/* `report` gets one line for each object; may be NULL. */
+TB_NODISCARD enum tb_err tb_sweep(struct tb_aws *aws, const struct tb_sweep_options *options,
+                                  void (*report)(void *arg, const char *line), void *arg,
+                                  struct tb_sweep_result *out, struct tb_fail *fail);
+
+#endif

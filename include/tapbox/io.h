@@ -1,0 +1,27 @@
+/*
+ * Files: read whole within a limit, appear whole or not at all.
+ * Errors: TB_EIO with errno unless said otherwise.  Threads: any.
+ */
+#ifndef TAPBOX_IO_H
+#define TAPBOX_IO_H
+
+#include <sys/types.h>
+
+#include <tapbox/bytes.h>
+
+/* Appends the file's content to `out`; TB_ENOTFOUND, TB_ETOOBIG (over out's ceiling). */
+TB_NODISCARD enum tb_err tb_read_file(int dir_fd, const char *name, struct tb_buf *out,
+                                      struct tb_fail *fail);
+/* Hidden name, write, fsync, rename, fsync of the folder.  Replaces what is there. */
+TB_NODISCARD enum tb_err tb_write_file_whole(int dir_fd, const char *name,
+                                             struct tb_bytes content, mode_t mode,
+                                             struct tb_fail *fail);
+/* All of it, over short writes and EINTR. */
+TB_NODISCARD enum tb_err tb_write_all(int fd, struct tb_bytes content, struct tb_fail *fail);
+/* Opens a folder (O_DIRECTORY|O_CLOEXEC), making it with `mode` when it is not there. */
+TB_NODISCARD enum tb_err tb_open_dir(int dir_fd, const char *name, mode_t mode, int *out_fd,
+                                     struct tb_fail *fail);
+/* Closes *fd unless it is -1, and sets it to -1. */
+void tb_close(int *fd);
+
+#endif

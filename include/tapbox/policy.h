@@ -1,0 +1,25 @@
+/* Policy: turns an alert into a capture request, or into a refusal with its reason.  Pure. */
+#ifndef TAPBOX_POLICY_H
+#define TAPBOX_POLICY_H
+
+#include <tapbox/request.h>
+#include <tapbox/webhook.h>
+
+enum tb_decision {
+    TB_DECISION_CAPTURE,
+    TB_DECISION_IGNORE
+};
+
+struct tb_policy {
+    struct tb_request_bounds bounds;
+    double min_severity;  /* alerts below are ignored */
+    bool capture_samples; /* sample findings are otherwise ignored, with that reason */
+    bool capture_archived;
+};
+
+/* `reason` (TB_CAPTURE_MAX_TEXT) says why, for both decisions. */
+enum tb_decision tb_policy_decide(const struct tb_policy *policy, const struct tb_alert *alert,
+                                  struct tb_capture_request *out,
+                                  char reason[TB_CAPTURE_MAX_TEXT]);
+
+#endif

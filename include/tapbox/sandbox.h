@@ -1,0 +1,17 @@
+/* Giving up rights: capabilities, no_new_privs, system call filter. */
+#ifndef TAPBOX_SANDBOX_H
+#define TAPBOX_SANDBOX_H
+
+#include <tapbox/err.h>
+
+enum tb_sandbox_role {
+    TB_SANDBOX_RECORDER,
+    TB_SANDBOX_BPF_CHILD,
+    TB_SANDBOX_ROLE_COUNT
+};
+
+/* From here on the calling process keeps only what its role's table allows.  Called once,
+ * before threads are started. */
+TB_NODISCARD enum tb_err tb_sandbox_enter(enum tb_sandbox_role role, struct tb_fail *fail);
+
+#endif

@@ -1,0 +1,92 @@
+/*
+ * The segment: one zstd frame of chunks that can each be read alone, with an index at the tail.
+ * The octets are described in src/segment/FORMAT.md.
+ *
+ * Encoder: everything is allocated by _new; the calls afterwards allocate nothing.
+ * Threads: an encoder or reader belongs to one thread at a time.
+ */
+#ifndef TAPBOX_SEGMENT_H
+#define TAPBOX_SEGMENT_H
+
+#include <tapbox/bytes.h>
+#include <tapbox/capture.h>
+
+/* What is known about one chunk when it is put down. */
+struct tb_chunk_info {
+    int64_t first_utc_ns, last_utc_ns; /* of its packets; both 0 when it has none */
+    uint32_t packets;
+    struct tb_ledger ledger; /* the capture's, up to the end of this chunk */
+};
+
+struct tb_segment_encoder;
+
+/* `max_chunk_bytes` bounds one chunk uncompressed, `max_chunks` the chunks of one segment. */
+TB_NODISCARD enum tb_err tb_segment_encoder_new(size_t max_chunk_bytes, size_t max_chunks,
+                                                int level, struct tb_segment_encoder **out,
+                                                struct tb_fail *fail);
+void tb_segment_encoder_free(struct tb_segment_encoder *encoder);
+/* Begins the next segment; whatever was before is forgotten. */
+void tb_segment_encoder_reset(struct tb_segment_encoder *encoder);
+/* The level for chunks from here on (-5 .. 19). */
+void tb_segment_encoder_level(struct tb_segment_encoder *encoder, int level);
+/*
+ * Compresses whole pcapng blocks.  The first chunk begins with the section header and all
+ * interfaces.  *out is what to append to the file, lent until the next call on `encoder`.
+ * TB_ETOOBIG over max_chunk_bytes, TB_EFULL when max_chunks are in (rotate).
+ */
+TB_NODISCARD enum tb_err tb_segment_encoder_chunk(struct tb_segment_encoder *encoder,
+                                                  struct tb_bytes blocks,
+                                                  const struct tb_chunk_info *info,
+                                                  struct tb_bytes *out, struct tb_fail *fail);
+/* The index and the last block.  `recovered` is kept as a flag in the index. */
+TB_NODISCARD enum tb_err tb_segment_encoder_finish(struct tb_segment_encoder *encoder,
+                                                   bool recovered, struct tb_bytes *out,
+                                                   struct tb_fail *fail);
+/* Octets given out for this segment so far. */
+uint64_t tb_segment_encoder_bytes(const struct tb_segment_encoder *encoder);
+
+/* --- reading --- */
+
+struct tb_segment_chunk {
+    uint64_t offset; /* of its first octet in the file (frame header, or raw marker block) */
+    uint64_t length; /* octets in the file */
+    uint64_t plain;  /* octets of pcapng blocks, marker included */
+    struct tb_chunk_info info;
+};
+
+struct tb_segment_summary {
+    uint64_t bytes; /* of the file */
+    uint64_t packets;
+    int64_t first_utc_ns, last_utc_ns;
+    bool recovered;
+    size_t chunk_count;
+    struct tb_ledger ledger; /* of the last chunk */
+};
+
+struct tb_segment_reader;
+
+/* Reads the index from the tail of a sealed segment.  `fd` is borrowed.  TB_EFORMAT when there
+ * is none or it does not fit the file: nothing in it is trusted. */
+TB_NODISCARD enum tb_err tb_segment_reader_open(int fd, struct tb_segment_reader **out,
+                                                struct tb_fail *fail);
+void tb_segment_reader_free(struct tb_segment_reader *reader);
+void tb_segment_reader_summary(const struct tb_segment_reader *reader,
+                               struct tb_segment_summary *out);
+/* NULL past the last; lent. */
+const struct tb_segment_chunk *tb_segment_reader_chunk(const struct tb_segment_reader *reader,
+                                                       size_t i);
+/* Appends chunk i's pcapng blocks (without its marker), decompressed.  For i = 0 they begin
+ * with the section header and interfaces. */
+TB_NODISCARD enum tb_err tb_segment_reader_read(struct tb_segment_reader *reader, size_t i,
+                                                struct tb_buf *out, struct tb_fail *fail);
+
+/*
+ * Repairs a segment that was cut off: truncates `fd` (read-write) after its last whole chunk,
+ * appends index and last block, fsyncs.  A sealed one is left as it is (*out_changed false).
+ * TB_ENOTFOUND when not even the first chunk is whole: there is nothing to save.
+ */
+TB_NODISCARD enum tb_err tb_segment_recover(int fd, bool *out_changed,
+                                            struct tb_segment_summary *out,
+                                            struct tb_fail *fail);
+
+#endif

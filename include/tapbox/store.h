@@ -1,0 +1,233 @@
+/*
+ * The store: the only channel between intake, control and upload.  What a function reports as
+ * done is on the disk (SQLite, WAL, synchronous=FULL).  Row access is in src/store/ only.
+ *
+ * Threads:   every function may be called from any thread.
+ * Errors:    TB_EIO, TB_EFULL (disk full) unless said otherwise; a failed call has changed
+ * nothing. Ownership: results are copied out; arrays are freed with free() unless said
+ * otherwise.
+ */
+#ifndef TAPBOX_STORE_H
+#define TAPBOX_STORE_H
+
+#include <tapbox/bytes.h>
+#include <tapbox/capture.h>
+
+struct tb_store;
+
+/* Opens or makes the database and brings its schema up to date.  TB_ESTATE when a newer tapbox
+ * wrote it, or when another process holds it. */
+TB_NODISCARD enum tb_err tb_store_open(const char *path, struct tb_store **out,
+                                       struct tb_fail *fail);
+void tb_store_close(struct tb_store *store);
+/* A read and a write that are rolled back: for /readyz. */
+TB_NODISCARD enum tb_err tb_store_check(struct tb_store *store, struct tb_fail *fail);
+
+/* --- intake ------------------------------------------------------------------------------- */
+
+/* An alert or request as it came in, and what is to be done with it. */
+struct tb_intake {
+    const char *adapter;      /* "guardduty", "api" */
+    const char *key;          /* idempotency key, unique per adapter; "" : none */
+    struct tb_bytes body;     /* exactly as received */
+    const char *content_type; /* "application/json" */
+    const char *remote;       /* peer address as text */
+    const char *token_name;
+    const char *decision_reason;
+    int64_t received_utc_ns;
+    const struct tb_capture_request *capture; /* NULL: ignored, only remembered */
+};
+
+enum tb_intake_outcome {
+    TB_INTAKE_CREATED,   /* a new capture in state requested */
+    TB_INTAKE_JOINED,    /* added to the live capture of the same source */
+    TB_INTAKE_DUPLICATE, /* this key was here before: out_capture_id is that time's ("" if none)
+                          */
+    TB_INTAKE_IGNORED    /* remembered, no capture */
+};
+
+/*
+ * One transaction: remembers the event; makes a capture, or joins the one that is not yet
+ * draining on one of the same interfaces or the same instance (requested or resolved).
+ * Nothing may be acknowledged to a sender before this has returned TB_OK.
+ * A duplicate key with a different body is still a duplicate.
+ */
+TB_NODISCARD enum tb_err tb_store_intake(struct tb_store *store, const struct tb_intake *intake,
+                                         enum tb_intake_outcome *out_outcome,
+                                         char out_capture_id[TB_CAPTURE_ID_SIZE],
+                                         struct tb_fail *fail);
+
+/* The i-th (from 1) alert of a capture: body appended to `out`.  TB_ENOTFOUND past the last. */
+struct tb_alert_row {
+    uint32_t number; /* 1 is the one that made the capture */
+    char adapter[32];
+    char key[TB_CAPTURE_MAX_TEXT];
+    char remote[TB_IP_TEXT_SIZE + 8];
+    char token_name[TB_TOKEN_NAME_SIZE];
+    int64_t received_utc_ns;
+};
+TB_NODISCARD enum tb_err tb_store_alert(struct tb_store *store, const char *capture_id,
+                                        uint32_t number, struct tb_alert_row *out,
+                                        struct tb_buf *out_body, struct tb_fail *fail);
+
+/* --- captures ----------------------------------------------------------------------------- */
+
+/* TB_ENOTFOUND */
+TB_NODISCARD enum tb_err tb_store_capture_get(struct tb_store *store, const char *id,
+                                              struct tb_capture *out, struct tb_fail *fail);
+
+/* Newest first.  live_only: not final ones.  *out is free()d by the caller. */
+TB_NODISCARD enum tb_err tb_store_capture_list(struct tb_store *store, bool live_only,
+                                               size_t limit, struct tb_capture **out,
+                                               size_t *out_count, struct tb_fail *fail);
+
+/* A capture that needs work: enough to choose by, without loading it. */
+struct tb_due {
+    char id[TB_CAPTURE_ID_SIZE];
+    enum tb_capture_state state;
+    int64_t due_utc_ns;
+    struct tb_deadline deadline;
+    bool stop_asked;
+};
+/* All captures that are not final, by due time.  *out is free()d by the caller. */
+TB_NODISCARD enum tb_err tb_store_due_list(struct tb_store *store, struct tb_due **out,
+                                           size_t *out_count, struct tb_fail *fail);
+
+/* from -> to, refused with TB_ESTATE when it is not in `from` any more (or may not follow).
+ * Times that belong to the new state (recording, stopped, ended) are set to now; attempt to 0;
+ * due to now.  stop_reason is written unless TB_STOP_NONE. */
+TB_NODISCARD enum tb_err tb_store_capture_move(struct tb_store *store, const char *id,
+                                               enum tb_capture_state from,
+                                               enum tb_capture_state to,
+                                               enum tb_stop_reason stop_reason,
+                                               struct tb_fail *fail);
+/* Replaces the sources (resolution, allocation, arming). */
+TB_NODISCARD enum tb_err tb_store_capture_sources(struct tb_store *store, const char *id,
+                                                  const struct tb_capture_source *sources,
+                                                  size_t count, struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_store_capture_deadline(struct tb_store *store, const char *id,
+                                                   const struct tb_deadline *deadline,
+                                                   struct tb_fail *fail);
+/* Look at it again at `due_utc_ns`; adds one to attempt when `failed` is not NULL and keeps its
+ * text as the capture's error. */
+TB_NODISCARD enum tb_err tb_store_capture_later(struct tb_store *store, const char *id,
+                                                int64_t due_utc_ns,
+                                                const struct tb_fail *failed,
+                                                struct tb_fail *fail);
+/* Keeps the error that ends it. */
+TB_NODISCARD enum tb_err tb_store_capture_error(struct tb_store *store, const char *id,
+                                                const struct tb_fail *error,
+                                                struct tb_fail *fail);
+/* Asks for an early stop and makes it due now.  TB_ENOTFOUND; TB_ESTATE when it is draining or
+ * later already (the sentence says which). */
+TB_NODISCARD enum tb_err tb_store_capture_ask_stop(struct tb_store *store, const char *id,
+                                                   enum tb_stop_reason reason,
+                                                   struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_store_capture_ledger(struct tb_store *store, const char *id,
+                                                 const struct tb_ledger *ledger,
+                                                 struct tb_fail *fail);
+
+/* --- AWS objects: intent before effect ------------------------------------------------------
+ */
+
+enum tb_resource_kind {
+    TB_RESOURCE_TARGET,
+    TB_RESOURCE_FILTER,
+    TB_RESOURCE_FILTER_RULE,
+    TB_RESOURCE_SESSION,
+    TB_RESOURCE_KIND_COUNT
+};
+const char *tb_resource_kind_name(enum tb_resource_kind kind); /* "session", ... */
+
+enum tb_resource_state {
+    TB_RESOURCE_INTENDED, /* the request is written down; it may or may not exist in AWS */
+    TB_RESOURCE_CREATED,  /* AWS gave its id */
+    TB_RESOURCE_DELETING, /* to be deleted, or being deleted */
+    TB_RESOURCE_GONE,     /* AWS said deleted, or NotFound */
+    TB_RESOURCE_STATE_COUNT
+};
+const char *tb_resource_state_name(enum tb_resource_state state);
+
+struct tb_resource {
+    int64_t row; /* ours */
+    enum tb_resource_kind kind;
+    enum tb_resource_state state;
+    char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : standing */
+    char key[128]; /* what it is for: an ENI id, "all", ...; finds a standing one again */
+    char aws_id[TB_AWS_ID_SIZE]; /* "" until created */
+    char client_token[65];
+    char *params;          /* exact request body; owned by the row */
+    int64_t expires_utc_s; /* 0: standing */
+    char create_request_id[80];
+    char delete_request_id[80];
+    int64_t created_utc_ns, gone_utc_ns; /* 0: not yet */
+};
+void tb_resources_free(struct tb_resource *resources, size_t count);
+
+/* Commits the intent; `out_row` names it from here on.  kind, capture_id, key, client_token,
+ * params and expires are taken from `intent`. */
+TB_NODISCARD enum tb_err tb_store_resource_intend(struct tb_store *store,
+                                                  const struct tb_resource *intent,
+                                                  int64_t *out_row, struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_store_resource_created(struct tb_store *store, int64_t row,
+                                                   const char *aws_id, const char *request_id,
+                                                   struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_store_resource_deleting(struct tb_store *store, int64_t row,
+                                                    struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_store_resource_gone(struct tb_store *store, int64_t row,
+                                                const char *request_id, struct tb_fail *fail);
+/* Those of a capture ("" : the standing ones), in order of row, gone ones included if asked.
+ * *out is freed with tb_resources_free. */
+TB_NODISCARD enum tb_err tb_store_resource_list(struct tb_store *store, const char *capture_id,
+                                                bool with_gone, struct tb_resource **out,
+                                                size_t *out_count, struct tb_fail *fail);
+/* A 24-bit VNI that no capture that is not final uses, never 0. */
+TB_NODISCARD enum tb_err tb_store_vni_allocate(struct tb_store *store, uint32_t *out_vni,
+                                               struct tb_fail *fail);
+
+/* --- segments -------------------------------------------------------------------------------
+ */
+
+enum tb_segment_state {
+    TB_SEGMENT_SPOOLED,  /* sealed, on the local disk only */
+    TB_SEGMENT_UPLOADED, /* S3 acknowledged it with a matching checksum */
+    TB_SEGMENT_STATE_COUNT
+};
+
+struct tb_segment_row {
+    char capture_id[TB_CAPTURE_ID_SIZE];
+    char name[128]; /* file name in the spool and below segments/ */
+    enum tb_segment_state state;
+    uint64_t bytes;
+    uint64_t packets;
+    int64_t first_utc_ns, last_utc_ns; /* of its packets; 0 when it has none */
+    bool recovered;                    /* was cut off and repaired */
+    uint8_t sha256[32];
+    char s3_key[TB_S3_KEY_SIZE];
+    char s3_version[1024];
+    char s3_request_id[80];
+    int64_t uploaded_utc_ns;
+    bool local; /* the spooled file is still there */
+};
+
+/* Adds it as spooled; the same (capture, name) again is fine and changes nothing. */
+TB_NODISCARD enum tb_err tb_store_segment_add(struct tb_store *store,
+                                              const struct tb_segment_row *segment,
+                                              struct tb_fail *fail);
+/* state, s3_*, uploaded time */
+TB_NODISCARD enum tb_err tb_store_segment_uploaded(struct tb_store *store,
+                                                   const struct tb_segment_row *segment,
+                                                   struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_store_segment_local_gone(struct tb_store *store,
+                                                     const char *capture_id, const char *name,
+                                                     struct tb_fail *fail);
+/* By name; *out is free()d by the caller. */
+TB_NODISCARD enum tb_err tb_store_segment_list(struct tb_store *store, const char *capture_id,
+                                               struct tb_segment_row **out, size_t *out_count,
+                                               struct tb_fail *fail);
+/* The oldest ones that wait for S3, over all captures; *out is free()d by the caller. */
+TB_NODISCARD enum tb_err tb_store_segment_backlog(struct tb_store *store, size_t limit,
+                                                  struct tb_segment_row **out,
+                                                  size_t *out_count, struct tb_fail *fail);
+
+#endif
