@@ -1,0 +1,42 @@
+/*
+ * The subcommands, and what they share: exit statuses, the way errors and usage are told.
+ *
+ * A subcommand gets argv[0] = its own name, so that getopt_long works on what it is given, and
+ * returns the exit status.  Each answers --help itself, on stdout, with status 0.
+ */
+#ifndef TAPBOX_CLI_INT_H
+#define TAPBOX_CLI_INT_H
+
+#include <tapbox/err.h>
+
+/* The same for every subcommand; tapbox.1 lists them. */
+enum tb_exit {
+    TB_EXIT_OK = 0,
+    TB_EXIT_FAILED = 1,      /* could not do it; stderr says why */
+    TB_EXIT_USAGE = 2,       /* wrong command line or configuration */
+    TB_EXIT_NOT_FOUND = 3,   /* no such capture, file or token */
+    TB_EXIT_DENIED = 4,      /* token or permission missing or wrong */
+    TB_EXIT_UNREACHABLE = 5, /* no answer from tapbox or AWS: may work later */
+    TB_EXIT_STATE = 6        /* not possible in the present state, e.g. stopped already */
+};
+
+int tb_cmd_check_config(int argc, char **argv);
+int tb_cmd_list(int argc, char **argv);
+int tb_cmd_record(int argc, char **argv);
+int tb_cmd_bpf_compile(int argc, char **argv);
+int tb_cmd_serve(int argc, char **argv);
+int tb_cmd_show(int argc, char **argv);
+int tb_cmd_start(int argc, char **argv);
+int tb_cmd_stop(int argc, char **argv);
+int tb_cmd_sweep(int argc, char **argv);
+int tb_cmd_token(int argc, char **argv);
+
+/* "tapbox <command>: <sentence>" (with code and request id when known) on stderr; the exit
+ * status that fits the error. */
+int tb_cli_fail(const char *command, const struct tb_fail *fail);
+/* "tapbox <command>: <sentence>" and where help is, on stderr; TB_EXIT_USAGE. */
+int tb_cli_usage(const char *command, const char *fmt, ...) TB_PRINTF(2, 3);
+/* TB_EXIT_OK, or TB_EXIT_FAILED with a line when stdout could not be written. */
+int tb_cli_finish_stdout(const char *command);
+
+#endif

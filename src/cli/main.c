@@ -1,0 +1,83 @@
+/* The program: finds the subcommand in a table and gives it the rest of the command line. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli_int.h"
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help; /* one line; NULL: not for people, not listed */
+};
+
+/* In the order in which somebody meets them. */
+static const struct command commands[] = {
+    {NULL, NULL, NULL},
+};
+
+static void
+print_help(void)
+{
+    fputs("tapbox records the network traffic of an EC2 instance for a limited time, after an "
+          "alert\n"
+          "or on request: it opens a VPC traffic mirror, writes what arrives into .pcapng.zst "
+          "files,\n"
+          "puts them into S3 with proof of what they are, and takes the mirror away again.\n"
+          "\n"
+          "Usage: tapbox COMMAND [OPTION]...\n"
+          "\n"
+          "Commands:\n",
+          stdout);
+    for (const struct command *c = commands; c->name != NULL; c++) {
+        if (c->help != NULL) {
+            printf("  %-13s %s\n", c->name, c->help);
+        }
+    }
+    fputs("\n"
+          "First steps:\n"
+          "  tapbox check-config --defaults > tapbox.yaml      every setting, explained\n"
+          "  tapbox token add soc --role analyst,responder     makes a token, shows it once\n"
+          "  tapbox serve --config tapbox.yaml --with-recorder the service\n"
+          "  tapbox start i-0123456789abcdef0 --duration 15m   records an instance\n"
+          "  tapbox list; tapbox show CAPTURE; tapbox stop CAPTURE\n"
+          "\n"
+          "'tapbox COMMAND --help' tells more, 'man tapbox' everything.\n",
+          stdout);
+}
+
+static const struct command *
+find_command(const char *name)
+{
+    for (const struct command *c = commands; c->name != NULL; c++) {
+        if (strcmp(c->name, name) == 0) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct command *command;
+
+    if (argc < 2) {
+        fputs("tapbox: which command?  'tapbox --help' lists them.\n", stderr);
+        return TB_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_help();
+        return tb_cli_finish_stdout("help");
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
+        puts("tapbox " TB_VERSION);
+        return tb_cli_finish_stdout("version");
+    }
+    command = find_command(argv[1]);
+    if (command == NULL) {
+        fprintf(stderr, "tapbox: no command '%s'.  'tapbox --help' lists them.\n", argv[1]);
+        return TB_EXIT_USAGE;
+    }
+    return command->run(argc - 1, argv + 1);
+}
