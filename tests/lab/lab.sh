@@ -68,6 +68,16 @@ lab_exec() { # HOST COMMAND...
     nsenter --net="/run/netns/$host" -- "$@"
 }
 
+# In the background, with its output in a file; $lab_pid is the program's own process id.
+lab_pid=
+lab_start() { # HOST LOG COMMAND...
+    local host=$1 log=$2
+    shift 2
+    nsenter --net="/run/netns/$host" -- "$@" >"$log" 2>&1 </dev/null &
+    # shellcheck disable=SC2034 # for the caller
+    lab_pid=$!
+}
+
 # Quiet and predictable: no link-local addresses to look for duplicates of, no router to ask for.
 lab_sysctls() { # HOST forwards?
     # shellcheck disable=SC2016 # $1 is for the inner shell
@@ -87,14 +97,14 @@ lab_sysctls() { # HOST forwards?
 }
 
 lab_fabric_commands() { # what `ip -batch` has to do in the fabric
-    local host if port net mac v4 v6 mtu eni
+    local host if port net mac mtu
     lab_table "$LAB_NETWORKS" | while read -r net if mac _; do
         case $if in br-*)
             echo "link add $if address $mac mtu 9001 type bridge stp_state 0 forward_delay 0 mcast_snooping 0 vlan_default_pvid 0"
             ;;
         esac
     done
-    lab_table "$LAB_INTERFACES" | while read -r host if port net mac v4 v6 mtu eni; do
+    lab_table "$LAB_INTERFACES" | while read -r host if port net mac _ _ mtu _; do
         echo "link add $port mtu $mtu type veth peer name $if netns $host address $mac mtu $mtu"
         case $net in
         cloud | remote) echo "link set $port address $(lab_field "$LAB_NETWORKS" "$net" 3)" ;;
@@ -104,13 +114,13 @@ lab_fabric_commands() { # what `ip -batch` has to do in the fabric
 }
 
 lab_fabric_addresses() {
-    local host if port net mac v4 v6 mtu eni
-    lab_table "$LAB_NETWORKS" | while read -r net if mac v4 v6 _; do
+    local if port net mac v4 v6
+    lab_table "$LAB_NETWORKS" | while read -r _ if _ v4 v6 _; do
         echo "addr add $v4/24 dev $if"
         echo "addr add $v6/64 dev $if nodad"
         echo "link set $if up"
     done
-    lab_table "$LAB_INTERFACES" | while read -r host if port net mac v4 v6 mtu eni; do
+    lab_table "$LAB_INTERFACES" | while read -r _ _ port net mac v4 v6 _; do
         echo "link set $port up"
         if=$(lab_field "$LAB_NETWORKS" "$net" 2)
         echo "neigh replace $v4 lladdr $mac dev $if nud permanent"
@@ -120,9 +130,9 @@ lab_fabric_addresses() {
 }
 
 lab_host_commands() { # HOST
-    local host if port net mac v4 v6 mtu eni gate gate_mac gate6 other
+    local host if net v4 v6 gate gate_mac gate6 onet omac ov4 ov6
     echo "link set lo up"
-    lab_table "$LAB_INTERFACES" | while read -r host if port net mac v4 v6 mtu eni; do
+    lab_table "$LAB_INTERFACES" | while read -r host if _ net _ v4 v6 _; do
         [ "$host" = "$1" ] || continue
         read -r _ _ gate_mac gate gate6 _ < <(grep "^$net " <<<"$LAB_NETWORKS")
         echo "addr add $v4/24 dev $if"
@@ -130,8 +140,8 @@ lab_host_commands() { # HOST
         echo "link set $if up"
         echo "neigh replace $gate lladdr $gate_mac dev $if nud permanent"
         echo "neigh replace $gate6 lladdr $gate_mac dev $if nud permanent"
-        while read -r other _ _ onet omac ov4 ov6 _; do
-            [ "$onet" = "$net" ] && [ "$ov4" != "$v4" ] || continue
+        while read -r _ _ _ onet omac ov4 ov6 _; do
+            if [ "$onet" != "$net" ] || [ "$ov4" = "$v4" ]; then continue; fi
             echo "neigh replace $ov4 lladdr $omac dev $if nud permanent"
             echo "neigh replace $ov6 lladdr $omac dev $if nud permanent"
         done < <(lab_table "$LAB_INTERFACES")

@@ -51,7 +51,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 if [ -z "${LAB_ACCESS_KEY-}" ]; then
-    # shellcheck source=tests/lab/lab.sh
+    # shellcheck source-path=SCRIPTDIR source=lab.sh
     . "$here/lab.sh"
 fi
 
