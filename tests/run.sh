@@ -1,0 +1,228 @@
+#!/bin/bash
+# The test runner.
+# usage: tests/run.sh [--mode MODE] [--build DIR] GROUP...
+#   unit         cmocka programs of MODE (default debug)
+#   corpus       every fuzz corpus, replayed in MODE
+#   integration  tests/integration/NN_*, real programs in the lab, with the programs of MODE
+#   lint         layout, layers, headers, shell, Python, static analysis
+#   fuzz         every fuzzer for a few seconds (SECONDS_EACH=5), starting from its corpus
+#   all          all that has to pass: lint, unit (debug, asan, tsan), corpus (debug, asan), fuzz, integration
+#                with the release build
+# It builds what it needs.  Logs are kept in DIR/test/; a failed case's log is shown at the end.  The very
+# last line is "N passed, N failed", with ", N skipped" behind it if any; the exit status is 1 if any failed.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+
+usage() {
+    sed -n '3,10s/^# //p' tests/run.sh >&2
+    exit 2
+}
+
+mode=debug build=build groups=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --mode | --build)
+        [ $# -ge 2 ] || usage
+        if [ "$1" = --mode ]; then mode=$2; else build=$2; fi
+        shift 2
+        ;;
+    unit | corpus | integration | lint | fuzz | all) groups+=("$1") && shift ;;
+    *) usage ;;
+    esac
+done
+[ ${#groups[@]} -gt 0 ] || usage
+logs=$build/test
+mkdir -p "$logs"
+
+passed=0 failed=0 skipped=0 failures=()
+part='' part_passed=0 part_failed=0 part_skipped=0 part_began=0
+
+begin() { # PART
+    part=$1 part_passed=$passed part_failed=$failed part_skipped=$skipped part_began=$SECONDS
+    rm -rf "${logs:?}/$part"
+    mkdir -p "$logs/$part"
+}
+
+finish() {
+    local p=$((passed - part_passed)) f=$((failed - part_failed)) s=$((skipped - part_skipped))
+    printf '%-20s %5d passed %4d failed %4d skipped %5d s\n' "$part" $p $f $s $((SECONDS - part_began))
+    if [ $((p + f + s)) -eq 0 ]; then
+        # A part that silently runs nothing is the worst kind of green.
+        fail 'nothing to run' /dev/null
+    fi
+}
+
+fail() { # CASE LOG
+    failed=$((failed + 1))
+    failures+=("$part: $1"$'\t'"$2")
+    printf '  FAILED %s: %s\n' "$part" "$1"
+}
+
+# One case that is a command: passed if it ends with 0.
+check() { # NAME COMMAND...
+    local name=$1 log=$logs/$part/$1.log
+    shift
+    if "$@" >"$log" 2>&1 </dev/null; then
+        passed=$((passed + 1))
+    else
+        echo "exit status $?" >>"$log"
+        fail "$name" "$log"
+    fi
+}
+
+# A program that prints a line per case: "ok 1 - name", "not ok 2 - name", "ok 3 # SKIP", "skip - why".
+cases() { # NAME SECONDS COMMAND...
+    local name=$1 limit=$2 log=$logs/$part/${1//\//.}.log status=0 good bad=0 skips planned line
+    shift 2
+    # (the braces catch the shell's own word about a program that a signal ended)
+    { timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null; } 2>>"$log" || status=$?
+    skips=$(grep -cE '^(skip\b|(not )?ok\b.*# *SKIP)' "$log")
+    good=$(grep -E '^ok\b' "$log" | grep -cvE '# *SKIP')
+    planned=$(sed -nE 's/^1\.\.([0-9]+)$/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
+    while IFS= read -r line; do
+        bad=$((bad + 1))
+        fail "$name: ${line#not ok }" "$log"
+    done < <(grep -E '^not ok\b' "$log" | grep -vE '# *SKIP')
+    passed=$((passed + good))
+    skipped=$((skipped + skips))
+    if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+        echo "no end after $limit s" >>"$log"
+        fail "$name: no end after $limit s" "$log"
+    elif [ "$status" -gt 128 ] || { [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; }; then
+        echo "exit status $status" >>"$log"
+        fail "$name: ended with status $status" "$log"
+    elif [ "$status" -eq 0 ] && [ "$bad" -gt 0 ]; then
+        fail "$name: reported failures but ended with status 0" "$log"
+    elif [ $((good + bad + skips)) -eq 0 ]; then
+        fail "$name: not one case" "$log"
+    elif [ $((good + bad + skips)) -lt "$planned" ]; then
+        fail "$name: planned $planned cases, told of $((good + bad + skips))" "$log"
+    fi
+}
+
+built() { # MODE TARGET...: failing to build is a failed case, and what needs it is left out
+    local which=$1 log=$logs/$part/build.log
+    shift
+    if ! make -s -j"$(nproc)" MODE="$which" BUILD="$build" "$@" >"$log" 2>&1 </dev/null; then
+        fail "build of $which" "$log"
+        return 1
+    fi
+}
+
+export CMOCKA_MESSAGE_OUTPUT=TAP
+export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+# No test reaches the real AWS, whatever is set in the shell that starts it.
+unset "${!AWS_@}"
+export AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
+
+run_unit() { # MODE
+    local program plain=()
+    begin "unit-$1"
+    if built "$1" check-build; then
+        # The thread sanitizer does not get along with much randomness in where memory lies.
+        if [ "$1" = tsan ] && setarch -R true 2>/dev/null; then
+            plain=(setarch -R)
+        fi
+        while IFS= read -r program; do
+            cases "${program#"$build/$1/unit/"}" 120 "${plain[@]}" "$program"
+        done < <(find "$build/$1/unit" -type f -name 'test_*' -perm -u+x 2>/dev/null | sort |
+            while IFS= read -r path; do # not what was built from a source that is gone
+                [ ! -f "tests/unit/${path#"$build/$1/unit/"}.c" ] || echo "$path"
+            done)
+    fi
+    finish
+}
+
+run_corpus() { # MODE
+    local source name
+    begin "corpus-$1"
+    if built "$1" check-build; then
+        for source in tests/fuzz/fuzz_*.c; do
+            [ -f "$source" ] || continue
+            name=$(basename "$source" .c)
+            check "$name" timeout -k 10 120 "$build/$1/fuzz/$name" "tests/fuzz/corpus/${name#fuzz_}/"
+        done
+    fi
+    finish
+}
+
+run_fuzz() {
+    local source name found
+    begin fuzz
+    if built fuzz check-build; then
+        mkdir -p "$build/test/fuzz/crashes"
+        for source in tests/fuzz/fuzz_*.c; do
+            [ -f "$source" ] || continue
+            name=$(basename "$source" .c)
+            found=$build/fuzz/found/$name
+            mkdir -p "$found"
+            check "$name" timeout -k 10 $((${SECONDS_EACH:-5} * 3 + 60)) "$build/fuzz/fuzz/$name" \
+                -max_total_time="${SECONDS_EACH:-5}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+                -artifact_prefix="$build/test/fuzz/crashes/$name-" "$found" "tests/fuzz/corpus/${name#fuzz_}/"
+        done
+    fi
+    finish
+}
+
+run_integration() { # MODE
+    local script
+    begin "integration"
+    if built "$1" all; then
+        for script in tests/integration/[0-9][0-9]_*.sh tests/integration/[0-9][0-9]_*.py; do
+            [ -f "$script" ] || continue
+            mkdir -p "$logs/integration/$(basename "$script")"
+            cases "$(basename "$script")" 400 env MODE="$1" TB_OUT="$PWD/$build/$1" \
+                TB_WORK="$PWD/$logs/integration/$(basename "$script")" "$script"
+        done
+    fi
+    finish
+}
+
+run_lint() {
+    begin lint
+    check layers tests/lint/layers.py
+    check format tests/lint/format.sh
+    check headers tests/lint/headers.sh "$build"
+    check shell tests/lint/shell.sh
+    check python tests/lint/python.sh
+    check text tests/lint/text.sh
+    check cppcheck tests/lint/cppcheck.sh "$build"
+    check clang-tidy tests/lint/tidy.sh
+    finish
+}
+
+for group in "${groups[@]}"; do
+    case $group in
+    unit) run_unit "$mode" ;;
+    corpus) run_corpus "$mode" ;;
+    integration) run_integration "$mode" ;;
+    lint) run_lint ;;
+    fuzz) run_fuzz ;;
+    all)
+        run_lint
+        run_unit debug
+        run_corpus debug
+        run_unit asan
+        run_corpus asan
+        run_unit tsan
+        run_fuzz
+        run_integration release
+        ;;
+    esac
+done
+
+shown=''
+for failure in "${failures[@]}"; do
+    log=${failure#*$'\t'}
+    case $shown in *"|$log|"*) continue ;; esac
+    shown="$shown|$log|"
+    printf '\n--- %s (%s)\n' "${failure%%$'\t'*}" "$log"
+    tail -n 40 "$log"
+done
+[ ${#failures[@]} -eq 0 ] || echo
+printf '%d passed, %d failed' "$passed" "$failed"
+[ "$skipped" -eq 0 ] || printf ', %d skipped' "$skipped"
+echo
+[ "$failed" -eq 0 ]
