@@ -41,6 +41,12 @@ TB_NODISCARD enum tb_err tb_config_load(const char *path, struct tb_config *out,
 /* The same from memory; `name` stands for the path. */
 TB_NODISCARD enum tb_err tb_config_parse(struct tb_bytes text, const char *name,
                                          struct tb_config *out, struct tb_fail *fail);
+/* Like tb_config_parse, and gives every complaint, not only the first, to `report` as one line.
+ */
+TB_NODISCARD enum tb_err tb_config_check(struct tb_bytes text, const char *name,
+                                         struct tb_config *out,
+                                         void (*report)(void *arg, const char *line), void *arg,
+                                         struct tb_fail *fail);
 /* Every key with type, default and help, as commented YAML, appended: `check-config
  * --defaults`. */
 TB_NODISCARD enum tb_err tb_config_explain(struct tb_buf *out, struct tb_fail *fail);

@@ -20,6 +20,9 @@ enum tb_exit {
     TB_EXIT_STATE = 6        /* not possible in the present state, e.g. stopped already */
 };
 
+/* Where the configuration is unless --config says otherwise. */
+#define TB_CLI_CONFIG "/etc/tapbox/tapbox.yaml"
+
 int tb_cmd_check_config(int argc, char **argv);
 int tb_cmd_list(int argc, char **argv);
 int tb_cmd_record(int argc, char **argv);
@@ -36,6 +39,8 @@ int tb_cmd_token(int argc, char **argv);
 int tb_cli_fail(const char *command, const struct tb_fail *fail);
 /* "tapbox <command>: <sentence>" and where help is, on stderr; TB_EXIT_USAGE. */
 int tb_cli_usage(const char *command, const char *fmt, ...) TB_PRINTF(2, 3);
+/* Behind what getopt_long has said already: where help is; TB_EXIT_USAGE. */
+int tb_cli_try_help(const char *command);
 /* TB_EXIT_OK, or TB_EXIT_FAILED with a line when stdout could not be written. */
 int tb_cli_finish_stdout(const char *command);
 

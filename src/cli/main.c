@@ -12,6 +12,7 @@ struct command {
 
 /* In the order in which somebody meets them. */
 static const struct command commands[] = {
+    {"check-config", tb_cmd_check_config, "check the configuration, or explain every setting"},
     {NULL, NULL, NULL},
 };
 

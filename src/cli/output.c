@@ -52,7 +52,14 @@ tb_cli_usage(const char *command, const char *fmt, ...)
     va_start(args, fmt);
     vfprintf(stderr, fmt, args);
     va_end(args);
-    fprintf(stderr, "\nTry 'tapbox %s --help'.\n", command);
+    fputc('\n', stderr);
+    return tb_cli_try_help(command);
+}
+
+int
+tb_cli_try_help(const char *command)
+{
+    fprintf(stderr, "Try 'tapbox %s --help'.\n", command);
     return TB_EXIT_USAGE;
 }
 

@@ -1,0 +1,42 @@
+/* The table of keys, shared by the reader and by `check-config --defaults`. */
+#ifndef TAPBOX_CONFIG_INT_H
+#define TAPBOX_CONFIG_INT_H
+
+#include <tapbox/config.h>
+
+enum tb_config_kind {
+    TB_CONFIG_TEXT,
+    TB_CONFIG_LISTEN,   /* address:port into listen_address and listen_port */
+    TB_CONFIG_BYTES,    /* uint64_t, with unit */
+    TB_CONFIG_DURATION, /* int64_t nanoseconds, with unit */
+    TB_CONFIG_U32,
+    TB_CONFIG_INT,
+    TB_CONFIG_NUMBER, /* double */
+    TB_CONFIG_BOOL,
+    TB_CONFIG_LOG_LEVEL,
+    TB_CONFIG_KIND_COUNT
+};
+
+struct tb_config_key {
+    const char *name; /* "log", or "section.key" */
+    enum tb_config_kind kind;
+    size_t offset;        /* in struct tb_config */
+    size_t size;          /* TB_CONFIG_TEXT: room, the NUL included */
+    uint64_t min, max;    /* octets, seconds or the number itself; of everything but text */
+    const char *fallback; /* the default, as one would write it */
+    bool required;        /* TB_CONFIG_TEXT without a default: "" is refused */
+    bool (*valid)(const char *text); /* TB_CONFIG_TEXT, not empty; NULL: anything printable */
+    const char *expects;             /* what `valid` wants, in words */
+    const char *help;
+};
+
+extern const struct tb_config_key tb_config_keys[];
+extern const size_t tb_config_key_count;
+
+/* Reads `text` into the key's place; TB_EINVAL says what the value was and what is allowed. */
+TB_NODISCARD enum tb_err tb_config_set(const struct tb_config_key *key, const char *text,
+                                       struct tb_config *config, struct tb_fail *fail);
+/* Sizes as people write them: "128MiB", "1GB", "4096". */
+TB_NODISCARD enum tb_err tb_config_size_parse(const char *text, uint64_t *out_bytes);
+
+#endif

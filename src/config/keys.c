@@ -1,0 +1,520 @@
+/* Every key of the configuration with its type, range, default and help, and how its text is
+ * read. */
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/clock.h>
+#include <tapbox/ids.h>
+
+#include "config_int.h"
+
+#define KIB UINT64_C(1024)
+#define MIB (UINT64_C(1024) * KIB)
+#define GIB (UINT64_C(1024) * MIB)
+#define TIB (UINT64_C(1024) * GIB)
+
+enum {
+    SHOWN_VALUE = 64 /* characters of a wrong value that a message repeats */
+};
+
+/* --- syntax of texts --- */
+
+static bool
+only_of(const char *text, const char *more)
+{
+    for (; *text != '\0'; text++) {
+        if (!isalnum((unsigned char)*text) && strchr(more, *text) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+valid_region(const char *text)
+{
+    for (const char *p = text; *p != '\0'; p++) {
+        if (isupper((unsigned char)*p)) {
+            return false;
+        }
+    }
+    return only_of(text, "-") && strchr(text, '-') != NULL;
+}
+
+static bool
+valid_path(const char *text)
+{
+    return text[0] == '/';
+}
+
+/* The characters AWS allows in every tag value; spaces are left out on purpose. */
+static bool
+valid_owner(const char *text)
+{
+    return only_of(text, "+-=._:/@");
+}
+
+static bool
+valid_eni(const char *text)
+{
+    return tb_aws_id_valid(text, "eni-");
+}
+
+static bool
+valid_interface(const char *text)
+{
+    return only_of(text, "-_.:@");
+}
+
+/* The general S3 rules for names; what is subtler, S3 itself says. */
+static bool
+valid_bucket(const char *text)
+{
+    size_t len = strlen(text);
+
+    for (const char *p = text; *p != '\0'; p++) {
+        if (isupper((unsigned char)*p)) {
+            return false;
+        }
+    }
+    return len >= 3 && only_of(text, ".-") && isalnum((unsigned char)text[0]) &&
+           isalnum((unsigned char)text[len - 1]);
+}
+
+static bool
+valid_prefix(const char *text)
+{
+    return only_of(text, "/!-_.*'()") && text[0] != '/' && text[strlen(text) - 1] != '/';
+}
+
+/* --- the table --- */
+
+#define AT(field) offsetof(struct tb_config, field)
+#define TEXT(field) TB_CONFIG_TEXT, AT(field), sizeof(((struct tb_config *)NULL)->field), 0, 0
+
+const struct tb_config_key tb_config_keys[] = {
+    {"region", TEXT(region), "", false, valid_region, "an AWS Region such as eu-central-1",
+     "AWS Region; empty: AWS_REGION, the profile, or the instance's own"},
+    {"listen", TB_CONFIG_LISTEN, 0, 0, 0, 65535, "127.0.0.1:8480", false, NULL, NULL,
+     "address and port of the API; anything but loopback belongs behind TLS"},
+    {"state_dir", TEXT(state_dir), "/var/lib/tapbox", false, valid_path, "an absolute path",
+     "folder of the database and of the spool"},
+    {"tokens_file", TEXT(tokens_file), "/etc/tapbox/tokens", false, valid_path,
+     "an absolute path", "who may call the API; written by 'tapbox token add'"},
+    {"owner", TEXT(owner), "tapbox", false, valid_owner,
+     "letters, digits and any of + - = . _ : / @",
+     "value of the tapbox:owner tag; another tapbox in the account needs another"},
+    {"log", TB_CONFIG_LOG_LEVEL, AT(log_level), 0, 0, 0, "info", false, NULL, NULL,
+     "how much is logged"},
+    {"target.eni", TEXT(target_eni), "", false, valid_eni, "an interface id, eni-...",
+     "interface that mirrored traffic is sent to; empty: this host's first"},
+    {"recorder.interface", TEXT(recorder_interface), "eth0", false, valid_interface,
+     "the name of a network interface", "where mirrored traffic arrives"},
+    {"recorder.socket", TEXT(recorder_socket), "/run/tapbox/recorder.sock", false, valid_path,
+     "an absolute path", "socket on which the recorder listens and serve finds it"},
+    {"recorder.ring", TB_CONFIG_BYTES, AT(recorder_ring_bytes), 0, MIB, 16 * GIB, "64MiB",
+     false, NULL, NULL, "receive ring: what waits while the recorder is busy"},
+    {"recorder.memory", TB_CONFIG_BYTES, AT(recorder_slab_bytes), 0, 4 * MIB, 64 * GIB, "64MiB",
+     false, NULL, NULL, "packets that wait for compression"},
+    {"recorder.level", TB_CONFIG_INT, AT(recorder_level), 0, 1, 19, "3", false, NULL, NULL,
+     "zstd level; higher is smaller and slower"},
+    {"spool.limit", TB_CONFIG_BYTES, AT(spool_limit_bytes), 0, 0, 1024 * TIB, "0", false, NULL,
+     NULL, "most that segments may take up before S3 has them; 0: the disk"},
+    {"spool.min_free", TB_CONFIG_BYTES, AT(spool_min_free_bytes), 0, 0, 1024 * TIB, "256MiB",
+     false, NULL, NULL, "room that recording leaves free on the disk"},
+    {"s3.bucket", TEXT(s3_bucket), "", true, valid_bucket,
+     "the name of a bucket: 3 to 63 of a-z, 0-9, '-' and '.'", "where evidence goes"},
+    {"s3.prefix", TEXT(s3_prefix), "captures", false, valid_prefix,
+     "a key prefix without '/' at its ends", "first part of every key"},
+    {"s3.path_style", TB_CONFIG_BOOL, AT(s3_path_style), 0, 0, 0, "false", false, NULL, NULL,
+     "bucket in the path instead of the host name, for other servers than AWS"},
+    {"s3.expected_owner", TEXT(s3_expected_owner), "", false, tb_account_valid,
+     "an account id of 12 digits", "account that has to own the bucket; empty: any"},
+    {"capture.duration", TB_CONFIG_DURATION, AT(policy.bounds.default_duration_ns), 0, 1,
+     TB_CAPTURE_MAX_DURATION_S, "15m", false, NULL, NULL,
+     "time box of a capture that asks for none"},
+    {"capture.max_duration", TB_CONFIG_DURATION, AT(policy.bounds.max_duration_ns), 0, 1,
+     TB_CAPTURE_MAX_DURATION_S, "4h", false, NULL, NULL, "longest time box anybody gets"},
+    {"capture.max_bytes", TB_CONFIG_BYTES, AT(policy.bounds.default_max_bytes), 0, 0,
+     1024 * TIB, "0", false, NULL, NULL,
+     "captured bytes after which a capture that asks for no limit ends; 0: none"},
+    {"capture.snaplen", TB_CONFIG_U32, AT(policy.bounds.default_snaplen), 0, 0, TB_SNAPLEN_MAX,
+     "0", false, NULL, NULL, "bytes kept of each frame; 0: all"},
+    {"capture.rotate_bytes", TB_CONFIG_BYTES, AT(rotate_bytes), 0, 64 * KIB, GIB, "128MiB",
+     false, NULL, NULL, "a segment is closed at this size"},
+    {"capture.rotate_seconds", TB_CONFIG_U32, AT(rotate_s), 0, 1, 3600, "60", false, NULL, NULL,
+     "and at this age"},
+    {"policy.min_severity", TB_CONFIG_NUMBER, AT(policy.min_severity), 0, 0, 10, "4", false,
+     NULL, NULL, "findings below are remembered and not captured (4: medium, 7: high)"},
+    {"policy.capture_samples", TB_CONFIG_BOOL, AT(policy.capture_samples), 0, 0, 0, "false",
+     false, NULL, NULL, "capture for GuardDuty's sample findings too"},
+    {"policy.capture_archived", TB_CONFIG_BOOL, AT(policy.capture_archived), 0, 0, 0, "false",
+     false, NULL, NULL, "capture for archived findings too"},
+};
+const size_t tb_config_key_count = sizeof(tb_config_keys) / sizeof(tb_config_keys[0]);
+
+/* --- reading values --- */
+
+enum tb_err
+tb_config_size_parse(const char *text, uint64_t *out_bytes)
+{
+    static const struct {
+        const char *name;
+        uint64_t factor;
+    } units[] = {
+        {"", 1},
+        {"B", 1},
+        {"KiB", KIB},
+        {"MiB", MIB},
+        {"GiB", GIB},
+        {"TiB", TIB},
+        {"kB", 1000},
+        {"KB", 1000},
+        {"MB", 1000 * 1000},
+        {"GB", 1000000000},
+        {"TB", UINT64_C(1000000000000)},
+    };
+    unsigned long long number;
+    char *end;
+
+    if (!isdigit((unsigned char)text[0])) {
+        return TB_EINVAL;
+    }
+    errno = 0;
+    number = strtoull(text, &end, 10);
+    if (errno != 0) {
+        return TB_EINVAL;
+    }
+    while (*end == ' ') {
+        end++;
+    }
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strcmp(end, units[i].name) == 0) {
+            if (number > UINT64_MAX / units[i].factor) {
+                return TB_EINVAL;
+            }
+            *out_bytes = number * units[i].factor;
+            return TB_OK;
+        }
+    }
+    return TB_EINVAL;
+}
+
+static void
+format_size(char *out, size_t cap, uint64_t bytes)
+{
+    static const char *const names[] = {"", "KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+
+    while (bytes != 0 && bytes % 1024 == 0 && unit < 4) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(out, cap, "%llu%s", (unsigned long long)bytes, names[unit]);
+}
+
+static void
+format_seconds(char *out, size_t cap, uint64_t seconds)
+{
+    if (seconds % 3600 == 0) {
+        snprintf(out, cap, "%lluh", (unsigned long long)(seconds / 3600));
+    } else if (seconds % 60 == 0) {
+        snprintf(out, cap, "%llum", (unsigned long long)(seconds / 60));
+    } else {
+        snprintf(out, cap, "%llus", (unsigned long long)seconds);
+    }
+}
+
+/* The value for a message: cut, and without what would move a terminal's cursor. */
+static const char *
+shown(char out[SHOWN_VALUE], const char *text)
+{
+    size_t i;
+
+    for (i = 0; text[i] != '\0' && i < SHOWN_VALUE - 1; i++) {
+        out[i] = iscntrl((unsigned char)text[i]) ? '?' : text[i];
+    }
+    out[i] = '\0';
+    if (text[i] != '\0') {
+        memcpy(out + i - 3, "...", 3);
+    }
+    return out;
+}
+
+static enum tb_err
+not_a(struct tb_fail *fail, const char *text, const char *what)
+{
+    char value[SHOWN_VALUE];
+
+    return tb_fail_set(fail, TB_EINVAL, "'%s' is not %s", shown(value, text), what);
+}
+
+static enum tb_err
+out_of_range(const struct tb_config_key *key, const char *text, struct tb_fail *fail)
+{
+    char min[32], max[32], value[SHOWN_VALUE];
+
+    switch (key->kind) {
+    case TB_CONFIG_BYTES:
+        format_size(min, sizeof(min), key->min);
+        format_size(max, sizeof(max), key->max);
+        break;
+    case TB_CONFIG_DURATION:
+        format_seconds(min, sizeof(min), key->min);
+        format_seconds(max, sizeof(max), key->max);
+        break;
+    default:
+        snprintf(min, sizeof(min), "%llu", (unsigned long long)key->min);
+        snprintf(max, sizeof(max), "%llu", (unsigned long long)key->max);
+    }
+    return tb_fail_set(fail, TB_EINVAL, "%s is out of range (%s to %s)", shown(value, text),
+                       min, max);
+}
+
+static enum tb_err
+set_text(const struct tb_config_key *key, const char *text, char *at, struct tb_fail *fail)
+{
+    if (strlen(text) >= key->size) {
+        return tb_fail_set(fail, TB_EINVAL, "%zu characters, at most %zu are allowed",
+                           strlen(text), key->size - 1);
+    }
+    for (const char *p = text; *p != '\0'; p++) {
+        if (iscntrl((unsigned char)*p)) {
+            return not_a(fail, text, "printable text");
+        }
+    }
+    if (text[0] != '\0' && key->valid != NULL && !key->valid(text)) {
+        return not_a(fail, text, key->expects);
+    }
+    if (text[0] == '\0' && key->fallback[0] != '\0') {
+        return tb_fail_set(fail, TB_EINVAL, "is empty (leave it out for the default, %s)",
+                           key->fallback);
+    }
+    memcpy(at, text, strlen(text) + 1);
+    return TB_OK;
+}
+
+/* "127.0.0.1:8480" or "[::1]:8480": addresses, not names, so that what is opened to the network
+ * stands in the file. */
+static enum tb_err
+set_listen(const char *text, struct tb_config *config, struct tb_fail *fail)
+{
+    static const char expects[] = "an address and port (write 127.0.0.1:8480 or [::1]:8480)";
+    char host[sizeof(config->listen_address)];
+    unsigned char raw[sizeof(struct in6_addr)];
+    const char *colon = strrchr(text, ':');
+    bool six = text[0] == '[';
+    size_t len;
+    char *end;
+    unsigned long port;
+
+    if (colon == NULL || !isdigit((unsigned char)colon[1])) {
+        return not_a(fail, text, expects);
+    }
+    errno = 0;
+    port = strtoul(colon + 1, &end, 10);
+    if (errno != 0 || *end != '\0' || port > 65535) {
+        return not_a(fail, text, expects);
+    }
+    len = (size_t)(colon - text);
+    if (six) {
+        if (len < 2 || text[len - 1] != ']') {
+            return not_a(fail, text, expects);
+        }
+        text++;
+        len -= 2;
+    }
+    if (len == 0 || len >= sizeof(host)) {
+        return not_a(fail, text, expects);
+    }
+    memcpy(host, text, len);
+    host[len] = '\0';
+    if (inet_pton(six ? AF_INET6 : AF_INET, host, raw) != 1) {
+        return not_a(fail, text, expects);
+    }
+    memcpy(config->listen_address, host, len + 1);
+    config->listen_port = (uint16_t)port;
+    return TB_OK;
+}
+
+static enum tb_err
+set_whole_number(const struct tb_config_key *key, const char *text, uint64_t *out,
+                 struct tb_fail *fail)
+{
+    unsigned long long value;
+    char *end;
+
+    errno = 0;
+    value = isdigit((unsigned char)text[0]) ? strtoull(text, &end, 10) : 0;
+    if (!isdigit((unsigned char)text[0]) || *end != '\0') {
+        return not_a(fail, text, "a whole number");
+    }
+    if (errno != 0 || value < key->min || value > key->max) {
+        return out_of_range(key, text, fail);
+    }
+    *out = value;
+    return TB_OK;
+}
+
+static enum tb_err
+set_number(const struct tb_config_key *key, const char *text, double *out, struct tb_fail *fail)
+{
+    double value;
+    char *end;
+
+    if (text[0] == '\0' || strspn(text, "0123456789.") != strlen(text)) {
+        return not_a(fail, text, "a number (write 7 or 7.5)");
+    }
+    value = strtod(text, &end);
+    if (*end != '\0' || !isfinite(value)) {
+        return not_a(fail, text, "a number (write 7 or 7.5)");
+    }
+    if (value < (double)key->min || value > (double)key->max) {
+        return out_of_range(key, text, fail);
+    }
+    *out = value;
+    return TB_OK;
+}
+
+enum tb_err
+tb_config_set(const struct tb_config_key *key, const char *text, struct tb_config *config,
+              struct tb_fail *fail)
+{
+    void *at = (char *)config + key->offset;
+    enum tb_err err;
+    uint64_t value;
+
+    switch (key->kind) {
+    case TB_CONFIG_TEXT:
+        return set_text(key, text, at, fail);
+    case TB_CONFIG_LISTEN:
+        return set_listen(text, config, fail);
+    case TB_CONFIG_BYTES:
+        if (tb_config_size_parse(text, &value) != TB_OK) {
+            return not_a(fail, text, "a size (write 512KiB, 128MiB, 10GiB)");
+        }
+        if (value < key->min || value > key->max) {
+            return out_of_range(key, text, fail);
+        }
+        *(uint64_t *)at = value;
+        return TB_OK;
+    case TB_CONFIG_DURATION: {
+        int64_t ns;
+
+        if (tb_duration_parse(text, &ns) != TB_OK) {
+            return not_a(fail, text, "a duration (write 90s, 15m, 2h)");
+        }
+        if (ns < (int64_t)key->min * TB_NS_PER_S || ns > (int64_t)key->max * TB_NS_PER_S) {
+            return out_of_range(key, text, fail);
+        }
+        *(int64_t *)at = ns;
+        return TB_OK;
+    }
+    case TB_CONFIG_U32:
+    case TB_CONFIG_INT:
+        err = set_whole_number(key, text, &value, fail);
+        if (err != TB_OK) {
+            return err;
+        }
+        if (key->kind == TB_CONFIG_U32) {
+            *(uint32_t *)at = (uint32_t)value;
+        } else {
+            *(int *)at = (int)value;
+        }
+        return TB_OK;
+    case TB_CONFIG_NUMBER:
+        return set_number(key, text, at, fail);
+    case TB_CONFIG_BOOL:
+        if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
+            return not_a(fail, text, "true or false");
+        }
+        *(bool *)at = text[0] == 't';
+        return TB_OK;
+    case TB_CONFIG_LOG_LEVEL:
+        if (tb_log_level_parse(text, at) != TB_OK) {
+            return not_a(fail, text, "error, warn, info or debug");
+        }
+        return TB_OK;
+    case TB_CONFIG_KIND_COUNT:
+        break;
+    }
+    return tb_fail_set(fail, TB_EINTERNAL, "key of an unknown kind");
+}
+
+/* --- explaining --- */
+
+static void
+explain_type(const struct tb_config_key *key, struct tb_buf *out)
+{
+    char min[32], max[32];
+
+    switch (key->kind) {
+    case TB_CONFIG_TEXT:
+        tb_buf_put_str(out, key->expects);
+        break;
+    case TB_CONFIG_LISTEN:
+        tb_buf_put_str(out, "address:port or [address]:port");
+        break;
+    case TB_CONFIG_BYTES:
+        format_size(min, sizeof(min), key->min);
+        format_size(max, sizeof(max), key->max);
+        tb_buf_printf(out, "size, %s to %s", min, max);
+        break;
+    case TB_CONFIG_DURATION:
+        format_seconds(min, sizeof(min), key->min);
+        format_seconds(max, sizeof(max), key->max);
+        tb_buf_printf(out, "duration, %s to %s", min, max);
+        break;
+    case TB_CONFIG_U32:
+    case TB_CONFIG_INT:
+        tb_buf_printf(out, "whole number, %llu to %llu", (unsigned long long)key->min,
+                      (unsigned long long)key->max);
+        break;
+    case TB_CONFIG_NUMBER:
+        tb_buf_printf(out, "number, %llu to %llu", (unsigned long long)key->min,
+                      (unsigned long long)key->max);
+        break;
+    case TB_CONFIG_BOOL:
+        tb_buf_put_str(out, "true or false");
+        break;
+    case TB_CONFIG_LOG_LEVEL:
+        tb_buf_put_str(out, "error, warn, info or debug");
+        break;
+    case TB_CONFIG_KIND_COUNT:
+        break;
+    }
+}
+
+enum tb_err
+tb_config_explain(struct tb_buf *out, struct tb_fail *fail)
+{
+    const char *section = "";
+    size_t section_len = 0;
+
+    tb_buf_put_str(out, "# tapbox: every setting, with its default.  Take the '#' away from "
+                        "what you change.\n");
+    for (size_t i = 0; i < tb_config_key_count; i++) {
+        const struct tb_config_key *key = &tb_config_keys[i];
+        const char *dot = strchr(key->name, '.');
+        const char *indent = dot != NULL ? "  " : "";
+
+        if (dot != NULL && (section_len != (size_t)(dot - key->name) ||
+                            strncmp(section, key->name, section_len) != 0)) {
+            section = key->name;
+            section_len = (size_t)(dot - key->name);
+            tb_buf_printf(out, "\n%.*s:\n", (int)section_len, section);
+        }
+        tb_buf_printf(out, "%s# %s\n%s# (", indent, key->help, indent);
+        explain_type(key, out);
+        tb_buf_put_str(out, ")\n");
+        tb_buf_printf(out, "%s%s%s: %s\n", indent,
+                      key->required && key->fallback[0] == '\0' ? "" : "#",
+                      dot != NULL ? dot + 1 : key->name,
+                      key->fallback[0] != '\0' ? key->fallback : "\"\"");
+    }
+    return tb_buf_check(out, "the explained configuration", fail);
+}
