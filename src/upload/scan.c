@@ -1,0 +1,113 @@
+/* From the spool folder into the store: every sealed segment with its hash, once. */
+#include <tapbox/upload.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/ids.h>
+#include <tapbox/io.h>
+#include <tapbox/segment.h>
+#include <tapbox/spool.h>
+
+static bool
+is_known(const struct tb_segment_row *rows, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(rows[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the file says of itself (its index) and what it is (its hash). */
+static enum tb_err
+read_segment(int spool_fd, struct tb_segment_row *row, struct tb_fail *fail)
+{
+    struct tb_segment_reader *reader = NULL;
+    struct tb_segment_summary summary;
+    struct tb_sha256 digest;
+    int fd = -1;
+    enum tb_err err;
+
+    err = tb_spool_open(spool_fd, row->capture_id, row->name, &fd, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    err = tb_segment_reader_open(fd, &reader, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    tb_segment_reader_summary(reader, &summary);
+    err = tb_sha256_fd(fd, &digest, &row->bytes, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    memcpy(row->sha256, digest.octets, sizeof(row->sha256));
+    row->packets = summary.packets;
+    row->first_utc_ns = summary.first_utc_ns;
+    row->last_utc_ns = summary.last_utc_ns;
+    row->recovered = summary.recovered;
+    row->state = TB_SEGMENT_SPOOLED;
+    row->local = true;
+
+out:
+    tb_segment_reader_free(reader);
+    tb_close(&fd);
+    if (err != TB_OK) {
+        tb_fail_prefix(fail, "segment %s", row->name);
+    }
+    return err;
+}
+
+enum tb_err
+tb_upload_scan(struct tb_store *store, int spool_fd, const char *capture_id,
+               struct tb_fail *fail)
+{
+    struct tb_spool_names names = {0};
+    struct tb_segment_row *known = NULL;
+    size_t known_count = 0;
+    enum tb_err err;
+
+    err = tb_spool_sealed(spool_fd, capture_id, &names, fail);
+    if (err != TB_OK || names.count == 0) {
+        goto out;
+    }
+    err = tb_store_segment_list(store, capture_id, &known, &known_count, fail);
+    for (size_t i = 0; i < names.count && err == TB_OK; i++) {
+        struct tb_segment_row row = {0};
+
+        if (is_known(known, known_count, names.at[i])) {
+            continue;
+        }
+        (void)tb_str_copy(row.capture_id, sizeof(row.capture_id), capture_id);
+        (void)tb_str_copy(row.name, sizeof(row.name), names.at[i]);
+        err = read_segment(spool_fd, &row, fail);
+        if (err == TB_OK) {
+            err = tb_store_segment_add(store, &row, fail);
+        }
+    }
+
+out:
+    free(known);
+    tb_spool_names_release(&names);
+    return err;
+}
+
+enum tb_err
+tb_upload_capture_prefix(const char *prefix, const char *capture_id, char *out, size_t cap,
+                         struct tb_fail *fail)
+{
+    int len;
+
+    if (!tb_capture_id_valid(capture_id)) {
+        return tb_fail_set(fail, TB_EINVAL, "'%s' is not a capture id", capture_id);
+    }
+    /* cap-YYYYMMDDT...: the day is in the id, so that the place follows from the id alone */
+    len = snprintf(out, cap, "%s%s%.4s/%.2s/%.2s/%s", prefix, prefix[0] != 0 ? "/" : "",
+                   capture_id + 4, capture_id + 8, capture_id + 10, capture_id);
+    if (len < 0 || (size_t)len >= cap) {
+        return tb_fail_set(fail, TB_ETOOBIG, "the S3 prefix '%s' is too long", prefix);
+    }
+    return TB_OK;
+}

@@ -1,0 +1,322 @@
+/*
+ * Threads: `threads` uploaders.  Each waits on `more` (or the scan period), takes the oldest
+ * segment nobody else has taken, sends it, and only then removes the local file.  The first of
+ * them also looks for new segments in the spool.
+ */
+#include <tapbox/upload.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/ids.h>
+#include <tapbox/io.h>
+#include <tapbox/log.h>
+#include <tapbox/spool.h>
+#include <tapbox/thread.h>
+
+enum {
+    MAX_THREADS = 16,
+    BACKLOG_ROWS = 64, /* looked at in one go: more than can be in the hands of all threads */
+};
+static const int64_t scan_period_ns = TB_NS_PER_S / 2;
+static const int64_t backoff_first_ns = TB_NS_PER_S / 4;
+static const int64_t backoff_most_ns = 30 * TB_NS_PER_S; /* S3 may be away for hours */
+
+struct taken {
+    char capture_id[TB_CAPTURE_ID_SIZE];
+    char name[TB_SPOOL_NAME_SIZE];
+};
+
+struct tb_uploader {
+    struct tb_uploader_deps deps; /* set once */
+    pthread_t threads[MAX_THREADS];
+    unsigned started;
+    struct tb_mutex mu;
+    struct tb_cond more;
+    struct { /* touched only while holding mu */
+        bool stopping;
+        struct taken taken[MAX_THREADS]; /* name "" : free */
+        int64_t not_before_boot_ns;      /* after a failure nobody tries before this */
+        int64_t backoff_ns;              /* 0 while things go well */
+    } locked;
+};
+
+/* One object below the capture's prefix, whatever it is. */
+static enum tb_err
+put_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *prefix,
+           const char *capture_id, const char *name, struct tb_s3_put *put, char *out_key,
+           size_t key_cap, struct tb_s3_ack *out, struct tb_fail *fail)
+{
+    char base[TB_S3_KEY_SIZE];
+    int len;
+    enum tb_err err;
+
+    err = tb_upload_capture_prefix(prefix, capture_id, base, sizeof(base), fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    len = snprintf(out_key, key_cap, "%s/%s", base, name);
+    if (len < 0 || (size_t)len >= key_cap) {
+        return tb_fail_set(fail, TB_ETOOBIG, "the S3 key %s/%s is over 1,024 octets", base,
+                           name);
+    }
+    put->key = out_key;
+    return tb_s3_put(aws, bucket, put, out, fail);
+}
+
+enum tb_err
+tb_upload_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *prefix,
+                 const char *capture_id, const char *name, const char *content_type,
+                 struct tb_bytes body, struct tb_fail *fail)
+{
+    struct tb_s3_put put = {.content_type = content_type, .body = body, .body_fd = -1};
+    struct tb_s3_ack ack;
+    char key[TB_S3_KEY_SIZE];
+    enum tb_err err;
+
+    put.bytes = body.len;
+    err = tb_sha256(body, &put.sha256);
+    if (err != TB_OK) {
+        return tb_fail_set(fail, err, "SHA-256 of %s failed", name);
+    }
+    err = put_object(aws, bucket, prefix, capture_id, name, &put, key, sizeof(key), &ack, fail);
+    if (err != TB_OK) {
+        tb_fail_prefix(fail, "%s", name);
+    }
+    return err;
+}
+
+static enum tb_err
+upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fail *fail)
+{
+    struct tb_s3_put put = {.content_type = "application/zstd", .body_fd = -1};
+    struct tb_s3_ack ack;
+    char name[TB_SPOOL_NAME_SIZE + 16];
+    enum tb_err err;
+
+    (void)snprintf(name, sizeof(name), "segments/%s", row->name);
+    err = tb_spool_open(up->deps.spool_fd, row->capture_id, row->name, &put.body_fd, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    put.bytes = row->bytes;
+    memcpy(put.sha256.octets, row->sha256, sizeof(put.sha256.octets));
+    err = put_object(up->deps.aws, &up->deps.bucket, up->deps.prefix, row->capture_id, name,
+                     &put, row->s3_key, sizeof(row->s3_key), &ack, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    (void)tb_str_copy(row->s3_version, sizeof(row->s3_version), ack.version);
+    (void)tb_str_copy(row->s3_request_id, sizeof(row->s3_request_id), ack.request_id);
+    row->uploaded_utc_ns = tb_clock_utc_ns();
+    row->state = TB_SEGMENT_UPLOADED;
+    err = tb_store_segment_uploaded(up->deps.store, row, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    /* S3 has it and the store says so: from here on the local copy is not needed. */
+    err = tb_spool_remove(up->deps.spool_fd, row->capture_id, row->name, fail);
+    if (err == TB_OK) {
+        err = tb_store_segment_local_gone(up->deps.store, row->capture_id, row->name, fail);
+    }
+
+out:
+    tb_close(&put.body_fd);
+    return err;
+}
+
+static bool
+is_taken_locked(const struct tb_uploader *up, const struct tb_segment_row *row)
+    TB_REQUIRES(up->mu)
+{
+    for (unsigned i = 0; i < up->deps.threads; i++) {
+        if (strcmp(up->locked.taken[i].name, row->name) == 0 &&
+            strcmp(up->locked.taken[i].capture_id, row->capture_id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The oldest segment nobody has; false when there is none or a pause is on. */
+static bool
+take(struct tb_uploader *up, unsigned me, struct tb_segment_row *out)
+{
+    struct tb_segment_row *rows = NULL;
+    struct tb_fail fail;
+    size_t count = 0;
+    bool found = false;
+
+    tb_mutex_lock(&up->mu);
+    if (!up->locked.stopping && tb_clock_boot_ns() >= up->locked.not_before_boot_ns) {
+        if (tb_store_segment_backlog(up->deps.store, BACKLOG_ROWS, &rows, &count, &fail) !=
+            TB_OK) {
+            tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read the upload backlog");
+            count = 0;
+        }
+        for (size_t i = 0; i < count && !found; i++) {
+            if (!is_taken_locked(up, &rows[i])) {
+                *out = rows[i];
+                (void)tb_str_copy(up->locked.taken[me].capture_id,
+                                  sizeof(up->locked.taken[me].capture_id), out->capture_id);
+                (void)tb_str_copy(up->locked.taken[me].name, sizeof(up->locked.taken[me].name),
+                                  out->name);
+                found = true;
+            }
+        }
+    }
+    tb_mutex_unlock(&up->mu);
+    free(rows);
+    return found;
+}
+
+/* Gives the segment back and, after a failure, lets everybody pause: S3 is one. */
+static void
+give_back(struct tb_uploader *up, unsigned me, bool ok)
+{
+    tb_mutex_lock(&up->mu);
+    up->locked.taken[me].name[0] = 0;
+    if (ok) {
+        up->locked.backoff_ns = 0;
+        up->locked.not_before_boot_ns = 0;
+    } else {
+        int64_t pause =
+            up->locked.backoff_ns == 0 ? backoff_first_ns : up->locked.backoff_ns * 2;
+
+        if (pause > backoff_most_ns) {
+            pause = backoff_most_ns;
+        }
+        up->locked.backoff_ns = pause;
+        up->locked.not_before_boot_ns = tb_clock_boot_ns() + pause;
+    }
+    tb_mutex_unlock(&up->mu);
+}
+
+static void
+scan_all(struct tb_uploader *up)
+{
+    struct tb_spool_names captures = {0};
+    struct tb_fail fail;
+
+    if (tb_spool_captures(up->deps.spool_fd, &captures, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read the spool");
+        return;
+    }
+    for (size_t i = 0; i < captures.count; i++) {
+        if (tb_upload_scan(up->deps.store, up->deps.spool_fd, captures.at[i], &fail) != TB_OK) {
+            tb_log_fail(TB_LOG_ERROR, captures.at[i], &fail, "cannot enter a sealed segment");
+        }
+    }
+    tb_spool_names_release(&captures);
+}
+
+struct worker {
+    struct tb_uploader *up;
+    unsigned me;
+};
+
+static void *
+run(void *arg)
+{
+    struct worker worker = *(struct worker *)arg;
+    struct tb_uploader *up = worker.up;
+    struct tb_segment_row row;
+    bool stopping = false;
+
+    free(arg);
+    while (!stopping) {
+        if (worker.me == 0) {
+            scan_all(up);
+        }
+        while (take(up, worker.me, &row)) {
+            struct tb_fail fail;
+            enum tb_err err = upload_segment(up, &row, &fail);
+
+            if (err != TB_OK) {
+                tb_log_fail(TB_LOG_WARN, row.capture_id, &fail,
+                            "cannot upload %s; it stays in the spool and is tried again",
+                            row.name);
+            } else {
+                tb_log(TB_LOG_INFO, row.capture_id, "uploaded %s bytes=%llu packets=%llu",
+                       row.name, (unsigned long long)row.bytes,
+                       (unsigned long long)row.packets);
+            }
+            give_back(up, worker.me, err == TB_OK);
+            if (worker.me == 0) {
+                scan_all(up);
+            }
+        }
+        tb_mutex_lock(&up->mu);
+        if (!up->locked.stopping) {
+            (void)tb_cond_wait_for(&up->more, &up->mu, scan_period_ns);
+        }
+        stopping = up->locked.stopping;
+        tb_mutex_unlock(&up->mu);
+    }
+    return NULL;
+}
+
+enum tb_err
+tb_uploader_start(const struct tb_uploader_deps *deps, struct tb_uploader **out,
+                  struct tb_fail *fail)
+{
+    struct tb_uploader *up = calloc(1, sizeof(*up));
+
+    if (up == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the uploader");
+    }
+    up->deps = *deps;
+    if (up->deps.threads < 1) {
+        up->deps.threads = 1;
+    }
+    if (up->deps.threads > MAX_THREADS) {
+        up->deps.threads = MAX_THREADS;
+    }
+    tb_mutex_init(&up->mu);
+    tb_cond_init(&up->more);
+    for (; up->started < up->deps.threads; up->started++) {
+        struct worker *worker = calloc(1, sizeof(*worker));
+        enum tb_err err;
+
+        if (worker == NULL) {
+            tb_uploader_stop(up);
+            return tb_fail_set(fail, TB_ENOMEM, "no memory for an uploader thread");
+        }
+        worker->up = up;
+        worker->me = up->started;
+        err = tb_thread_start(&up->threads[up->started], "upload", run, worker, fail);
+        if (err != TB_OK) {
+            free(worker);
+            tb_uploader_stop(up);
+            return err;
+        }
+    }
+    *out = up;
+    return TB_OK;
+}
+
+void
+tb_uploader_stop(struct tb_uploader *up)
+{
+    if (up == NULL) {
+        return;
+    }
+    tb_mutex_lock(&up->mu);
+    up->locked.stopping = true;
+    tb_cond_broadcast(&up->more);
+    tb_mutex_unlock(&up->mu);
+    for (unsigned i = 0; i < up->started; i++) {
+        (void)pthread_join(up->threads[i], NULL);
+    }
+    tb_cond_release(&up->more);
+    tb_mutex_release(&up->mu);
+    free(up);
+}
+
+void
+tb_uploader_wake(struct tb_uploader *up)
+{
+    tb_mutex_lock(&up->mu);
+    tb_cond_broadcast(&up->more);
+    tb_mutex_unlock(&up->mu);
+}
