@@ -1,0 +1,331 @@
+/*
+ * Threads: GENERAL_WORKERS and TEARDOWN_WORKERS.  Each waits on `more` until something is due,
+ * takes one capture nobody else has in hands, advances it by one step, and puts it back.  The
+ * teardown workers take only captures that have to come down, so that no number of slow EC2
+ * calls elsewhere delays them.
+ */
+#include "control_int.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <tapbox/log.h>
+
+static const int64_t idle_ns = TB_NS_PER_S;              /* look at least this often */
+static const int64_t backoff_first_ns = TB_NS_PER_S / 2; /* after a failed step */
+static const int64_t backoff_most_ns =
+    30 * TB_NS_PER_S; /* must stay below the 60 s of promise 1 */
+/* Due times farther away than any that control sets mean that the wall clock was moved. */
+static const int64_t due_horizon_ns = 60 * TB_NS_PER_S;
+
+static control_step_fn *const steps[TB_CAPTURE_STATE_COUNT] = {
+    [TB_CAPTURE_REQUESTED] = control_step_requested,
+    [TB_CAPTURE_PLANNED] = control_step_planned,
+    [TB_CAPTURE_ARMING] = control_step_arming,
+    [TB_CAPTURE_RECORDING] = control_step_recording,
+    [TB_CAPTURE_DRAINING] = control_step_draining,
+    [TB_CAPTURE_SEALING] = control_step_sealing,
+};
+
+struct worker {
+    struct tb_control *control;
+    unsigned me;
+    bool teardown_only;
+};
+
+static bool
+has_to_come_down(const struct tb_due *due)
+{
+    if (due->state == TB_CAPTURE_DRAINING) {
+        return true;
+    }
+    return tb_capture_state_is_live(due->state) &&
+           (due->stop_asked ||
+            (due->deadline.utc_ns != 0 && tb_deadline_left_ns(&due->deadline) <= 0));
+}
+
+/* Nanoseconds until this capture wants a worker; 0 or less: now. */
+static int64_t
+wait_of(const struct tb_due *due)
+{
+    int64_t wait = due->due_utc_ns - tb_clock_utc_ns();
+
+    if (wait > due_horizon_ns) {
+        wait = 0;
+    }
+    /* A deadline or a stop does not wait for the period of the state before it.  While
+     * draining, the due time is the pause between attempts. */
+    if (due->state != TB_CAPTURE_DRAINING && has_to_come_down(due)) {
+        wait = 0;
+    } else if (tb_capture_state_is_live(due->state) && due->state != TB_CAPTURE_DRAINING &&
+               due->deadline.utc_ns != 0) {
+        int64_t left = tb_deadline_left_ns(&due->deadline);
+
+        wait = left < wait ? left : wait;
+    }
+    return wait;
+}
+
+static bool
+is_busy_locked(const struct tb_control *control, const char *id) TB_REQUIRES(control->mu)
+{
+    for (unsigned i = 0; i < WORKERS; i++) {
+        if (strcmp(control->locked.busy[i], id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first capture that is due and free, claimed for `worker`; else *out_wait_ns says for how
+ * long there is nothing. */
+static bool
+claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], int64_t *out_wait_ns)
+{
+    struct tb_control *control = worker->control;
+    struct tb_due *due = NULL;
+    struct tb_fail fail;
+    size_t count = 0;
+    bool found = false;
+
+    *out_wait_ns = idle_ns;
+    if (tb_store_due_list(control->deps.store, &due, &count, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read what is due");
+        return false;
+    }
+    tb_mutex_lock(&control->mu);
+    for (size_t i = 0; i < count && !found; i++) {
+        int64_t wait = wait_of(&due[i]);
+
+        if ((worker->teardown_only && !has_to_come_down(&due[i]) && wait <= 0) ||
+            is_busy_locked(control, due[i].id)) {
+            continue;
+        }
+        if (wait > 0) {
+            *out_wait_ns = wait < *out_wait_ns ? wait : *out_wait_ns;
+            continue;
+        }
+        (void)tb_str_copy(control->locked.busy[worker->me], TB_CAPTURE_ID_SIZE, due[i].id);
+        (void)tb_str_copy(out_id, TB_CAPTURE_ID_SIZE, due[i].id);
+        found = true;
+    }
+    tb_mutex_unlock(&control->mu);
+    free(due);
+    return found;
+}
+
+static void
+put_back(struct worker *worker)
+{
+    struct tb_control *control = worker->control;
+
+    tb_mutex_lock(&control->mu);
+    control->locked.busy[worker->me][0] = 0;
+    control->locked.wakes++;
+    tb_cond_broadcast(&control->more);
+    tb_mutex_unlock(&control->mu);
+}
+
+/* One step, and when to look again. */
+static void
+advance(struct tb_control *control, const char *id)
+{
+    struct tb_capture *capture = malloc(sizeof(*capture));
+    struct tb_fail fail = {0};
+    struct tb_fail later = {0};
+    int64_t again_ns = 0;
+    enum tb_err err;
+
+    if (capture == NULL) {
+        return; /* the next round tries again */
+    }
+    err = tb_store_capture_get(control->deps.store, id, capture, &fail);
+    if (err != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, id, &fail, "cannot read the capture");
+        goto out;
+    }
+    if (steps[capture->state] == NULL) {
+        goto out; /* became final in the meantime */
+    }
+    err = steps[capture->state](control, capture, &again_ns, &fail);
+    if (err == TB_ESTATE) {
+        goto out; /* somebody else moved it: the next look sees the new state */
+    }
+    if (err != TB_OK) {
+        again_ns = tb_plan_backoff_ns(capture->attempt, backoff_first_ns, backoff_most_ns);
+        tb_log_fail(TB_LOG_WARN, id, &fail, "step '%s' failed and is repeated in %lld ms",
+                    tb_capture_state_name(capture->state),
+                    (long long)(again_ns / TB_NS_PER_MS));
+    }
+    if (again_ns > 0 &&
+        tb_store_capture_later(control->deps.store, id, tb_clock_utc_ns() + again_ns,
+                               err != TB_OK ? &fail : NULL, &later) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, id, &later, "cannot write down when to look again");
+    }
+
+out:
+    free(capture);
+}
+
+static void *
+run(void *arg)
+{
+    struct worker worker = *(struct worker *)arg;
+    struct tb_control *control = worker.control;
+    char id[TB_CAPTURE_ID_SIZE];
+    bool stopping = false;
+
+    free(arg);
+    while (!stopping) {
+        int64_t wait_ns;
+        uint64_t wakes;
+
+        tb_mutex_lock(&control->mu);
+        wakes = control->locked.wakes;
+        stopping = control->locked.stopping;
+        tb_mutex_unlock(&control->mu);
+        if (stopping) {
+            break;
+        }
+        if (claim(&worker, id, &wait_ns)) {
+            advance(control, id);
+            put_back(&worker);
+            continue;
+        }
+        tb_mutex_lock(&control->mu);
+        if (!control->locked.stopping && control->locked.wakes == wakes) {
+            (void)tb_cond_wait_for(&control->more, &control->mu, wait_ns);
+        }
+        stopping = control->locked.stopping;
+        tb_mutex_unlock(&control->mu);
+    }
+    return NULL;
+}
+
+/* The host's name as it may stand in file names. */
+static void
+learn_host(struct tb_control *control)
+{
+    struct utsname host;
+
+    if (uname(&host) != 0) {
+        (void)tb_str_copy(control->host_name, sizeof(control->host_name), "host");
+        return;
+    }
+    (void)tb_str_copy(control->host_name, sizeof(control->host_name), host.nodename);
+    for (char *at = control->host_name; *at != 0; at++) {
+        if (!isalnum((unsigned char)*at) && *at != '.' && *at != '-') {
+            *at = '-';
+        }
+    }
+    if (control->host_name[0] == 0 || control->host_name[0] == '.') {
+        (void)tb_str_copy(control->host_name, sizeof(control->host_name), "host");
+    }
+    (void)tb_str_copy(control->kernel, sizeof(control->kernel), host.release);
+}
+
+enum tb_err
+tb_control_start(const struct tb_control_deps *deps, struct tb_control **out,
+                 struct tb_fail *fail)
+{
+    struct tb_control *control = calloc(1, sizeof(*control));
+    struct control_self self;
+    struct tb_fail why = {0};
+
+    if (control == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for control");
+    }
+    control->deps = *deps;
+    learn_host(control);
+    tb_mutex_init(&control->mu);
+    tb_mutex_init(&control->standing_mu);
+    tb_cond_init(&control->more);
+    /* AWS may be away for a while: what there is to tear down is then retried, not given up. */
+    if (control_self_learn(control, &self, &why) != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &why, "started without an answer from AWS");
+    }
+    for (; control->started < WORKERS; control->started++) {
+        struct worker *worker = calloc(1, sizeof(*worker));
+        enum tb_err err;
+
+        if (worker == NULL) {
+            tb_control_stop(control);
+            return tb_fail_set(fail, TB_ENOMEM, "no memory for a control worker");
+        }
+        worker->control = control;
+        worker->me = control->started;
+        worker->teardown_only = control->started >= GENERAL_WORKERS;
+        err =
+            tb_thread_start(&control->threads[control->started],
+                            worker->teardown_only ? "teardown" : "control", run, worker, fail);
+        if (err != TB_OK) {
+            free(worker);
+            tb_control_stop(control);
+            return err;
+        }
+    }
+    *out = control;
+    return TB_OK;
+}
+
+void
+tb_control_stop(struct tb_control *control)
+{
+    if (control == NULL) {
+        return;
+    }
+    tb_mutex_lock(&control->mu);
+    control->locked.stopping = true;
+    tb_cond_broadcast(&control->more);
+    tb_mutex_unlock(&control->mu);
+    for (unsigned i = 0; i < control->started; i++) {
+        (void)pthread_join(control->threads[i], NULL);
+    }
+    tb_cond_release(&control->more);
+    tb_mutex_release(&control->standing_mu);
+    tb_mutex_release(&control->mu);
+    free(control);
+}
+
+void
+tb_control_wake(struct tb_control *control)
+{
+    tb_mutex_lock(&control->mu);
+    control->locked.wakes++;
+    tb_cond_broadcast(&control->more);
+    tb_mutex_unlock(&control->mu);
+}
+
+enum tb_err
+tb_control_ready(struct tb_control *control, struct tb_fail *fail)
+{
+    struct tb_recorder_host host;
+    bool known;
+    enum tb_err err = tb_store_check(control->deps.store, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    err = tb_recorder_host(control->deps.recorder, &host, fail);
+    if (err != TB_OK) {
+        tb_fail_prefix(fail, "the recorder does not answer");
+        return err;
+    }
+    tb_mutex_lock(&control->mu);
+    known = control->locked.self.known;
+    tb_mutex_unlock(&control->mu);
+    if (!known) {
+        return tb_fail_set(fail, TB_ERETRY,
+                           "AWS has not yet told which account and target interface are ours");
+    }
+    return TB_OK;
+}
+
+enum tb_err
+tb_control_live(struct tb_control *control, const char *capture_id,
+                struct tb_record_status *out, struct tb_fail *fail)
+{
+    return tb_recorder_status(control->deps.recorder, capture_id, out, fail);
+}

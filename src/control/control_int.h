@@ -1,0 +1,108 @@
+/* What the files of control share. */
+#ifndef CONTROL_INT_H
+#define CONTROL_INT_H
+
+#include <tapbox/control.h>
+#include <tapbox/thread.h>
+
+#include "plan.h"
+
+enum {
+    GENERAL_WORKERS = 4,
+    TEARDOWN_WORKERS = 2, /* never wait behind anything but a teardown */
+    WORKERS = GENERAL_WORKERS + TEARDOWN_WORKERS
+};
+
+/* Who and where we are; known after the first successful look. */
+struct control_self {
+    bool known;
+    char account[TB_ACCOUNT_SIZE];
+    struct tb_ec2_interface target; /* tags released: not kept */
+};
+
+/* The host's ledger when a capture was armed, to subtract when it is closed. */
+struct host_mark {
+    char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : free */
+    struct tb_recorder_host at_arm;
+};
+
+struct tb_control {
+    struct tb_control_deps deps; /* set once */
+    char host_name[64];          /* set once */
+    char kernel[128];            /* set once */
+    pthread_t threads[WORKERS];  /* start and stop only */
+    unsigned started;
+
+    struct tb_mutex mu;
+    struct tb_cond more;
+    struct { /* touched only while holding mu */
+        bool stopping;
+        uint64_t wakes; /* counts tb_control_wake, so that none is missed while looking */
+        char busy[WORKERS][TB_CAPTURE_ID_SIZE];
+        struct control_self self;
+        struct host_mark marks[TB_RECORDER_MAX_CAPTURES];
+    } locked;
+
+    struct tb_mutex standing_mu; /* held while standing objects are looked for or made */
+    struct {                     /* touched only while holding standing_mu */
+        bool verified; /* the shared filter has been looked at since this process started */
+    } standing;
+};
+
+/* --- who and where we are (self.c) --- */
+TB_NODISCARD enum tb_err control_self_learn(struct tb_control *control,
+                                            struct control_self *out, struct tb_fail *fail);
+void control_mark_host(struct tb_control *control, const char *capture_id);
+/* What the host counted since the mark; false when that is not known. */
+bool control_host_since_mark(struct tb_control *control, const char *capture_id,
+                             struct tb_ledger *out);
+void control_forget_mark(struct tb_control *control, const char *capture_id);
+/* A finished capture: its place in the recorder and its mark are free again. */
+void control_forget(struct tb_control *control, const char *capture_id);
+
+/* --- AWS objects (objects.c): intent before effect --- */
+
+/* Writes the intent down, sends it, writes the answer down. */
+TB_NODISCARD enum tb_err control_create(struct tb_control *control,
+                                        const struct tb_resource *intent,
+                                        char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail);
+/* Sends a written intent (again): the same bytes, so the same object. */
+TB_NODISCARD enum tb_err control_replay(struct tb_control *control,
+                                        struct tb_resource *resource, struct tb_fail *fail);
+/* Deletes what a row stands for, whatever its state; NotFound is done. */
+TB_NODISCARD enum tb_err control_delete(struct tb_control *control,
+                                        struct tb_resource *resource, struct tb_fail *fail);
+
+/* --- standing objects (standing.c) --- */
+TB_NODISCARD enum tb_err control_standing_target(struct tb_control *control,
+                                                 const struct control_self *self,
+                                                 char out_id[TB_AWS_ID_SIZE],
+                                                 struct tb_fail *fail);
+TB_NODISCARD enum tb_err control_standing_filter(struct tb_control *control,
+                                                 char out_id[TB_AWS_ID_SIZE],
+                                                 struct tb_fail *fail);
+/* AWS says they are gone: make new ones next time. */
+void control_standing_forget(struct tb_control *control);
+
+/* --- one step of one capture (steps_up.c, steps_down.c) --- */
+
+/* When to look again; 0 means at once. */
+typedef enum tb_err control_step_fn(struct tb_control *control,
+                                    const struct tb_capture *capture, int64_t *out_again_ns,
+                                    struct tb_fail *fail);
+control_step_fn control_step_requested;
+control_step_fn control_step_planned;
+control_step_fn control_step_arming;
+control_step_fn control_step_recording;
+control_step_fn control_step_draining;
+control_step_fn control_step_sealing;
+
+/* Builds what the recorder has to know (record_spec.c); bpf memory goes to *out_bpf, free()d by
+ * the caller. */
+TB_NODISCARD enum tb_err control_record_spec(struct tb_control *control,
+                                             const struct tb_capture *capture,
+                                             struct tb_record_spec *out,
+                                             struct tb_bpf_insn **out_bpf,
+                                             struct tb_fail *fail);
+
+#endif

@@ -1,0 +1,143 @@
+/* Facts in, next step out. */
+#include "plan.h"
+
+#include <stdio.h>
+
+#include <tapbox/bytes.h>
+#include <tapbox/digest.h>
+#include <tapbox/ids.h>
+
+enum {
+    SESSION_NUMBER_MOST = 32766
+}; /* CreateTrafficMirrorSession, SessionNumber */
+
+/* The first reason why this interface cannot be a mirror source, or NULL. */
+static const char *
+why_not(const struct tb_capture_request *request, const struct tb_ec2_interface *interface,
+        const char *target_eni)
+{
+    if (strcmp(interface->eni, target_eni) == 0) {
+        return "it is tapbox's own mirror target";
+    }
+    if (strcmp(interface->interface_type, "interface") != 0) {
+        return "interfaces of this type cannot be mirrored";
+    }
+    if (interface->instance[0] == 0 || strcmp(interface->status, "in-use") != 0) {
+        return "it is not attached to an instance";
+    }
+    if (request->instance[0] != 0 && strcmp(interface->instance, request->instance) != 0) {
+        return "it is attached to another instance than the one named";
+    }
+    if (interface->ip[0] == 0) {
+        return "it has no private IPv4 address";
+    }
+    return NULL;
+}
+
+size_t
+tb_plan_sources(const struct tb_capture_request *request,
+                const struct tb_ec2_interfaces *interfaces, const char *target_eni,
+                struct tb_capture_source out[TB_CAPTURE_MAX_SOURCES], size_t *out_count)
+{
+    size_t usable = 0;
+    size_t count = 0;
+
+    for (size_t i = 0; i < interfaces->count && count < TB_CAPTURE_MAX_SOURCES; i++) {
+        const struct tb_ec2_interface *interface = &interfaces->at[i];
+        struct tb_capture_source *source = &out[count++];
+        const char *reason = why_not(request, interface, target_eni);
+
+        memset(source, 0, sizeof(*source));
+        (void)tb_str_copy(source->eni, sizeof(source->eni), interface->eni);
+        (void)tb_str_copy(source->instance, sizeof(source->instance), interface->instance);
+        (void)tb_str_copy(source->mac, sizeof(source->mac), interface->mac);
+        (void)tb_str_copy(source->ip, sizeof(source->ip), interface->ip);
+        (void)tb_str_copy(source->subnet, sizeof(source->subnet), interface->subnet);
+        (void)tb_str_copy(source->vpc, sizeof(source->vpc), interface->vpc);
+        (void)tb_str_copy(source->account, sizeof(source->account), interface->owner);
+        if (reason != NULL) {
+            (void)tb_str_copy(source->gap, sizeof(source->gap), reason);
+        } else {
+            usable++;
+        }
+    }
+    *out_count = count;
+    return usable;
+}
+
+uint32_t
+tb_plan_session_number(const struct tb_ec2_sessions *sessions, const char *eni)
+{
+    uint32_t highest = 0;
+
+    for (size_t i = 0; i < sessions->count; i++) {
+        if (strcmp(sessions->at[i].eni, eni) == 0 && sessions->at[i].session_number > highest) {
+            highest = sessions->at[i].session_number;
+        }
+    }
+    return highest < SESSION_NUMBER_MOST ? highest + 1 : 0;
+}
+
+size_t
+tb_plan_foreign(const struct tb_ec2_sessions *sessions, const char *eni, const char *owner)
+{
+    size_t foreign = 0;
+
+    for (size_t i = 0; i < sessions->count; i++) {
+        const char *tag = tb_ec2_tag(&sessions->at[i].tags, TB_TAG_OWNER);
+
+        if (strcmp(sessions->at[i].eni, eni) == 0 && (tag == NULL || strcmp(tag, owner) != 0)) {
+            foreign++;
+        }
+    }
+    return foreign;
+}
+
+int64_t
+tb_plan_backoff_ns(uint32_t attempt, int64_t first_ns, int64_t most_ns)
+{
+    uint64_t random = 0;
+    int64_t ceiling = first_ns;
+
+    for (; attempt > 0 && ceiling < most_ns; attempt--) {
+        ceiling *= 2;
+    }
+    if (ceiling > most_ns) {
+        ceiling = most_ns;
+    }
+    if (tb_random(&random, sizeof(random)) != TB_OK) {
+        return ceiling;
+    }
+    return ceiling / 10 + (int64_t)(random % (uint64_t)(ceiling - ceiling / 10));
+}
+
+enum tb_stop_reason
+tb_plan_stop(const struct tb_capture *capture)
+{
+    if (capture->stop_asked) {
+        return capture->stop_reason != TB_STOP_NONE ? capture->stop_reason : TB_STOP_OPERATOR;
+    }
+    if (capture->deadline.utc_ns != 0 && tb_deadline_left_ns(&capture->deadline) <= 0) {
+        return TB_STOP_DEADLINE;
+    }
+    return TB_STOP_NONE;
+}
+
+enum tb_sweep_verdict
+tb_plan_sweep(const struct tb_ec2_tags *tags, const char *owner, int64_t server_utc_s)
+{
+    const char *whose = tb_ec2_tag(tags, TB_TAG_OWNER);
+    const char *expires = tb_ec2_tag(tags, TB_TAG_EXPIRES);
+    int64_t expires_utc_ns;
+
+    if (whose == NULL || strcmp(whose, owner) != 0) {
+        return TB_SWEEP_FOREIGN;
+    }
+    if (expires == NULL) {
+        return tb_ec2_tag(tags, TB_TAG_STANDING) != NULL ? TB_SWEEP_STANDING : TB_SWEEP_UNCLEAR;
+    }
+    if (server_utc_s == 0 || tb_time_parse(expires, &expires_utc_ns) != TB_OK) {
+        return TB_SWEEP_UNCLEAR;
+    }
+    return expires_utc_ns / TB_NS_PER_S <= server_utc_s ? TB_SWEEP_EXPIRED : TB_SWEEP_ALIVE;
+}

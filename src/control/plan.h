@@ -1,0 +1,47 @@
+/* Decisions of control as pure functions: facts in, what to do out. */
+#ifndef CONTROL_PLAN_H
+#define CONTROL_PLAN_H
+
+#include <tapbox/aws_ec2.h>
+#include <tapbox/capture.h>
+
+/* Tags on what we make (DESIGN promise 2). */
+#define TB_TAG_OWNER "tapbox:owner"
+#define TB_TAG_CAPTURE "tapbox:capture"
+#define TB_TAG_EXPIRES "tapbox:expires"
+#define TB_TAG_STANDING "tapbox:standing"
+
+/*
+ * Which of the described interfaces can be mirrored.  All of them become sources; those that
+ * cannot are named with the reason in `gap`.  `target_eni` is ours and never a source.
+ * Returns how many can; *out_count is how many there are (at most TB_CAPTURE_MAX_SOURCES).
+ */
+size_t tb_plan_sources(const struct tb_capture_request *request,
+                       const struct tb_ec2_interfaces *interfaces, const char *target_eni,
+                       struct tb_capture_source out[TB_CAPTURE_MAX_SOURCES], size_t *out_count);
+
+/* The number for a new session on `eni`: after everyone else's (promise 8), 1 when it is alone;
+ * 0 when no number above is left. */
+uint32_t tb_plan_session_number(const struct tb_ec2_sessions *sessions, const char *eni);
+/* How many of the sessions on `eni` are not of `owner`. */
+size_t tb_plan_foreign(const struct tb_ec2_sessions *sessions, const char *eni,
+                       const char *owner);
+
+/* Full jitter: random in [0, min(most, first * 2^attempt)), never below a tenth of it. */
+int64_t tb_plan_backoff_ns(uint32_t attempt, int64_t first_ns, int64_t most_ns);
+
+/* Why a live capture has to come down now; TB_STOP_NONE when it does not. */
+enum tb_stop_reason tb_plan_stop(const struct tb_capture *capture);
+
+/* What a sweep does with an object's tags, at AWS's own time. */
+enum tb_sweep_verdict {
+    TB_SWEEP_FOREIGN,  /* not ours: never touched */
+    TB_SWEEP_ALIVE,    /* ours, not expired */
+    TB_SWEEP_EXPIRED,  /* ours, to be deleted */
+    TB_SWEEP_STANDING, /* ours, without expiry */
+    TB_SWEEP_UNCLEAR   /* ours, but its expiry cannot be read */
+};
+enum tb_sweep_verdict tb_plan_sweep(const struct tb_ec2_tags *tags, const char *owner,
+                                    int64_t server_utc_s);
+
+#endif

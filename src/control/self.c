@@ -1,0 +1,143 @@
+/* Who and where we are, and what the host counted while a capture ran. */
+#include "control_int.h"
+
+#include <tapbox/log.h>
+
+/* The configured target interface, or this instance's own. */
+static enum tb_err
+find_target(struct tb_control *control, struct tb_ec2_interfaces *out, struct tb_fail *fail)
+{
+    const char *eni = control->deps.config->target_eni;
+    struct tb_aws_self host;
+
+    if (eni[0] == 0) {
+        enum tb_err err = tb_aws_self(control->deps.aws, &host, fail);
+
+        if (err != TB_OK) {
+            tb_fail_prefix(fail, "target.eni is not set, and this host's own interface is not "
+                                 "known from instance metadata");
+            return err;
+        }
+        eni = host.eni;
+    }
+    return tb_ec2_interfaces_by_id(control->deps.aws, &eni, 1, out, fail);
+}
+
+enum tb_err
+control_self_learn(struct tb_control *control, struct control_self *out, struct tb_fail *fail)
+{
+    struct tb_ec2_interfaces found = {0};
+    struct tb_aws_identity identity;
+    struct control_self self = {0};
+    enum tb_err err;
+
+    tb_mutex_lock(&control->mu);
+    self = control->locked.self;
+    tb_mutex_unlock(&control->mu);
+    if (self.known) {
+        *out = self;
+        return TB_OK;
+    }
+    err = tb_aws_caller_identity(control->deps.aws, &identity, fail);
+    if (err != TB_OK) {
+        tb_fail_prefix(fail, "cannot learn the AWS account");
+        goto out;
+    }
+    err = find_target(control, &found, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    if (found.count != 1) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "the target interface was not described");
+        goto out;
+    }
+    memcpy(self.account, identity.account, sizeof(self.account));
+    self.target = found.at[0];
+    self.target.tags = (struct tb_ec2_tags){0};
+    self.known = true;
+    tb_mutex_lock(&control->mu);
+    control->locked.self = self;
+    tb_mutex_unlock(&control->mu);
+    *out = self;
+    tb_log(TB_LOG_INFO, NULL, "account=%s target=%s ip=%s as %s", self.account, self.target.eni,
+           self.target.ip, identity.arn);
+
+out:
+    tb_ec2_interfaces_release(&found);
+    return err;
+}
+
+void
+control_mark_host(struct tb_control *control, const char *capture_id)
+{
+    struct host_mark *mark = NULL;
+    struct tb_recorder_host host;
+
+    if (tb_recorder_host(control->deps.recorder, &host, NULL) != TB_OK) {
+        return; /* the manifest then says that it is not known */
+    }
+    tb_mutex_lock(&control->mu);
+    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES; i++) {
+        if (strcmp(control->locked.marks[i].capture_id, capture_id) == 0) {
+            mark = NULL; /* the first arming counts */
+            break;
+        }
+        if (mark == NULL && control->locked.marks[i].capture_id[0] == 0) {
+            mark = &control->locked.marks[i];
+        }
+    }
+    if (mark != NULL) {
+        (void)tb_str_copy(mark->capture_id, sizeof(mark->capture_id), capture_id);
+        mark->at_arm = host;
+    }
+    tb_mutex_unlock(&control->mu);
+}
+
+bool
+control_host_since_mark(struct tb_control *control, const char *capture_id,
+                        struct tb_ledger *out)
+{
+    struct tb_recorder_host now;
+    struct tb_recorder_host then = {0};
+    bool known = false;
+
+    tb_mutex_lock(&control->mu);
+    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES && !known; i++) {
+        if (strcmp(control->locked.marks[i].capture_id, capture_id) == 0) {
+            then = control->locked.marks[i].at_arm;
+            known = true;
+        }
+    }
+    tb_mutex_unlock(&control->mu);
+    if (!known || tb_recorder_host(control->deps.recorder, &now, NULL) != TB_OK ||
+        now.pid != then.pid || now.started_utc_ns != then.started_utc_ns) {
+        return false;
+    }
+    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
+        tb_ledger_set(out, i, tb_ledger_get(&now.ledger, i) - tb_ledger_get(&then.ledger, i));
+    }
+    return true;
+}
+
+void
+control_forget_mark(struct tb_control *control, const char *capture_id)
+{
+    tb_mutex_lock(&control->mu);
+    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES; i++) {
+        if (strcmp(control->locked.marks[i].capture_id, capture_id) == 0) {
+            control->locked.marks[i].capture_id[0] = 0;
+        }
+    }
+    tb_mutex_unlock(&control->mu);
+}
+
+void
+control_forget(struct tb_control *control, const char *capture_id)
+{
+    struct tb_fail fail;
+
+    if (tb_recorder_forget(control->deps.recorder, capture_id, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_DEBUG, capture_id, &fail, "the recorder had forgotten it already");
+    }
+    control_forget_mark(control, capture_id);
+}

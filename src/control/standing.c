@@ -1,0 +1,396 @@
+/* Standing objects: the mirror target on our interface and the filter that lets everything
+ * through.  They cost nothing, are shared by all captures, and are found again by their tags.
+ */
+#include "control_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/digest.h>
+#include <tapbox/ids.h>
+#include <tapbox/log.h>
+
+static const char filter_key[] = "all";
+
+/* The rules of the filter "all": both directions, both families. */
+static const struct {
+    bool egress;
+    uint32_t number;
+    const char *any;
+} rules[] = {
+    {false, 100, "0.0.0.0/0"},
+    {false, 200, "::/0"},
+    {true, 100, "0.0.0.0/0"},
+    {true, 200, "::/0"},
+};
+enum {
+    RULES = sizeof(rules) / sizeof(rules[0])
+};
+
+static void
+set_tag(struct tb_ec2_tag *tag, const char *key, const char *value)
+{
+    (void)tb_str_copy(tag->key, sizeof(tag->key), key);
+    (void)tb_str_copy(tag->value, sizeof(tag->value), value);
+}
+
+/* The row of a standing object that is not gone, or NULL; lent from `rows`. */
+static struct tb_resource *
+find_row(struct tb_resource *rows, size_t count, enum tb_resource_kind kind, const char *key)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].kind == kind && rows[i].state != TB_RESOURCE_GONE &&
+            strcmp(rows[i].key, key) == 0) {
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+/* A standing intent with a fresh token; body is made by the caller into `params`. */
+static enum tb_err
+begin_intent(enum tb_resource_kind kind, const char *key, struct tb_resource *out,
+             struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    memset(out, 0, sizeof(*out));
+    out->kind = kind;
+    (void)tb_str_copy(out->key, sizeof(out->key), key);
+    err = tb_uuid_new(out->client_token);
+    return err == TB_OK ? TB_OK
+                        : tb_fail_set(fail, err, "no random numbers for a client token");
+}
+
+static enum tb_err
+create_with_body(struct tb_control *control, struct tb_resource *intent, struct tb_buf *body,
+                 char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
+{
+    struct tb_resource sent = *intent;
+    enum tb_err err = tb_buf_check(body, "an EC2 request", fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    sent.params = strdup(tb_buf_str(body));
+    if (sent.params == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for an EC2 request");
+    }
+    err = control_create(control, &sent, out_id, fail);
+    free(sent.params);
+    return err;
+}
+
+/* An existing standing object of ours that this store does not know is entered as created. */
+static enum tb_err
+adopt(struct tb_control *control, enum tb_resource_kind kind, const char *key,
+      const char *aws_id, struct tb_fail *fail)
+{
+    struct tb_resource intent;
+    char none[1] = "";
+    int64_t row = 0;
+    enum tb_err err = begin_intent(kind, key, &intent, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    intent.params = none;
+    err = tb_store_resource_intend(control->deps.store, &intent, &row, fail);
+    if (err == TB_OK) {
+        err = tb_store_resource_created(control->deps.store, row, aws_id, "", fail);
+    }
+    if (err == TB_OK) {
+        tb_log(TB_LOG_INFO, NULL, "reusing standing %s %s", tb_resource_kind_name(kind),
+               aws_id);
+    }
+    return err;
+}
+
+static bool
+is_our_standing(const struct tb_control *control, const struct tb_ec2_tags *tags)
+{
+    return tb_plan_sweep(tags, control->deps.config->owner, 0) == TB_SWEEP_STANDING;
+}
+
+static enum tb_err
+make_target(struct tb_control *control, const char *eni, char out_id[TB_AWS_ID_SIZE],
+            struct tb_fail *fail)
+{
+    struct tb_ec2_tag tags[3];
+    struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
+    struct tb_resource intent;
+    struct tb_ec2_target_spec spec = {
+        .eni = eni,
+        .description = "tapbox capture host",
+        .tags = tags,
+        .tag_count = sizeof(tags) / sizeof(tags[0]),
+        .client_token = intent.client_token,
+    };
+    enum tb_err err;
+
+    set_tag(&tags[0], "Name", "tapbox");
+    set_tag(&tags[1], TB_TAG_OWNER, control->deps.config->owner);
+    set_tag(&tags[2], TB_TAG_STANDING, "target");
+    err = begin_intent(TB_RESOURCE_TARGET, eni, &intent, fail);
+    if (err == TB_OK) {
+        err = tb_ec2_target_body(&spec, &body, fail);
+    }
+    if (err == TB_OK) {
+        err = create_with_body(control, &intent, &body, out_id, fail);
+    }
+    tb_buf_release(&body);
+    return err;
+}
+
+/* Any target on our interface will do, whoever made it: an interface can have only one role. */
+static enum tb_err
+find_or_make_target(struct tb_control *control, const char *eni, char out_id[TB_AWS_ID_SIZE],
+                    struct tb_fail *fail)
+{
+    struct tb_ec2_targets found = {0};
+    enum tb_err err = tb_ec2_targets_list(control->deps.aws, eni, &found, fail);
+
+    if (err == TB_OK && found.count > 0) {
+        (void)tb_str_copy(out_id, TB_AWS_ID_SIZE, found.at[0].id);
+        err = adopt(control, TB_RESOURCE_TARGET, eni, out_id, fail);
+    } else if (err == TB_OK) {
+        err = make_target(control, eni, out_id, fail);
+    }
+    tb_ec2_targets_release(&found);
+    return err;
+}
+
+enum tb_err
+control_standing_target(struct tb_control *control, const struct control_self *self,
+                        char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
+{
+    const char *eni = self->target.eni;
+    struct tb_resource *rows = NULL;
+    struct tb_resource *row;
+    size_t count = 0;
+    enum tb_err err;
+
+    tb_mutex_lock(&control->standing_mu);
+    err = tb_store_resource_list(control->deps.store, "", false, &rows, &count, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    row = find_row(rows, count, TB_RESOURCE_TARGET, eni);
+    if (row != NULL && row->state == TB_RESOURCE_INTENDED) {
+        err = control_replay(control, row, fail);
+        if (err != TB_OK) {
+            goto out;
+        }
+    }
+    if (row != NULL) {
+        memcpy(out_id, row->aws_id, TB_AWS_ID_SIZE);
+    } else {
+        err = find_or_make_target(control, eni, out_id, fail);
+    }
+
+out:
+    tb_mutex_unlock(&control->standing_mu);
+    tb_resources_free(rows, count);
+    return err;
+}
+
+/* --- the filter --- */
+
+static enum tb_err
+make_filter(struct tb_control *control, char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
+{
+    struct tb_ec2_tag tags[3];
+    struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
+    struct tb_resource intent;
+    struct tb_ec2_filter_spec spec = {
+        .description = "tapbox: everything, both directions",
+        .tags = tags,
+        .tag_count = sizeof(tags) / sizeof(tags[0]),
+        .client_token = intent.client_token,
+    };
+    enum tb_err err;
+
+    set_tag(&tags[0], "Name", "tapbox-all");
+    set_tag(&tags[1], TB_TAG_OWNER, control->deps.config->owner);
+    set_tag(&tags[2], TB_TAG_STANDING, filter_key);
+    err = begin_intent(TB_RESOURCE_FILTER, filter_key, &intent, fail);
+    if (err == TB_OK) {
+        err = tb_ec2_filter_body(&spec, &body, fail);
+    }
+    if (err == TB_OK) {
+        err = create_with_body(control, &intent, &body, out_id, fail);
+    }
+    tb_buf_release(&body);
+    return err;
+}
+
+/* "<filter id>/<direction><number>": a new filter needs new rules. */
+static void
+rule_key(char *out, size_t cap, const char *filter_id, size_t i)
+{
+    (void)snprintf(out, cap, "%s/%s%u", filter_id, rules[i].egress ? "egress" : "ingress",
+                   rules[i].number);
+}
+
+static enum tb_err
+make_rule(struct tb_control *control, const char *filter_id, size_t i, struct tb_fail *fail)
+{
+    struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
+    char id[TB_AWS_ID_SIZE];
+    char key[128];
+    struct tb_resource intent;
+    struct tb_ec2_rule_spec spec = {
+        .filter_id = filter_id,
+        .egress = rules[i].egress,
+        .number = rules[i].number,
+        .protocol = -1,
+        .source_port_from = -1,
+        .source_port_to = -1,
+        .destination_port_from = -1,
+        .destination_port_to = -1,
+        .source_cidr = rules[i].any,
+        .destination_cidr = rules[i].any,
+        .client_token = intent.client_token,
+    };
+    enum tb_err err;
+
+    rule_key(key, sizeof(key), filter_id, i);
+    err = begin_intent(TB_RESOURCE_FILTER_RULE, key, &intent, fail);
+    if (err == TB_OK) {
+        err = tb_ec2_rule_body(&spec, &body, fail);
+    }
+    if (err == TB_OK) {
+        err = create_with_body(control, &intent, &body, id, fail);
+    }
+    if (err == TB_EEXIST) {
+        err = TB_OK; /* the number is taken: this filter's rule is there already */
+    }
+    tb_buf_release(&body);
+    return err;
+}
+
+static enum tb_err
+complete_filter(struct tb_control *control, const char *filter_id, struct tb_resource *rows,
+                size_t count, struct tb_fail *fail)
+{
+    struct tb_ec2_effect effect;
+    enum tb_err err = TB_OK;
+
+    for (size_t i = 0; i < RULES && err == TB_OK; i++) {
+        char key[128];
+        struct tb_resource *row;
+
+        rule_key(key, sizeof(key), filter_id, i);
+        row = find_row(rows, count, TB_RESOURCE_FILTER_RULE, key);
+        if (row == NULL) {
+            err = make_rule(control, filter_id, i, fail);
+        } else if (row->state == TB_RESOURCE_INTENDED) {
+            err = control_replay(control, row, fail);
+            if (err == TB_EEXIST) {
+                err = TB_OK;
+            }
+        }
+    }
+    if (err == TB_OK) {
+        err = tb_ec2_filter_add_dns(control->deps.aws, filter_id, &effect, fail);
+    }
+    return err;
+}
+
+/* Ours among all filters of the account: *out_complete when all its rules are in place. */
+static enum tb_err
+look_up_filter(struct tb_control *control, char out_id[TB_AWS_ID_SIZE], bool *out_complete,
+               struct tb_fail *fail)
+{
+    struct tb_ec2_filters found = {0};
+    enum tb_err err = tb_ec2_filters_list(control->deps.aws, &found, fail);
+
+    out_id[0] = 0;
+    *out_complete = false;
+    for (size_t i = 0; i < found.count && err == TB_OK; i++) {
+        const char *what = tb_ec2_tag(&found.at[i].tags, TB_TAG_STANDING);
+
+        if (is_our_standing(control, &found.at[i].tags) && strcmp(what, filter_key) == 0) {
+            (void)tb_str_copy(out_id, TB_AWS_ID_SIZE, found.at[i].id);
+            *out_complete = found.at[i].ingress_rules + found.at[i].egress_rules == RULES &&
+                            found.at[i].amazon_dns;
+            break;
+        }
+    }
+    tb_ec2_filters_release(&found);
+    return err;
+}
+
+enum tb_err
+control_standing_filter(struct tb_control *control, char out_id[TB_AWS_ID_SIZE],
+                        struct tb_fail *fail)
+{
+    struct tb_resource *rows = NULL;
+    struct tb_resource *row;
+    size_t count = 0;
+    bool complete = false;
+    enum tb_err err;
+
+    tb_mutex_lock(&control->standing_mu);
+    err = tb_store_resource_list(control->deps.store, "", false, &rows, &count, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    row = find_row(rows, count, TB_RESOURCE_FILTER, filter_key);
+    if (row != NULL && row->state == TB_RESOURCE_INTENDED) {
+        err = control_replay(control, row, fail);
+        if (err != TB_OK) {
+            goto out;
+        }
+    }
+    if (row != NULL && control->standing.verified) {
+        memcpy(out_id, row->aws_id, TB_AWS_ID_SIZE); /* warm: no call at all */
+        goto out;
+    }
+    err = look_up_filter(control, out_id, &complete, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    if (out_id[0] == 0 && row != NULL) {
+        /* EC2 may not show yet what it has just made; a create refers to it by id anyway. */
+        memcpy(out_id, row->aws_id, TB_AWS_ID_SIZE);
+    } else if (out_id[0] == 0) {
+        err = make_filter(control, out_id, fail);
+    } else if (row == NULL) {
+        err = adopt(control, TB_RESOURCE_FILTER, filter_key, out_id, fail);
+    }
+    if (err == TB_OK && !complete) {
+        err = complete_filter(control, out_id, rows, count, fail);
+    }
+    if (err == TB_OK) {
+        control->standing.verified = true;
+    }
+
+out:
+    tb_mutex_unlock(&control->standing_mu);
+    tb_resources_free(rows, count);
+    return err;
+}
+
+void
+control_standing_forget(struct tb_control *control)
+{
+    struct tb_resource *rows = NULL;
+    struct tb_fail fail;
+    size_t count = 0;
+
+    tb_mutex_lock(&control->standing_mu);
+    control->standing.verified = false;
+    if (tb_store_resource_list(control->deps.store, "", false, &rows, &count, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read the standing objects");
+        count = 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].state == TB_RESOURCE_CREATED &&
+            tb_store_resource_gone(control->deps.store, rows[i].row, "", &fail) != TB_OK) {
+            tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot forget a standing object");
+        }
+    }
+    tb_mutex_unlock(&control->standing_mu);
+    tb_resources_free(rows, count);
+}

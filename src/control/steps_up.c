@@ -1,0 +1,494 @@
+/* From a request to a recording: resolve, plan, arm the recorder, then make the sessions. */
+#include "control_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/ids.h>
+#include <tapbox/log.h>
+
+static const int64_t watch_period_ns = TB_NS_PER_S; /* how often a recording is looked at */
+
+/* Ends a capture that has made nothing yet. */
+static enum tb_err
+end_early(struct tb_control *control, const struct tb_capture *capture,
+          enum tb_capture_state to, const struct tb_fail *why, struct tb_fail *fail)
+{
+    enum tb_err err = tb_store_capture_error(control->deps.store, capture->id, why, fail);
+
+    if (err == TB_OK) {
+        err = tb_store_capture_move(control->deps.store, capture->id, capture->state, to,
+                                    to == TB_CAPTURE_FAILED ? TB_STOP_FAILURE : TB_STOP_NONE,
+                                    fail);
+    }
+    if (err == TB_OK) {
+        tb_log_fail(TB_LOG_WARN, capture->id, why, "%s", tb_capture_state_name(to));
+    }
+    return err;
+}
+
+/* Begins to take everything down again. */
+static enum tb_err
+begin_draining(struct tb_control *control, const struct tb_capture *capture,
+               enum tb_stop_reason reason, struct tb_fail *fail)
+{
+    enum tb_err err = tb_store_capture_move(control->deps.store, capture->id, capture->state,
+                                            TB_CAPTURE_DRAINING, reason, fail);
+
+    if (err == TB_OK) {
+        tb_log(TB_LOG_INFO, capture->id, "draining, reason=%s", tb_stop_reason_name(reason));
+    }
+    return err;
+}
+
+/* What was found in EC2 for the request. */
+static enum tb_err
+describe_sources(struct tb_control *control, const struct tb_capture_request *request,
+                 struct tb_ec2_interfaces *out, struct tb_fail *fail)
+{
+    struct tb_ec2_instance instance = {0};
+    enum tb_err err;
+
+    if (request->eni_count > 0) {
+        const char *ids[TB_CAPTURE_MAX_SOURCES];
+
+        for (size_t i = 0; i < request->eni_count; i++) {
+            ids[i] = request->enis[i];
+        }
+        return tb_ec2_interfaces_by_id(control->deps.aws, ids, request->eni_count, out, fail);
+    }
+    err = tb_ec2_instance_get(control->deps.aws, request->instance, &instance, fail);
+    if (err == TB_OK) {
+        *out = instance.interfaces;
+        instance.interfaces = (struct tb_ec2_interfaces){0};
+    }
+    tb_ec2_instance_release(&instance);
+    return err;
+}
+
+static enum tb_err
+allocate_vnis(struct tb_control *control, struct tb_capture_source *sources, size_t count,
+              struct tb_fail *fail)
+{
+    for (size_t i = 0; i < count; i++) {
+        enum tb_err err = TB_OK;
+
+        for (bool fresh = false; sources[i].gap[0] == 0 && !fresh && err == TB_OK;) {
+            err = tb_store_vni_allocate(control->deps.store, &sources[i].vni, fail);
+            fresh = true;
+            for (size_t j = 0; j < i; j++) {
+                fresh = fresh && sources[j].vni != sources[i].vni;
+            }
+        }
+        if (err != TB_OK) {
+            return err;
+        }
+    }
+    return TB_OK;
+}
+
+/* "eni-1: reason; eni-2: reason" */
+static void
+say_gaps(const struct tb_capture_source *sources, size_t count, char *out, size_t cap)
+{
+    size_t used = 0;
+
+    out[0] = 0;
+    for (size_t i = 0; i < count && used < cap; i++) {
+        int n = snprintf(out + used, cap - used, "%s%s: %s", i > 0 ? "; " : "", sources[i].eni,
+                         sources[i].gap);
+
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+enum tb_err
+control_step_requested(struct tb_control *control, const struct tb_capture *capture,
+                       int64_t *out_again_ns, struct tb_fail *fail)
+{
+    struct tb_capture_source sources[TB_CAPTURE_MAX_SOURCES];
+    struct tb_ec2_interfaces found = {0};
+    struct control_self self;
+    struct tb_fail why = {0};
+    size_t count = 0;
+    size_t usable;
+    enum tb_err err;
+
+    *out_again_ns = 0;
+    if (capture->stop_asked) {
+        return begin_draining(control, capture, TB_STOP_OPERATOR, fail);
+    }
+    err = control_self_learn(control, &self, &why);
+    if (err == TB_OK) {
+        err = describe_sources(control, &capture->request, &found, &why);
+    }
+    if (err != TB_OK) {
+        if (tb_err_is_retryable(err)) {
+            *fail = why;
+            return err;
+        }
+        err = end_early(control, capture, TB_CAPTURE_FAILED, &why, fail);
+        goto out;
+    }
+    usable = tb_plan_sources(&capture->request, &found, self.target.eni, sources, &count);
+    if (usable == 0) {
+        char gaps[400];
+
+        say_gaps(sources, count, gaps, sizeof(gaps));
+        (void)tb_fail_set(&why, TB_EINVAL, "nothing can be mirrored: %s",
+                          count == 0 ? "the instance has no network interface" : gaps);
+        err = tb_store_capture_sources(control->deps.store, capture->id, sources, count, fail);
+        if (err == TB_OK) {
+            err = end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
+        }
+        goto out;
+    }
+    err = allocate_vnis(control, sources, count, fail);
+    if (err == TB_OK) {
+        err = tb_store_capture_sources(control->deps.store, capture->id, sources, count, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_store_capture_move(control->deps.store, capture->id, TB_CAPTURE_REQUESTED,
+                                    TB_CAPTURE_PLANNED, TB_STOP_NONE, fail);
+    }
+
+out:
+    tb_ec2_interfaces_release(&found);
+    return err;
+}
+
+enum tb_err
+control_step_planned(struct tb_control *control, const struct tb_capture *capture,
+                     int64_t *out_again_ns, struct tb_fail *fail)
+{
+    struct tb_deadline deadline;
+    enum tb_err err;
+
+    *out_again_ns = 0;
+    if (capture->stop_asked) {
+        return begin_draining(control, capture, TB_STOP_OPERATOR, fail);
+    }
+    /* The box begins here: whatever is made from now on carries this expiry.  Whole seconds, as
+     * the tag says it. */
+    deadline = tb_deadline_in(capture->request.duration_ns);
+    deadline.utc_ns -= deadline.utc_ns % TB_NS_PER_S;
+    err = tb_store_capture_deadline(control->deps.store, capture->id, &deadline, fail);
+    if (err == TB_OK) {
+        err = tb_store_capture_move(control->deps.store, capture->id, TB_CAPTURE_PLANNED,
+                                    TB_CAPTURE_ARMING, TB_STOP_NONE, fail);
+    }
+    return err;
+}
+
+/* The recorder first, so that the first mirrored packet is kept.  The same again is fine. */
+static enum tb_err
+arm_recorder(struct tb_control *control, const struct tb_capture *capture, struct tb_fail *fail)
+{
+    struct tb_record_spec *spec = malloc(sizeof(*spec));
+    struct tb_bpf_insn *bpf = NULL;
+    enum tb_err err;
+
+    if (spec == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory to arm the recorder");
+    }
+    err = control_record_spec(control, capture, spec, &bpf, fail);
+    if (err == TB_OK) {
+        err = tb_recorder_arm(control->deps.recorder, spec, fail);
+    }
+    if (err == TB_OK) {
+        control_mark_host(control, capture->id);
+    }
+    free(bpf);
+    free(spec);
+    return err;
+}
+
+static void
+set_tag(struct tb_ec2_tag *tag, const char *key, const char *value)
+{
+    (void)tb_str_copy(tag->key, sizeof(tag->key), key);
+    (void)tb_str_copy(tag->value, sizeof(tag->value), value);
+}
+
+/* The session's intent, with the exact request in it; params is free()d by the caller. */
+static enum tb_err
+session_intent(struct tb_control *control, const struct tb_capture *capture,
+               const struct tb_capture_source *source, const char *target, const char *filter,
+               struct tb_resource *out, struct tb_fail *fail)
+{
+    struct tb_ec2_tag tags[4];
+    char expires[TB_TIME_TEXT_SIZE];
+    char description[128];
+    struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
+    struct tb_ec2_session_spec spec = {
+        .eni = source->eni,
+        .target_id = target,
+        .filter_id = filter,
+        .session_number = source->session_number,
+        .vni = source->vni,
+        .description = description,
+        .tags = tags,
+        .tag_count = sizeof(tags) / sizeof(tags[0]),
+        .client_token = out->client_token,
+    };
+    enum tb_err err;
+
+    memset(out, 0, sizeof(*out));
+    out->kind = TB_RESOURCE_SESSION;
+    (void)tb_str_copy(out->capture_id, sizeof(out->capture_id), capture->id);
+    (void)tb_str_copy(out->key, sizeof(out->key), source->eni);
+    out->expires_utc_s = capture->deadline.utc_ns / TB_NS_PER_S;
+    tb_time_format_s(expires, out->expires_utc_s);
+    (void)snprintf(description, sizeof(description), "tapbox %s until %s", capture->id,
+                   expires);
+    set_tag(&tags[0], "Name", capture->id);
+    set_tag(&tags[1], TB_TAG_OWNER, control->deps.config->owner);
+    set_tag(&tags[2], TB_TAG_CAPTURE, capture->id);
+    set_tag(&tags[3], TB_TAG_EXPIRES, expires);
+    err = tb_uuid_new(out->client_token);
+    if (err != TB_OK) {
+        return tb_fail_set(fail, err, "no random numbers for a client token");
+    }
+    err = tb_ec2_session_body(&spec, &body, fail);
+    if (err == TB_OK) {
+        out->params = strdup(tb_buf_str(&body));
+        if (out->params == NULL) {
+            err = tb_fail_set(fail, TB_ENOMEM, "no memory for an EC2 request");
+        }
+    }
+    tb_buf_release(&body);
+    return err;
+}
+
+static struct tb_resource *
+find_session(struct tb_resource *rows, size_t count, const char *eni)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].kind == TB_RESOURCE_SESSION && rows[i].state != TB_RESOURCE_GONE &&
+            strcmp(rows[i].key, eni) == 0) {
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+/* Whether this answer is about the interface itself and no retry changes it: a named gap. */
+static bool
+is_about_the_source(enum tb_err err, const struct tb_fail *fail)
+{
+    return err == TB_EINVAL || err == TB_EFULL ||
+           (err == TB_ENOTFOUND && strncmp(fail->code, "InvalidNetworkInterface", 23) == 0) ||
+           strcmp(fail->code, "InterfaceInUseByTrafficMirrorTarget") == 0;
+}
+
+static bool
+is_about_standing_objects(enum tb_err err, const struct tb_fail *fail)
+{
+    return err == TB_ENOTFOUND && strstr(fail->code, "TrafficMirror") != NULL;
+}
+
+/* One session; a reason that lies in the interface becomes its gap and TB_OK. */
+static enum tb_err
+make_session(struct tb_control *control, const struct tb_capture *capture,
+             struct tb_capture_source *source, struct tb_resource *row, const char *target,
+             const char *filter, const struct tb_ec2_sessions *others, struct tb_fail *fail)
+{
+    struct tb_resource intent = {0};
+    char id[TB_AWS_ID_SIZE];
+    enum tb_err err;
+
+    if (row != NULL && row->state == TB_RESOURCE_INTENDED) {
+        err = control_replay(control, row, fail);
+    } else if (row != NULL) {
+        err = TB_OK; /* made before a restart */
+    } else {
+        size_t foreign = tb_plan_foreign(others, source->eni, control->deps.config->owner);
+
+        source->session_number = tb_plan_session_number(others, source->eni);
+        if (source->session_number == 0) {
+            (void)tb_str_copy(source->gap, sizeof(source->gap),
+                              "no session number is free after the sessions that are there");
+            return TB_OK;
+        }
+        if (foreign > 0) {
+            tb_log(
+                TB_LOG_WARN, capture->id,
+                "%s has %zu mirror sessions of others; tapbox comes after them and sees only "
+                "packets that their filters do not accept",
+                source->eni, foreign);
+        }
+        err = session_intent(control, capture, source, target, filter, &intent, fail);
+        if (err == TB_OK) {
+            err = control_create(control, &intent, id, fail);
+        }
+        free(intent.params);
+    }
+    if (err == TB_OK) {
+        source->armed = true;
+    } else if (is_about_the_source(err, fail)) {
+        (void)snprintf(source->gap, sizeof(source->gap), "%.60s: %.180s", fail->code,
+                       fail->text);
+        err = TB_OK;
+    }
+    return err;
+}
+
+static enum tb_err
+make_sessions(struct tb_control *control, struct tb_capture *capture, const char *target,
+              const char *filter, struct tb_fail *fail)
+{
+    struct tb_ec2_sessions others = {0};
+    struct tb_resource *rows = NULL;
+    const char *enis[TB_CAPTURE_MAX_SOURCES];
+    size_t row_count = 0;
+    size_t eni_count = 0;
+    enum tb_err err;
+
+    for (size_t i = 0; i < capture->source_count; i++) {
+        if (capture->sources[i].gap[0] == 0) {
+            enis[eni_count++] = capture->sources[i].eni;
+        }
+    }
+    err = tb_store_resource_list(control->deps.store, capture->id, false, &rows, &row_count,
+                                 fail);
+    if (err == TB_OK) {
+        err = tb_ec2_sessions_list(control->deps.aws, enis, eni_count, &others, fail);
+    }
+    for (size_t i = 0; i < capture->source_count && err == TB_OK; i++) {
+        struct tb_capture_source *source = &capture->sources[i];
+
+        if (source->gap[0] == 0 && !source->armed) {
+            err = make_session(control, capture, source,
+                               find_session(rows, row_count, source->eni), target, filter,
+                               &others, fail);
+        }
+    }
+    tb_ec2_sessions_release(&others);
+    tb_resources_free(rows, row_count);
+    return err;
+}
+
+static size_t
+count_armed(const struct tb_capture *capture)
+{
+    size_t armed = 0;
+
+    for (size_t i = 0; i < capture->source_count; i++) {
+        armed += capture->sources[i].armed ? 1 : 0;
+    }
+    return armed;
+}
+
+enum tb_err
+control_step_arming(struct tb_control *control, const struct tb_capture *capture,
+                    int64_t *out_again_ns, struct tb_fail *fail)
+{
+    struct tb_capture *work = NULL;
+    enum tb_stop_reason stop = tb_plan_stop(capture);
+    struct control_self self;
+    struct tb_fail why = {0};
+    char target[TB_AWS_ID_SIZE];
+    char filter[TB_AWS_ID_SIZE];
+    enum tb_err err;
+    enum tb_err kept;
+
+    *out_again_ns = 0;
+    if (stop != TB_STOP_NONE) {
+        return begin_draining(control, capture, stop, fail);
+    }
+    work = malloc(sizeof(*work));
+    if (work == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory to arm a capture");
+    }
+    *work = *capture;
+    err = control_self_learn(control, &self, &why);
+    if (err == TB_OK) {
+        err = arm_recorder(control, work, &why);
+    }
+    if (err == TB_OK) {
+        err = control_standing_target(control, &self, target, &why);
+    }
+    if (err == TB_OK) {
+        err = control_standing_filter(control, filter, &why);
+    }
+    if (err == TB_OK) {
+        err = make_sessions(control, work, target, filter, &why);
+        kept = tb_store_capture_sources(control->deps.store, capture->id, work->sources,
+                                        work->source_count, fail);
+        if (kept != TB_OK) {
+            err = kept;
+            goto out;
+        }
+    }
+    if (is_about_standing_objects(err, &why)) {
+        /* Somebody removed the target or the filter: the next try makes new ones. */
+        control_standing_forget(control);
+        err = TB_ERETRY;
+        why.err = err;
+    }
+    /* The recorder may be starting: TB_ECLOSED passes. */
+    if (err != TB_OK && (tb_err_is_retryable(err) || err == TB_ECLOSED || err == TB_EEXIST)) {
+        *fail = why;
+        err = TB_ERETRY;
+        goto out;
+    }
+    if (err == TB_OK && count_armed(work) > 0) {
+        err = tb_store_capture_move(control->deps.store, capture->id, TB_CAPTURE_ARMING,
+                                    TB_CAPTURE_RECORDING, TB_STOP_NONE, fail);
+        if (err == TB_OK) {
+            tb_log(TB_LOG_INFO, capture->id, "recording %zu of %zu interfaces",
+                   count_armed(work), work->source_count);
+        }
+        goto out;
+    }
+    if (err == TB_OK) {
+        char gaps[400];
+
+        say_gaps(work->sources, work->source_count, gaps, sizeof(gaps));
+        (void)tb_fail_set(&why, TB_EINVAL, "no interface could be mirrored: %s", gaps);
+    }
+    err = tb_store_capture_error(control->deps.store, capture->id, &why, fail);
+    if (err == TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, capture->id, &why, "arming failed");
+        err = begin_draining(control, capture, TB_STOP_FAILURE, fail);
+    }
+
+out:
+    free(work);
+    return err;
+}
+
+enum tb_err
+control_step_recording(struct tb_control *control, const struct tb_capture *capture,
+                       int64_t *out_again_ns, struct tb_fail *fail)
+{
+    enum tb_stop_reason stop = tb_plan_stop(capture);
+    struct tb_record_status status;
+    int64_t left_ns = tb_deadline_left_ns(&capture->deadline);
+    enum tb_err err;
+
+    *out_again_ns = left_ns < watch_period_ns ? left_ns : watch_period_ns;
+    if (stop != TB_STOP_NONE) {
+        return begin_draining(control, capture, stop, fail);
+    }
+    err = tb_recorder_status(control->deps.recorder, capture->id, &status, fail);
+    if (err == TB_ECLOSED || err == TB_ETIMEOUT) {
+        tb_log_fail(TB_LOG_WARN, capture->id, fail, "the recorder does not answer");
+        return TB_OK; /* it records on, or is being restarted: look again */
+    }
+    if (err == TB_ENOTFOUND || (err == TB_OK && status.state == TB_RECORD_ABSENT)) {
+        tb_log(TB_LOG_WARN, capture->id, "the recorder does not know it: armed again");
+        control_forget_mark(control, capture->id);
+        return arm_recorder(control, capture, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    if (memcmp(&status.ledger, &capture->ledger, sizeof(status.ledger)) != 0) {
+        err = tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, fail);
+    }
+    if (err == TB_OK && status.over_budget) {
+        err = begin_draining(control, capture, TB_STOP_BUDGET, fail);
+    }
+    return err;
+}
