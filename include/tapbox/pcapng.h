@@ -3,7 +3,8 @@
  * Source: draft-ietf-opsawg-pcapng.  Threads: pure.
  *
  * A writer function returns the block's size in octets (a multiple of 4), or 0 when `cap` is
- * too small; nothing is written past `cap`.
+ * too small; nothing is written past `cap`.  Text (NULL or "" leaves the option out) is made
+ * valid UTF-8 without control characters, and cut at TB_PCAPNG_MAX_TEXT octets.
  */
 #ifndef TAPBOX_PCAPNG_H
 #define TAPBOX_PCAPNG_H
@@ -16,7 +17,14 @@ enum {
     TB_PCAPNG_IDB = 1,
     TB_PCAPNG_ISB = 5,
     TB_PCAPNG_EPB = 6,
-    TB_PCAPNG_LINKTYPE_ETHERNET = 1
+    TB_PCAPNG_LINKTYPE_ETHERNET = 1,
+
+    TB_PCAPNG_MAX_TEXT =
+        4096, /* octets of one option's text: a BPF expression is the longest */
+    TB_PCAPNG_MAX_SECTION = 40 * 1024,   /* octets: every section header fits */
+    TB_PCAPNG_MAX_INTERFACE = 17 * 1024, /* octets: every interface description fits */
+    TB_PCAPNG_MAX_STATISTICS = 1024,     /* octets: every interface statistics block fits */
+    TB_PCAPNG_PACKET_OVERHEAD = 60       /* octets: packet_size(n, ..) <= n + this */
 };
 
 enum tb_direction {
@@ -37,6 +45,7 @@ struct tb_pcapng_interface {
     const char *name;        /* the ENI id */
     const char *description; /* instance, VNI, outer source */
     const char *filter;      /* the BPF expression, "" : none */
+    const char *os;          /* of the host behind the interface; "" : not known */
     uint8_t mac[6];
     uint32_t snaplen; /* 0: unlimited; equal in all interfaces of a file */
 };
@@ -58,9 +67,27 @@ struct tb_pcapng_packet {
 size_t tb_pcapng_put_packet(uint8_t *at, size_t cap, const struct tb_pcapng_packet *packet,
                             const uint8_t *frame);
 
-/* Interface statistics with the ledger in its comment, and isb_ifrecv/ifdrop/... */
+/* Interface statistics: the ledger as "name=value ..." in a comment, and in the counters
+ * ifrecv = received, ifdrop = queue_dropped + spool_full, osdrop = ring_dropped, filteraccept =
+ * written + over_budget + queue_dropped + spool_full, usrdeliv = written. */
 size_t tb_pcapng_put_statistics(uint8_t *at, size_t cap, uint32_t interface,
                                 int64_t start_utc_ns, int64_t end_utc_ns,
                                 const struct tb_ledger *ledger);
+
+/* --- reading --- */
+
+struct tb_pcapng_block {
+    uint32_t type;
+    struct tb_bytes all;  /* the block, lent from the bytes it was read from */
+    struct tb_bytes body; /* without type, the two lengths */
+};
+/* Takes the first block off `rest`.  TB_ESHORT when `rest` ends inside it, TB_EFORMAT when it
+ * is not a little-endian pcapng block; `rest` and `out` are then as they were. */
+TB_NODISCARD enum tb_err tb_pcapng_next(struct tb_bytes *rest, struct tb_pcapng_block *out);
+/* Reads an enhanced packet block's fixed part (direction and dropped stay 0); *out_frame is
+ * lent.  TB_EFORMAT when the frame does not fit the block. */
+TB_NODISCARD enum tb_err tb_pcapng_get_packet(const struct tb_pcapng_block *block,
+                                              struct tb_pcapng_packet *out,
+                                              struct tb_bytes *out_frame);
 
 #endif
