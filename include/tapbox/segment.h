@@ -10,24 +10,49 @@
 
 #include <tapbox/bytes.h>
 #include <tapbox/capture.h>
+#include <tapbox/digest.h>
+
+enum {
+    TB_SEGMENT_MAX_CHUNK_BYTES = 16 << 20, /* of one chunk, uncompressed */
+    TB_SEGMENT_MAX_CHUNKS = 32768, /* 9 hours at one a second; the index stays below 16 MiB, the
+                                      largest block that pcapng readers take */
+    TB_SEGMENT_MIN_LEVEL = -5,
+    TB_SEGMENT_MAX_LEVEL = 19
+};
 
 /* What is known about one chunk when it is put down. */
 struct tb_chunk_info {
-    int64_t first_utc_ns, last_utc_ns; /* of its packets; both 0 when it has none */
+    /* the earliest and the latest of its packets; both 0 when it has none */
+    int64_t first_utc_ns, last_utc_ns;
     uint32_t packets;
     struct tb_ledger ledger; /* the capture's, up to the end of this chunk */
 };
 
 struct tb_segment_encoder;
 
-/* `max_chunk_bytes` bounds one chunk uncompressed, `max_chunks` the chunks of one segment. */
+/* `max_chunk_bytes` bounds one chunk uncompressed (the last one's statistics blocks included),
+ * `max_chunks` the chunks of one segment.  `level` is the first level and the highest that
+ * _level can ask for: it fixes the memory (1 MiB chunks: level 1 takes 2 MiB, 19 takes 20). */
 TB_NODISCARD enum tb_err tb_segment_encoder_new(size_t max_chunk_bytes, size_t max_chunks,
                                                 int level, struct tb_segment_encoder **out,
                                                 struct tb_fail *fail);
+/* The same in a workspace that several encoders take turns to use: what costs memory (tables,
+ * the compressed chunk) is there once for all of them.  Whoever uses one of them has the
+ * workspace to himself; *out of one is lent until the next call on any.  It outlives them. */
+struct tb_segment_workspace;
+TB_NODISCARD enum tb_err tb_segment_workspace_new(size_t max_chunk_bytes, int level,
+                                                  struct tb_segment_workspace **out,
+                                                  struct tb_fail *fail);
+void tb_segment_workspace_free(struct tb_segment_workspace *workspace);
+TB_NODISCARD enum tb_err tb_segment_encoder_new_in(struct tb_segment_workspace *workspace,
+                                                   size_t max_chunks,
+                                                   struct tb_segment_encoder **out,
+                                                   struct tb_fail *fail);
 void tb_segment_encoder_free(struct tb_segment_encoder *encoder);
 /* Begins the next segment; whatever was before is forgotten. */
 void tb_segment_encoder_reset(struct tb_segment_encoder *encoder);
-/* The level for chunks from here on (-5 .. 19). */
+/* The level for chunks from here on, brought into -5 .. the level given to _new
+ * (there is no level 0: it means -1). */
 void tb_segment_encoder_level(struct tb_segment_encoder *encoder, int level);
 /*
  * Compresses whole pcapng blocks.  The first chunk begins with the section header and all
@@ -50,7 +75,8 @@ uint64_t tb_segment_encoder_bytes(const struct tb_segment_encoder *encoder);
 struct tb_segment_chunk {
     uint64_t offset; /* of its first octet in the file (frame header, or raw marker block) */
     uint64_t length; /* octets in the file */
-    uint64_t plain;  /* octets of pcapng blocks, marker included */
+    uint64_t plain;  /* octets of pcapng blocks, as _read gives them: without the marker */
+    struct tb_sha256 sha256; /* of its `length` octets as they lie in the file */
     struct tb_chunk_info info;
 };
 
@@ -75,8 +101,9 @@ void tb_segment_reader_summary(const struct tb_segment_reader *reader,
 /* NULL past the last; lent. */
 const struct tb_segment_chunk *tb_segment_reader_chunk(const struct tb_segment_reader *reader,
                                                        size_t i);
-/* Appends chunk i's pcapng blocks (without its marker), decompressed.  For i = 0 they begin
- * with the section header and interfaces. */
+/* Appends chunk i's pcapng blocks (without its marker), decompressed and checked against the
+ * index and the chunk's SHA-256.  For i = 0 they begin with the section header and interfaces.
+ * TB_EFORMAT when something differs; TB_ETOOBIG over out's ceiling. */
 TB_NODISCARD enum tb_err tb_segment_reader_read(struct tb_segment_reader *reader, size_t i,
                                                 struct tb_buf *out, struct tb_fail *fail);
 

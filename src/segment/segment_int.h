@@ -1,0 +1,201 @@
+/*
+ * What the parts of the segment format share.  FORMAT.md has the octets.
+ *
+ * zframe.c   one chunk's zstd blocks, without a frame around them (the only user of libzstd)
+ * marker.c   the chunk marker, and the reset blocks in it
+ * index.c    the index at the tail
+ * encoder.c  puts them together; reader.c and recover.c take them apart
+ */
+#ifndef TAPBOX_SEGMENT_INT_H
+#define TAPBOX_SEGMENT_INT_H
+
+#include <tapbox/segment.h>
+
+/* --- zframe: zstd blocks --- */
+
+enum {
+    ZFRAME_HEADER_BYTES =
+        6, /* of a segment; and of the frame that a reader puts around a body */
+    ZFRAME_BLOCK_HEADER_BYTES = 3,
+    ZFRAME_LAST_BLOCK_BYTES = 3,
+    ZFRAME_CHECK_BYTES = 4,
+    ZFRAME_MAX_BLOCK_BYTES = 128 * 1024 /* what one zstd block may regenerate (RFC 8878) */
+};
+
+extern const uint8_t zframe_header[ZFRAME_HEADER_BYTES];
+extern const uint8_t zframe_last_block[ZFRAME_LAST_BLOCK_BYTES];
+
+enum zframe_block_type {
+    ZFRAME_RAW = 0,
+    ZFRAME_RLE = 1,
+    ZFRAME_COMPRESSED = 2,
+    ZFRAME_RESERVED = 3
+};
+
+struct zframe_block {
+    bool last;
+    enum zframe_block_type type;
+    uint32_t
+        field;   /* the size in the header: of the content, or what an RLE block repeats to */
+    size_t size; /* octets of the block here, header included */
+};
+
+/* Reads the block header at `at` (3 octets). */
+struct zframe_block zframe_get_block(const uint8_t *at);
+void zframe_put_block(uint8_t *at, bool last, enum zframe_block_type type, uint32_t field);
+
+/* The blocks of one chunk: no header, no last block; they rely on nothing before them but the
+ * repeated offsets 1, 4, 8. */
+struct zframe_body {
+    size_t offset, len; /* where they stand in the caller's memory */
+    uint32_t check; /* lower 32 bits of XXH64 of what they regenerate, as zstd computes it */
+};
+
+struct zframe_compressor;
+
+TB_NODISCARD enum tb_err zframe_compressor_new(int max_level, struct zframe_compressor **out);
+void zframe_compressor_free(struct zframe_compressor *compressor);
+/* Octets of memory that zframe_compress wants for `plain` octets. */
+size_t zframe_bound(size_t plain);
+/* `at` has zframe_bound(plain.len) octets.  Allocates nothing. */
+TB_NODISCARD enum tb_err zframe_compress(struct zframe_compressor *compressor,
+                                         struct tb_bytes plain, int level, uint8_t *at,
+                                         size_t cap, struct zframe_body *out,
+                                         struct tb_fail *fail);
+
+/* Whether whole blocks fill `body` exactly, none of them the last. */
+bool zframe_body_is_whole(struct tb_bytes body);
+
+struct zframe_decompressor;
+
+enum {
+    ZFRAME_ROOM_BEFORE = ZFRAME_HEADER_BYTES,
+    ZFRAME_ROOM_BEHIND = ZFRAME_LAST_BLOCK_BYTES + ZFRAME_CHECK_BYTES
+};
+TB_NODISCARD enum tb_err zframe_decompressor_new(struct zframe_decompressor **out);
+void zframe_decompressor_free(struct zframe_decompressor *decompressor);
+/* Fills exactly `plain_len` octets, or TB_EFORMAT (also when the check differs).  The ROOM
+ * octets before and behind `body` are overwritten. */
+TB_NODISCARD enum tb_err zframe_decompress(struct zframe_decompressor *decompressor,
+                                           uint8_t *body, size_t body_len, uint32_t check,
+                                           uint8_t *plain, size_t plain_len);
+
+/* --- the ledger in files --- */
+
+enum {
+    LEDGER_BYTES = 8 * TB_LEDGER_FIELDS
+};
+void segment_put_ledger(uint8_t *at, const struct tb_ledger *ledger);
+void segment_get_ledger(const uint8_t *at, struct tb_ledger *out);
+
+/* --- marker --- */
+
+enum {
+    MARKER_HEAD_BYTES = 192, /* the first raw block's content */
+    MARKER_BYTES = 232,      /* the pcapng block */
+    /* In the file: as a raw block of its own behind chunk 0, and in pieces with the reset
+     * blocks between them before every other chunk. */
+    MARKER_FILE_BYTES_0 = ZFRAME_BLOCK_HEADER_BYTES + MARKER_BYTES,
+    MARKER_FILE_BYTES =
+        ZFRAME_BLOCK_HEADER_BYTES + MARKER_HEAD_BYTES + 30 + ZFRAME_BLOCK_HEADER_BYTES + 4
+};
+
+struct segment_marker {
+    uint32_t sequence;
+    uint32_t body_len;   /* octets of the chunk's blocks in the file */
+    uint32_t body_plain; /* octets they regenerate */
+    uint32_t body_check;
+    uint64_t offset; /* of the chunk's first octet in the file */
+    struct tb_chunk_info info;
+};
+
+/* Octets of the marker in the file. */
+size_t segment_marker_size(uint32_t sequence);
+TB_NODISCARD enum tb_err segment_marker_put(struct tb_hasher *hasher, uint8_t *at,
+                                            const struct segment_marker *marker);
+/* Reads the marker with this sequence number; TB_EFORMAT when `at` is not exactly one. */
+TB_NODISCARD enum tb_err segment_marker_get(struct tb_hasher *hasher, struct tb_bytes at,
+                                            uint32_t sequence, struct segment_marker *out);
+
+/* --- index --- */
+
+enum {
+    INDEX_HEAD_BYTES = 40,
+    INDEX_ENTRY_BYTES = 192,
+    INDEX_TRAILER_BYTES = 56, /* the end of the pcapng block */
+    INDEX_TAIL_BYTES = INDEX_TRAILER_BYTES + ZFRAME_LAST_BLOCK_BYTES,
+    INDEX_MAX_BYTES = 16 << 20 /* plain; pcapng readers refuse larger blocks */
+};
+
+struct segment_index_writer {
+    uint8_t *at; /* owned; has room for the raw blocks' headers, too */
+    size_t max_chunks;
+    size_t count;
+};
+TB_NODISCARD enum tb_err segment_index_writer_init(struct segment_index_writer *writer,
+                                                   size_t max_chunks);
+void segment_index_writer_release(struct segment_index_writer *writer);
+/* The caller sees to it that count < max_chunks. */
+void segment_index_add(struct segment_index_writer *writer,
+                       const struct tb_segment_chunk *chunk);
+/* The raw blocks and the last block; *out is lent until _release or _init.  Nothing can be
+ * added afterwards. */
+TB_NODISCARD enum tb_err segment_index_finish(struct segment_index_writer *writer,
+                                              struct tb_hasher *hasher, uint64_t index_offset,
+                                              bool recovered, struct tb_bytes *out);
+
+/* Whether a chunk that begins at `offset` could look like this. */
+bool segment_chunk_is_possible(const struct tb_segment_chunk *chunk, uint64_t offset);
+
+/* Where the index is, from the file's last INDEX_TAIL_BYTES octets. */
+struct segment_index_place {
+    uint64_t offset; /* in the file, of its first raw block */
+    size_t plain;    /* octets of the pcapng block */
+    size_t file_len; /* octets in the file, without the last block */
+};
+TB_NODISCARD enum tb_err segment_index_find(const uint8_t tail[INDEX_TAIL_BYTES],
+                                            uint64_t file_bytes,
+                                            struct segment_index_place *out,
+                                            struct tb_fail *fail);
+/* Checks and reads the index; `at` (place->file_len octets, as they lie in the file) is
+ * overwritten.  *out_chunks is free()d by the caller. */
+TB_NODISCARD enum tb_err segment_index_get(struct tb_hasher *hasher, uint8_t *at,
+                                           const struct segment_index_place *place,
+                                           struct tb_segment_chunk **out_chunks,
+                                           size_t *out_count, bool *out_recovered,
+                                           struct tb_fail *fail);
+
+/* --- chunks in a file --- */
+
+/* pread of exactly `len` octets; TB_ESHORT when the file ends before. */
+TB_NODISCARD enum tb_err segment_read_at(int fd, uint64_t offset, uint8_t *at, size_t len,
+                                         struct tb_fail *fail);
+
+/* Reads one chunk after the other into the same memory. */
+struct segment_loader {
+    struct tb_hasher *hasher;
+    struct zframe_decompressor *decompressor;
+    uint8_t *file; /* owned */
+    size_t file_cap;
+    uint8_t *plain; /* owned */
+    size_t plain_cap;
+};
+TB_NODISCARD enum tb_err segment_loader_init(struct segment_loader *loader,
+                                             struct tb_fail *fail);
+void segment_loader_release(struct segment_loader *loader);
+/* Octets that the longest chunk takes in a file. */
+size_t segment_max_chunk_file_bytes(void);
+/* The blocks of the chunk at these octets of the file (`offset`, `length` and
+ * info.* of *out are set from its marker), decompressed and checked by its marker; `plain` is
+ * lent until the next call.  TB_ESHORT or TB_EFORMAT when there is no such chunk. */
+TB_NODISCARD enum tb_err segment_loader_chunk(struct segment_loader *loader, int fd,
+                                              uint64_t offset, uint64_t length,
+                                              uint32_t sequence, struct segment_marker *out,
+                                              struct tb_sha256 *out_sha256,
+                                              struct tb_bytes *out_plain, struct tb_fail *fail);
+
+/* Sums up chunks; `bytes` and `recovered` are the caller's to set. */
+void segment_sum_up(const struct tb_segment_chunk *chunks, size_t count,
+                    struct tb_segment_summary *out);
+
+#endif

@@ -1,0 +1,270 @@
+/*
+ * zstd blocks that can be moved from a frame of their own into the segment's one frame, and
+ * back into a frame of their own to be read.
+ *
+ * Blocks depend on what came before them in a frame through the window, entropy tables and the
+ * three repeated offsets.  A chunk compressed alone uses neither window nor tables from before
+ * it and counts on the repeated offsets 1, 4, 8 of a fresh frame, which the chunk marker
+ * restores.  Source: RFC 8878, sections 3.1.1 and 3.1.1.5.
+ */
+#include "segment_int.h"
+
+#include <stdlib.h>
+
+/* For contexts in memory of our own: nothing is allocated once recording goes on. */
+#define ZSTD_STATIC_LINKING_ONLY
+#include <zstd.h>
+
+enum {
+    WINDOW_LOG = 20, /* the segment's frame header promises no more */
+    MAGIC_BYTES = 4,
+    FLAG_CHECK = 0x04,
+    FLAG_SINGLE_SEGMENT = 0x20
+};
+
+const uint8_t zframe_header[ZFRAME_HEADER_BYTES] = {0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x50};
+const uint8_t zframe_last_block[ZFRAME_LAST_BLOCK_BYTES] = {0x01, 0x00, 0x00};
+
+struct zframe_block
+zframe_get_block(const uint8_t *at)
+{
+    uint32_t header = (uint32_t)at[2] << 16 | (uint32_t)at[1] << 8 | at[0];
+    struct zframe_block block = {
+        .last = (header & 1) != 0,
+        .type = (enum zframe_block_type)(header >> 1 & 3),
+        .field = header >> 3,
+    };
+
+    block.size = ZFRAME_BLOCK_HEADER_BYTES + (block.type == ZFRAME_RLE ? 1 : block.field);
+    return block;
+}
+
+void
+zframe_put_block(uint8_t *at, bool last, enum zframe_block_type type, uint32_t field)
+{
+    uint32_t header = field << 3 | (uint32_t)type << 1 | (last ? 1 : 0);
+
+    at[0] = (uint8_t)header;
+    at[1] = (uint8_t)(header >> 8);
+    at[2] = (uint8_t)(header >> 16);
+}
+
+struct zframe_compressor {
+    ZSTD_CCtx *zstd; /* lies in `memory` */
+    void *memory;    /* owned */
+    int max_level;
+};
+
+/* The most that any level up to `max_level` needs for any size of chunk.  zstd has other
+ * tables for small inputs, and some are larger than those for big ones. */
+static size_t
+context_bytes(int max_level)
+{
+    static const unsigned long long sizes[] = {16 << 10, 128 << 10, 256 << 10, 1 << WINDOW_LOG};
+    size_t most = 0;
+
+    for (int level = TB_SEGMENT_MIN_LEVEL; level <= max_level; level++) {
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+            ZSTD_compressionParameters params = ZSTD_getCParams(level, sizes[i], 0);
+            size_t bytes = ZSTD_estimateCCtxSize_usingCParams(params);
+
+            most = bytes > most ? bytes : most;
+        }
+    }
+    return most;
+}
+
+enum tb_err
+zframe_compressor_new(int max_level, struct zframe_compressor **out)
+{
+    struct zframe_compressor *compressor = calloc(1, sizeof(*compressor));
+    size_t bytes = context_bytes(max_level);
+
+    if (compressor == NULL) {
+        return TB_ENOMEM;
+    }
+    compressor->max_level = max_level;
+    compressor->memory = malloc(bytes);
+    if (compressor->memory == NULL) {
+        zframe_compressor_free(compressor);
+        return TB_ENOMEM;
+    }
+    compressor->zstd = ZSTD_initStaticCCtx(compressor->memory, bytes);
+    if (compressor->zstd == NULL) {
+        zframe_compressor_free(compressor);
+        return TB_EINTERNAL;
+    }
+    *out = compressor;
+    return TB_OK;
+}
+
+void
+zframe_compressor_free(struct zframe_compressor *compressor)
+{
+    if (compressor != NULL) {
+        free(compressor->memory);
+        free(compressor);
+    }
+}
+
+size_t
+zframe_bound(size_t plain)
+{
+    return ZSTD_compressBound(plain) + ZFRAME_CHECK_BYTES;
+}
+
+static bool
+set_parameters(ZSTD_CCtx *zstd, int level)
+{
+    return !ZSTD_isError(ZSTD_CCtx_reset(zstd, ZSTD_reset_session_and_parameters)) &&
+           !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, level)) &&
+           !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, WINDOW_LOG)) &&
+           !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_contentSizeFlag, 0)) &&
+           !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_dictIDFlag, 0)) &&
+           !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_checksumFlag, 1));
+}
+
+/* Octets of the frame's header, 0 when it is not of the kind that was asked for. */
+static size_t
+header_len(struct tb_bytes frame)
+{
+    static const size_t dictionary_id_len[] = {0, 1, 2, 4};
+    static const size_t content_size_len[] = {0, 2, 4, 8};
+    uint8_t flags;
+    size_t len;
+
+    if (frame.len < ZFRAME_HEADER_BYTES || memcmp(frame.at, zframe_header, MAGIC_BYTES) != 0) {
+        return 0;
+    }
+    flags = frame.at[MAGIC_BYTES];
+    if ((flags & FLAG_CHECK) == 0 || (flags & FLAG_SINGLE_SEGMENT) != 0 ||
+        frame.at[MAGIC_BYTES + 1] > zframe_header[MAGIC_BYTES + 1]) { /* a larger window */
+        return 0;
+    }
+    len = MAGIC_BYTES + 2 + dictionary_id_len[flags & 3] + content_size_len[flags >> 6];
+    return len <= frame.len ? len : 0;
+}
+
+/* Finds the blocks in a whole frame and takes the mark off the last one. */
+static bool
+strip_frame(uint8_t *at, size_t len, struct zframe_body *out)
+{
+    size_t begin = header_len(tb_bytes_of(at, len));
+    size_t end;
+    size_t next = begin;
+    struct zframe_block block = {.last = false};
+
+    if (begin == 0 || len - begin < ZFRAME_CHECK_BYTES) {
+        return false;
+    }
+    end = len - ZFRAME_CHECK_BYTES;
+    while (!block.last) {
+        size_t here = next;
+
+        if (end - here < ZFRAME_BLOCK_HEADER_BYTES) {
+            return false;
+        }
+        block = zframe_get_block(at + here);
+        if (block.size > end - here) {
+            return false;
+        }
+        next = here + block.size;
+        if (block.last && block.type == ZFRAME_RAW && block.field == 0) {
+            next = here; /* nothing but the mark: not wanted in the middle of a frame */
+        } else if (block.last) {
+            zframe_put_block(at + here, false, block.type, block.field);
+        }
+    }
+    out->offset = begin;
+    out->len = next - begin;
+    out->check = tb_get_le32(at + end);
+    return next > begin;
+}
+
+enum tb_err
+zframe_compress(struct zframe_compressor *compressor, struct tb_bytes plain, int level,
+                uint8_t *at, size_t cap, struct zframe_body *out, struct tb_fail *fail)
+{
+    size_t n;
+
+    if (level > compressor->max_level || !set_parameters(compressor->zstd, level)) {
+        return tb_fail_set(fail, TB_EINTERNAL, "zstd refused its parameters, level %d", level);
+    }
+    n = ZSTD_compress2(compressor->zstd, at, cap, plain.at, plain.len);
+    if (ZSTD_isError(n)) {
+        return tb_fail_set(fail, TB_EINTERNAL, "zstd, level %d, %zu octets: %s", level,
+                           plain.len, ZSTD_getErrorName(n));
+    }
+    if (!strip_frame(at, n, out)) {
+        return tb_fail_set(fail, TB_EINTERNAL, "zstd made a frame of another shape");
+    }
+    return TB_OK;
+}
+
+bool
+zframe_body_is_whole(struct tb_bytes body)
+{
+    size_t at = 0;
+
+    while (at < body.len) {
+        struct zframe_block block;
+
+        if (body.len - at < ZFRAME_BLOCK_HEADER_BYTES) {
+            return false;
+        }
+        block = zframe_get_block(body.at + at);
+        if (block.last || block.type == ZFRAME_RESERVED || block.size > body.len - at) {
+            return false;
+        }
+        at += block.size;
+    }
+    return true;
+}
+
+struct zframe_decompressor {
+    ZSTD_DCtx *zstd;
+};
+
+enum tb_err
+zframe_decompressor_new(struct zframe_decompressor **out)
+{
+    struct zframe_decompressor *decompressor = calloc(1, sizeof(*decompressor));
+
+    if (decompressor == NULL) {
+        return TB_ENOMEM;
+    }
+    decompressor->zstd = ZSTD_createDCtx();
+    if (decompressor->zstd == NULL) {
+        zframe_decompressor_free(decompressor);
+        return TB_ENOMEM;
+    }
+    *out = decompressor;
+    return TB_OK;
+}
+
+void
+zframe_decompressor_free(struct zframe_decompressor *decompressor)
+{
+    if (decompressor != NULL) {
+        (void)ZSTD_freeDCtx(decompressor->zstd);
+        free(decompressor);
+    }
+}
+
+enum tb_err
+zframe_decompress(struct zframe_decompressor *decompressor, uint8_t *body, size_t body_len,
+                  uint32_t check, uint8_t *plain, size_t plain_len)
+{
+    size_t n;
+
+    if (!zframe_body_is_whole(tb_bytes_of(body, body_len))) {
+        return TB_EFORMAT;
+    }
+    memcpy(body - ZFRAME_HEADER_BYTES, zframe_header, ZFRAME_HEADER_BYTES);
+    body[MAGIC_BYTES - ZFRAME_HEADER_BYTES] |= FLAG_CHECK; /* zstd then compares the check */
+    memcpy(body + body_len, zframe_last_block, ZFRAME_LAST_BLOCK_BYTES);
+    tb_set_le32(body + body_len + ZFRAME_LAST_BLOCK_BYTES, check);
+    n = ZSTD_decompressDCtx(decompressor->zstd, plain, plain_len, body - ZFRAME_HEADER_BYTES,
+                            ZFRAME_ROOM_BEFORE + body_len + ZFRAME_ROOM_BEHIND);
+    return !ZSTD_isError(n) && n == plain_len ? TB_OK : TB_EFORMAT;
+}
