@@ -229,7 +229,8 @@ nearest_key(const char *name)
     const char *dot = strrchr(name, '.');
     const char *last = dot != NULL ? dot + 1 : name;
     const char *found = NULL;
-    size_t best = MAX_FAR + 1;
+    size_t limit = strlen(last) / 2; /* of short words, little may differ */
+    size_t best = (limit < MAX_FAR ? limit : MAX_FAR) + 1;
 
     for (size_t i = 0; i < tb_config_key_count; i++) {
         const char *known = tb_config_keys[i].name;

@@ -150,7 +150,8 @@ every_wrong_file_is_refused_with_line_and_key(void **state)
         {"- a\n", "t.yaml:1: the file has to hold 'key: value' lines"},
         {"hello\n", "t.yaml:1: the file has to hold 'key: value' lines"},
         {"s3: {bucket: abc\n", "not YAML"},
-        {"a: b: c\n", "t.yaml:1: not YAML"},
+        {"s3: {bucket: abc}}\n", "t.yaml:1: not YAML"},
+        {"a: b: c\n", "t.yaml:1: a: unknown key ('"},
         {BUCKET "\n\tregion: x\n", "t.yaml:3: not YAML"},
         {BUCKET "region: \xff\n", "not YAML"},
     };
