@@ -63,6 +63,9 @@ $(OUT)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
+# The API's description is embedded as it is.
+$(call obj,src/http/meta.c): src/http/openapi.json
+
 $(LIB): $(call obj,$(LIB_SRC))
 	@mkdir -p $(@D)
 	@rm -f $@

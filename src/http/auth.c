@@ -1,0 +1,135 @@
+/* Who is calling, and may they: the token in the headers, the roles of the route. */
+#include <strings.h>
+
+#include "http_int.h"
+
+enum {
+    BASIC_MAX_BYTES = 2048, /* of decoded user and password */
+    LOGGED_REFUSALS = 10    /* a second; the rest is only counted */
+};
+
+static int
+base64_value(char c)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c != '\0' ? strchr(alphabet, c) : NULL;
+
+    return at != NULL ? (int)(at - alphabet) : -1;
+}
+
+/* Appends what `text` stands for (RFC 4648, padding optional); false when it is not base64. */
+static bool
+decode_base64(const char *text, struct tb_buf *out)
+{
+    uint32_t bits = 0;
+    unsigned count = 0;
+    size_t len = strlen(text);
+
+    while (len > 0 && text[len - 1] == '=') {
+        len--;
+    }
+    for (size_t i = 0; i < len; i++) {
+        int value = base64_value(text[i]);
+
+        if (value < 0) {
+            return false;
+        }
+        bits = bits << 6 | (uint32_t)value;
+        count += 6;
+        if (count >= 8) {
+            count -= 8;
+            tb_buf_put_u8(out, (uint8_t)(bits >> count & 0xff));
+        }
+    }
+    return out->err == TB_OK && count < 6;
+}
+
+bool
+tb_http_authorization_token(const char *value, struct tb_secret *out)
+{
+    struct tb_buf plain = TB_BUF_INIT(BASIC_MAX_BYTES);
+    bool got = false;
+
+    if (strncasecmp(value, "Bearer ", 7) == 0) {
+        value += 7 + strspn(value + 7, " ");
+        got = tb_secret_set(out, tb_bytes_str(value)) == TB_OK;
+    } else if (strncasecmp(value, "Basic ", 6) == 0) {
+        value += 6 + strspn(value + 6, " ");
+        if (decode_base64(value, &plain) && plain.len > 0) {
+            const uint8_t *colon = memchr(plain.at, ':', plain.len);
+
+            if (colon != NULL) {
+                size_t at = (size_t)(colon - plain.at) + 1;
+
+                got = tb_secret_set(out, tb_bytes_of(plain.at + at, plain.len - at)) == TB_OK;
+            }
+        }
+    }
+    if (plain.at != NULL) {
+        tb_wipe(plain.at, plain.cap);
+    }
+    tb_buf_release(&plain);
+    return got;
+}
+
+/* Counts every refusal and logs the first few of each second. */
+static void
+note_refusal(struct tb_http_call *call, enum tb_refusal why, const char *sentence)
+{
+    struct tb_http_server *server = call->server;
+    int64_t now_s = tb_clock_boot_ns() / TB_NS_PER_S;
+    bool log;
+
+    atomic_fetch_add(&server->counters.refusals[why], 1);
+    tb_mutex_lock(&server->mu);
+    if (server->locked.refusals_since_s != now_s) {
+        server->locked.refusals_since_s = now_s;
+        server->locked.refusals_logged = 0;
+    }
+    log = server->locked.refusals_logged++ < LOGGED_REFUSALS;
+    tb_mutex_unlock(&server->mu);
+    if (log) {
+        tb_log(TB_LOG_WARN, NULL, "refused %s %s from %s: %s%s%s", call->route->method,
+               call->route->path, call->remote, sentence,
+               call->token_name[0] != '\0' ? " of token " : "", call->token_name);
+    }
+}
+
+bool
+tb_http_authenticate(struct tb_http_call *call)
+{
+    const char *authorization = tb_http_header_value(call, "Authorization");
+    const char *key = tb_http_header_value(call, "X-Api-Key");
+    struct tb_secret token = TB_SECRET_INIT;
+    unsigned roles = 0;
+    bool got, known;
+
+    got = authorization != NULL && tb_http_authorization_token(authorization, &token);
+    if (!got && key != NULL) {
+        got = tb_secret_set(&token, tb_bytes_str(key)) == TB_OK;
+    }
+    known = got && tb_tokens_find(call->server->tokens, tb_secret_view(&token),
+                                  call->token_name, &roles);
+    tb_secret_release(&token);
+    if (!got) {
+        note_refusal(call, TB_REFUSAL_NO_TOKEN, "no token");
+        tb_http_problem_with(call, TB_PROBLEM_UNAUTHORIZED, "hint",
+                             "send 'Authorization: Bearer TOKEN' or 'X-Api-Key: TOKEN'; "
+                             "'tapbox token add' makes a token",
+                             "This call carries no token.");
+        return false;
+    }
+    if (!known) {
+        note_refusal(call, TB_REFUSAL_UNKNOWN_TOKEN, "unknown token");
+        tb_http_problem(call, TB_PROBLEM_UNAUTHORIZED, "This token is not known here.");
+        return false;
+    }
+    if ((roles & (call->route->roles | TB_ROLE_ADMIN)) == 0) {
+        note_refusal(call, TB_REFUSAL_ROLE, "wrong role");
+        tb_http_problem(call, TB_PROBLEM_FORBIDDEN,
+                        "The token '%s' has no role that may do this.", call->token_name);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,96 @@
+/* POST /v1/events, and what a sender of alerts or requests is told. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/intake.h>
+
+#include "http_int.h"
+
+/* The words of the API; a 2xx tells EventBridge to forget the event. */
+static const struct {
+    const char *decision;
+    int status;
+} outcomes[] = {
+    [TB_INTAKE_CREATED] = {"capture", 202},
+    [TB_INTAKE_JOINED] = {"joined", 202},
+    [TB_INTAKE_DUPLICATE] = {"duplicate", 200},
+    [TB_INTAKE_IGNORED] = {"ignored", 200},
+};
+
+static struct tb_json *
+alert_json(const struct tb_alert *alert)
+{
+    struct tb_json *out = tb_json_object();
+
+    tb_json_set_str(out, "adapter", alert->adapter);
+    tb_json_set_str(out, "id", alert->id);
+    tb_json_set_str(out, "type", alert->type);
+    tb_json_set_str(out, "title", alert->title);
+    tb_json_set_number(out, "severity", alert->severity);
+    tb_json_set_bool(out, "sample", alert->sample);
+    return out;
+}
+
+void
+tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *result)
+{
+    struct tb_http_server *server = call->server;
+    struct tb_json *root = tb_json_object();
+    struct tb_capture *capture = NULL;
+    struct tb_fail fail = {0};
+
+    atomic_fetch_add(&server->counters.intake[result->outcome], 1);
+    if (server->deps.control != NULL &&
+        (result->outcome == TB_INTAKE_CREATED || result->outcome == TB_INTAKE_JOINED)) {
+        tb_control_wake(server->deps.control);
+    }
+    tb_json_set_str(root, "decision", outcomes[result->outcome].decision);
+    tb_json_set_str(root, "reason", result->reason);
+    if (result->alert.adapter != NULL) {
+        tb_json_set(root, "alert", alert_json(&result->alert));
+    }
+    if (result->capture_id[0] != '\0') {
+        snprintf(call->answer.location, sizeof(call->answer.location), "/v1/captures/%s",
+                 result->capture_id);
+        capture = malloc(sizeof(*capture));
+        /* It is committed: whatever happens now, the sender must not send it again. */
+        if (capture != NULL && tb_store_capture_get(server->deps.store, result->capture_id,
+                                                    capture, &fail) == TB_OK) {
+            tb_json_set(root, "capture", tb_http_capture_json(capture));
+        } else {
+            struct tb_json *only_id = tb_json_object();
+
+            tb_json_set_str(only_id, "id", result->capture_id);
+            tb_json_set(root, "capture", only_id);
+        }
+        free(capture);
+    }
+    tb_http_answer_json(call, outcomes[result->outcome].status, root);
+}
+
+void
+tb_http_post_event(struct tb_http_call *call)
+{
+    const struct tb_http_server_deps *deps = &call->server->deps;
+    const struct tb_intake_from from = {.remote = call->remote, .token_name = call->token_name};
+    struct tb_intake_result *result = calloc(1, sizeof(*result));
+    struct tb_fail fail = {0};
+    enum tb_err err;
+
+    if (result == NULL) {
+        (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for this event");
+        tb_http_problem_of(call, &fail);
+        return;
+    }
+    err = tb_intake_event(deps->store, &deps->config->policy, tb_buf_view(&call->request_body),
+                          &from, result, &fail);
+    if (err == TB_OK) {
+        tb_http_answer_intake(call, result);
+    } else if (err == TB_ENOTFOUND) {
+        /* a body of no known sender: theirs to fix, like any other bad body */
+        tb_http_problem(call, TB_PROBLEM_BAD_REQUEST, "%s", fail.text);
+    } else {
+        tb_http_problem_of(call, &fail);
+    }
+    free(result);
+}

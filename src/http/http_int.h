@@ -1,0 +1,180 @@
+/* One HTTP call on its way through the server, and what the routes' files share. */
+#ifndef TAPBOX_HTTP_INT_H
+#define TAPBOX_HTTP_INT_H
+
+#include <stdatomic.h>
+
+#include <tapbox/http_server.h>
+#include <tapbox/json.h>
+#include <tapbox/thread.h>
+
+enum {
+    TB_HTTP_ANSWER_MAX_BYTES = 16 * 1024 * 1024, /* one answer: 1,000 captures with sources */
+    TB_HTTP_PATH_ID_SIZE = 64                    /* what stands for {id} in a path */
+};
+
+/* --- problems (RFC 9457) --- */
+
+enum tb_problem {
+    TB_PROBLEM_NONE,
+    TB_PROBLEM_BAD_REQUEST,
+    TB_PROBLEM_UNAUTHORIZED,
+    TB_PROBLEM_FORBIDDEN,
+    TB_PROBLEM_NOT_FOUND,
+    TB_PROBLEM_METHOD,
+    TB_PROBLEM_CONFLICT,
+    TB_PROBLEM_TOO_LARGE,
+    TB_PROBLEM_HEADERS_TOO_LARGE,
+    TB_PROBLEM_INTERNAL,
+    TB_PROBLEM_UNAVAILABLE,
+    TB_PROBLEM_COUNT
+};
+
+/* --- tokens --- */
+
+struct tb_tokens; /* the token file as last read; any thread */
+
+/* A file that is not there holds no tokens; TB_EDENIED when others may write it, TB_EFORMAT
+ * with file and line. */
+TB_NODISCARD enum tb_err tb_tokens_open(const char *path, struct tb_tokens **out,
+                                        struct tb_fail *fail);
+void tb_tokens_free(struct tb_tokens *tokens);
+size_t tb_tokens_count(struct tb_tokens *tokens);
+/* Whose token it is.  Reads the file again when it has changed (a broken one is logged, and the
+ * old content stays). */
+bool tb_tokens_find(struct tb_tokens *tokens, struct tb_bytes token,
+                    char out_name[TB_TOKEN_NAME_SIZE], unsigned *out_roles);
+
+/* --- counters of /metrics --- */
+
+enum tb_refusal {
+    TB_REFUSAL_NO_TOKEN,
+    TB_REFUSAL_UNKNOWN_TOKEN,
+    TB_REFUSAL_ROLE,
+    TB_REFUSAL_COUNT
+};
+
+enum {
+    TB_HTTP_MAX_ROUTES = 16,
+    TB_HTTP_STATUS_CLASSES = 6 /* 1xx .. 5xx, by their first digit */
+};
+
+struct tb_http_counters {
+    /* the last row is for what no route knew */
+    atomic_ullong requests[TB_HTTP_MAX_ROUTES + 1][TB_HTTP_STATUS_CLASSES];
+    atomic_ullong refusals[TB_REFUSAL_COUNT];
+    atomic_ullong intake[TB_INTAKE_IGNORED + 1];
+};
+
+/* --- a call --- */
+
+struct MHD_Connection;
+struct tb_http_route;
+
+struct tb_http_answer_out {
+    int status;
+    const char *content_type;
+    struct tb_buf body;
+    char location[128]; /* "" : none, as of the others here */
+    char allow[64];
+    unsigned retry_after_s;
+    bool challenge; /* WWW-Authenticate */
+};
+
+struct tb_http_call {
+    struct tb_http_server *server;
+    struct MHD_Connection *connection;
+    const struct tb_http_route *route; /* NULL: unknown path or wrong method */
+    char path_id[TB_HTTP_PATH_ID_SIZE];
+    char remote[TB_IP_TEXT_SIZE];
+    char token_name[TB_TOKEN_NAME_SIZE]; /* "" until authenticated */
+    int64_t began_boot_ns;
+    struct tb_buf request_body;
+    uint64_t body_seen_bytes;
+    bool refused; /* the answer is there already: the body is read and thrown away */
+    struct tb_http_answer_out answer;
+};
+
+struct tb_http_route {
+    const char *method;
+    const char *path;         /* one segment may be {id}: a capture's */
+    unsigned roles;           /* any of these; 0: no token needed */
+    const char *const *query; /* names of allowed query parameters, NULL last; NULL: any */
+    void (*run)(struct tb_http_call *call); /* always leaves an answer */
+};
+extern const struct tb_http_route tb_http_routes[];
+extern const size_t tb_http_route_count;
+
+struct tb_http_server {
+    struct tb_http_server_deps deps;
+    struct tb_tokens *tokens;
+    struct MHD_Daemon *daemon;
+    int listen_fd;
+    uint16_t port;
+    struct tb_http_counters counters;
+    struct tb_mutex mu;
+    struct tb_cond idle;
+    struct {                      /* touched only while holding mu */
+        unsigned running;         /* calls between first sight and last octet */
+        int64_t refusals_since_s; /* the second that refusals_logged belongs to */
+        unsigned refusals_logged;
+    } locked;
+};
+
+/* --- routes.c --- */
+
+/* Finds route and path_id, authenticates, checks the query; where that fails the answer is made
+ * and `refused` set. */
+void tb_http_admit(struct tb_http_call *call, const char *method, const char *url);
+
+/* --- auth.c --- */
+
+/* False after leaving a 401 or 403 answer. */
+bool tb_http_authenticate(struct tb_http_call *call);
+/* The token inside an Authorization header's value ("Bearer T", or Basic with T as password);
+ * false for anything else. */
+bool tb_http_authorization_token(const char *value, struct tb_secret *out);
+
+/* --- answer.c --- */
+
+/* A problem answer; "detail" from `fmt`. */
+void tb_http_problem(struct tb_http_call *call, enum tb_problem problem, const char *fmt, ...)
+    TB_PRINTF(3, 4);
+/* The same from an error; takes the problem that fits it, and logs what is ours. */
+void tb_http_problem_of(struct tb_http_call *call, const struct tb_fail *fail);
+/* A problem with one more member ("hint", "state"). */
+void tb_http_problem_with(struct tb_http_call *call, enum tb_problem problem, const char *key,
+                          const char *value, const char *fmt, ...) TB_PRINTF(5, 6);
+/* Takes `root` over. */
+void tb_http_answer_json(struct tb_http_call *call, int status, struct tb_json *root);
+
+/* --- capture_json.c --- */
+
+/* What lists and intake answers show; for the caller to tb_json_free. */
+struct tb_json *tb_http_capture_json(const struct tb_capture *capture);
+/* Adds what only one capture's own page shows: live counters, segments, resources. */
+TB_NODISCARD enum tb_err tb_http_capture_details(struct tb_http_server *server,
+                                                 const struct tb_capture *capture,
+                                                 struct tb_json *into, struct tb_fail *fail);
+
+/* --- the routes' own files --- */
+
+/* The answer to an alert or request that was taken in. */
+struct tb_intake_result;
+void tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *result);
+
+void tb_http_post_event(struct tb_http_call *call);
+void tb_http_post_capture(struct tb_http_call *call);
+void tb_http_list_captures(struct tb_http_call *call);
+void tb_http_get_capture(struct tb_http_call *call);
+void tb_http_stop_capture(struct tb_http_call *call);
+void tb_http_get_health(struct tb_http_call *call);
+void tb_http_get_ready(struct tb_http_call *call);
+void tb_http_get_metrics(struct tb_http_call *call);
+void tb_http_get_openapi(struct tb_http_call *call);
+
+/* server.c: a query parameter or header, lent for the call; NULL when absent. */
+const char *tb_http_query(struct tb_http_call *call, const char *name);
+const char *tb_http_header_value(struct tb_http_call *call, const char *name);
+
+#endif
