@@ -1,0 +1,350 @@
+/*
+ * tapbox serve: the service.  Start-up in order, shut-down in reverse, both here.
+ *
+ * Threads: main          waits for signals: stop, and the end of its own recorder
+ *          upload (n)    src/upload/uploader.c
+ *          control (n)   src/control/control.c
+ *          HTTP (n)      src/http/server.c
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
+#include <tapbox/compartment.h>
+#include <tapbox/http_server.h>
+#include <tapbox/io.h>
+
+#include "cli_int.h"
+
+enum {
+    UPLOAD_THREADS = 4
+};
+static const int64_t recorder_stop_ns = 10 * TB_NS_PER_S;   /* to seal what is open */
+static const int64_t recorder_restart_ns = TB_NS_PER_S / 2; /* not faster than this */
+
+/* Everything that is started, in the order in which it is; zero or -1: not yet. */
+struct service {
+    struct tb_config config;
+    const char *config_path;
+    bool with_recorder;
+    sigset_t signals;
+    int signal_fd;
+    int state_fd;
+    int spool_fd;
+    char spool_path[300];
+    char socket_path[300];
+    struct tb_http_client *http;
+    struct tb_aws *aws;
+    struct tb_store *store;
+    pid_t recorder_pid;
+    int recorder_fd; /* keeps the child's end of life known to it */
+    int64_t recorder_started_ns;
+    struct tb_recorder_link *link;
+    struct tb_s3_bucket bucket;
+    struct tb_uploader *uploader;
+    struct tb_control *control;
+    struct tb_http_server *server;
+};
+
+static void
+print_help(void)
+{
+    fputs(
+        "Usage: tapbox serve [--config FILE] [--with-recorder]\n"
+        "\n"
+        "Runs the service: takes alerts and requests over HTTP, makes and removes the mirror\n"
+        "sessions, uploads what the recorder seals.  Ends on SIGTERM or SIGINT; captures that\n"
+        "run go on at the next start, and their deadlines stand.\n"
+        "\n"
+        "  --config FILE      configuration (default " TB_CLI_CONFIG ")\n"
+        "  --with-recorder    also start the recorder, as a process of its own; else it is\n"
+        "                     expected at recorder.socket ('tapbox record')\n"
+        "\n"
+        "AWS: region, credentials and endpoints come from the standard environment\n"
+        "(AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, ...), files and instance metadata.\n",
+        stdout);
+}
+
+static enum tb_err
+start_recorder(struct service *service, struct tb_fail *fail)
+{
+    const struct tb_config *config = &service->config;
+    char ring[32];
+    char memory[32];
+    char level[16];
+    char limit[32];
+    char min_free[32];
+    const char *argv[] = {"tapbox",
+                          "record",
+                          "--interface",
+                          config->recorder_interface,
+                          "--socket",
+                          service->socket_path,
+                          "--spool",
+                          service->spool_path,
+                          "--ring",
+                          ring,
+                          "--memory",
+                          memory,
+                          "--level",
+                          level,
+                          "--spool-limit",
+                          limit,
+                          "--min-free",
+                          min_free,
+                          NULL};
+
+    (void)snprintf(ring, sizeof(ring), "%" PRIu64, config->recorder_ring_bytes);
+    (void)snprintf(memory, sizeof(memory), "%" PRIu64, config->recorder_slab_bytes);
+    (void)snprintf(level, sizeof(level), "%d", config->recorder_level);
+    (void)snprintf(limit, sizeof(limit), "%" PRIu64, config->spool_limit_bytes);
+    (void)snprintf(min_free, sizeof(min_free), "%" PRIu64, config->spool_min_free_bytes);
+    service->recorder_started_ns = tb_clock_boot_ns();
+    return tb_compartment_start(argv, &service->recorder_pid, &service->recorder_fd, fail);
+}
+
+/* The recorder that could not start has said why on stderr: then we do not start either. */
+static enum tb_err
+await_recorder(struct service *service, struct tb_fail *fail)
+{
+    struct tb_recorder_host host;
+    int64_t until = tb_clock_boot_ns() + 10 * TB_NS_PER_S;
+    enum tb_err err = TB_ECLOSED;
+
+    while (err != TB_OK && tb_clock_boot_ns() < until) {
+        struct pollfd wait = {.fd = service->signal_fd, .events = POLLIN};
+        int status;
+
+        if (waitpid(service->recorder_pid, &status, WNOHANG) == service->recorder_pid) {
+            service->recorder_pid = 0;
+            return tb_fail_set(fail, TB_EIO,
+                               "the recorder could not start (its reason is above)");
+        }
+        err = tb_recorder_host(service->link, &host, fail);
+        if (err != TB_OK) {
+            (void)poll(&wait, 1, 20); /* a signal, or a moment */
+        }
+    }
+    return err;
+}
+
+static enum tb_err
+start(struct service *service, struct tb_fail *fail)
+{
+    struct tb_config *config = &service->config;
+    enum tb_err err;
+
+    err = tb_config_load(service->config_path, config, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    tb_log_start("serve", config->log_level);
+    (void)sigemptyset(&service->signals);
+    (void)sigaddset(&service->signals, SIGTERM);
+    (void)sigaddset(&service->signals, SIGINT);
+    (void)sigaddset(&service->signals, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, &service->signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); /* a peer that hangs up is an error of that write */
+    service->signal_fd = signalfd(-1, &service->signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (service->signal_fd < 0) {
+        return tb_fail_errno(fail, errno, "cannot make a signalfd");
+    }
+    err = tb_http_client_new(&service->http, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    err = tb_aws_new(service->http, config->region, &service->aws, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    err = tb_open_dir(AT_FDCWD, config->state_dir, 0700, &service->state_fd, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    (void)snprintf(service->spool_path, sizeof(service->spool_path), "%s/spool",
+                   config->state_dir);
+    err = tb_open_dir(service->state_fd, "spool", 0700, &service->spool_fd, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    char store_path[300];
+    (void)snprintf(store_path, sizeof(store_path), "%s/tapbox.db", config->state_dir);
+    err = tb_store_open(store_path, &service->store, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    if (service->with_recorder) {
+        (void)snprintf(service->socket_path, sizeof(service->socket_path), "%s/recorder.sock",
+                       config->state_dir);
+        err = start_recorder(service, fail);
+        if (err != TB_OK) {
+            return err;
+        }
+    } else {
+        (void)tb_str_copy(service->socket_path, sizeof(service->socket_path),
+                          config->recorder_socket);
+    }
+    err = tb_recorder_link_open(service->socket_path, -1, &service->link, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    if (service->with_recorder) {
+        err = await_recorder(service, fail);
+        if (err != TB_OK) {
+            return err;
+        }
+    }
+    service->bucket = (struct tb_s3_bucket){
+        .name = config->s3_bucket,
+        .path_style = config->s3_path_style,
+        .expected_owner = config->s3_expected_owner[0] != 0 ? config->s3_expected_owner : NULL,
+    };
+    struct tb_uploader_deps upload = {
+        .store = service->store,
+        .aws = service->aws,
+        .bucket = service->bucket,
+        .prefix = config->s3_prefix,
+        .spool_fd = service->spool_fd,
+        .threads = UPLOAD_THREADS,
+    };
+    err = tb_uploader_start(&upload, &service->uploader, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    struct tb_control_deps control = {
+        .config = config,
+        .store = service->store,
+        .aws = service->aws,
+        .recorder = service->link,
+        .uploader = service->uploader,
+        .bucket = service->bucket,
+        .spool_fd = service->spool_fd,
+    };
+    err = tb_control_start(&control, &service->control, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    struct tb_http_server_deps server = {
+        .config = config, .store = service->store, .control = service->control};
+    return tb_http_server_start(&server, &service->server, fail);
+}
+
+static void
+stop(struct service *service)
+{
+    tb_http_server_stop(service->server);
+    tb_control_stop(service->control);
+    tb_uploader_stop(service->uploader);
+    tb_recorder_link_close(service->link);
+    if (service->recorder_pid > 0) {
+        tb_compartment_stop(service->recorder_pid, recorder_stop_ns);
+    }
+    tb_close(&service->recorder_fd);
+    tb_store_close(service->store);
+    tb_close(&service->spool_fd);
+    tb_close(&service->state_fd);
+    tb_aws_free(service->aws);
+    tb_http_client_free(service->http);
+    tb_close(&service->signal_fd);
+}
+
+/* The recorder we started has ended: what it was recording goes on in a new one. */
+static void
+mind_recorder(struct service *service)
+{
+    struct tb_fail fail;
+    int status = 0;
+
+    if (service->recorder_pid > 0 &&
+        waitpid(service->recorder_pid, &status, WNOHANG) == service->recorder_pid) {
+        service->recorder_pid = 0;
+        tb_close(&service->recorder_fd);
+        tb_log(TB_LOG_ERROR, NULL, "the recorder ended (%s %d) and is started again",
+               WIFSIGNALED(status) ? "signal" : "status",
+               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    }
+    if (service->with_recorder && service->recorder_pid == 0 &&
+        tb_clock_boot_ns() - service->recorder_started_ns >= recorder_restart_ns &&
+        start_recorder(service, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot start the recorder");
+    }
+}
+
+static void
+run(struct service *service)
+{
+    for (;;) {
+        struct pollfd wait = {.fd = service->signal_fd, .events = POLLIN};
+        struct signalfd_siginfo info;
+        bool minding = service->with_recorder && service->recorder_pid == 0;
+
+        (void)poll(&wait, 1, minding ? (int)(recorder_restart_ns / TB_NS_PER_MS) : -1);
+        while (read(service->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+            if (info.ssi_signo != SIGCHLD) {
+                tb_log(TB_LOG_INFO, NULL, "stopping on signal %u", info.ssi_signo);
+                return;
+            }
+        }
+        mind_recorder(service);
+    }
+}
+
+int
+tb_cmd_serve(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"with-recorder", no_argument, NULL, 'r'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    struct service service = {.config_path = TB_CLI_CONFIG,
+                              .signal_fd = -1,
+                              .state_fd = -1,
+                              .spool_fd = -1,
+                              .recorder_fd = -1};
+    struct tb_fail fail = {0};
+    int status = TB_EXIT_OK;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            service.config_path = optarg;
+            break;
+        case 'r':
+            service.with_recorder = true;
+            break;
+        case 'h':
+            print_help();
+            return tb_cli_finish_stdout("serve");
+        default:
+            return tb_cli_try_help("serve");
+        }
+    }
+    if (optind < argc) {
+        return tb_cli_usage("serve", "'%s' is one argument too many", argv[optind]);
+    }
+    tb_log_start("serve", TB_LOG_INFO);
+    if (start(&service, &fail) != TB_OK) {
+        status = tb_cli_fail("serve", &fail);
+    } else {
+        tb_log(TB_LOG_INFO, NULL, "ready on %s:%u region=%s bucket=%s",
+               service.config.listen_address, tb_http_server_port(service.server),
+               tb_aws_region(service.aws), service.config.s3_bucket);
+        (void)sd_notify(0, "READY=1");
+        run(&service);
+        (void)sd_notify(0, "STOPPING=1");
+    }
+    stop(&service);
+    return status;
+}
