@@ -1,7 +1,6 @@
 /* JSON by jansson, behind bounded reading and forgiving look-ups. */
 #include <tapbox/json.h>
 
-#include <math.h>
 #include <stdlib.h>
 
 #include <jansson.h>
@@ -176,8 +175,11 @@ tb_json_int(const struct tb_json *node, const char *pointer, int64_t *out)
         return false;
     }
     value = json_real_value(at);
-    if (floor(value) != value || value < -9007199254740992.0 || value > 9007199254740992.0) {
+    if (!(value >= -9007199254740992.0 && value <= 9007199254740992.0)) {
         return false; /* 2^53: past it a double names no single integer */
+    }
+    if ((double)(int64_t)value != value) {
+        return false;
     }
     *out = (int64_t)value;
     return true;

@@ -1,0 +1,158 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../../../src/control/plan.h"
+
+static struct tb_ec2_interface
+usable_interface(const char *eni)
+{
+    struct tb_ec2_interface one = {0};
+
+    (void)strcpy(one.eni, eni);
+    (void)strcpy(one.instance, "i-0123456789abcdef0");
+    (void)strcpy(one.status, "in-use");
+    (void)strcpy(one.interface_type, "interface");
+    (void)strcpy(one.mac, "02:00:00:00:00:01");
+    (void)strcpy(one.ip, "10.0.0.5");
+    return one;
+}
+
+static void
+what_cannot_be_mirrored_is_named_with_its_reason(void **state)
+{
+    struct tb_ec2_interface at[6];
+    struct tb_ec2_interfaces found = {at, 6};
+    struct tb_capture_request request = {.instance = "i-0123456789abcdef0"};
+    struct tb_capture_source sources[TB_CAPTURE_MAX_SOURCES];
+    size_t count = 0;
+
+    (void)state;
+    at[0] = usable_interface("eni-00000001");
+    at[1] = usable_interface("eni-00000002"); /* ours */
+    at[2] = usable_interface("eni-00000003");
+    (void)strcpy(at[2].interface_type, "lambda");
+    at[3] = usable_interface("eni-00000004");
+    (void)strcpy(at[3].status, "available");
+    at[4] = usable_interface("eni-00000005");
+    (void)strcpy(at[4].instance, "i-0fffffffffffffff0");
+    at[5] = usable_interface("eni-00000006");
+    at[5].ip[0] = 0;
+    assert_int_equal(tb_plan_sources(&request, &found, "eni-00000002", sources, &count), 1);
+    assert_int_equal(count, 6);
+    assert_string_equal(sources[0].gap, "");
+    assert_string_equal(sources[0].ip, "10.0.0.5");
+    assert_string_equal(sources[1].gap, "it is tapbox's own mirror target");
+    assert_string_equal(sources[2].gap, "interfaces of this type cannot be mirrored");
+    assert_string_equal(sources[3].gap, "it is not attached to an instance");
+    assert_string_equal(sources[4].gap,
+                        "it is attached to another instance than the one named");
+    assert_string_equal(sources[5].gap, "it has no private IPv4 address");
+}
+
+static void
+our_session_comes_after_everyone_elses(void **state)
+{
+    struct tb_ec2_tag ours[] = {{"tapbox:owner", "tapbox"}};
+    struct tb_ec2_session at[3] = {0};
+    struct tb_ec2_sessions sessions = {at, 3, 0};
+
+    (void)state;
+    (void)strcpy(at[0].eni, "eni-1");
+    at[0].session_number = 7;
+    (void)strcpy(at[1].eni, "eni-1");
+    at[1].session_number = 3;
+    at[1].tags = (struct tb_ec2_tags){ours, 1};
+    (void)strcpy(at[2].eni, "eni-2");
+    at[2].session_number = 32766;
+    assert_int_equal(tb_plan_session_number(&sessions, "eni-1"), 8);
+    assert_int_equal(tb_plan_session_number(&sessions, "eni-2"), 0);
+    assert_int_equal(tb_plan_session_number(&sessions, "eni-3"), 1);
+    assert_int_equal(tb_plan_foreign(&sessions, "eni-1", "tapbox"), 1);
+    assert_int_equal(tb_plan_foreign(&sessions, "eni-1", "another"), 2);
+}
+
+static void
+the_pause_grows_to_its_ceiling_and_is_never_nothing(void **state)
+{
+    (void)state;
+    for (uint32_t attempt = 0; attempt < 80; attempt++) {
+        int64_t ceiling = attempt < 6 ? (1000LL << attempt) : 30000;
+
+        for (int i = 0; i < 50; i++) {
+            int64_t pause = tb_plan_backoff_ns(attempt, 1000, 30000);
+
+            assert_in_range(pause, 100, ceiling > 30000 ? 30000 : ceiling);
+        }
+    }
+}
+
+static void
+a_capture_stops_when_asked_or_at_its_deadline(void **state)
+{
+    struct tb_capture capture = {.state = TB_CAPTURE_RECORDING};
+
+    (void)state;
+    tb_clock_fake(1000 * TB_NS_PER_S, 1000 * TB_NS_PER_S);
+    assert_int_equal(tb_plan_stop(&capture), TB_STOP_NONE); /* no deadline yet */
+    capture.deadline = tb_deadline_in(TB_NS_PER_S);
+    assert_int_equal(tb_plan_stop(&capture), TB_STOP_NONE);
+    capture.stop_asked = true;
+    assert_int_equal(tb_plan_stop(&capture), TB_STOP_OPERATOR);
+    capture.stop_asked = false;
+    tb_clock_fake_advance(TB_NS_PER_S);
+    assert_int_equal(tb_plan_stop(&capture), TB_STOP_DEADLINE);
+    tb_clock_real();
+}
+
+static void
+the_sweep_touches_only_what_is_ours_and_expired(void **state)
+{
+    static const struct {
+        struct tb_ec2_tag tags[3];
+        size_t count;
+        enum tb_sweep_verdict verdict;
+    } cases[] = {
+        {{{"Name", "x"}}, 1, TB_SWEEP_FOREIGN},
+        {{{"tapbox:owner", "other"}, {"tapbox:expires", "2020-01-01T00:00:00Z"}},
+         2,
+         TB_SWEEP_FOREIGN},
+        {{{"tapbox:expires", "2020-01-01T00:00:00Z"}}, 1, TB_SWEEP_FOREIGN},
+        {{{"tapbox:owner", "tapbox"}, {"tapbox:expires", "2026-01-02T03:04:05Z"}},
+         2,
+         TB_SWEEP_EXPIRED},
+        {{{"tapbox:owner", "tapbox"}, {"tapbox:expires", "2026-01-02T03:04:06Z"}},
+         2,
+         TB_SWEEP_ALIVE},
+        {{{"tapbox:owner", "tapbox"}, {"tapbox:expires", "soon"}}, 2, TB_SWEEP_UNCLEAR},
+        {{{"tapbox:owner", "tapbox"}}, 1, TB_SWEEP_UNCLEAR},
+        {{{"tapbox:owner", "tapbox"}, {"tapbox:standing", "target"}}, 2, TB_SWEEP_STANDING},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tb_ec2_tag copy[3];
+        struct tb_ec2_tags tags = {copy, cases[i].count};
+
+        memcpy(copy, cases[i].tags, sizeof(copy));
+        assert_int_equal(tb_plan_sweep(&tags, "tapbox", 1767323045), cases[i].verdict);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_cannot_be_mirrored_is_named_with_its_reason),
+        cmocka_unit_test(our_session_comes_after_everyone_elses),
+        cmocka_unit_test(the_pause_grows_to_its_ceiling_and_is_never_nothing),
+        cmocka_unit_test(a_capture_stops_when_asked_or_at_its_deadline),
+        cmocka_unit_test(the_sweep_touches_only_what_is_ours_and_expired),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
