@@ -45,6 +45,12 @@ bool tb_stop_reason_parse(const char *name, enum tb_stop_reason *out);
 bool tb_capture_state_is_final(enum tb_capture_state state);
 /* Whether an AWS object or an armed recorder may exist in this state: arming .. draining. */
 bool tb_capture_state_is_live(enum tb_capture_state state);
+/*
+ * requested -> planned -> arming -> recording -> draining -> sealing -> sealed
+ * requested, planned            -> draining (stopped early), refused, failed
+ * arming                        -> draining: what was made is torn down there
+ * draining, sealing             -> failed
+ */
 bool tb_capture_may_follow(enum tb_capture_state from, enum tb_capture_state to);
 
 /* One interface being mirrored by a capture. */
