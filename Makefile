@@ -38,7 +38,7 @@ CFLAGS   += -std=c17 $(WARN) $(MODE_$(MODE)) -MMD -MP
 comma    := ,
 LDFLAGS  += $(filter -fsanitize=address$(comma)% -fsanitize=thread,$(MODE_$(MODE))) $(MODE_LDFLAGS_$(MODE))
 LDLIBS   += -lmicrohttpd -lcurl -lcrypto -ljansson -lexpat -lpcap -lzstd -lsqlite3 -lyaml -lseccomp \
-            -lsystemd -lpthread
+            -lsystemd -lm -lpthread
 
 LIB_SRC   := $(filter-out src/cli/main.c,$(wildcard src/*/*.c)) $(wildcard webhooks/*.c webhooks/*/*.c)
 AWSIM_SRC := $(wildcard tests/lab/awsim/*.c)
@@ -66,7 +66,20 @@ $(OUT)/obj/%.o: %.c
 # The API's description is embedded as it is.
 $(call obj,src/http/meta.c): src/http/openapi.json
 
-$(LIB): $(call obj,$(LIB_SRC))
+# The schema's steps become one table of name and text (octets, as C bounds string literals).
+MIGRATIONS := $(sort $(wildcard src/store/migrations/*.sql))
+$(OUT)/gen/migrations.c: $(MIGRATIONS)
+	@mkdir -p $(@D)
+	@{ echo '#include "migrations_int.h"'; echo 'const struct store_migration store_migrations[] = {'; \
+	for f in $^; do echo "{\"$$(basename $$f .sql)\", (const char[]){"; \
+	    od -An -v -tx1 $$f | sed 's/ \(..\)/0x\1,/g'; echo '0}},'; done; \
+	echo '}; const size_t store_migration_count = $(words $(MIGRATIONS));'; } > $@.new
+	@mv $@.new $@
+$(OUT)/obj/gen/migrations.o: $(OUT)/gen/migrations.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Isrc/store $(CFLAGS) -c -o $@ $<
+
+$(LIB): $(call obj,$(LIB_SRC)) $(OUT)/obj/gen/migrations.o
 	@mkdir -p $(@D)
 	@rm -f $@
 	ar rcs $@ $^

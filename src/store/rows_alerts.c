@@ -1,0 +1,391 @@
+/*
+ * Alerts: one transaction from what arrived to what becomes of it.
+ *
+ * take_in_locked does the work of one alert inside a transaction that somebody else opened, so
+ * that many alerts can share one commit.
+ */
+#include "store_int.h"
+
+#include <tapbox/ids.h>
+
+enum {
+    ID_ATTEMPTS = 4, /* capture ids of one second differ in 32 random bits */
+};
+
+struct taken {
+    enum tb_intake_outcome outcome;
+    char capture_id[TB_CAPTURE_ID_SIZE];
+};
+
+/* *out_found with the capture ("" : it was ignored) when this key was here before. */
+static enum tb_err
+find_key_locked(struct tb_store *store, const struct tb_intake *intake, struct taken *out,
+                bool *out_found, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store, "SELECT capture_id FROM alerts WHERE adapter = ? AND key = ?", &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, intake->adapter);
+    store_bind_text(&q, intake->key);
+    err = store_step_locked(&q, out_found, fail);
+    if (err == TB_OK && *out_found) {
+        out->outcome = TB_INTAKE_DUPLICATE;
+        store_text(&q, out->capture_id, sizeof(out->capture_id));
+    }
+    store_close(&q);
+    return err;
+}
+
+#define STILL_OPEN                                                                             \
+    " c.state IN ('requested', 'planned', 'arming', 'recording') AND c.stop_asked = 0"
+
+/* The capture that covers this interface: it names it, was resolved to it, or takes all of its
+ * instance. */
+static enum tb_err
+find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance,
+                   char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "SELECT c.id FROM captures AS c WHERE" STILL_OPEN " AND"
+        " (EXISTS (SELECT 1 FROM capture_enis AS e WHERE e.capture_id = c.id AND e.eni = ?1)"
+        " OR EXISTS (SELECT 1 FROM capture_sources AS s WHERE s.capture_id = c.id AND s.eni = "
+        "?1)"
+        " OR (c.instance = ?2 AND c.instance <> '' AND NOT EXISTS"
+        "     (SELECT 1 FROM capture_enis AS e WHERE e.capture_id = c.id)))"
+        " ORDER BY c.number LIMIT 1",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, eni);
+    store_bind_text(&q, instance);
+    err = store_step_locked(&q, out_found, fail);
+    if (err == TB_OK && *out_found) {
+        store_text(&q, out, TB_CAPTURE_ID_SIZE);
+    }
+    store_close(&q);
+    return err;
+}
+
+/* The capture that taps this instance, or any interface of it. */
+static enum tb_err
+find_by_instance_locked(struct tb_store *store, const char *instance,
+                        char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "SELECT c.id FROM captures AS c WHERE" STILL_OPEN " AND (c.instance = ?1 OR EXISTS"
+        " (SELECT 1 FROM capture_sources AS s WHERE s.capture_id = c.id AND s.instance = ?1))"
+        " ORDER BY c.number LIMIT 1",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, instance);
+    err = store_step_locked(&q, out_found, fail);
+    if (err == TB_OK && *out_found) {
+        store_text(&q, out, TB_CAPTURE_ID_SIZE);
+    }
+    store_close(&q);
+    return err;
+}
+
+static enum tb_err
+find_join_locked(struct tb_store *store, const struct tb_capture_request *request,
+                 char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    enum tb_err err = TB_OK;
+
+    *out_found = false;
+    if (request->eni_count == 0) {
+        return find_by_instance_locked(store, request->instance, out, out_found, fail);
+    }
+    for (size_t i = 0; i < request->eni_count && err == TB_OK && !*out_found; i++) {
+        err = find_by_eni_locked(store, request->enis[i], request->instance, out, out_found,
+                                 fail);
+    }
+    return err;
+}
+
+static enum tb_err
+insert_capture_locked(struct tb_store *store, const char *id,
+                      const struct tb_capture_request *r, int64_t now, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "INSERT INTO captures (id, state, instance, account, region, duration_ns, filter,"
+        " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"
+        " requested_by, requested_utc_ns, due_utc_ns)"
+        " VALUES (?, 'requested', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, id);
+    store_bind_text(&q, r->instance);
+    store_bind_text(&q, r->account);
+    store_bind_text(&q, r->region);
+    store_bind_int(&q, r->duration_ns);
+    store_bind_text(&q, store_filter_name(r->filter));
+    store_bind_int(&q, r->snaplen);
+    store_bind_int(&q, (int64_t)r->max_bytes);
+    store_bind_text(&q, r->bpf);
+    store_bind_text(&q, r->reason);
+    store_bind_text(&q, r->case_id);
+    store_bind_text(&q, r->finding_id);
+    store_bind_text(&q, r->finding_type);
+    store_bind_real(&q, r->severity);
+    store_bind_text(&q, r->requested_by);
+    store_bind_int(&q, now);
+    store_bind_int(&q, now);
+    return store_run_locked(&q, NULL, fail);
+}
+
+static enum tb_err
+insert_eni_locked(struct tb_store *store, const char *id, size_t position, const char *eni,
+                  struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store, "INSERT INTO capture_enis (capture_id, position, eni) VALUES (?, ?, ?)", &q,
+        fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, id);
+    store_bind_int(&q, (int64_t)position);
+    store_bind_text(&q, eni);
+    return store_run_locked(&q, NULL, fail);
+}
+
+static enum tb_err
+new_id_locked(struct tb_store *store, int64_t utc_ns, char out[TB_CAPTURE_ID_SIZE],
+              struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    for (int i = 0; i < ID_ATTEMPTS; i++) {
+        enum tb_err err = tb_capture_id_new(out, utc_ns / TB_NS_PER_S);
+
+        if (err != TB_OK) {
+            return tb_fail_set(fail, err, "cannot make a capture id");
+        }
+        err = store_capture_exists_locked(store, out, fail);
+        if (err != TB_OK) {
+            return err == TB_ENOTFOUND ? TB_OK : err;
+        }
+    }
+    return tb_fail_set(fail, TB_EINTERNAL, "%d capture ids in a row are taken", ID_ATTEMPTS);
+}
+
+static enum tb_err
+create_locked(struct tb_store *store, const struct tb_intake *intake,
+              char out[TB_CAPTURE_ID_SIZE], struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    const struct tb_capture_request *r = intake->capture;
+    int64_t now = tb_clock_utc_ns();
+    enum tb_err err = new_id_locked(store, now, out, fail);
+
+    if (err == TB_OK) {
+        err = insert_capture_locked(store, out, r, now, fail);
+    }
+    for (size_t i = 0; i < r->eni_count && err == TB_OK; i++) {
+        err = insert_eni_locked(store, out, i, r->enis[i], fail);
+    }
+    return err;
+}
+
+/* The number of the next alert of a capture. */
+static enum tb_err
+next_number_locked(struct tb_store *store, const char *capture_id, int64_t *out,
+                   struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    bool row = false;
+    enum tb_err err = store_open_locked(
+        store, "SELECT coalesce(max(number), 0) + 1 FROM alerts WHERE capture_id = ?", &q,
+        fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, capture_id);
+    err = store_step_locked(&q, &row, fail);
+    if (err == TB_OK) {
+        *out = row ? store_int(&q) : 1;
+    }
+    store_close(&q);
+    if (err == TB_OK && *out > TB_CAPTURE_MAX_ALERTS) {
+        err = tb_fail_set(fail, TB_EFULL, "capture %s has %d alerts already", capture_id,
+                          TB_CAPTURE_MAX_ALERTS);
+    }
+    return err;
+}
+
+static enum tb_err
+insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
+                    const struct taken *taken, int64_t number, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    static const char *const outcomes[] = {[TB_INTAKE_CREATED] = "created",
+                                           [TB_INTAKE_JOINED] = "joined",
+                                           [TB_INTAKE_IGNORED] = "ignored"};
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "INSERT INTO alerts (adapter, key, outcome, capture_id, number, reason, content_type,"
+        " remote, token_name, received_utc_ns, body)"
+        " VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, ?, ?, ?)",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, intake->adapter);
+    store_bind_text_or_null(&q, intake->key);
+    store_bind_text(&q, outcomes[taken->outcome]);
+    store_bind_text_or_null(&q, taken->capture_id);
+    store_bind_int(&q, number);
+    store_bind_text(&q, intake->decision_reason);
+    store_bind_text(&q, intake->content_type);
+    store_bind_text(&q, intake->remote);
+    store_bind_text(&q, intake->token_name);
+    store_bind_int(&q, intake->received_utc_ns);
+    store_bind_blob(&q, intake->body);
+    return store_run_locked(&q, NULL, fail);
+}
+
+static enum tb_err
+take_in_locked(struct tb_store *store, const struct tb_intake *intake, struct taken *out,
+               struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    bool found = false;
+    int64_t number = 0;
+    enum tb_err err = TB_OK;
+
+    if (intake->key[0] != 0) {
+        err = find_key_locked(store, intake, out, &found, fail);
+        if (err != TB_OK || found) {
+            return err;
+        }
+    }
+    out->outcome = TB_INTAKE_IGNORED;
+    if (intake->capture != NULL) {
+        err = find_join_locked(store, intake->capture, out->capture_id, &found, fail);
+        if (err == TB_OK && found) {
+            out->outcome = TB_INTAKE_JOINED;
+        } else if (err == TB_OK) {
+            out->outcome = TB_INTAKE_CREATED;
+            err = create_locked(store, intake, out->capture_id, fail);
+        }
+        if (err == TB_OK) {
+            err = next_number_locked(store, out->capture_id, &number, fail);
+        }
+    }
+    return err == TB_OK ? insert_alert_locked(store, intake, out, number, fail) : err;
+}
+
+/* What no row could hold, or could not be found again, is refused before anything is written.
+ */
+static enum tb_err
+check_intake(const struct tb_intake *intake, struct tb_fail *fail)
+{
+    const struct tb_capture_request *r = intake->capture;
+
+    if (strlen(intake->key) >= TB_CAPTURE_MAX_TEXT) {
+        return tb_fail_set(fail, TB_EINVAL, "an idempotency key is at most %d octets",
+                           TB_CAPTURE_MAX_TEXT - 1);
+    }
+    if (r != NULL && r->instance[0] == 0 && r->eni_count == 0) {
+        return tb_fail_set(fail, TB_EINVAL, "the capture names no source");
+    }
+    if (r != NULL && (r->eni_count > TB_CAPTURE_MAX_SOURCES || r->max_bytes > INT64_MAX ||
+                      (unsigned)r->filter >= TB_FILTER_KIND_COUNT)) {
+        return tb_fail_set(fail, TB_EINVAL, "the capture's request is out of bounds");
+    }
+    return TB_OK;
+}
+
+enum tb_err
+tb_store_intake(struct tb_store *store, const struct tb_intake *intake,
+                enum tb_intake_outcome *out_outcome, char out_capture_id[TB_CAPTURE_ID_SIZE],
+                struct tb_fail *fail)
+{
+    struct taken taken = {.outcome = TB_INTAKE_IGNORED};
+    enum tb_err err = check_intake(intake, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    tb_mutex_lock(&store->mu);
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = take_in_locked(store, intake, &taken, fail);
+        err = store_end_locked(store, err, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    if (err == TB_OK) {
+        *out_outcome = taken.outcome;
+        (void)tb_str_copy(out_capture_id, TB_CAPTURE_ID_SIZE, taken.capture_id);
+    }
+    return err;
+}
+
+enum tb_err
+tb_store_alert(struct tb_store *store, const char *capture_id, uint32_t number,
+               struct tb_alert_row *out, struct tb_buf *out_body, struct tb_fail *fail)
+{
+    struct tb_alert_row a = {.number = number};
+    size_t body_before = out_body->len;
+    struct store_query q;
+    bool row = false;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(store,
+                            "SELECT adapter, key, remote, token_name, received_utc_ns, body"
+                            " FROM alerts WHERE capture_id = ? AND number = ?",
+                            &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, capture_id);
+        store_bind_int(&q, number);
+        err = store_step_locked(&q, &row, fail);
+        if (err == TB_OK && !row) {
+            err = tb_fail_set(fail, TB_ENOTFOUND, "capture %s has no alert %u", capture_id,
+                              number);
+        } else if (err == TB_OK) {
+            store_text(&q, a.adapter, sizeof(a.adapter));
+            store_text(&q, a.key, sizeof(a.key));
+            store_text(&q, a.remote, sizeof(a.remote));
+            store_text(&q, a.token_name, sizeof(a.token_name));
+            a.received_utc_ns = store_int(&q);
+            tb_buf_put_bytes(out_body, store_blob(&q));
+            err = store_row_check(&q, fail);
+            if (err == TB_OK) {
+                err = tb_buf_check(out_body, "the alert's body", fail);
+            }
+        }
+        store_close(&q);
+    }
+    tb_mutex_unlock(&store->mu);
+    if (err == TB_OK) {
+        *out = a;
+    } else {
+        out_body->len = body_before;
+    }
+    return err;
+}

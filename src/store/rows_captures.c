@@ -1,0 +1,359 @@
+/* Captures: reading them, whole or as a list of what is due. */
+#include "store_int.h"
+
+#include <stdlib.h>
+
+#include <tapbox/json.h>
+
+enum {
+    LEDGER_MAX_BYTES = 4096, /* fourteen counters by name */
+};
+
+static const char *const filter_names[TB_FILTER_KIND_COUNT] = {[TB_FILTER_ALL] = "all"};
+
+const char *
+store_filter_name(enum tb_filter_kind filter)
+{
+    return filter_names[filter];
+}
+
+enum tb_err
+store_capture_exists_locked(struct tb_store *store, const char *id, struct tb_fail *fail)
+{
+    struct store_query q;
+    bool row = false;
+    enum tb_err err = store_open_locked(store, "SELECT 1 FROM captures WHERE id = ?", &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, id);
+    err = store_step_locked(&q, &row, fail);
+    store_close(&q);
+    if (err == TB_OK && !row) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "there is no capture %s", id);
+    }
+    return err;
+}
+
+static enum tb_capture_state
+read_state(struct store_query *q)
+{
+    enum tb_capture_state state = TB_CAPTURE_REQUESTED;
+    char name[32];
+
+    store_text(q, name, sizeof(name));
+    q->odd |= !tb_capture_state_parse(name, &state);
+    return state;
+}
+
+static enum tb_stop_reason
+read_stop_reason(struct store_query *q)
+{
+    enum tb_stop_reason reason = TB_STOP_NONE;
+    char name[32];
+
+    store_text(q, name, sizeof(name));
+    q->odd |= !tb_stop_reason_parse(name, &reason);
+    return reason;
+}
+
+static enum tb_filter_kind
+read_filter(struct store_query *q)
+{
+    char name[32];
+
+    store_text(q, name, sizeof(name));
+    for (int i = 0; i < TB_FILTER_KIND_COUNT; i++) {
+        if (strcmp(filter_names[i], name) == 0) {
+            return (enum tb_filter_kind)i;
+        }
+    }
+    q->odd = true;
+    return TB_FILTER_ALL;
+}
+
+static struct tb_deadline
+read_deadline(struct store_query *q)
+{
+    struct tb_deadline deadline = {0};
+
+    deadline.utc_ns = store_int(q);
+    deadline.boot_ns = store_int(q);
+    store_text(q, deadline.boot_id, sizeof(deadline.boot_id));
+    return deadline;
+}
+
+static enum tb_err
+read_ledger(struct store_query *q, struct tb_ledger *out, struct tb_fail *fail)
+{
+    struct tb_json *json = NULL;
+    enum tb_err err = tb_json_parse_max(store_blob(q), LEDGER_MAX_BYTES, &json, fail);
+
+    if (err != TB_OK) {
+        tb_fail_prefix(fail, "%s: a capture's ledger", q->store->path);
+        return err;
+    }
+    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
+        char pointer[64] = "/";
+        int64_t value = 0;
+
+        (void)tb_str_copy(pointer + 1, sizeof(pointer) - 1, tb_ledger_fields[i].name);
+        (void)tb_json_int(json, pointer, &value); /* one that is not there is 0 */
+        tb_ledger_set(out, i, (uint64_t)value);
+    }
+    tb_json_free(json);
+    return TB_OK;
+}
+
+#define CAPTURE_COLUMNS                                                                        \
+    "id, state, stop_reason, stop_asked, instance, account, region, duration_ns, filter,"      \
+    " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"           \
+    " requested_by, requested_utc_ns, recording_utc_ns, stopped_utc_ns, ended_utc_ns,"         \
+    " deadline_utc_ns, deadline_boot_ns, deadline_boot_id, due_utc_ns, attempt,"               \
+    " (SELECT coalesce(max(number), 0) FROM alerts WHERE capture_id = captures.id),"           \
+    " error_code, error_text, error_request_id, ledger"
+
+static enum tb_err
+read_capture(struct store_query *q, struct tb_capture *c, struct tb_fail *fail)
+{
+    struct tb_capture_request *r = &c->request;
+    enum tb_err err;
+
+    store_text(q, c->id, sizeof(c->id));
+    c->state = read_state(q);
+    c->stop_reason = read_stop_reason(q);
+    c->stop_asked = store_int(q) != 0;
+    store_text(q, r->instance, sizeof(r->instance));
+    store_text(q, r->account, sizeof(r->account));
+    store_text(q, r->region, sizeof(r->region));
+    r->duration_ns = store_int(q);
+    r->filter = read_filter(q);
+    r->snaplen = (uint32_t)store_int(q);
+    r->max_bytes = (uint64_t)store_int(q);
+    store_text(q, r->bpf, sizeof(r->bpf));
+    store_text(q, r->reason, sizeof(r->reason));
+    store_text(q, r->case_id, sizeof(r->case_id));
+    store_text(q, r->finding_id, sizeof(r->finding_id));
+    store_text(q, r->finding_type, sizeof(r->finding_type));
+    r->severity = store_real(q);
+    store_text(q, r->requested_by, sizeof(r->requested_by));
+    c->requested_utc_ns = store_int(q);
+    c->recording_utc_ns = store_int(q);
+    c->stopped_utc_ns = store_int(q);
+    c->ended_utc_ns = store_int(q);
+    c->deadline = read_deadline(q);
+    c->due_utc_ns = store_int(q);
+    c->attempt = (uint32_t)store_int(q);
+    c->alert_count = (uint32_t)store_int(q);
+    store_text(q, c->error_code, sizeof(c->error_code));
+    store_text(q, c->error_text, sizeof(c->error_text));
+    store_text(q, c->error_request_id, sizeof(c->error_request_id));
+    err = read_ledger(q, &c->ledger, fail);
+    return err != TB_OK ? err : store_row_check(q, fail);
+}
+
+static enum tb_err
+read_enis_locked(struct tb_store *store, struct tb_capture *c, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    bool row = false;
+    enum tb_err err = store_open_locked(
+        store, "SELECT eni FROM capture_enis WHERE capture_id = ? ORDER BY position", &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, c->id);
+    while ((err = store_step_locked(&q, &row, fail)) == TB_OK && row) {
+        if (c->request.eni_count == TB_CAPTURE_MAX_SOURCES) {
+            q.odd = true;
+            break;
+        }
+        store_text(&q, c->request.enis[c->request.eni_count++], TB_AWS_ID_SIZE);
+    }
+    if (err == TB_OK) {
+        err = store_row_check(&q, fail);
+    }
+    store_close(&q);
+    return err;
+}
+
+static void
+read_source(struct store_query *q, struct tb_capture_source *s)
+{
+    store_text(q, s->eni, sizeof(s->eni));
+    store_text(q, s->instance, sizeof(s->instance));
+    store_text(q, s->mac, sizeof(s->mac));
+    store_text(q, s->ip, sizeof(s->ip));
+    store_text(q, s->subnet, sizeof(s->subnet));
+    store_text(q, s->vpc, sizeof(s->vpc));
+    store_text(q, s->account, sizeof(s->account));
+    s->vni = (uint32_t)store_int(q);
+    s->session_number = (uint32_t)store_int(q);
+    s->armed = store_int(q) != 0;
+    store_text(q, s->gap, sizeof(s->gap));
+}
+
+static enum tb_err
+read_sources_locked(struct tb_store *store, struct tb_capture *c, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    bool row = false;
+    enum tb_err err = store_open_locked(
+        store,
+        "SELECT eni, instance, mac, ip, subnet, vpc, account, vni, session_number, armed, gap"
+        " FROM capture_sources WHERE capture_id = ? ORDER BY position",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, c->id);
+    while ((err = store_step_locked(&q, &row, fail)) == TB_OK && row) {
+        if (c->source_count == TB_CAPTURE_MAX_SOURCES) {
+            q.odd = true;
+            break;
+        }
+        read_source(&q, &c->sources[c->source_count++]);
+    }
+    if (err == TB_OK) {
+        err = store_row_check(&q, fail);
+    }
+    store_close(&q);
+    return err;
+}
+
+/* The rest of a capture whose own row is read. */
+static enum tb_err
+read_parts_locked(struct tb_store *store, struct tb_capture *c, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    enum tb_err err = read_enis_locked(store, c, fail);
+
+    return err != TB_OK ? err : read_sources_locked(store, c, fail);
+}
+
+enum tb_err
+tb_store_capture_get(struct tb_store *store, const char *id, struct tb_capture *out,
+                     struct tb_fail *fail)
+{
+    struct tb_capture *c = calloc(1, sizeof(*c));
+    struct store_query q;
+    bool row = false;
+    enum tb_err err;
+
+    if (c == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for a capture");
+    }
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(store, "SELECT " CAPTURE_COLUMNS " FROM captures WHERE id = ?", &q,
+                            fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, id);
+        err = store_step_locked(&q, &row, fail);
+        if (err == TB_OK) {
+            err = row ? read_capture(&q, c, fail)
+                      : tb_fail_set(fail, TB_ENOTFOUND, "there is no capture %s", id);
+        }
+        store_close(&q);
+    }
+    if (err == TB_OK) {
+        err = read_parts_locked(store, c, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    if (err == TB_OK) {
+        *out = *c;
+    }
+    free(c);
+    return err;
+}
+
+enum tb_err
+tb_store_capture_list(struct tb_store *store, bool live_only, size_t limit,
+                      struct tb_capture **out, size_t *out_count, struct tb_fail *fail)
+{
+    struct store_list list = {.item_bytes = sizeof(struct tb_capture)};
+    struct store_query q;
+    bool row = false;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(store,
+                            "SELECT " CAPTURE_COLUMNS " FROM captures"
+                            " WHERE NOT ? OR state NOT IN ('sealed', 'refused', 'failed')"
+                            " ORDER BY number DESC LIMIT ?",
+                            &q, fail);
+    if (err == TB_OK) {
+        store_bind_int(&q, live_only);
+        store_bind_int(&q, limit > INT64_MAX ? INT64_MAX : (int64_t)limit);
+        while ((err = store_step_locked(&q, &row, fail)) == TB_OK && row) {
+            struct tb_capture *c = store_list_add(&list);
+
+            err = c == NULL ? tb_fail_set(fail, TB_ENOMEM, "no memory for captures")
+                            : read_capture(&q, c, fail);
+            if (err == TB_OK) {
+                err = read_parts_locked(store, c, fail);
+            }
+            if (err != TB_OK) {
+                break;
+            }
+        }
+        store_close(&q);
+    }
+    tb_mutex_unlock(&store->mu);
+    if (err != TB_OK) {
+        free(list.at);
+        return err;
+    }
+    *out = list.at;
+    *out_count = list.count;
+    return TB_OK;
+}
+
+enum tb_err
+tb_store_due_list(struct tb_store *store, struct tb_due **out, size_t *out_count,
+                  struct tb_fail *fail)
+{
+    struct store_list list = {.item_bytes = sizeof(struct tb_due)};
+    struct store_query q;
+    bool row = false;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(store,
+                            "SELECT id, state, due_utc_ns, deadline_utc_ns, deadline_boot_ns,"
+                            " deadline_boot_id, stop_asked FROM captures"
+                            " WHERE state NOT IN ('sealed', 'refused', 'failed')"
+                            " ORDER BY due_utc_ns, number",
+                            &q, fail);
+    if (err == TB_OK) {
+        while ((err = store_step_locked(&q, &row, fail)) == TB_OK && row) {
+            struct tb_due *due = store_list_add(&list);
+
+            if (due == NULL) {
+                err = tb_fail_set(fail, TB_ENOMEM, "no memory for captures");
+                break;
+            }
+            store_text(&q, due->id, sizeof(due->id));
+            due->state = read_state(&q);
+            due->due_utc_ns = store_int(&q);
+            due->deadline = read_deadline(&q);
+            due->stop_asked = store_int(&q) != 0;
+        }
+        if (err == TB_OK) {
+            err = store_row_check(&q, fail);
+        }
+        store_close(&q);
+    }
+    tb_mutex_unlock(&store->mu);
+    if (err != TB_OK) {
+        free(list.at);
+        return err;
+    }
+    *out = list.at;
+    *out_count = list.count;
+    return TB_OK;
+}

@@ -1,0 +1,194 @@
+/* Segments: what lies in the spool, what S3 has acknowledged. */
+#include "store_int.h"
+
+#include <stdlib.h>
+
+enum tb_err
+tb_store_segment_add(struct tb_store *store, const struct tb_segment_row *segment,
+                     struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_capture_exists_locked(store, segment->capture_id, fail);
+    if (err == TB_OK) {
+        err = store_open_locked(store,
+                                "INSERT INTO segments (capture_id, name, state, bytes, packets,"
+                                " first_utc_ns, last_utc_ns, recovered, sha256)"
+                                " VALUES (?, ?, 'spooled', ?, ?, ?, ?, ?, ?)"
+                                " ON CONFLICT (capture_id, name) DO NOTHING",
+                                &q, fail);
+    }
+    if (err == TB_OK) {
+        store_bind_text(&q, segment->capture_id);
+        store_bind_text(&q, segment->name);
+        store_bind_int(&q, (int64_t)segment->bytes);
+        store_bind_int(&q, (int64_t)segment->packets);
+        store_bind_int(&q, segment->first_utc_ns);
+        store_bind_int(&q, segment->last_utc_ns);
+        store_bind_int(&q, segment->recovered);
+        store_bind_blob(&q, tb_bytes_of(segment->sha256, sizeof(segment->sha256)));
+        err = store_run_locked(&q, NULL, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+static enum tb_err
+update_one_locked(struct store_query *q, const char *capture_id, const char *name,
+                  struct tb_fail *fail)
+{
+    int changed = 0;
+    enum tb_err err;
+
+    store_bind_text(q, capture_id);
+    store_bind_text(q, name);
+    err = store_run_locked(q, &changed, fail);
+    if (err == TB_OK && changed == 0) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "capture %s has no segment %s", capture_id, name);
+    }
+    return err;
+}
+
+enum tb_err
+tb_store_segment_uploaded(struct tb_store *store, const struct tb_segment_row *segment,
+                          struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err =
+        store_open_locked(store,
+                          "UPDATE segments SET state = 'uploaded', s3_key = ?, s3_version = ?,"
+                          " s3_request_id = ?, uploaded_utc_ns = ?"
+                          " WHERE capture_id = ? AND name = ?",
+                          &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, segment->s3_key);
+        store_bind_text(&q, segment->s3_version);
+        store_bind_text(&q, segment->s3_request_id);
+        store_bind_int(&q, segment->uploaded_utc_ns);
+        err = update_one_locked(&q, segment->capture_id, segment->name, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_segment_local_gone(struct tb_store *store, const char *capture_id, const char *name,
+                            struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(
+        store, "UPDATE segments SET local = 0 WHERE capture_id = ? AND name = ?", &q, fail);
+    if (err == TB_OK) {
+        err = update_one_locked(&q, capture_id, name, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+#define SEGMENT_COLUMNS                                                                        \
+    "capture_id, name, state, bytes, packets, first_utc_ns, last_utc_ns, recovered, sha256,"   \
+    " s3_key, s3_version, s3_request_id, uploaded_utc_ns, local"
+
+static enum tb_err
+read_segment(struct store_query *q, struct tb_segment_row *s, struct tb_fail *fail)
+{
+    char state[16];
+    struct tb_bytes sha256;
+
+    store_text(q, s->capture_id, sizeof(s->capture_id));
+    store_text(q, s->name, sizeof(s->name));
+    store_text(q, state, sizeof(state));
+    s->state = strcmp(state, "uploaded") == 0 ? TB_SEGMENT_UPLOADED : TB_SEGMENT_SPOOLED;
+    s->bytes = (uint64_t)store_int(q);
+    s->packets = (uint64_t)store_int(q);
+    s->first_utc_ns = store_int(q);
+    s->last_utc_ns = store_int(q);
+    s->recovered = store_int(q) != 0;
+    sha256 = store_blob(q);
+    if (sha256.len == sizeof(s->sha256)) {
+        memcpy(s->sha256, sha256.at, sizeof(s->sha256));
+    } else {
+        q->odd = true;
+    }
+    store_text(q, s->s3_key, sizeof(s->s3_key));
+    store_text(q, s->s3_version, sizeof(s->s3_version));
+    store_text(q, s->s3_request_id, sizeof(s->s3_request_id));
+    s->uploaded_utc_ns = store_int(q);
+    s->local = store_int(q) != 0;
+    return store_row_check(q, fail);
+}
+
+/* Runs a bound query that gives segments. */
+static enum tb_err
+read_segments_locked(struct store_query *q, struct tb_segment_row **out, size_t *out_count,
+                     struct tb_fail *fail)
+{
+    struct store_list list = {.item_bytes = sizeof(struct tb_segment_row)};
+    bool row = false;
+    enum tb_err err;
+
+    while ((err = store_step_locked(q, &row, fail)) == TB_OK && row) {
+        struct tb_segment_row *s = store_list_add(&list);
+
+        err = s == NULL ? tb_fail_set(fail, TB_ENOMEM, "no memory for segments")
+                        : read_segment(q, s, fail);
+        if (err != TB_OK) {
+            break;
+        }
+    }
+    store_close(q);
+    if (err != TB_OK) {
+        free(list.at);
+        return err;
+    }
+    *out = list.at;
+    *out_count = list.count;
+    return TB_OK;
+}
+
+enum tb_err
+tb_store_segment_list(struct tb_store *store, const char *capture_id,
+                      struct tb_segment_row **out, size_t *out_count, struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(
+        store, "SELECT " SEGMENT_COLUMNS " FROM segments WHERE capture_id = ? ORDER BY name",
+        &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, capture_id);
+        err = read_segments_locked(&q, out, out_count, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_segment_backlog(struct tb_store *store, size_t limit, struct tb_segment_row **out,
+                         size_t *out_count, struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(store,
+                            "SELECT " SEGMENT_COLUMNS " FROM segments"
+                            " WHERE state = 'spooled' AND local = 1 ORDER BY id LIMIT ?",
+                            &q, fail);
+    if (err == TB_OK) {
+        store_bind_int(&q, limit > INT64_MAX ? INT64_MAX : (int64_t)limit);
+        err = read_segments_locked(&q, out, out_count, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}

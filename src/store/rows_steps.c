@@ -1,0 +1,339 @@
+/* Captures: the steps from state to state, and what is noted on the way. */
+#include "store_int.h"
+
+#include <stdio.h>
+
+#include <tapbox/json.h>
+
+enum {
+    LEDGER_MAX_BYTES = 4096, /* fourteen counters by name */
+    /* A worker that was looking at a capture while its stop was asked puts it off by no more
+     * than this. */
+    STOP_WAIT_S = 1,
+};
+
+/* What a change that touched no row found instead. */
+static enum tb_err
+tell_state_locked(struct tb_store *store, const char *id, const char *wanted,
+                  struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    bool row = false;
+    char state[32] = "";
+    enum tb_err err =
+        store_open_locked(store, "SELECT state FROM captures WHERE id = ?", &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, id);
+    err = store_step_locked(&q, &row, fail);
+    if (err == TB_OK && row) {
+        store_text(&q, state, sizeof(state));
+    }
+    store_close(&q);
+    if (err != TB_OK) {
+        return err;
+    }
+    if (!row) {
+        return tb_fail_set(fail, TB_ENOTFOUND, "there is no capture %s", id);
+    }
+    return tb_fail_set(fail, TB_ESTATE, "capture %s is %s, %s", id, state, wanted);
+}
+
+enum tb_err
+tb_store_capture_move(struct tb_store *store, const char *id, enum tb_capture_state from,
+                      enum tb_capture_state to, enum tb_stop_reason stop_reason,
+                      struct tb_fail *fail)
+{
+    int64_t now = tb_clock_utc_ns();
+    struct store_query q;
+    int changed = 0;
+    enum tb_err err;
+
+    if (!tb_capture_may_follow(from, to)) {
+        return tb_fail_set(fail, TB_ESTATE, "capture %s: %s may not follow %s", id,
+                           tb_capture_state_name(to), tb_capture_state_name(from));
+    }
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(
+        store,
+        "UPDATE captures SET state = ?, due_utc_ns = ?, attempt = 0,"
+        " stop_reason = CASE WHEN ? THEN ? ELSE stop_reason END,"
+        " recording_utc_ns = CASE WHEN ? THEN ? ELSE recording_utc_ns END,"
+        " stopped_utc_ns = CASE WHEN ? AND recording_utc_ns <> 0 THEN ? ELSE stopped_utc_ns "
+        "END,"
+        " ended_utc_ns = CASE WHEN ? THEN ? ELSE ended_utc_ns END,"
+        " error_code = CASE error_final WHEN 1 THEN error_code ELSE '' END,"
+        " error_text = CASE error_final WHEN 1 THEN error_text ELSE '' END,"
+        " error_request_id = CASE error_final WHEN 1 THEN error_request_id ELSE '' END"
+        " WHERE id = ? AND state = ?",
+        &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, tb_capture_state_name(to));
+        store_bind_int(&q, now);
+        store_bind_int(&q, stop_reason != TB_STOP_NONE);
+        store_bind_text(&q, tb_stop_reason_name(stop_reason));
+        store_bind_int(&q, to == TB_CAPTURE_RECORDING);
+        store_bind_int(&q, now);
+        store_bind_int(&q, from == TB_CAPTURE_DRAINING); /* its sessions are gone */
+        store_bind_int(&q, now);
+        store_bind_int(&q, tb_capture_state_is_final(to));
+        store_bind_int(&q, now);
+        store_bind_text(&q, id);
+        store_bind_text(&q, tb_capture_state_name(from));
+        err = store_run_locked(&q, &changed, fail);
+    }
+    if (err == TB_OK && changed == 0) {
+        char wanted[48];
+
+        (void)snprintf(wanted, sizeof(wanted), "not %s any more", tb_capture_state_name(from));
+        err = tell_state_locked(store, id, wanted, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+static enum tb_err
+add_source_locked(struct tb_store *store, const char *id, size_t position,
+                  const struct tb_capture_source *s, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "INSERT INTO capture_sources (capture_id, position, eni, instance, mac, ip, subnet,"
+        " vpc, account, vni, session_number, armed, gap)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, id);
+    store_bind_int(&q, (int64_t)position);
+    store_bind_text(&q, s->eni);
+    store_bind_text(&q, s->instance);
+    store_bind_text(&q, s->mac);
+    store_bind_text(&q, s->ip);
+    store_bind_text(&q, s->subnet);
+    store_bind_text(&q, s->vpc);
+    store_bind_text(&q, s->account);
+    store_bind_int(&q, s->vni);
+    store_bind_int(&q, s->session_number);
+    store_bind_int(&q, s->armed);
+    store_bind_text(&q, s->gap);
+    return store_run_locked(&q, NULL, fail);
+}
+
+static enum tb_err
+replace_sources_locked(struct tb_store *store, const char *id,
+                       const struct tb_capture_source *sources, size_t count,
+                       struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_capture_exists_locked(store, id, fail);
+
+    if (err == TB_OK) {
+        err = store_open_locked(store, "DELETE FROM capture_sources WHERE capture_id = ?", &q,
+                                fail);
+    }
+    if (err == TB_OK) {
+        store_bind_text(&q, id);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    for (size_t i = 0; i < count && err == TB_OK; i++) {
+        err = add_source_locked(store, id, i, &sources[i], fail);
+    }
+    return err;
+}
+
+enum tb_err
+tb_store_capture_sources(struct tb_store *store, const char *id,
+                         const struct tb_capture_source *sources, size_t count,
+                         struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    if (count > TB_CAPTURE_MAX_SOURCES) {
+        return tb_fail_set(fail, TB_EINVAL,
+                           "capture %s: %zu interfaces are over the limit of %d", id, count,
+                           TB_CAPTURE_MAX_SOURCES);
+    }
+    tb_mutex_lock(&store->mu);
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = replace_sources_locked(store, id, sources, count, fail);
+        err = store_end_locked(store, err, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+/* Binds the id and runs an update of one capture. */
+static enum tb_err
+update_locked(struct store_query *q, const char *id, struct tb_fail *fail)
+{
+    int changed = 0;
+    enum tb_err err;
+
+    store_bind_text(q, id);
+    err = store_run_locked(q, &changed, fail);
+    if (err == TB_OK && changed == 0) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "there is no capture %s", id);
+    }
+    return err;
+}
+
+enum tb_err
+tb_store_capture_deadline(struct tb_store *store, const char *id,
+                          const struct tb_deadline *deadline, struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(store,
+                            "UPDATE captures SET deadline_utc_ns = ?, deadline_boot_ns = ?,"
+                            " deadline_boot_id = ? WHERE id = ?",
+                            &q, fail);
+    if (err == TB_OK) {
+        store_bind_int(&q, deadline->utc_ns);
+        store_bind_int(&q, deadline->boot_ns);
+        store_bind_text(&q, deadline->boot_id);
+        err = update_locked(&q, id, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_capture_later(struct tb_store *store, const char *id, int64_t due_utc_ns,
+                       const struct tb_fail *failed, struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    if (failed == NULL) {
+        err =
+            store_open_locked(store,
+                              "UPDATE captures SET due_utc_ns ="
+                              " CASE WHEN stop_asked AND state IN ('requested', 'planned',"
+                              " 'arming', 'recording') THEN min(?, ?) ELSE ? END WHERE id = ?",
+                              &q, fail);
+        if (err == TB_OK) {
+            store_bind_int(&q, due_utc_ns);
+            store_bind_int(&q, tb_clock_utc_ns() + STOP_WAIT_S * TB_NS_PER_S);
+            store_bind_int(&q, due_utc_ns);
+        }
+    } else {
+        err = store_open_locked(
+            store,
+            "UPDATE captures SET due_utc_ns = ?, attempt = attempt + 1,"
+            " error_code = CASE error_final WHEN 1 THEN error_code ELSE ? END,"
+            " error_text = CASE error_final WHEN 1 THEN error_text ELSE ? END,"
+            " error_request_id = CASE error_final WHEN 1 THEN error_request_id ELSE ? END"
+            " WHERE id = ?",
+            &q, fail);
+        if (err == TB_OK) {
+            store_bind_int(&q, due_utc_ns);
+            store_bind_text(&q, failed->code[0] != 0 ? failed->code : tb_err_name(failed->err));
+            store_bind_text(&q, failed->text);
+            store_bind_text(&q, failed->request_id);
+        }
+    }
+    if (err == TB_OK) {
+        err = update_locked(&q, id, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_capture_error(struct tb_store *store, const char *id, const struct tb_fail *error,
+                       struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(store,
+                            "UPDATE captures SET error_code = ?, error_text = ?,"
+                            " error_request_id = ?, error_final = 1 WHERE id = ?",
+                            &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, error->code[0] != 0 ? error->code : tb_err_name(error->err));
+        store_bind_text(&q, error->text);
+        store_bind_text(&q, error->request_id);
+        err = update_locked(&q, id, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_capture_ask_stop(struct tb_store *store, const char *id, enum tb_stop_reason reason,
+                          struct tb_fail *fail)
+{
+    struct store_query q;
+    int changed = 0;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    /* who asks again changes nothing: the first reason is the reason */
+    err = store_open_locked(
+        store,
+        "UPDATE captures SET stop_reason = CASE stop_asked WHEN 1 THEN stop_reason ELSE ? END,"
+        " stop_asked = 1, due_utc_ns = min(due_utc_ns, ?)"
+        " WHERE id = ? AND state IN ('requested', 'planned', 'arming', 'recording')",
+        &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, tb_stop_reason_name(reason));
+        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_text(&q, id);
+        err = store_run_locked(&q, &changed, fail);
+    }
+    if (err == TB_OK && changed == 0) {
+        err = tell_state_locked(store, id, "there is nothing left to stop", fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+static enum tb_err
+write_ledger(const struct tb_ledger *ledger, struct tb_buf *out, struct tb_fail *fail)
+{
+    struct tb_json *json = tb_json_object();
+    enum tb_err err;
+
+    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
+        tb_json_set_int(json, tb_ledger_fields[i].name, (int64_t)tb_ledger_get(ledger, i));
+    }
+    err = tb_json_dump(json, false, out, fail);
+    tb_json_free(json);
+    return err;
+}
+
+enum tb_err
+tb_store_capture_ledger(struct tb_store *store, const char *id, const struct tb_ledger *ledger,
+                        struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(LEDGER_MAX_BYTES);
+    struct store_query q;
+    enum tb_err err = write_ledger(ledger, &text, fail);
+
+    if (err != TB_OK) {
+        goto out;
+    }
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(store, "UPDATE captures SET ledger = ? WHERE id = ?", &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, tb_buf_str(&text));
+        err = update_locked(&q, id, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+out:
+    tb_buf_release(&text);
+    return err;
+}

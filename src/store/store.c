@@ -1,0 +1,310 @@
+/* Opening, locking, bringing the schema up to date, closing. */
+#include "store_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <tapbox/digest.h>
+#include <tapbox/io.h>
+
+#include "migrations_int.h"
+
+enum {
+    APPLICATION_ID = 0x74617062, /* "tapb": file(1) and we know our own by it */
+    BUSY_WAIT_MS = 5000,         /* somebody reads along with the sqlite3 program */
+};
+
+/* One process only: two would each believe to own every capture.  The lock dies with us. */
+static enum tb_err
+lock_out_others(struct tb_store *store, struct tb_fail *fail)
+{
+    char name[sizeof(store->path) + 8];
+    char pid[24];
+    int len;
+
+    (void)snprintf(name, sizeof(name), "%s.lock", store->path);
+    store->lock_fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (store->lock_fd < 0) {
+        return tb_fail_errno(fail, errno, "cannot open %s", name);
+    }
+    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t got;
+
+        if (errno != EWOULDBLOCK) {
+            return tb_fail_errno(fail, errno, "cannot lock %s", name);
+        }
+        got = pread(store->lock_fd, pid, sizeof(pid) - 1, 0);
+        pid[got > 0 ? got : 0] = 0;
+        return tb_fail_set(fail, TB_ESTATE, "%s is in use by another tapbox (process %ld)",
+                           store->path, strtol(pid, NULL, 10));
+    }
+    /* who holds it is only for that message: a disk without room for it is no reason to stop */
+    len = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
+    if (ftruncate(store->lock_fd, 0) != 0 ||
+        pwrite(store->lock_fd, pid, (size_t)len, 0) != len) {
+        return TB_OK;
+    }
+    return TB_OK;
+}
+
+/* SQLite gives the log files the rights of the database, so it is made here, 0600. */
+static enum tb_err
+make_file(const struct tb_store *store, struct tb_fail *fail)
+{
+    int fd = open(store->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    enum tb_err err = TB_OK;
+
+    if (fd < 0) {
+        return tb_fail_errno(fail, errno, "cannot open %s", store->path);
+    }
+    if (fchmod(fd, 0600) != 0) {
+        err = tb_fail_errno(fail, errno, "cannot set the rights of %s", store->path);
+    }
+    tb_close(&fd);
+    return err;
+}
+
+static enum tb_err
+read_number_locked(struct tb_store *store, const char *sql, int64_t *out, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    bool row = false;
+    enum tb_err err = store_open_locked(store, sql, &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    err = store_step_locked(&q, &row, fail);
+    if (err == TB_OK) {
+        *out = row ? store_int(&q) : 0;
+    }
+    store_close(&q);
+    return err;
+}
+
+static enum tb_err
+exec_locked(struct tb_store *store, const char *sql, const char *doing, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    int rc = sqlite3_exec(store->locked.db, sql, NULL, NULL, NULL);
+
+    return rc == SQLITE_OK ? TB_OK : store_failed_locked(store, rc, doing, fail);
+}
+
+static enum tb_err
+connect_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
+    int64_t id = 0;
+    int64_t tables = 0;
+    int rc = sqlite3_open_v2(store->path, &store->locked.db, flags, NULL);
+    enum tb_err err;
+
+    if (rc != SQLITE_OK) {
+        return store_failed_locked(store, rc, "open", fail);
+    }
+    (void)sqlite3_extended_result_codes(store->locked.db, 1);
+    (void)sqlite3_busy_timeout(store->locked.db, BUSY_WAIT_MS);
+    err = read_number_locked(store, "PRAGMA application_id", &id, fail);
+    if (err == TB_OK) {
+        err = read_number_locked(store, "SELECT count(*) FROM sqlite_schema", &tables, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    if (id != APPLICATION_ID && (id != 0 || tables != 0)) {
+        return tb_fail_set(fail, TB_EFORMAT, "%s is a database of another program",
+                           store->path);
+    }
+    /*
+     * FULL, not NORMAL: a commit in the log must be on the disk before an alert is
+     * acknowledged.  The log is cut back to 64 MiB after a burst.
+     */
+    return exec_locked(store,
+                       "PRAGMA application_id = 1952542818;"
+                       "PRAGMA journal_mode = WAL;"
+                       "PRAGMA synchronous = FULL;"
+                       "PRAGMA foreign_keys = ON;"
+                       "PRAGMA journal_size_limit = 67108864;"
+                       "PRAGMA trusted_schema = OFF;"
+                       "CREATE TABLE IF NOT EXISTS migrations ("
+                       " version INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL,"
+                       " applied_utc_ns INTEGER NOT NULL) STRICT;",
+                       "set up", fail);
+}
+
+_Static_assert(APPLICATION_ID == 1952542818, "the PRAGMA above takes no expression");
+
+static enum tb_err
+note_migration_locked(struct tb_store *store, size_t i, const char *sha256,
+                      struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "INSERT INTO migrations (version, name, sha256, applied_utc_ns) VALUES (?, ?, ?, ?)",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_int(&q, (int64_t)i + 1);
+    store_bind_text(&q, store_migrations[i].name);
+    store_bind_text(&q, sha256);
+    store_bind_int(&q, tb_clock_utc_ns());
+    return store_run_locked(&q, NULL, fail);
+}
+
+/* A step that was applied must be the one that we have: its text never changes again. */
+static enum tb_err
+check_migration_locked(struct tb_store *store, size_t i, const char *sha256,
+                       struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    char applied[TB_SHA256_HEX_SIZE] = "";
+    struct store_query q;
+    bool row = false;
+    enum tb_err err =
+        store_open_locked(store, "SELECT sha256 FROM migrations WHERE version = ?", &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_int(&q, (int64_t)i + 1);
+    err = store_step_locked(&q, &row, fail);
+    if (err == TB_OK && row) {
+        store_text(&q, applied, sizeof(applied));
+    }
+    store_close(&q);
+    if (err == TB_OK && strcmp(applied, sha256) != 0) {
+        err = tb_fail_set(fail, TB_EFORMAT, "%s: schema step %s is not the one this tapbox has",
+                          store->path, store_migrations[i].name);
+    }
+    return err;
+}
+
+static enum tb_err
+migrate_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    int64_t version = 0;
+    enum tb_err err = read_number_locked(
+        store, "SELECT coalesce(max(version), 0) FROM migrations", &version, fail);
+
+    if (err == TB_OK && version > (int64_t)store_migration_count) {
+        err = tb_fail_set(fail, TB_ESTATE,
+                          "%s was written by a newer tapbox (schema %lld, this one knows %zu)",
+                          store->path, (long long)version, store_migration_count);
+    }
+    for (size_t i = 0; i < store_migration_count && err == TB_OK; i++) {
+        const struct store_migration *m = &store_migrations[i];
+        struct tb_sha256 digest;
+        char sha256[TB_SHA256_HEX_SIZE];
+
+        err = tb_sha256(tb_bytes_str(m->sql), &digest);
+        if (err != TB_OK) {
+            return tb_fail_set(fail, err, "cannot hash schema step %s", m->name);
+        }
+        tb_sha256_hex(sha256, &digest);
+        if ((int64_t)i < version) {
+            err = check_migration_locked(store, i, sha256, fail);
+            continue;
+        }
+        err = store_begin_locked(store, fail);
+        if (err == TB_OK) {
+            err = exec_locked(store, m->sql, m->name, fail);
+            if (err == TB_OK) {
+                err = note_migration_locked(store, i, sha256, fail);
+            }
+            err = store_end_locked(store, err, fail);
+        }
+    }
+    return err;
+}
+
+enum tb_err
+tb_store_open(const char *path, struct tb_store **out, struct tb_fail *fail)
+{
+    struct tb_store *store = calloc(1, sizeof(*store));
+    enum tb_err err;
+
+    if (store == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the store");
+    }
+    store->lock_fd = -1;
+    tb_mutex_init(&store->mu);
+    if (!tb_str_copy(store->path, sizeof(store->path), path)) {
+        err = tb_fail_set(fail, TB_EINVAL, "the path of the store is over %zu octets",
+                          sizeof(store->path) - 1);
+        goto out;
+    }
+    err = lock_out_others(store, fail);
+    if (err == TB_OK) {
+        err = make_file(store, fail);
+    }
+    if (err == TB_OK) {
+        tb_mutex_lock(&store->mu);
+        err = connect_locked(store, fail);
+        if (err == TB_OK) {
+            err = migrate_locked(store, fail);
+        }
+        tb_mutex_unlock(&store->mu);
+    }
+    if (err != TB_OK) {
+        goto out;
+    }
+    *out = store; /* the caller owns it from here */
+    store = NULL;
+
+out:
+    tb_store_close(store);
+    return err;
+}
+
+void
+tb_store_close(struct tb_store *store)
+{
+    if (store == NULL) {
+        return;
+    }
+    tb_mutex_lock(&store->mu);
+    for (size_t i = 0; i < store->locked.prepared_count; i++) {
+        (void)sqlite3_finalize(store->locked.prepared[i].stmt);
+    }
+    (void)sqlite3_close(store->locked.db);
+    store->locked.db = NULL;
+    tb_mutex_unlock(&store->mu);
+    tb_close(&store->lock_fd); /* last: nobody else may open it before SQLite is done */
+    tb_mutex_release(&store->mu);
+    free(store);
+}
+
+enum tb_err
+tb_store_check(struct tb_store *store, struct tb_fail *fail)
+{
+    int64_t captures = 0;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = read_number_locked(store, "SELECT count(*) FROM migrations", &captures, fail);
+        if (err == TB_OK) {
+            err = exec_locked(store,
+                              "INSERT INTO counters (name, value) VALUES ('check', 0) "
+                              "ON CONFLICT (name) DO UPDATE SET value = value + 1",
+                              "write", fail);
+        }
+        if (err == TB_OK) {
+            err = exec_locked(store, "ROLLBACK", "roll back", fail);
+        } else {
+            err = store_end_locked(store, err, fail);
+        }
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}

@@ -1,0 +1,95 @@
+/*
+ * Inside the store: one connection behind one lock, statements prepared once, and short forms
+ * of binding and reading so that a row function reads like its SQL.
+ *
+ * A function that ends in _locked is called with the lock held.  Rows are read back with the
+ * same care as foreign input: a name nobody knows is TB_EFORMAT, not an assertion.
+ */
+#ifndef TAPBOX_STORE_INT_H
+#define TAPBOX_STORE_INT_H
+
+#include <sqlite3.h>
+
+#include <tapbox/store.h>
+#include <tapbox/thread.h>
+
+enum {
+    STORE_MAX_STATEMENTS = 96 /* distinct statements in src/store/, with room */
+};
+
+struct tb_store {
+    char path[256];
+    int lock_fd; /* flock on "<path>.lock" keeps other processes out */
+    struct tb_mutex mu;
+    struct { /* touched only while holding mu */
+        sqlite3 *db;
+        struct {
+            const char *sql; /* the literal's address is its name */
+            sqlite3_stmt *stmt;
+        } prepared[STORE_MAX_STATEMENTS];
+        size_t prepared_count;
+    } locked;
+};
+
+/* What SQLite said, as one of our errors; `doing` is the object of the sentence. */
+enum tb_err store_failed_locked(struct tb_store *store, int rc, const char *doing,
+                                struct tb_fail *fail) TB_REQUIRES(store->mu);
+
+/* BEGIN IMMEDIATE; _end commits when `err` is TB_OK, else rolls back and passes `err` on. */
+TB_NODISCARD enum tb_err store_begin_locked(struct tb_store *store, struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
+TB_NODISCARD enum tb_err store_end_locked(struct tb_store *store, enum tb_err err,
+                                          struct tb_fail *fail) TB_REQUIRES(store->mu);
+
+/* One use of a prepared statement: open, bind in order, step, read in order, close; all of it
+ * while holding the lock under which it was opened. */
+struct store_query {
+    struct tb_store *store;
+    sqlite3_stmt *stmt;
+    const char *sql;
+    int next; /* parameter to bind, or column to read */
+    int rc;   /* first failure of a bind */
+    bool odd; /* a column held something nobody wrote */
+};
+
+/* `sql` is a string literal. */
+TB_NODISCARD enum tb_err store_open_locked(struct tb_store *store, const char *sql,
+                                           struct store_query *q, struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
+void store_close(struct store_query *q);
+
+void store_bind_text(struct store_query *q, const char *text);
+void store_bind_text_or_null(struct store_query *q, const char *text); /* "" is NULL */
+void store_bind_int(struct store_query *q, int64_t value);
+void store_bind_real(struct store_query *q, double value);
+void store_bind_blob(struct store_query *q, struct tb_bytes bytes);
+
+/* *out_row tells whether there is a row; columns are then read from the first. */
+TB_NODISCARD enum tb_err store_step_locked(struct store_query *q, bool *out_row,
+                                           struct tb_fail *fail);
+/* Binds are done: runs a statement that gives no rows, closes it, tells how many rows changed
+ * (out_changed may be NULL). */
+TB_NODISCARD enum tb_err store_run_locked(struct store_query *q, int *out_changed,
+                                          struct tb_fail *fail);
+
+void store_text(struct store_query *q, char *out, size_t cap); /* NULL reads as "" */
+int64_t store_int(struct store_query *q);
+double store_real(struct store_query *q);
+struct tb_bytes store_blob(struct store_query *q); /* lent until the next step */
+/* After the columns of a row: TB_EFORMAT when one was odd. */
+TB_NODISCARD enum tb_err store_row_check(const struct store_query *q, struct tb_fail *fail);
+
+/* A growing array of results. */
+struct store_list {
+    void *at;
+    size_t count, cap, item_bytes;
+};
+/* Room for one more, zeroed; NULL without memory. */
+void *store_list_add(struct store_list *list);
+
+const char *store_filter_name(enum tb_filter_kind filter);
+TB_NODISCARD enum tb_err store_capture_exists_locked(struct tb_store *store, const char *id,
+                                                     struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
+
+#endif
