@@ -1,0 +1,22 @@
+/* What the traffic mirror actions share. */
+#ifndef AWSIM_MIRROR_H
+#define AWSIM_MIRROR_H
+
+#include "call.h"
+#include "plane.h"
+
+/* <clientToken>: the one given, or a fresh one as EC2 makes. */
+void mirror_client_token(struct call *c);
+
+/* Every source whose sessions use the filter gets its new shape; sets c->plane_ticket. */
+void mirror_publish_filter(struct call *c, const struct filter *f);
+
+void filter_xml(struct str *x, const struct obj *o);
+void rule_xml(struct str *x, const struct obj *o);
+
+/* Can an ENI of this instance type be a source?  NULL type: not attached. */
+bool type_can_be_mirrored(const char *instance_type);
+/* 100 for the largest size of a family, else 10. */
+size_t type_sources_per_target(const char *instance_type);
+
+#endif

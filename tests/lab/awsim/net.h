@@ -1,0 +1,16 @@
+/* What the describes of instances and interfaces share. */
+#ifndef AWSIM_NET_H
+#define AWSIM_NET_H
+
+#include "call.h"
+#include "describe.h"
+
+void groups_xml(struct str *x, const struct eni *e);
+void association_xml(struct str *x, const struct eni *e);
+void addresses_xml(struct str *x, const struct eni *e);
+void attachment_xml(struct str *x, const struct eni *e, bool with_instance);
+void private_dns_name(const struct ip *ip, char out[128]);
+/* An interface's values by DescribeNetworkInterfaces' filter names; false: no such name. */
+bool eni_values(const struct eni *e, const char *filter, struct values *out);
+
+#endif

@@ -1,0 +1,569 @@
+/*
+ * One thread per mirrored port: ring in, views decide, sender out.
+ *
+ * The API publishes views: what a source's sessions look like from a moment on.  The thread
+ * takes the next view at the first frame stamped after that moment, or when nothing older can
+ * be left in the ring.  So a frame is treated by what was in force when it passed, however
+ * late the thread gets to it, and a delete returns only when the old view is done with.
+ */
+#include "plane.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <linux/if_link.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ring.h"
+#include "sender.h"
+#include "str.h"
+#include "view.h"
+
+/* An empty ring this long after a moment holds nothing from before it (see RING_RETIRE_MS;
+ * older kernels retire by timer ticks of 4 ms). */
+#define SETTLE_NS 12000000L
+#define STATS_EVERY_NS 100000000L
+#define WAIT_MAX_S 10
+
+struct plane_port {
+    struct plane_port *next;
+    struct plane *plane;
+    struct eni *eni;
+    char name[IFNAMSIZ];
+    int ifindex;
+    /* the thread's own */
+    pthread_t thread;
+    bool running;
+    struct ring ring;
+    struct sender sender;
+    struct view *view;
+    int64_t stats_ns;
+    int wake; /* eventfd */
+    counter frames;
+    counter drops;
+    /* guarded by mu */
+    pthread_mutex_t mu;
+    pthread_cond_t settled;
+    struct view *pending; /* oldest first */
+    bool stop;
+};
+
+struct plane {
+    struct state *st;
+    struct plane_port *ports;
+    /* guarded by the state's lock */
+    uint64_t tickets;
+    struct counters *ending; /* of the session being deleted, until the next view is made */
+    TAILQ_HEAD(, counters) sessions; /* all there ever were */
+};
+
+struct plane *
+plane_new(struct state *st)
+{
+    struct plane *p = xalloc(sizeof(*p));
+    p->st = st;
+    TAILQ_INIT(&p->sessions);
+    return p;
+}
+
+static int
+ifindex_of(const struct eni *e)
+{
+    return e->plane == NULL ? 0 : e->plane->ifindex;
+}
+
+bool
+plane_start(struct plane *p, char *why, size_t why_size)
+{
+    struct obj *o;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool good = fd >= 0;
+    TAILQ_FOREACH(o, &p->st->objects[K_ENI], link)
+    {
+        struct eni *e = (struct eni *)o;
+        if (e->port[0] == '\0' || !good) {
+            e->mtu = e->mtu == 0 ? 9001 : e->mtu;
+            continue;
+        }
+        struct ifreq request = {0};
+        memcpy(request.ifr_name, e->port, sizeof(request.ifr_name));
+        struct plane_port *port = xalloc(sizeof(*port));
+        port->plane = p;
+        port->eni = e;
+        port->ring.fd = port->sender.fd = port->wake = -1;
+        memcpy(port->name, e->port, sizeof(port->name));
+        port->ifindex = (int)if_nametoindex(e->port);
+        pthread_mutex_init(&port->mu, NULL);
+        pthread_cond_init(&port->settled, NULL);
+        port->next = p->ports;
+        p->ports = port;
+        e->plane = port;
+        if (port->ifindex == 0 || ioctl(fd, SIOCGIFMTU, &request) != 0) {
+            snprintf(why, why_size, "port %s of %s: %s", e->port, e->o.id, strerror(errno));
+            good = false;
+        }
+        e->mtu = e->mtu == 0 ? request.ifr_mtu : e->mtu;
+    }
+    close(fd);
+    return good;
+}
+
+/* ---- the port's thread ---- */
+
+static void
+free_view(struct view *v)
+{
+    free(v);
+}
+
+static void
+take_drops(struct plane_port *port)
+{
+    uint64_t drops = ring_drops(&port->ring);
+    counter_add(&port->drops, drops);
+    for (size_t i = 0; drops > 0 && port->view != NULL && i < port->view->n; i++) {
+        counter_add(&port->view->sessions[i].counters->ring_drops, drops);
+    }
+}
+
+/* The next view is in force.  Nothing of the old one is left unsent when waiters hear of it. */
+static void
+switch_view_locked(struct plane_port *port)
+{
+    sender_flush(&port->sender);
+    take_drops(port);
+    free_view(port->view);
+    port->view = port->pending;
+    port->pending = port->view->next;
+    if (port->view->n == 0 && port->pending == NULL) {
+        ring_set_deaf(&port->ring, true);
+    }
+    pthread_cond_broadcast(&port->settled);
+}
+
+/* Views that were published before `at_ns`. */
+static void
+advance(struct plane_port *port, int64_t at_ns)
+{
+    pthread_mutex_lock(&port->mu);
+    while (port->pending != NULL && port->pending->from_ns <= at_ns) {
+        switch_view_locked(port);
+    }
+    pthread_mutex_unlock(&port->mu);
+}
+
+static void
+send_copy(struct plane_port *port, const struct view_session *s, const struct packet *p,
+          const struct ring_frame *f)
+{
+    size_t tag = f->has_vlan ? 4 : 0;
+    size_t whole = f->len + tag;
+    size_t link_header = (p->is_ip ? p->l3 : 14) + tag;
+    size_t fits = link_header + (size_t)s->target_mtu - ENCAP_RESERVED;
+    size_t inner = whole < fits ? whole : fits;
+    if (s->packet_length > 0 && inner > (size_t)s->packet_length) {
+        inner = (size_t)s->packet_length;
+    }
+    if (s->block != BLOCK_NONE) {
+        counter_add(&s->counters->blocked[s->block], 1);
+        return;
+    }
+    struct sender_item *item = sender_next(&port->sender, s->out_ifindex);
+    encap_write(&s->encap, packet_flow_hash(p), inner, item->header);
+    item->counters = s->counters;
+    item->inner = inner;
+    item->parts[0] = (struct iovec){item->header, ENCAP_SIZE};
+    union { /* sendmmsg does not write through iov_base */
+        const uint8_t *in;
+        void *out;
+    } data = {.in = f->data};
+    if (tag == 0 || inner <= 12) {
+        item->parts[1] = (struct iovec){data.out, inner};
+    } else {
+        const uint8_t vlan[4] = {(uint8_t)(f->vlan_type >> 8), (uint8_t)f->vlan_type,
+                                 (uint8_t)(f->vlan_tci >> 8), (uint8_t)f->vlan_tci};
+        memcpy(item->vlan, vlan, sizeof(vlan));
+        item->parts[1] = (struct iovec){data.out, 12};
+        item->parts[2] = (struct iovec){item->vlan, inner - 12 < 4 ? inner - 12 : 4};
+        data.in += 12;
+        item->parts[3] = (struct iovec){data.out, inner > 16 ? inner - 16 : 0};
+    }
+    if (inner < f->original + tag) {
+        counter_add(&s->counters->truncated, 1);
+    }
+}
+
+/* What one session makes of a frame; true when it takes it. */
+static bool
+offer(struct plane_port *port, const struct view_session *s, const struct packet *p,
+      enum never never, const struct ring_frame *f, bool taken)
+{
+    struct counters *c = s->counters;
+    bool egress = !f->outgoing; /* what comes out of the fabric goes into the ENI */
+    bool by_service = never == NEVER_DNS && s->amazon_dns;
+    counter_add(&c->seen, 1);
+    if (never != NEVER_NONE && !by_service) {
+        counter_add(&c->never[never], 1);
+        return false;
+    }
+    if (taken) {
+        counter_add(&c->taken, 1);
+        return false;
+    }
+    if (!by_service && !view_accepts(s, p, egress)) {
+        counter_add(&c->rejected, 1);
+        return false;
+    }
+    counter_add(&c->matched_frames[egress], 1);
+    counter_add(&c->matched_bytes[egress], f->original + (f->has_vlan ? 4 : 0));
+    send_copy(port, s, p, f);
+    return true;
+}
+
+static void
+take_frame(void *arg, const struct ring_frame *f)
+{
+    struct plane_port *port = arg;
+    struct packet p;
+    bool taken = false;
+    counter_add(&port->frames, 1);
+    advance(port, f->at_ns);
+    if (port->view == NULL || port->view->n == 0) {
+        return;
+    }
+    packet_read(f->data, f->len, &p);
+    enum never never = packet_never(&p, &port->view->resolver);
+    for (size_t i = 0; i < port->view->n; i++) {
+        const struct view_session *s = &port->view->sessions[i];
+        if (f->at_ns >= s->counters->created_ns) {
+            taken = offer(port, s, &p, never, f, taken) || taken;
+        }
+    }
+}
+
+static void
+block_done(void *arg)
+{
+    struct plane_port *port = arg;
+    sender_flush(&port->sender); /* the frames lie in the block that is about to go */
+}
+
+/* Until when to sleep at most; false ends the thread. */
+static bool
+idle(struct plane_port *port, int *out_timeout_ms)
+{
+    int64_t now = now_ns();
+    if (now - port->stats_ns > STATS_EVERY_NS) {
+        port->stats_ns = now;
+        take_drops(port);
+    }
+    advance(port, now - SETTLE_NS);
+    pthread_mutex_lock(&port->mu);
+    bool stop = port->stop;
+    *out_timeout_ms = -1;
+    if (port->pending != NULL) {
+        int64_t left_ns = port->pending->from_ns + SETTLE_NS - now;
+        *out_timeout_ms = left_ns <= 0 ? 0 : (int)(left_ns / 1000000) + 1;
+    }
+    pthread_mutex_unlock(&port->mu);
+    return !stop;
+}
+
+static void *
+run_port(void *arg)
+{
+    struct plane_port *port = arg;
+    int timeout_ms = 0;
+    do {
+        struct pollfd fds[2] = {{.fd = port->ring.fd, .events = POLLIN},
+                                {.fd = port->wake, .events = POLLIN}};
+        poll(fds, 2, timeout_ms);
+        if ((fds[1].revents & POLLIN) != 0) {
+            uint64_t n;
+            if (read(port->wake, &n, sizeof(n)) < 0) {
+                n = 0;
+            }
+        }
+        while (ring_next_block(&port->ring, take_frame, block_done, port)) {
+            continue;
+        }
+    } while (idle(port, &timeout_ms));
+    return NULL;
+}
+
+/* ---- what the API calls ---- */
+
+static void
+wake(struct plane_port *port)
+{
+    uint64_t one = 1;
+    if (write(port->wake, &one, sizeof(one)) < 0) {
+        abort(); /* an eventfd takes four thousand million million of them */
+    }
+}
+
+static void
+close_port(struct plane_port *port)
+{
+    ring_close(&port->ring);
+    sender_close(&port->sender);
+    if (port->wake >= 0) {
+        close(port->wake);
+        port->wake = -1;
+    }
+}
+
+bool
+plane_prepare(struct plane *p, struct eni *source, char *why, size_t why_size)
+{
+    struct plane_port *port = source->plane;
+    (void)p;
+    if (port == NULL || port->running) {
+        return true;
+    }
+    port->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (port->wake < 0 || !sender_open(&port->sender) ||
+        !ring_open(&port->ring, port->ifindex)) {
+        snprintf(why, why_size, "%s: %s", port->name, strerror(errno));
+        close_port(port);
+        return false;
+    }
+    ring_set_deaf(&port->ring, true);
+    if (pthread_create(&port->thread, NULL, run_port, port) != 0) {
+        snprintf(why, why_size, "%s: no thread", port->name);
+        close_port(port);
+        return false;
+    }
+    port->running = true;
+    return true;
+}
+
+void
+plane_session_begin(struct plane *p, struct session *s)
+{
+    struct counters *c = xalloc(sizeof(*c));
+    strcpy(c->session, s->o.id);
+    strcpy(c->eni, s->eni->o.id);
+    strcpy(c->account, s->o.owner->id);
+    TAILQ_INSERT_TAIL(&p->sessions, c, link);
+    s->counters = c;
+}
+
+void
+plane_session_end(struct plane *p, struct session *s)
+{
+    p->ending = s->counters;
+}
+
+/* The moment of a view becomes the beginning and the end of sessions. */
+static void
+stamp_sessions(struct plane *p, const struct eni *source, int64_t from_ns)
+{
+    for (size_t i = 0; i < source->nsessions; i++) {
+        struct counters *c = source->sessions[i]->counters;
+        c->vni = source->sessions[i]->vni;
+        if (c->created_ns == 0) {
+            c->created_ns = from_ns;
+        }
+    }
+    if (p->ending != NULL) {
+        p->ending->deleted_ns = from_ns;
+        p->ending = NULL;
+    }
+}
+
+uint64_t
+plane_publish(struct plane *p, struct eni *source)
+{
+    struct plane_port *port = source->plane;
+    if (port == NULL || !port->running) {
+        stamp_sessions(p, source, now_ns());
+        return 0;
+    }
+    struct view *v = view_of(p->st, source, ifindex_of);
+    v->ticket = ++p->tickets;
+    pthread_mutex_lock(&port->mu);
+    if (v->n > 0) {
+        ring_set_deaf(&port->ring, false);
+    }
+    v->from_ns = now_ns();
+    stamp_sessions(p, source, v->from_ns);
+    struct view **end = &port->pending;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = v;
+    pthread_mutex_unlock(&port->mu);
+    wake(port);
+    return v->ticket;
+}
+
+void
+plane_wait(struct plane *p, uint64_t ticket)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += WAIT_MAX_S;
+    for (struct plane_port *port = p->ports; port != NULL; port = port->next) {
+        pthread_mutex_lock(&port->mu);
+        while (port->pending != NULL && port->pending->ticket <= ticket &&
+               pthread_cond_timedwait(&port->settled, &port->mu, &until) == 0) {
+            continue;
+        }
+        pthread_mutex_unlock(&port->mu);
+    }
+}
+
+void
+plane_stop(struct plane *p)
+{
+    while (p->ports != NULL) {
+        struct plane_port *port = p->ports;
+        p->ports = port->next;
+        if (port->running) {
+            pthread_mutex_lock(&port->mu);
+            port->stop = true;
+            pthread_mutex_unlock(&port->mu);
+            wake(port);
+            pthread_join(port->thread, NULL);
+        }
+        close_port(port);
+        while (port->pending != NULL) {
+            struct view *v = port->pending;
+            port->pending = v->next;
+            free_view(v);
+        }
+        free_view(port->view);
+        pthread_mutex_destroy(&port->mu);
+        pthread_cond_destroy(&port->settled);
+        free(port);
+    }
+    struct counters *c;
+    while ((c = TAILQ_FIRST(&p->sessions)) != NULL) {
+        TAILQ_REMOVE(&p->sessions, c, link);
+        free(c);
+    }
+    free(p);
+}
+
+/* ---- counters for the control socket ---- */
+
+static void
+set(json_t *o, const char *key, uint64_t v)
+{
+    json_object_set_new(o, key, json_integer((json_int_t)v));
+}
+
+static const char *const never_names[NEVER_COUNT] = {
+    "arp", "not_ip", "dhcp", "metadata", "ntp", "windows_activation", "amazon_dns"};
+static const char *const block_names[BLOCK_COUNT] = {NULL, "security_group", "no_route",
+                                                     "no_port"};
+
+static json_t *
+session_json(const struct counters *c)
+{
+    json_t *j = json_object();
+    json_object_set_new(j, "session", json_string(c->session));
+    json_object_set_new(j, "eni", json_string(c->eni));
+    json_object_set_new(j, "account", json_string(c->account));
+    set(j, "vni", c->vni);
+    set(j, "created_ns", (uint64_t)c->created_ns);
+    set(j, "deleted_ns", (uint64_t)c->deleted_ns);
+    set(j, "seen", counter_get(&c->seen));
+    json_t *never = json_object();
+    uint64_t all = 0;
+    for (int i = 0; i < NEVER_COUNT; i++) {
+        set(never, never_names[i], counter_get(&c->never[i]));
+        all += counter_get(&c->never[i]);
+    }
+    set(j, "never_mirrored", all);
+    json_object_set_new(j, "never_mirrored_by", never);
+    set(j, "rejected", counter_get(&c->rejected));
+    set(j, "taken_by_lower_number", counter_get(&c->taken));
+    static const char *const directions[2] = {"ingress", "egress"};
+    for (int d = 0; d < 2; d++) {
+        json_t *of = json_object();
+        set(of, "frames", counter_get(&c->matched_frames[d]));
+        set(of, "bytes", counter_get(&c->matched_bytes[d]));
+        json_object_set_new(j, directions[d], of);
+    }
+    set(j, "mirrored", counter_get(&c->mirrored_frames));
+    set(j, "mirrored_bytes", counter_get(&c->mirrored_bytes));
+    set(j, "truncated", counter_get(&c->truncated));
+    set(j, "send_failed", counter_get(&c->send_failed));
+    json_t *blocked = json_object();
+    for (int i = 1; i < BLOCK_COUNT; i++) {
+        set(blocked, block_names[i], counter_get(&c->blocked[i]));
+    }
+    json_object_set_new(j, "undeliverable_by", blocked);
+    set(j, "ring_drops", counter_get(&c->ring_drops));
+    return j;
+}
+
+static json_t *
+ports_json(const struct plane *p)
+{
+    json_t *ports = json_array();
+    struct ifaddrs *all = NULL;
+    if (getifaddrs(&all) != 0) {
+        return ports;
+    }
+    for (const struct plane_port *port = p->ports; port != NULL; port = port->next) {
+        json_t *j = json_object();
+        json_object_set_new(j, "port", json_string(port->name));
+        json_object_set_new(j, "eni", json_string(port->eni->o.id));
+        set(j, "mtu", (uint64_t)port->eni->mtu);
+        set(j, "frames", counter_get(&port->frames));
+        set(j, "ring_drops", counter_get(&port->drops));
+        for (const struct ifaddrs *a = all; a != NULL; a = a->ifa_next) {
+            if (a->ifa_addr != NULL && a->ifa_addr->sa_family == AF_PACKET &&
+                strcmp(a->ifa_name, port->name) == 0 && a->ifa_data != NULL) {
+                struct rtnl_link_stats stats;
+                memcpy(&stats, a->ifa_data, sizeof(stats));
+                set(j, "tx_packets", stats.tx_packets);
+                set(j, "tx_dropped", stats.tx_dropped);
+            }
+        }
+        json_array_append_new(ports, j);
+    }
+    freeifaddrs(all);
+    return ports;
+}
+
+json_t *
+plane_counters(struct plane *p)
+{
+    static const char *const summed[] = {"seen",        "never_mirrored", "rejected",
+                                         "mirrored",    "mirrored_bytes", "truncated",
+                                         "send_failed", "ring_drops"};
+    json_t *sessions = json_array();
+    json_t *totals = json_object();
+    const struct counters *c;
+    pthread_mutex_lock(&p->st->mu);
+    TAILQ_FOREACH(c, &p->sessions, link)
+    {
+        json_array_append_new(sessions, session_json(c));
+    }
+    json_t *ports = ports_json(p);
+    pthread_mutex_unlock(&p->st->mu);
+    for (size_t i = 0; i < sizeof(summed) / sizeof(summed[0]); i++) {
+        json_int_t sum = 0;
+        size_t n;
+        json_t *s;
+        json_array_foreach(sessions, n, s)
+        {
+            sum += json_integer_value(json_object_get(s, summed[i]));
+        }
+        json_object_set_new(totals, summed[i], json_integer(sum));
+    }
+    return json_pack("{s:o,s:o,s:o}", "sessions", sessions, "ports", ports, "totals", totals);
+}
