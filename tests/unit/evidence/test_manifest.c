@@ -1,0 +1,179 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <tapbox/evidence.h>
+#include <tapbox/json.h>
+
+/* A capture of one interface and one segment of ten packets, nothing lost. */
+struct fixture {
+    struct tb_capture capture;
+    struct tb_segment_row segment;
+    struct tb_resource session;
+    struct tb_manifest_alert alert;
+    struct tb_ledger host;
+    struct tb_manifest_input input;
+    struct tb_json *root; /* of the last build */
+};
+
+static int
+make(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    assert_non_null(f);
+    (void)strcpy(f->capture.id, "cap-20260102T030405Z-1a2b3c4d");
+    f->capture.stop_reason = TB_STOP_DEADLINE;
+    f->capture.requested_utc_ns = 1767323045 * TB_NS_PER_S;
+    f->capture.source_count = 1;
+    (void)strcpy(f->capture.sources[0].eni, "eni-0a1b2c3d");
+    f->capture.sources[0].armed = true;
+    f->capture.sources[0].vni = 77;
+    f->capture.ledger = (struct tb_ledger){.received = 10, .written = 10};
+    (void)strcpy(f->segment.name, "host-0-000001.pcapng.zst");
+    f->segment.packets = 10;
+    memset(f->segment.sha256, 0xab, sizeof(f->segment.sha256));
+    f->session.kind = TB_RESOURCE_SESSION;
+    f->session.state = TB_RESOURCE_GONE;
+    (void)strcpy(f->session.aws_id, "tms-0123456789abcdef0");
+    f->alert.row.number = 1;
+    f->host = (struct tb_ledger){.received = 12, .written = 10, .unknown_vni = 2};
+    f->input = (struct tb_manifest_input){
+        .capture = &f->capture,
+        .alerts = &f->alert,
+        .alert_count = 1,
+        .segments = &f->segment,
+        .segment_count = 1,
+        .resources = &f->session,
+        .resource_count = 1,
+        .host_ledger = &f->host,
+        .host_name = "host",
+        .now_utc_ns = 1767323100 * TB_NS_PER_S,
+    };
+    *state = f;
+    return 0;
+}
+
+static int
+release(void **state)
+{
+    struct fixture *f = *state;
+
+    tb_json_free(f->root);
+    free(f);
+    return 0;
+}
+
+static const struct tb_json *
+build(struct fixture *f)
+{
+    struct tb_buf text = TB_BUF_INIT(1 << 20);
+
+    tb_json_free(f->root);
+    f->root = NULL;
+    assert_int_equal(tb_manifest_build(&f->input, &text, NULL), TB_OK);
+    assert_int_equal(text.at[text.len - 1], '\n');
+    assert_int_equal(tb_json_parse(tb_buf_view(&text), &f->root, NULL), TB_OK);
+    tb_buf_release(&text);
+    return f->root;
+}
+
+static void
+the_manifest_names_what_there_is(void **state)
+{
+    const struct tb_json *root = build(*state);
+    int64_t number = 0;
+
+    assert_string_equal(tb_json_str(root, "/capture"), "cap-20260102T030405Z-1a2b3c4d");
+    assert_string_equal(tb_json_str(root, "/stop_reason"), "deadline");
+    assert_string_equal(tb_json_str(root, "/times/requested"),
+                        "2026-01-02T03:04:05.000000000Z");
+    assert_true(tb_json_is_null(tb_json_at(root, "/times/recording")));
+    assert_string_equal(tb_json_str(root, "/segments/0/name"),
+                        "segments/host-0-000001.pcapng.zst");
+    assert_memory_equal(tb_json_str(root, "/segments/0/sha256"), "abababab", 8);
+    assert_string_equal(tb_json_str(root, "/alerts/0/name"), "alerts/0001.json");
+    assert_string_equal(tb_json_str(root, "/aws_objects/0/id"), "tms-0123456789abcdef0");
+    assert_true(tb_json_int(root, "/ledger/residual", &number) && number == 0);
+    assert_true(tb_json_int(root, "/sources/0/vni", &number) && number == 77);
+}
+
+static void
+nothing_lost_is_complete(void **state)
+{
+    const struct tb_json *root = build(*state);
+
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "yes");
+    assert_int_equal(tb_json_count(tb_json_at(root, "/completeness/gaps")), 0);
+}
+
+static void
+whatever_is_missing_is_named_and_decides_the_verdict(void **state)
+{
+    struct fixture *f = *state;
+    const struct tb_json *root;
+
+    f->host.ring_dropped = 3;
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "unknown");
+    assert_string_equal(tb_json_str(root, "/completeness/gaps/0/kind"), "ring_dropped");
+    f->input.host_ledger = NULL;
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "unknown");
+    assert_string_equal(tb_json_str(root, "/completeness/gaps/0/kind"), "host_ledger");
+    f->host.ring_dropped = 0;
+    f->input.host_ledger = &f->host;
+    f->segment.packets = 9;
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "unknown");
+    assert_string_equal(tb_json_str(root, "/completeness/gaps/0/kind"), "count");
+    f->segment.packets = 10;
+    f->segment.recovered = true;
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");
+    f->segment.recovered = false;
+    f->capture.ledger.queue_dropped = 1;
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");
+    f->capture.ledger.queue_dropped = 0;
+    f->capture.sources[0].armed = false;
+    (void)strcpy(f->capture.sources[0].gap, "NetworkInterfaceNotSupported");
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");
+    assert_string_equal(tb_json_str(root, "/completeness/gaps/0/text"),
+                        "eni-0a1b2c3d was not mirrored: NetworkInterfaceNotSupported");
+}
+
+static void
+sums_are_lines_for_sha256sum(void **state)
+{
+    struct tb_buf out = TB_BUF_INIT(200);
+    struct tb_sha256 digest;
+
+    (void)state;
+    memset(digest.octets, 1, sizeof(digest.octets));
+    tb_sums_add(&out, &digest, "manifest.json");
+    assert_string_equal(
+        tb_buf_str(&out),
+        "0101010101010101010101010101010101010101010101010101010101010101  manifest.json\n");
+    tb_buf_release(&out);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_manifest_names_what_there_is, make, release),
+        cmocka_unit_test_setup_teardown(nothing_lost_is_complete, make, release),
+        cmocka_unit_test_setup_teardown(whatever_is_missing_is_named_and_decides_the_verdict,
+                                        make, release),
+        cmocka_unit_test(sums_are_lines_for_sha256sum),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
