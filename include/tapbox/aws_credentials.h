@@ -31,10 +31,11 @@ tb_aws_credentials_default_chain(struct tb_http_client *http,
 void tb_aws_credential_provider_free(struct tb_aws_credential_provider *provider);
 
 /*
- * Copies the present credentials, refreshing first when fewer than 10 minutes remain (in the
- * background of one caller when fewer than 15).  TB_EDENIED when the chain has none; the
- * sentence says where was looked.  Static stability: expired ones are given out while no
- * refresh succeeds.
+ * Copies the present credentials.  When fewer than 15 minutes remain one caller refreshes them
+ * first, the others go on with the old ones until they expire.  Static stability: expired ones
+ * are given out while no refresh succeeds, tried every 30 to 60 seconds.
+ * Errors: TB_EDENIED the chain has none (the sentence says where was looked) or a source is
+ * configured wrongly; TB_ERETRY a source is there and has a passing fault.
  */
 TB_NODISCARD enum tb_err tb_aws_credentials_get(struct tb_aws_credential_provider *provider,
                                                 struct tb_aws_credentials *out,

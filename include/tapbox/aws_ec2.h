@@ -6,13 +6,21 @@
  * sends it.
  *
  * Errors: fail->code is EC2's own code, fail->request_id its request id.  Mapped:
- *   TB_ENOTFOUND (every NotFound/NoFound spelling), TB_ETHROTTLE (RequestLimitExceeded and
- * kin), TB_EEXPIRED, TB_EDENIED (UnauthorizedOperation, AuthFailure, ...), TB_ERETRY (5xx, no
- *   connection), TB_ETIMEOUT (unknown effect), TB_EEXIST (IdempotentParameterMismatch,
- *   ...AlreadyExists, number taken), TB_EFULL (...LimitExceeded of quotas), TB_EINVAL the rest.
- * Throttling, 5xx and refused connections are retried here with full jitter, a few attempts,
- * every one signed anew; expired credentials are refreshed once; clock skew is learned from
- * Date. Threads: any.
+ *   TB_ENOTFOUND  every NotFound/NoFound spelling, only ever from an error code of EC2;
+ *   TB_ETHROTTLE  RequestLimitExceeded and kin;
+ *   TB_EEXPIRED   credentials or clock, after one try with new ones;
+ *   TB_EDENIED    UnauthorizedOperation, AuthFailure, ...;
+ *   TB_ERETRY     5xx, no connection, an answer cut off;
+ *   TB_ETIMEOUT   unknown effect: sent and no answer, or a create's answer was cut off;
+ *   TB_EEXIST     IdempotentParameterMismatch, ...AlreadyExists, number taken;
+ *   TB_EFULL      ...LimitExceeded of quotas;
+ *   TB_ESTATE     a filter or target is still in use by a session;
+ *   TB_EFORMAT    something answered that is not EC2;
+ *   TB_EINVAL     the rest.
+ * Throttling, 5xx, lost answers and refused connections are retried here with full jitter, a few
+ * attempts, every one signed anew (creates: 3 within 30 s, deletes: 4 within 20 s, describes: 4
+ * within 45 s); expired credentials are refreshed once; clock skew is learned from Date.
+ * Threads: any.
  */
 #ifndef TAPBOX_AWS_EC2_H
 #define TAPBOX_AWS_EC2_H

@@ -1,0 +1,261 @@
+/* What the files of this folder share.  Each function is explained where it is declared. */
+#ifndef TAPBOX_AWS_INT_H
+#define TAPBOX_AWS_INT_H
+
+#include <stdio.h>
+
+#include <tapbox/aws.h>
+#include <tapbox/aws_ec2.h>
+#include <tapbox/aws_sigv4.h>
+#include <tapbox/thread.h>
+
+/* --- xml.c: one bounded answer as a tree ----------------------------------------------------
+ */
+
+enum {
+    TB_XML_MAX_DEPTH = 32,      /* EC2 nests about 12 deep */
+    TB_XML_MAX_NODES = 400000,  /* 1,000 instances have about 200 elements each */
+    TB_XML_MAX_TEXT = 64 * 1024 /* octets in one element: policies and error texts stay below */
+};
+
+struct tb_xml;      /* a document; owns its nodes */
+struct tb_xml_node; /* lent until the document is freed */
+
+/* TB_ESHORT it ends too early (an empty body too); TB_EFORMAT not XML, or with a DOCTYPE;
+ * TB_ETOOBIG over a limit above. */
+TB_NODISCARD enum tb_err tb_xml_parse(struct tb_bytes text, struct tb_xml **out,
+                                      struct tb_fail *fail);
+void tb_xml_free(struct tb_xml *doc);
+const struct tb_xml_node *tb_xml_root(const struct tb_xml *doc);
+/* Local name, without a prefix. */
+const char *tb_xml_name(const struct tb_xml_node *node);
+/* The first element at `path` ("a/b/c": each the first of that name), or NULL.  NULL in, NULL
+ * out, so that chains need no checks. */
+const struct tb_xml_node *tb_xml_at(const struct tb_xml_node *node, const char *path);
+/* The next sibling of the same name. */
+const struct tb_xml_node *tb_xml_next(const struct tb_xml_node *node);
+/* Text of the element at `path` ("" is the node itself); NULL when it is absent or has
+ * children, "" when it is empty. */
+const char *tb_xml_text(const struct tb_xml_node *node, const char *path);
+/* How many `name` children the element at `path` has. */
+size_t tb_xml_count(const struct tb_xml_node *node, const char *path, const char *name);
+
+/* Copies text into a field: absent is "", too long is TB_EFORMAT (a cut id names another
+ * thing). */
+TB_NODISCARD enum tb_err tb_xml_copy(const struct tb_xml_node *node, const char *path,
+                                     char *out, size_t cap, struct tb_fail *fail);
+/* An unsigned number; absent is 0, anything else than digits up to `max` is TB_EFORMAT. */
+TB_NODISCARD enum tb_err tb_xml_number(const struct tb_xml_node *node, const char *path,
+                                       uint32_t max, uint32_t *out, struct tb_fail *fail);
+/* "true" */
+bool tb_xml_true(const struct tb_xml_node *node, const char *path);
+
+/* --- query.c: form bodies of the query protocol ---------------------------------------------
+ */
+
+#define TB_EC2_VERSION "2016-11-15"
+#define TB_STS_VERSION "2011-06-15"
+
+void tb_form_begin(struct tb_buf *out, const char *action, const char *version);
+/* Nothing is appended for a NULL value; `name` is a printf format. */
+void tb_form_put(struct tb_buf *out, const char *value, const char *name, ...) TB_PRINTF(3, 4);
+void tb_form_put_number(struct tb_buf *out, int64_t value, const char *name);
+
+/* --- profile.c: ~/.aws/config and ~/.aws/credentials ----------------------------------------
+ */
+
+struct tb_aws_profiles; /* both files, all sections */
+
+enum tb_aws_file {
+    TB_AWS_FILE_CREDENTIALS,
+    TB_AWS_FILE_CONFIG
+};
+
+TB_NODISCARD enum tb_err tb_aws_profiles_new(struct tb_aws_profiles **out,
+                                             struct tb_fail *fail);
+void tb_aws_profiles_free(struct tb_aws_profiles *profiles);
+/* Adds one file's text; later settings win.  TB_EFORMAT names the line. */
+TB_NODISCARD enum tb_err tb_aws_profiles_parse(struct tb_aws_profiles *profiles,
+                                               enum tb_aws_file file, struct tb_bytes text,
+                                               struct tb_fail *fail);
+/* Both files from where the environment says; absent ones are no error. */
+TB_NODISCARD enum tb_err tb_aws_profiles_load(struct tb_aws_profiles **out,
+                                              struct tb_fail *fail);
+/* AWS_PROFILE, or "default". */
+const char *tb_aws_profile_name(void);
+bool tb_aws_profiles_has(const struct tb_aws_profiles *profiles, const char *profile);
+/* A setting of a profile, NULL when absent; nested ones as "s3.addressing_style".  The
+ * credentials file wins over the config file.  Lent. */
+const char *tb_aws_profiles_get(const struct tb_aws_profiles *profiles, const char *profile,
+                                const char *key);
+/* The same of a [services NAME] section of the config file. */
+const char *tb_aws_profiles_service(const struct tb_aws_profiles *profiles,
+                                    const char *services, const char *key);
+
+/* --- imds.c: the instance metadata service, version 2 only ----------------------------------
+ */
+
+struct tb_imds {
+    struct tb_http_client *http;
+    char base[256];
+    struct tb_secret token;
+};
+/* Gets a session token.  TB_ENOTFOUND when it is switched off or nothing answers (the sentence
+ * says which), TB_ERETRY when it answers with a fault. */
+TB_NODISCARD enum tb_err tb_imds_open(struct tb_http_client *http, struct tb_imds *out,
+                                      struct tb_fail *fail);
+void tb_imds_close(struct tb_imds *imds);
+/* `path` begins with '/'.  TB_ENOTFOUND for 404.  The text replaces what is in `out`. */
+TB_NODISCARD enum tb_err tb_imds_get(struct tb_imds *imds, const char *path, struct tb_buf *out,
+                                     struct tb_fail *fail);
+
+/* --- credentials: one function a source -----------------------------------------------------
+ */
+
+/*
+ * TB_OK         *out filled;
+ * TB_ENOTFOUND  this source is not configured: the next one is asked;
+ * else          it is configured and does not work: the chain ends here.
+ * In both of the latter the sentence says what was looked at.
+ */
+typedef enum tb_err tb_aws_source_fn(struct tb_http_client *http,
+                                     struct tb_aws_credentials *out, struct tb_fail *fail);
+
+tb_aws_source_fn tb_aws_credentials_from_environment;
+tb_aws_source_fn tb_aws_credentials_from_files;
+tb_aws_source_fn tb_aws_credentials_from_imds;
+/* The part of the second that is pure. */
+TB_NODISCARD enum tb_err tb_aws_credentials_of_profile(const struct tb_aws_profiles *profiles,
+                                                       const char *profile,
+                                                       struct tb_aws_credentials *out,
+                                                       struct tb_fail *fail);
+/* The JSON document of IMDS and of container endpoints. */
+TB_NODISCARD enum tb_err tb_aws_credentials_from_json(struct tb_bytes text, const char *source,
+                                                      struct tb_aws_credentials *out,
+                                                      struct tb_fail *fail);
+/* Copies; `token` may be NULL.  TB_EDENIED when something is missing or cannot be. */
+TB_NODISCARD enum tb_err tb_aws_credentials_fill(struct tb_aws_credentials *out,
+                                                 const char *access_key_id,
+                                                 const char *secret_key, const char *token,
+                                                 const char *source, struct tb_fail *fail);
+
+/* --- endpoints.c ----------------------------------------------------------------------------
+ */
+
+enum tb_aws_service {
+    TB_AWS_EC2,
+    TB_AWS_S3,
+    TB_AWS_STS,
+    TB_AWS_SERVICE_COUNT
+};
+
+struct tb_aws_endpoint {
+    char scheme[6]; /* "http", "https" */
+    char host[256]; /* with ":port" when it is not the scheme's own */
+    char path[128]; /* "" or "/base" */
+    bool custom;    /* set by environment or profile */
+    bool literal;   /* the host is an IP address */
+};
+
+const char *tb_aws_partition_of(const char *region);
+/* "ec2": also the name in signatures. */
+const char *tb_aws_service_name(enum tb_aws_service service);
+/* `profiles` may be NULL. */
+TB_NODISCARD enum tb_err tb_aws_endpoint_resolve(enum tb_aws_service service,
+                                                 const char *region,
+                                                 const struct tb_aws_profiles *profiles,
+                                                 struct tb_aws_endpoint *out,
+                                                 struct tb_fail *fail);
+
+/* --- call.c: sign, send, try again ----------------------------------------------------------
+ */
+
+/* How often and how long.  Delays have full jitter: a random part of min(base * 2^i, cap). */
+struct tb_aws_retry_policy {
+    unsigned attempts;        /* in all */
+    int64_t attempt_ns;       /* one attempt; 0: until the transfer stalls */
+    int64_t total_ns;         /* no attempt begins later */
+    int64_t base_ns;          /* first delay */
+    int64_t throttle_base_ns; /* the same after a throttle */
+    int64_t cap_ns;
+};
+
+enum tb_aws_policy {
+    TB_AWS_POLICY_CREATE, /* few attempts: the caller waits with a capture at hand */
+    TB_AWS_POLICY_DELETE, /* short attempts: the caller comes back for hours */
+    TB_AWS_POLICY_READ,
+    TB_AWS_POLICY_ONCE, /* the caller decides about retries */
+    TB_AWS_POLICY_COUNT
+};
+
+extern const struct tb_aws_retry_policy tb_aws_default_policies[TB_AWS_POLICY_COUNT];
+
+/* The retry bucket when full: a service that is down costs each client few requests. */
+#define TB_AWS_RETRY_TOKENS 500.0
+
+struct tb_aws {
+    /* set once */
+    struct tb_http_client *http; /* borrowed */
+    struct tb_aws_credential_provider *credentials;
+    char region[TB_REGION_SIZE];
+    struct tb_aws_endpoint endpoints[TB_AWS_SERVICE_COUNT];
+    struct tb_aws_retry_policy policies[TB_AWS_POLICY_COUNT];
+    struct tb_mutex mu;
+    struct {                                    /* touched only while holding mu */
+        int64_t offset_s[TB_AWS_SERVICE_COUNT]; /* server clock minus ours */
+        double retry_tokens;                    /* stops retry storms */
+    } locked;
+};
+
+struct tb_aws_call {
+    enum tb_aws_service service;
+    enum tb_aws_policy policy;
+    const char *what;                     /* for sentences: the action */
+    const char *method;                   /* "POST" */
+    const char *host;                     /* NULL: the endpoint's */
+    const char *path;                     /* percent-encoded */
+    const struct tb_http_header *headers; /* signed, besides those made here */
+    size_t header_count;
+    struct tb_bytes body;
+    int body_fd; /* -1: body */
+    uint64_t body_fd_bytes;
+    const char *payload_hash; /* NULL: computed from body */
+    bool answer_is_xml;       /* a 2xx has to carry XML */
+};
+
+struct tb_aws_result {
+    struct tb_http_answer answer;
+    struct tb_xml *xml; /* of a 2xx, when asked for */
+    char request_id[80];
+    int64_t server_utc_s; /* 0: the answer had no Date */
+};
+#define TB_AWS_RESULT_INIT                                                                     \
+    {                                                                                          \
+        TB_HTTP_ANSWER_INIT(TB_AWS_ANSWER_MAX_BYTES), NULL, "", 0                              \
+    }
+void tb_aws_result_release(struct tb_aws_result *result);
+
+/* TB_OK only for 2xx.  Errors as in aws_ec2.h. */
+TB_NODISCARD enum tb_err tb_aws_call(struct tb_aws *aws, const struct tb_aws_call *call,
+                                     struct tb_aws_result *out, struct tb_fail *fail);
+/* POST of a form body, XML back. */
+TB_NODISCARD enum tb_err tb_aws_query(struct tb_aws *aws, enum tb_aws_service service,
+                                      enum tb_aws_policy policy, const char *what,
+                                      struct tb_bytes body, struct tb_aws_result *out,
+                                      struct tb_fail *fail);
+/* A random part of `at_most_ns`: full jitter. */
+int64_t tb_aws_jitter(int64_t at_most_ns);
+void tb_aws_pause(int64_t ns);
+/* Now, with what was learned about the service's clock. */
+int64_t tb_aws_now(struct tb_aws *aws, enum tb_aws_service service);
+
+/* --- errors.c: what a service's answer means ------------------------------------------------
+ */
+
+/* What the caller can do about an error code; `status` decides for codes that are not known. */
+enum tb_err tb_aws_code_meaning(const char *code, const char *message, int status);
+/* Fills `fail` from an answer that is not 2xx. */
+enum tb_err tb_aws_answer_error(const char *what, const struct tb_http_answer *answer,
+                                const char *request_id, struct tb_fail *fail);
+
+#endif

@@ -1,0 +1,623 @@
+/*
+ * The describes: every page read, each item copied into a fixed record.
+ *
+ * A list grows by one record at a time while pages come; a reader function fills the record
+ * from the item's element.  Tags are the one part of a record that owns memory.
+ */
+#include "aws_int.h"
+
+#include <stdlib.h>
+
+enum {
+    MAX_PAGES = 1000,
+    MAX_ITEMS = 200000,      /* a Region has 10,000 sessions at the most */
+    MAX_FILTER_VALUES = 200, /* EC2's own ceiling of one request */
+    PAGE_ITEMS = 1000
+};
+
+/* One kind of answer, as the paging loop sees it. */
+struct listing {
+    const char *action;
+    const char *items; /* path of the <item>s below the root */
+    size_t record_bytes;
+    enum tb_err (*read)(const struct tb_xml_node *item, void *record, struct tb_fail *fail);
+    void (*release)(void *record);
+};
+
+/* --- tags and items -------------------------------------------------------------------------
+ */
+
+static void
+release_tags(struct tb_ec2_tags *tags)
+{
+    free(tags->at);
+    *tags = (struct tb_ec2_tags){NULL, 0};
+}
+
+static enum tb_err
+read_tags(const struct tb_xml_node *item, struct tb_ec2_tags *out, struct tb_fail *fail)
+{
+    const struct tb_xml_node *node = tb_xml_at(item, "tagSet/item");
+    size_t count = tb_xml_count(item, "tagSet", "item");
+    enum tb_err err = TB_OK;
+
+    if (count == 0) {
+        return TB_OK;
+    }
+    if (count > 2 * TB_EC2_MAX_TAGS) { /* AWS's own come on top of the owner's */
+        return tb_fail_set(fail, TB_EFORMAT, "%zu tags on one object", count);
+    }
+    out->at = calloc(count, sizeof(*out->at));
+    if (out->at == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "tags");
+    }
+    /* AWS counts characters, the record octets: a longer one was not written by tapbox, and a
+     * cut copy of it harms nobody. */
+    for (; node != NULL && err == TB_OK; node = tb_xml_next(node)) {
+        struct tb_ec2_tag *tag = &out->at[out->count++];
+        const char *key = tb_xml_text(node, "key"), *value = tb_xml_text(node, "value");
+
+        (void)tb_str_copy(tag->key, sizeof(tag->key), key != NULL ? key : "");
+        (void)tb_str_copy(tag->value, sizeof(tag->value), value != NULL ? value : "");
+    }
+    return err;
+}
+
+/* A field of a record and where it stands in the item. */
+struct field {
+    const char *path;
+    char *at;
+    size_t cap;
+};
+
+static enum tb_err
+read_fields(const struct tb_xml_node *item, const struct field *fields, size_t count,
+            struct tb_fail *fail)
+{
+    enum tb_err err = TB_OK;
+
+    for (size_t i = 0; i < count && err == TB_OK; i++) {
+        err = tb_xml_copy(item, fields[i].path, fields[i].at, fields[i].cap, fail);
+    }
+    /* The first is the id: without it the rest means nothing. */
+    if (err == TB_OK && fields[0].at[0] == '\0') {
+        err =
+            tb_fail_set(fail, TB_EFORMAT, "an item of the answer has no <%s>", fields[0].path);
+    }
+    return err;
+}
+
+#define FIELD(path, member)                                                                    \
+    {                                                                                          \
+        path, member, sizeof(member)                                                           \
+    }
+#define READ_FIELDS(item, fields, fail)                                                        \
+    read_fields(item, fields, sizeof(fields) / sizeof((fields)[0]), fail)
+
+/* --- pages ----------------------------------------------------------------------------------
+ */
+
+struct list {
+    uint8_t *at;
+    size_t count, cap;
+    int64_t server_utc_s;
+};
+
+static void
+release_list(const struct listing *listing, struct list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        listing->release(list->at + i * listing->record_bytes);
+    }
+    free(list->at);
+    *list = (struct list){NULL, 0, 0, 0};
+}
+
+static enum tb_err
+add_items(const struct listing *listing, const struct tb_xml_node *root, struct list *list,
+          struct tb_fail *fail)
+{
+    const struct tb_xml_node *item = tb_xml_at(root, listing->items);
+    enum tb_err err;
+
+    for (; item != NULL; item = tb_xml_next(item)) {
+        void *record;
+
+        if (list->count == MAX_ITEMS) {
+            return tb_fail_set(fail, TB_ETOOBIG, "%s: more than %d items", listing->action,
+                               MAX_ITEMS);
+        }
+        if (list->count == list->cap) {
+            size_t cap = list->cap == 0 ? 8 : list->cap * 2;
+            uint8_t *more = reallocarray(list->at, cap, listing->record_bytes);
+
+            if (more == NULL) {
+                return tb_fail_set(fail, TB_ENOMEM, "%s", listing->action);
+            }
+            list->at = more;
+            list->cap = cap;
+        }
+        record = list->at + list->count * listing->record_bytes;
+        memset(record, 0, listing->record_bytes);
+        list->count++; /* counted before it is read: what it owns by then is released */
+        err = listing->read(item, record, fail);
+        if (err != TB_OK) {
+            tb_fail_prefix(fail, "%s", listing->action);
+            return err;
+        }
+    }
+    return TB_OK;
+}
+
+/* The token of the next page into `next`; TB_EFORMAT when it is the one just used. */
+static enum tb_err
+find_next(const struct listing *listing, const struct tb_xml_node *root, struct tb_buf *next,
+          struct tb_fail *fail)
+{
+    const char *token = tb_xml_text(root, "nextToken");
+
+    if (token == NULL || token[0] == '\0') {
+        tb_buf_reset(next);
+        return TB_OK;
+    }
+    if (next->len > 0 && strcmp(tb_buf_str(next), token) == 0) {
+        return tb_fail_set(fail, TB_EFORMAT, "%s: the same page is offered again and again",
+                           listing->action);
+    }
+    tb_buf_reset(next);
+    tb_buf_put_str(next, token);
+    return tb_buf_check(next, "nextToken", fail);
+}
+
+/* `request` holds Action to the last filter; page parameters are put behind it. */
+static enum tb_err
+read_pages(struct tb_aws *aws, const struct listing *listing, const struct tb_buf *request,
+           bool paged, struct list *list, struct tb_fail *fail)
+{
+    struct tb_aws_result result = TB_AWS_RESULT_INIT;
+    struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
+    struct tb_buf next = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
+    unsigned pages = 0;
+    enum tb_err err;
+
+    do {
+        if (pages++ == MAX_PAGES) {
+            err = tb_fail_set(fail, TB_ETOOBIG, "%s: more than %d pages", listing->action,
+                              MAX_PAGES);
+            break;
+        }
+        tb_buf_reset(&body);
+        tb_buf_put_bytes(&body, tb_buf_view(request));
+        if (paged) {
+            tb_form_put_number(&body, PAGE_ITEMS, "MaxResults");
+        }
+        tb_form_put(&body, next.len > 0 ? tb_buf_str(&next) : NULL, "NextToken");
+        err = tb_buf_check(&body, listing->action, fail);
+        if (err != TB_OK) {
+            break;
+        }
+        err = tb_aws_query(aws, TB_AWS_EC2, TB_AWS_POLICY_READ, listing->action,
+                           tb_buf_view(&body), &result, fail);
+        if (err != TB_OK) {
+            break;
+        }
+        list->server_utc_s = result.server_utc_s;
+        err = add_items(listing, tb_xml_root(result.xml), list, fail);
+        if (err != TB_OK) {
+            break;
+        }
+        err = find_next(listing, tb_xml_root(result.xml), &next, fail);
+    } while (err == TB_OK && next.len > 0);
+
+    tb_aws_result_release(&result);
+    tb_buf_release(&body);
+    tb_buf_release(&next);
+    return err;
+}
+
+/* By ids (not paged: EC2 refuses both together), by one filter, or all. */
+struct query {
+    const char *id_parameter; /* "NetworkInterfaceId.%zu" without the number */
+    const char *filter;
+    const char *const *values;
+    size_t count;
+};
+
+static enum tb_err
+list_all(struct tb_aws *aws, const struct listing *listing, const struct query *query,
+         struct list *out, struct tb_fail *fail)
+{
+    struct tb_buf request = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
+    struct list list = {NULL, 0, 0, 0};
+    bool by_id = query->id_parameter != NULL;
+    enum tb_err err = TB_OK;
+
+    tb_form_begin(&request, listing->action, TB_EC2_VERSION);
+    if ((by_id && query->count == 0) || query->count > MAX_FILTER_VALUES) {
+        err = tb_fail_set(fail, TB_EINVAL, "%s: %zu values", listing->action, query->count);
+        goto out;
+    }
+    if (!by_id && query->count > 0) {
+        tb_form_put(&request, query->filter, "Filter.1.Name");
+    }
+    for (size_t i = 0; i < query->count; i++) {
+        tb_form_put(&request, query->values[i], "%s.%zu",
+                    by_id ? query->id_parameter : "Filter.1.Value", i + 1);
+    }
+    err = tb_buf_check(&request, listing->action, fail);
+    if (err == TB_OK) {
+        err = read_pages(aws, listing, &request, !by_id, &list, fail);
+    }
+    if (err == TB_OK) {
+        *out = list;
+        list = (struct list){NULL, 0, 0, 0};
+    }
+
+out:
+    release_list(listing, &list);
+    tb_buf_release(&request);
+    return err;
+}
+
+/* --- network interfaces ---------------------------------------------------------------------
+ */
+
+static enum tb_err
+read_interface(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
+{
+    struct tb_ec2_interface *eni = record;
+    const struct field fields[] = {
+        FIELD("networkInterfaceId", eni->eni),
+        FIELD("attachment/instanceId", eni->instance),
+        FIELD("attachment/instanceOwnerId", eni->instance_owner),
+        FIELD("attachment/status", eni->attachment_status),
+        FIELD("status", eni->status),
+        FIELD("interfaceType", eni->interface_type),
+        FIELD("ownerId", eni->owner),
+        FIELD("macAddress", eni->mac),
+        FIELD("privateIpAddress", eni->ip),
+        FIELD("subnetId", eni->subnet),
+        FIELD("vpcId", eni->vpc),
+        FIELD("availabilityZone", eni->availability_zone),
+    };
+    enum tb_err err = READ_FIELDS(item, fields, fail);
+
+    if (err == TB_OK) {
+        err =
+            tb_xml_number(item, "attachment/deviceIndex", UINT32_MAX, &eni->device_index, fail);
+    }
+    if (err == TB_OK) {
+        eni->requester_managed = tb_xml_true(item, "requesterManaged");
+        err = read_tags(item, &eni->tags, fail);
+    }
+    return err;
+}
+
+static void
+release_interface(void *record)
+{
+    release_tags(&((struct tb_ec2_interface *)record)->tags);
+}
+
+static const struct listing interfaces = {
+    "DescribeNetworkInterfaces", "networkInterfaceSet/item", sizeof(struct tb_ec2_interface),
+    read_interface, release_interface};
+
+static enum tb_err
+list_interfaces(struct tb_aws *aws, const struct query *query, struct tb_ec2_interfaces *out,
+                struct tb_fail *fail)
+{
+    struct list list;
+    enum tb_err err = list_all(aws, &interfaces, query, &list, fail);
+
+    if (err == TB_OK) {
+        *out = (struct tb_ec2_interfaces){(void *)list.at, list.count};
+    }
+    return err;
+}
+
+enum tb_err
+tb_ec2_interfaces_by_id(struct tb_aws *aws, const char *const *enis, size_t count,
+                        struct tb_ec2_interfaces *out, struct tb_fail *fail)
+{
+    struct query query = {"NetworkInterfaceId", NULL, enis, count};
+
+    return list_interfaces(aws, &query, out, fail);
+}
+
+enum tb_err
+tb_ec2_interfaces_of_instance(struct tb_aws *aws, const char *instance,
+                              struct tb_ec2_interfaces *out, struct tb_fail *fail)
+{
+    struct query query = {NULL, "attachment.instance-id", &instance, 1};
+
+    return list_interfaces(aws, &query, out, fail);
+}
+
+void
+tb_ec2_interfaces_release(struct tb_ec2_interfaces *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        release_interface(&list->at[i]);
+    }
+    free(list->at);
+    *list = (struct tb_ec2_interfaces){NULL, 0};
+}
+
+/* --- instances ------------------------------------------------------------------------------
+ */
+
+/* An interface inside an instance says less; what the instance knows is filled in. */
+static enum tb_err
+read_own_interfaces(const struct tb_xml_node *item, struct tb_ec2_instance *instance,
+                    struct tb_fail *fail)
+{
+    const struct tb_xml_node *node = tb_xml_at(item, "networkInterfaceSet/item");
+    size_t count = tb_xml_count(item, "networkInterfaceSet", "item");
+    enum tb_err err = TB_OK;
+
+    if (count == 0) {
+        return TB_OK;
+    }
+    instance->interfaces.at = calloc(count, sizeof(*instance->interfaces.at));
+    if (instance->interfaces.at == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "interfaces of an instance");
+    }
+    for (; node != NULL && err == TB_OK; node = tb_xml_next(node)) {
+        struct tb_ec2_interface *eni = &instance->interfaces.at[instance->interfaces.count++];
+
+        err = read_interface(node, eni, fail);
+        if (err == TB_OK) {
+            (void)tb_str_copy(eni->instance, sizeof(eni->instance), instance->instance);
+            (void)tb_str_copy(eni->instance_owner, sizeof(eni->instance_owner),
+                              instance->owner);
+            err = tb_xml_copy(item, "placement/availabilityZone", eni->availability_zone,
+                              sizeof(eni->availability_zone), fail);
+        }
+    }
+    return err;
+}
+
+static enum tb_err
+read_instance(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
+{
+    struct tb_ec2_instance *instance = record;
+    const struct field fields[] = {
+        FIELD("instanceId", instance->instance), FIELD("instanceState/name", instance->state),
+        FIELD("instanceType", instance->type),   FIELD("imageId", instance->image),
+        FIELD("vpcId", instance->vpc),           FIELD("subnetId", instance->subnet),
+        FIELD("privateIpAddress", instance->ip), FIELD("launchTime", instance->launch_time),
+    };
+    enum tb_err err = READ_FIELDS(item, fields, fail);
+
+    if (err == TB_OK) {
+        err = read_tags(item, &instance->tags, fail);
+    }
+    return err != TB_OK ? err : read_own_interfaces(item, instance, fail);
+}
+
+/* A reservation: the owner, and the instances it started together. */
+static enum tb_err
+read_reservation(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
+{
+    struct tb_ec2_instance *instance = record;
+    const struct tb_xml_node *node = tb_xml_at(item, "instancesSet/item");
+    enum tb_err err;
+
+    if (node == NULL || tb_xml_next(node) != NULL) {
+        return tb_fail_set(fail, TB_EFORMAT, "one instance was asked for, %zu were described",
+                           tb_xml_count(item, "instancesSet", "item"));
+    }
+    err = tb_xml_copy(item, "ownerId", instance->owner, sizeof(instance->owner), fail);
+    return err != TB_OK ? err : read_instance(node, record, fail);
+}
+
+static void
+release_instance(void *record)
+{
+    struct tb_ec2_instance *instance = record;
+
+    release_tags(&instance->tags);
+    tb_ec2_interfaces_release(&instance->interfaces);
+}
+
+static const struct listing instances = {"DescribeInstances", "reservationSet/item",
+                                         sizeof(struct tb_ec2_instance), read_reservation,
+                                         release_instance};
+
+enum tb_err
+tb_ec2_instance_get(struct tb_aws *aws, const char *instance, struct tb_ec2_instance *out,
+                    struct tb_fail *fail)
+{
+    struct query query = {"InstanceId", NULL, &instance, 1};
+    struct list list = {NULL, 0, 0, 0};
+    struct tb_ec2_instance *found;
+    enum tb_err err = list_all(aws, &instances, &query, &list, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    found = (void *)list.at;
+    if (list.count == 0) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "DescribeInstances: no instance '%s'", instance);
+    } else if (list.count > 1 || strcmp(found->instance, instance) != 0) {
+        err = tb_fail_set(fail, TB_EFORMAT, "DescribeInstances: asked for '%s', told of '%s'",
+                          instance, found->instance);
+    } else {
+        *out = *found;
+        list.count = 0; /* what it owns has gone out */
+    }
+    release_list(&instances, &list);
+    return err;
+}
+
+void
+tb_ec2_instance_release(struct tb_ec2_instance *instance)
+{
+    release_instance(instance);
+    *instance = (struct tb_ec2_instance){.instance = ""};
+}
+
+/* --- sessions -------------------------------------------------------------------------------
+ */
+
+static enum tb_err
+read_session(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
+{
+    struct tb_ec2_session *session = record;
+    const struct field fields[] = {
+        FIELD("trafficMirrorSessionId", session->id),
+        FIELD("trafficMirrorTargetId", session->target),
+        FIELD("trafficMirrorFilterId", session->filter),
+        FIELD("networkInterfaceId", session->eni),
+        FIELD("ownerId", session->owner),
+    };
+    enum tb_err err = READ_FIELDS(item, fields, fail);
+
+    if (err == TB_OK) {
+        err = tb_xml_number(item, "sessionNumber", UINT32_MAX, &session->session_number, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_xml_number(item, "virtualNetworkId", UINT32_MAX, &session->vni, fail);
+    }
+    return err != TB_OK ? err : read_tags(item, &session->tags, fail);
+}
+
+static void
+release_session(void *record)
+{
+    release_tags(&((struct tb_ec2_session *)record)->tags);
+}
+
+static const struct listing sessions = {
+    "DescribeTrafficMirrorSessions", "trafficMirrorSessionSet/item",
+    sizeof(struct tb_ec2_session), read_session, release_session};
+
+enum tb_err
+tb_ec2_sessions_list(struct tb_aws *aws, const char *const *enis, size_t eni_count,
+                     struct tb_ec2_sessions *out, struct tb_fail *fail)
+{
+    struct query query = {NULL, "network-interface-id", enis, eni_count};
+    struct list list;
+    enum tb_err err = list_all(aws, &sessions, &query, &list, fail);
+
+    if (err == TB_OK) {
+        *out = (struct tb_ec2_sessions){(void *)list.at, list.count, list.server_utc_s};
+    }
+    return err;
+}
+
+void
+tb_ec2_sessions_release(struct tb_ec2_sessions *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        release_session(&list->at[i]);
+    }
+    free(list->at);
+    *list = (struct tb_ec2_sessions){NULL, 0, 0};
+}
+
+/* --- targets --------------------------------------------------------------------------------
+ */
+
+static enum tb_err
+read_target(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
+{
+    struct tb_ec2_target *target = record;
+    const struct field fields[] = {
+        FIELD("trafficMirrorTargetId", target->id),
+        FIELD("networkInterfaceId", target->eni),
+        FIELD("ownerId", target->owner),
+    };
+    enum tb_err err = READ_FIELDS(item, fields, fail);
+
+    return err != TB_OK ? err : read_tags(item, &target->tags, fail);
+}
+
+static void
+release_target(void *record)
+{
+    release_tags(&((struct tb_ec2_target *)record)->tags);
+}
+
+static const struct listing targets = {
+    "DescribeTrafficMirrorTargets", "trafficMirrorTargetSet/item", sizeof(struct tb_ec2_target),
+    read_target, release_target};
+
+enum tb_err
+tb_ec2_targets_list(struct tb_aws *aws, const char *eni, struct tb_ec2_targets *out,
+                    struct tb_fail *fail)
+{
+    struct query query = {NULL, "network-interface-id", &eni, eni != NULL ? 1 : 0};
+    struct list list;
+    enum tb_err err = list_all(aws, &targets, &query, &list, fail);
+
+    if (err == TB_OK) {
+        *out = (struct tb_ec2_targets){(void *)list.at, list.count, list.server_utc_s};
+    }
+    return err;
+}
+
+void
+tb_ec2_targets_release(struct tb_ec2_targets *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        release_target(&list->at[i]);
+    }
+    free(list->at);
+    *list = (struct tb_ec2_targets){NULL, 0, 0};
+}
+
+/* --- filters --------------------------------------------------------------------------------
+ */
+
+static enum tb_err
+read_filter(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
+{
+    struct tb_ec2_filter *filter = record;
+    const struct tb_xml_node *service = tb_xml_at(item, "networkServiceSet/item");
+    const struct field fields[] = {FIELD("trafficMirrorFilterId", filter->id)};
+    enum tb_err err = READ_FIELDS(item, fields, fail);
+
+    filter->ingress_rules = tb_xml_count(item, "ingressFilterRuleSet", "item");
+    filter->egress_rules = tb_xml_count(item, "egressFilterRuleSet", "item");
+    for (; service != NULL; service = tb_xml_next(service)) {
+        const char *text = tb_xml_text(service, "");
+
+        filter->amazon_dns |= text != NULL && strcmp(text, "amazon-dns") == 0;
+    }
+    return err != TB_OK ? err : read_tags(item, &filter->tags, fail);
+}
+
+static void
+release_filter(void *record)
+{
+    release_tags(&((struct tb_ec2_filter *)record)->tags);
+}
+
+static const struct listing filters = {
+    "DescribeTrafficMirrorFilters", "trafficMirrorFilterSet/item", sizeof(struct tb_ec2_filter),
+    read_filter, release_filter};
+
+enum tb_err
+tb_ec2_filters_list(struct tb_aws *aws, struct tb_ec2_filters *out, struct tb_fail *fail)
+{
+    struct query query = {NULL, NULL, NULL, 0};
+    struct list list;
+    enum tb_err err = list_all(aws, &filters, &query, &list, fail);
+
+    if (err == TB_OK) {
+        *out = (struct tb_ec2_filters){(void *)list.at, list.count, list.server_utc_s};
+    }
+    return err;
+}
+
+void
+tb_ec2_filters_release(struct tb_ec2_filters *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        release_filter(&list->at[i]);
+    }
+    free(list->at);
+    *list = (struct tb_ec2_filters){NULL, 0, 0};
+}

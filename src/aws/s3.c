@@ -1,0 +1,266 @@
+/* S3: one object up with proof of its content, is the bucket there, a link to an object. */
+#include <tapbox/aws_s3.h>
+
+#include <ctype.h>
+#include <stdlib.h>
+
+#include <tapbox/clock.h>
+
+#include "aws_int.h"
+
+enum {
+    BUCKET_MAX = 63,
+    PATH_MAX_BYTES = 4 * TB_S3_KEY_SIZE /* three characters for an octet, and the bucket */
+};
+
+/* Where a bucket's requests go. */
+struct place {
+    char host[sizeof(((struct tb_aws_endpoint *)NULL)->host) + BUCKET_MAX + 1];
+    char prefix[BUCKET_MAX + 2]; /* "/bucket" in path style, else "" */
+};
+
+static enum tb_err
+find_place(const struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct place *out,
+           struct tb_fail *fail)
+{
+    const struct tb_aws_endpoint *endpoint = &aws->endpoints[TB_AWS_S3];
+    size_t len = strlen(bucket->name);
+
+    /* It becomes part of a host name or path: nothing else may get in with it. */
+    if (len < 3 || len > BUCKET_MAX || bucket->name[0] == '.' ||
+        strspn(bucket->name, "abcdefghijklmnopqrstuvwxyz0123456789.-") != len) {
+        return tb_fail_set(fail, TB_EINVAL, "'%.64s' is not the name of a bucket",
+                           bucket->name);
+    }
+    if (bucket->path_style || endpoint->literal || strchr(bucket->name, '.') != NULL) {
+        (void)snprintf(out->host, sizeof(out->host), "%s", endpoint->host);
+        (void)snprintf(out->prefix, sizeof(out->prefix), "/%s", bucket->name);
+    } else {
+        (void)snprintf(out->host, sizeof(out->host), "%s.%s", bucket->name, endpoint->host);
+        out->prefix[0] = '\0';
+    }
+    return TB_OK;
+}
+
+static enum tb_err
+put_key_path(struct tb_buf *out, const struct place *place, const char *key,
+             struct tb_fail *fail)
+{
+    size_t len = strlen(key);
+
+    if (len == 0 || len >= TB_S3_KEY_SIZE) {
+        return tb_fail_set(fail, TB_EINVAL, "an S3 key has 1 to %d octets, not %zu",
+                           TB_S3_KEY_SIZE - 1, len);
+    }
+    tb_buf_printf(out, "%s/", place->prefix);
+    tb_buf_put_percent(out, tb_bytes_of(key, len), true);
+    return tb_buf_check(out, "S3 key", fail);
+}
+
+static void
+add_owner(const struct tb_s3_bucket *bucket, struct tb_http_header *headers, size_t *count)
+{
+    if (bucket->expected_owner != NULL && bucket->expected_owner[0] != '\0') {
+        headers[(*count)++] =
+            (struct tb_http_header){"x-amz-expected-bucket-owner", bucket->expected_owner};
+    }
+}
+
+static enum tb_err
+read_ack(const struct tb_aws_result *result, const char *checksum, struct tb_s3_ack *out,
+         struct tb_fail *fail)
+{
+    const struct tb_http_answer *answer = &result->answer;
+    struct tb_s3_ack ack = {.etag = ""};
+    char echoed[80];
+
+    if (answer->status != 200) {
+        return tb_fail_set(fail, TB_EFORMAT, "PutObject was answered with status %d",
+                           answer->status);
+    }
+    if (tb_http_answer_header(answer, "x-amz-checksum-sha256", echoed, sizeof(echoed))) {
+        if (strcmp(echoed, checksum) != 0) {
+            (void)tb_fail_set(fail, TB_EFORMAT,
+                              "PutObject: S3 has checksum %s, the file's is %s", echoed,
+                              checksum);
+            if (fail != NULL) {
+                fail->http_status = answer->status;
+                (void)tb_str_copy(fail->request_id, sizeof(fail->request_id),
+                                  result->request_id);
+            }
+            return TB_EFORMAT;
+        }
+        ack.checksum_echoed = true;
+    }
+    if (!tb_http_answer_header(answer, "etag", ack.etag, sizeof(ack.etag))) {
+        ack.etag[0] = '\0';
+    }
+    if (!tb_http_answer_header(answer, "x-amz-version-id", ack.version, sizeof(ack.version))) {
+        ack.version[0] = '\0';
+    }
+    (void)tb_str_copy(ack.request_id, sizeof(ack.request_id), result->request_id);
+    *out = ack;
+    return TB_OK;
+}
+
+enum tb_err
+tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb_s3_put *put,
+          struct tb_s3_ack *out, struct tb_fail *fail)
+{
+    struct tb_aws_result result = TB_AWS_RESULT_INIT;
+    struct tb_buf path = TB_BUF_INIT(PATH_MAX_BYTES);
+    struct tb_buf checksum = TB_BUF_INIT(64);
+    struct tb_http_header headers[3];
+    size_t header_count = 0;
+    char hash[TB_SHA256_HEX_SIZE];
+    struct place place;
+    struct tb_aws_call call = {.service = TB_AWS_S3,
+                               .policy = TB_AWS_POLICY_ONCE,
+                               .what = "PutObject",
+                               .method = "PUT",
+                               .host = place.host,
+                               .headers = headers,
+                               .body = put->body,
+                               .body_fd = put->body_fd,
+                               .body_fd_bytes = put->bytes,
+                               .payload_hash = hash};
+    enum tb_err err = find_place(aws, bucket, &place, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    err = put_key_path(&path, &place, put->key, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    tb_sha256_hex(hash, &put->sha256);
+    tb_buf_put_base64(&checksum, tb_bytes_of(put->sha256.octets, sizeof(put->sha256.octets)));
+    err = tb_buf_check(&checksum, "checksum", fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    if (put->content_type != NULL) {
+        headers[header_count++] = (struct tb_http_header){"content-type", put->content_type};
+    }
+    headers[header_count++] =
+        (struct tb_http_header){"x-amz-checksum-sha256", tb_buf_str(&checksum)};
+    add_owner(bucket, headers, &header_count);
+    call.path = tb_buf_str(&path);
+    call.header_count = header_count;
+    err = tb_aws_call(aws, &call, &result, fail);
+    if (err == TB_OK) {
+        err = read_ack(&result, tb_buf_str(&checksum), out, fail);
+    }
+
+out:
+    tb_aws_result_release(&result);
+    tb_buf_release(&checksum);
+    tb_buf_release(&path);
+    return err;
+}
+
+/* HEAD has no body to explain itself. */
+static enum tb_err
+tell_head_status(const struct tb_s3_bucket *bucket, enum tb_err err, struct tb_fail *fail)
+{
+    struct tb_fail was = fail != NULL ? *fail : (struct tb_fail){.text = ""};
+    const char *why = NULL;
+
+    switch (was.http_status) {
+    case 404:
+        err = TB_ENOTFOUND;
+        why = "there is no such bucket";
+        break;
+    case 403:
+        err = TB_EDENIED;
+        why = "access is denied, or the bucket belongs to another account";
+        break;
+    case 301:
+    case 307:
+    case 400:
+        err = TB_EINVAL;
+        why = "it cannot be reached through this Region's endpoint";
+        break;
+    default:
+        return err;
+    }
+    if (fail != NULL) {
+        const char *hint = strstr(was.text, " (the bucket is");
+
+        (void)tb_fail_set(fail, err, "bucket %s: %s%s", bucket->name, why,
+                          hint != NULL ? hint : "");
+        fail->http_status = was.http_status;
+        (void)tb_str_copy(fail->request_id, sizeof(fail->request_id), was.request_id);
+    }
+    return err;
+}
+
+enum tb_err
+tb_s3_bucket_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct tb_fail *fail)
+{
+    struct tb_aws_result result = TB_AWS_RESULT_INIT;
+    struct tb_http_header headers[1];
+    struct place place;
+    struct tb_fail why = {.text = ""};
+    struct tb_aws_call call = {.service = TB_AWS_S3,
+                               .policy = TB_AWS_POLICY_READ,
+                               .what = "HeadBucket",
+                               .method = "HEAD",
+                               .host = place.host,
+                               .headers = headers,
+                               .body_fd = -1};
+    enum tb_err err = find_place(aws, bucket, &place, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    add_owner(bucket, headers, &call.header_count);
+    call.path = place.prefix[0] != '\0' ? place.prefix : "/";
+    err = tb_aws_call(aws, &call, &result, &why);
+    if (err != TB_OK) {
+        err = tell_head_status(bucket, err, &why);
+        if (fail != NULL) {
+            *fail = why;
+        }
+    }
+    tb_aws_result_release(&result);
+    return err;
+}
+
+enum tb_err
+tb_s3_presign_get(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *key,
+                  int64_t expires_s, struct tb_buf *out, struct tb_fail *fail)
+{
+    const struct tb_aws_endpoint *endpoint = &aws->endpoints[TB_AWS_S3];
+    struct tb_aws_credentials credentials = {.source = NULL};
+    struct tb_buf path = TB_BUF_INIT(PATH_MAX_BYTES);
+    struct place place;
+    struct tb_sigv4_context context = {.credentials = &credentials,
+                                       .region = aws->region,
+                                       .service = tb_aws_service_name(TB_AWS_S3)};
+    struct tb_sigv4_request request = {
+        .method = "GET", .host = place.host, .query = "", .payload_hash = "UNSIGNED-PAYLOAD"};
+    enum tb_err err = find_place(aws, bucket, &place, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    tb_buf_put_str(&path, endpoint->path);
+    err = put_key_path(&path, &place, key, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    err = tb_aws_credentials_get(aws->credentials, &credentials, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    context.now_utc_s = tb_aws_now(aws, TB_AWS_S3);
+    request.path = tb_buf_str(&path);
+    tb_buf_printf(out, "%s://%s", endpoint->scheme, place.host);
+    err = tb_sigv4_presign(&context, &request, expires_s, out, fail);
+
+out:
+    tb_aws_credentials_release(&credentials);
+    tb_buf_release(&path);
+    return err;
+}
