@@ -50,5 +50,7 @@ TB_NODISCARD enum tb_err tb_config_check(struct tb_bytes text, const char *name,
 /* Every key with type, default and help, as commented YAML, appended: `check-config
  * --defaults`. */
 TB_NODISCARD enum tb_err tb_config_explain(struct tb_buf *out, struct tb_fail *fail);
+/* Sizes as people write them: "128MiB", "1GB", "4096"; TB_EINVAL. */
+TB_NODISCARD enum tb_err tb_config_size_parse(const char *text, uint64_t *out_bytes);
 
 #endif

@@ -13,6 +13,7 @@ struct command {
 /* In the order in which somebody meets them. */
 static const struct command commands[] = {
     {"check-config", tb_cmd_check_config, "check the configuration, or explain every setting"},
+    {"token", tb_cmd_token, "make a token for who may call the API"},
     {NULL, NULL, NULL},
 };
 

@@ -36,7 +36,5 @@ extern const size_t tb_config_key_count;
 /* Reads `text` into the key's place; TB_EINVAL says what the value was and what is allowed. */
 TB_NODISCARD enum tb_err tb_config_set(const struct tb_config_key *key, const char *text,
                                        struct tb_config *config, struct tb_fail *fail);
-/* Sizes as people write them: "128MiB", "1GB", "4096". */
-TB_NODISCARD enum tb_err tb_config_size_parse(const char *text, uint64_t *out_bytes);
 
 #endif

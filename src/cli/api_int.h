@@ -1,0 +1,67 @@
+/* Calls of the API by the subcommands that are its clients: list, show, start, stop. */
+#ifndef TAPBOX_CLI_API_INT_H
+#define TAPBOX_CLI_API_INT_H
+
+#include <getopt.h>
+#include <stdbool.h>
+
+#include <tapbox/json.h>
+
+/* What every client's command line has. */
+struct tb_api_options {
+    const char *url;        /* --url; NULL: TAPBOX_URL, then the default */
+    const char *token_file; /* --token-file; NULL: TAPBOX_TOKEN */
+    bool json;              /* --json */
+};
+
+/* Long options of theirs, for the option tables; each is told to tb_api_option. */
+enum {
+    TB_API_OPTION_URL = 1000,
+    TB_API_OPTION_TOKEN_FILE,
+    TB_API_OPTION_JSON
+};
+#define TB_API_OPTIONS                                                                         \
+    {"url", required_argument, NULL, TB_API_OPTION_URL},                                       \
+        {"token-file", required_argument, NULL, TB_API_OPTION_TOKEN_FILE},                     \
+    {                                                                                          \
+        "json", no_argument, NULL, TB_API_OPTION_JSON                                          \
+    }
+#define TB_API_HELP                                                                            \
+    "      --json             the API's answer instead of text for people\n"                   \
+    "      --url URL          where tapbox is (TAPBOX_URL, else http://127.0.0.1:8480)\n"      \
+    "      --token-file FILE  file that holds the token (else TAPBOX_TOKEN is the token)\n"    \
+    "  -h, --help             this text\n"
+
+/* True when it was one of the three. */
+bool tb_api_option(struct tb_api_options *options, int option, const char *value);
+
+struct tb_api_call {
+    const char *command; /* for messages */
+    const char *method, *path;
+    const char *body;            /* JSON, or NULL */
+    const char *idempotency_key; /* or NULL */
+};
+
+/*
+ * Makes the call.  On 2xx *out is the answer, the caller's to free, and TB_EXIT_OK is returned;
+ * with --json it has been printed already.  Otherwise the reason has been told on stderr and
+ * the exit status is returned.
+ */
+int tb_api_do(const struct tb_api_options *options, const struct tb_api_call *call,
+              struct tb_json **out);
+
+/* --- text for people (show.c of lists and single captures) --- */
+
+/* Text of a member without anything that moves a terminal's cursor; "-" when there is none. */
+const char *tb_show_text(const struct tb_json *node, const char *pointer, char *out,
+                         size_t cap);
+/* "12.3 MiB" */
+void tb_show_bytes(char *out, size_t cap, int64_t bytes);
+/* "14m 20s" */
+void tb_show_seconds(char *out, size_t cap, int64_t seconds);
+/* One line on what an intake's answer means. */
+void tb_show_intake(const struct tb_json *answer);
+void tb_show_list(const struct tb_json *captures);
+void tb_show_capture(const struct tb_json *capture);
+
+#endif
