@@ -37,10 +37,11 @@ print_help(void)
     }
     fputs("\n"
           "First steps:\n"
-          "  tapbox check-config --defaults > tapbox.yaml      every setting, explained\n"
-          "  tapbox token add soc --role analyst,responder     makes a token, shows it once\n"
-          "  tapbox serve --config tapbox.yaml --with-recorder the service\n"
-          "  tapbox start i-0123456789abcdef0 --duration 15m   records an instance\n"
+          "  tapbox check-config --defaults > tapbox.yaml    every setting, explained\n"
+          "  tapbox token add me --role analyst,responder    makes a token, shows it once\n"
+          "  tapbox serve --with-recorder                    the service (needs root)\n"
+          "  export TAPBOX_TOKEN=tbx_...\n"
+          "  tapbox start i-0123456789abcdef0 --duration 15m --reason 'odd DNS, IR-1234'\n"
           "  tapbox list; tapbox show CAPTURE; tapbox stop CAPTURE\n"
           "\n"
           "'tapbox COMMAND --help' tells more, 'man tapbox' everything.\n",
