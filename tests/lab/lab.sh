@@ -43,6 +43,7 @@ capture   i-0a1b2c3d4e5f60030 m5.xlarge capture
     LAB_S3_URL=http://$LAB_S3_LISTEN
     LAB_IMDS_URL=http://169.254.169.254
     LAB_BUCKET=tapbox-evidence
+    LAB_CONTROL=/run/awsim.sock # awsim's; /run is the lab's own
 }
 
 lab_table() { # TABLE: its lines, without the empty ones
@@ -90,6 +91,8 @@ lab_sysctls() { # HOST forwards?
             echo 0 >ipv6/conf/$who/accept_dad
             echo 0 >ipv6/conf/$who/dad_transmits
             echo 0 >ipv6/conf/$who/router_solicitations
+            echo 1 >ipv6/conf/$who/mldv1_unsolicited_report_interval
+            echo 1 >ipv6/conf/$who/mldv2_unsolicited_report_interval
             echo 0 >ipv6/conf/$who/disable_ipv6
         done
         echo "$1" >ipv4/ip_forward
@@ -216,6 +219,52 @@ lab_down() (
     done
     umount /run/netns/fabric 2>/dev/null || true
 )
+
+# The same table for awsim: who owns what, where it is plugged in, and whom the instances trust.
+lab_world() {
+    local vpc=vpc-0a1b2c3d4e5f67700 group=sg-0a1b2c3d4e5f6c0de open=sg-0a1b2c3d4e5f60bed
+    jq -n --arg region "$LAB_REGION" --arg account "$LAB_ACCOUNT" --arg key "$LAB_ACCESS_KEY" \
+        --arg secret "$LAB_SECRET_KEY" --arg control "$LAB_CONTROL" --arg vpc $vpc --arg group $group --arg open $open \
+        --arg api "$LAB_EC2_URL" --arg interfaces "$LAB_INTERFACES" --arg networks "$LAB_NETWORKS" \
+        --arg instances "$LAB_INSTANCES" '
+        def table: split("\n") | map(select(. != "") | [splits(" +")]);
+        ($networks | table | map({key: .[0], value: {port: .[1], mac: .[2], v4: .[3], v6: .[4], subnet: .[5]}})
+            | from_entries) as $net
+        | ($instances | table | map({key: .[0], value: .[1]}) | from_entries) as $instance
+        | ($interfaces | table | map({host: .[0], interface: .[1], port: .[2], net: .[3], mac: .[4], v4: .[5],
+              v6: .[6], mtu: (.[7] | tonumber), eni: .[8]})) as $ports
+        | {
+            region: $region,
+            control: $control,
+            router_mac: $net.b.mac,
+            api: {listen: ($api | capture("//(?<a>[^:]+)").a), port: ($api | capture(":(?<p>[0-9]+)$").p | tonumber),
+                netns: "/run/netns/cloud"},
+            imds: {listen: "169.254.169.254", port: 80, netns: "/run/netns/cloud",
+                clients: ($ports | map(select(.eni != "-") | {key: .v4, value: $instance[.host]}) | from_entries)},
+            accounts: [{id: $account, role: "tapbox-capture-host", keys: [{access_key: $key, secret_key: $secret}]}],
+            vpcs: [{id: $vpc, cidr: "10.77.0.0/16", ipv6_cidr: "2001:db8:77::/56", tags: {Name: "lab"}}],
+            subnets: ["a", "b", "c"] | map({id: $net[.].subnet, vpc: $vpc, az: ($region + "a"),
+                cidr: ($net[.].v4 | sub("[.]1$"; ".0/24")), ipv6_cidr: ($net[.].v6 | sub("::1$"; "::/64"))}),
+            route_tables: [{id: "rtb-0a1b2c3d4e5f60001", vpc: $vpc, main: true, routes: [
+                {cidr: "10.77.0.0/16", via: "local"}, {cidr: "2001:db8:77::/56", via: "local"},
+                {cidr: "0.0.0.0/0", via: "igw-0a1b2c3d4e5f60001"}, {cidr: "::/0", via: "igw-0a1b2c3d4e5f60001"}]}],
+            security_groups: [
+                {id: $group, vpc: $vpc, name: "tapbox-capture", description: "mirrored traffic to the capture host",
+                    ingress: [{protocol: "udp", from: 4789, to: 4789, cidr: "10.77.0.0/16"}],
+                    egress: [{protocol: "-1", cidr: "0.0.0.0/0"}]},
+                {id: $open, vpc: $vpc, name: "web", description: "what the workloads are for",
+                    ingress: [{protocol: "-1", cidr: "0.0.0.0/0"}, {protocol: "-1", cidr: "::/0"}],
+                    egress: [{protocol: "-1", cidr: "0.0.0.0/0"}, {protocol: "-1", cidr: "::/0"}]}],
+            instances: ($instances | table | map(. as $row | {id: .[1], type: .[2],
+                subnet: (first($ports[] | select(.host == $row[0])) | $net[.net].subnet),
+                role: (if .[0] == "capture" then "tapbox-capture-host" else "" end),
+                tags: {Name: .[0], purpose: .[3]}})),
+            enis: ($ports | map(select(.eni != "-") | {id: .eni, mac, subnet: $net[.net].subnet, private_ips: [.v4],
+                ipv6: [.v6], instance: $instance[.host],
+                groups: [if .host == "capture" then $group else $open end],
+                device_index: (.interface | ltrimstr("eth") | tonumber), port, mtu}))
+        }'
+}
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
     set -eu
