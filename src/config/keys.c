@@ -386,7 +386,7 @@ tb_config_set(const struct tb_config_key *key, const char *text, struct tb_confi
 {
     void *at = (char *)config + key->offset;
     enum tb_err err;
-    uint64_t value;
+    uint64_t value = 0; /* gcc at -O2 does not follow the parsers */
 
     switch (key->kind) {
     case TB_CONFIG_TEXT:
