@@ -21,7 +21,6 @@ struct tb_recorder_options {
     uint64_t spool_min_free_bytes; /* and below this much room on the disk */
     int level;                     /* zstd */
     uint16_t vxlan_port;           /* 4789 */
-    const char *replay_file; /* not NULL: packets come from this capture instead of the wire */
 };
 
 /* Runs until SIGTERM or SIGINT; every open segment is sealed before it returns.  TB_EDENIED and
@@ -29,7 +28,23 @@ struct tb_recorder_options {
 TB_NODISCARD enum tb_err tb_recorder_main(const struct tb_recorder_options *options,
                                           struct tb_fail *fail);
 
-/* --- the link --- */
+/* --- the same pipeline over a capture file, without rights --- */
+
+struct tb_record_source;
+struct tb_bpf_insn;
+
+struct tb_replay_options {
+    const char *file;    /* pcap or pcapng of outer frames */
+    const char *out_dir; /* a spool: <out_dir>/<capture id>/replay-0-000001.pcapng.zst */
+    const struct tb_record_source *sources; /* NULL: every (outer source, VNI) in the file */
+    uint32_t source_count;
+    const struct tb_bpf_insn *bpf; /* NULL: everything */
+    uint32_t bpf_count;
+    uint32_t snaplen;      /* 0: whole frames */
+    uint64_t rotate_bytes; /* 128 MiB */
+    uint64_t slab_bytes;   /* 64 MiB */
+    int level;
+};
 
 struct tb_record_source {
     uint8_t outer[16]; /* IPv6, or IPv4-mapped: the only sender accepted for this VNI */
@@ -80,6 +95,18 @@ struct tb_record_status {
     bool over_budget; /* max_bytes reached */
 };
 
+struct tb_replay_result {
+    char capture_id[TB_CAPTURE_ID_SIZE];
+    uint32_t sources;
+    struct tb_ledger host;          /* every frame of the file is in it */
+    struct tb_record_status status; /* of the capture */
+};
+/* Nothing is dropped: the file waits for the writer. */
+TB_NODISCARD enum tb_err tb_replay(const struct tb_replay_options *options,
+                                   struct tb_replay_result *out, struct tb_fail *fail);
+
+/* --- the link --- */
+
 struct tb_recorder_link;
 
 /* Connects (again whenever needed) to `socket_path`, or uses `fd` when it is not -1 (owned from
@@ -107,7 +134,13 @@ TB_NODISCARD enum tb_err tb_recorder_status(struct tb_recorder_link *link,
 /* Lets a closed capture's slot be used again. */
 TB_NODISCARD enum tb_err tb_recorder_forget(struct tb_recorder_link *link,
                                             const char *capture_id, struct tb_fail *fail);
-/* The host's ledger since the recorder started, and its process id and start time. */
+/*
+ * The host's ledger since the recorder started, and its process id and start time.  `received`
+ * counts what passed the kernel's filter (UDP to the tunnel's port, and fragments of UDP): the
+ * frames that were taken from the ring, and those that the ring dropped, known a second late.
+ * What is on its way to the disk is received and not yet in any other term: the residual is its
+ * number, and 0 once the captures are closed.
+ */
 struct tb_recorder_host {
     struct tb_ledger ledger;
     int64_t started_utc_ns;
@@ -121,5 +154,7 @@ TB_NODISCARD enum tb_err tb_recorder_host(struct tb_recorder_link *link,
  * seconds.  TB_EINVAL carries libpcap's own message.  *out is free()d by the caller. */
 TB_NODISCARD enum tb_err tb_bpf_compile(const char *text, struct tb_bpf_insn **out,
                                         uint32_t *out_count, struct tb_fail *fail);
+/* That child: `tapbox bpf-compile`, with its socket as descriptor 3. */
+TB_NODISCARD enum tb_err tb_bpf_child_main(struct tb_fail *fail);
 
 #endif

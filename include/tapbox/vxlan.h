@@ -6,7 +6,8 @@
 
 enum {
     TB_VXLAN_PORT = 4789,
-    TB_VXLAN_HEADER_BYTES = 8
+    TB_VXLAN_HEADER_BYTES = 8,
+    TB_OUTER_MAX_TAGS = 3
 };
 
 struct tb_vxlan {
@@ -21,8 +22,9 @@ struct tb_vxlan {
  * `out->inner` points into `udp`: nothing is copied.  On failure `*out` is left as it was.
  *
  * Errors:  TB_ESHORT   fewer than 22 octets (8 of VXLAN, 14 of Ethernet);
- *          TB_EFORMAT  the I flag is clear, so the VNI means nothing, or it is VXLAN-GPE with a
- *                      next protocol other than Ethernet.
+ *          TB_EFORMAT  the I flag is clear, so the VNI means nothing, or it is VXLAN-GPE
+ *                      (version 0, its reserved bits 0) with a next protocol other than
+ *                      Ethernet.
  * Threads: pure.
  * Source:  RFC 7348 section 5 (reserved fields are ignored).
  */
@@ -43,11 +45,12 @@ struct tb_outer {
 };
 
 /*
- * Parses Ethernet (with any number of 802.1Q/802.1ad tags up to 3), IPv4 with options or IPv6
- * with extension headers, UDP, VXLAN.  `*out` is filled only for TB_OUTER_VXLAN and points into
- * `frame`. Threads: pure.  Source: RFC 791, RFC 8200, RFC 768, RFC 7348.
+ * Parses Ethernet (with up to TB_OUTER_MAX_TAGS 802.1Q/802.1ad tags), IPv4 with options or IPv6
+ * with extension headers, UDP, VXLAN on `port`.  `*out` is filled only for TB_OUTER_VXLAN and
+ * points into `frame`.  Lengths of 0 in IP or UDP (jumbograms, frames that the kernel put
+ * together) mean: as captured.  Threads: pure.  Source: RFC 791, RFC 8200, RFC 768, RFC 7348.
  */
-enum tb_outer_kind tb_outer_parse(struct tb_bytes frame, struct tb_outer *out);
+enum tb_outer_kind tb_outer_parse(struct tb_bytes frame, uint16_t port, struct tb_outer *out);
 
 /* The true length of an inner frame that AWS cut: link header + IP length when that is more
  * than what is there (IP length 0 means: as captured).  Never below frame.len. */

@@ -14,6 +14,8 @@ struct command {
 static const struct command commands[] = {
     {"check-config", tb_cmd_check_config, "check the configuration, or explain every setting"},
     {"token", tb_cmd_token, "make a token for who may call the API"},
+    {"record", tb_cmd_record, "receive mirrored packets and write segments"},
+    {"bpf-compile", tb_cmd_bpf_compile, NULL},
     {NULL, NULL, NULL},
 };
 

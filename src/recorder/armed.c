@@ -1,0 +1,227 @@
+/* An armed capture: what was asked, in the form the packet path wants it. */
+#include "lane_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+
+enum {
+    HEADER_MAX_BYTES = TB_CHUNK_BYTES /* of section and interface blocks: one chunk */
+};
+
+static enum tb_err
+copy_filter(struct tb_armed *armed, const struct tb_record_spec *spec, struct tb_fail *fail)
+{
+    if (spec->bpf == NULL || spec->bpf_count == 0) {
+        return TB_OK;
+    }
+    if (spec->bpf_count > TB_CAPTURE_MAX_BPF_INSNS) {
+        return tb_fail_set(fail, TB_ETOOBIG, "the filter has %u instructions, %d are allowed",
+                           spec->bpf_count, TB_CAPTURE_MAX_BPF_INSNS);
+    }
+    armed->filter = calloc(spec->bpf_count, sizeof(*armed->filter));
+    if (armed->filter == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the filter");
+    }
+    for (uint32_t i = 0; i < spec->bpf_count; i++) {
+        armed->filter[i].code = spec->bpf[i].code;
+        armed->filter[i].jt = spec->bpf[i].jt;
+        armed->filter[i].jf = spec->bpf[i].jf;
+        armed->filter[i].k = spec->bpf[i].k;
+    }
+    if (!bpf_validate(armed->filter, (int)spec->bpf_count)) {
+        return tb_fail_set(fail, TB_EINVAL, "the filter's instructions are not valid");
+    }
+    return TB_OK;
+}
+
+static size_t
+put_header(const struct tb_armed *armed, uint8_t *at, size_t cap)
+{
+    const struct tb_record_spec *spec = &armed->spec;
+    struct utsname host;
+    char os[160] = "Linux";
+    size_t len, used;
+
+    if (uname(&host) == 0) {
+        (void)snprintf(os, sizeof(os), "%.70s %.70s", host.sysname, host.release);
+    }
+    used = tb_pcapng_put_section(at, cap,
+                                 &(struct tb_pcapng_section){
+                                     .capture_id = spec->capture_id,
+                                     .case_id = spec->case_id,
+                                     .finding_id = spec->finding_id,
+                                     .finding_type = spec->finding_type,
+                                     .reason = spec->reason,
+                                     .application = "tapbox " TB_VERSION,
+                                     .hardware = "",
+                                     .os = os,
+                                     .started_utc_ns = tb_clock_utc_ns(),
+                                 });
+    if (used == 0) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < spec->source_count; i++) {
+        const struct tb_record_source *source = &armed->sources[i];
+        struct tb_pcapng_interface interface = {
+            .name = source->eni,
+            .description = source->description,
+            .filter = spec->bpf_text,
+            .snaplen = spec->snaplen,
+        };
+
+        memcpy(interface.mac, source->mac, sizeof(interface.mac));
+        len = tb_pcapng_put_interface(at + used, cap - used, &interface);
+        if (len == 0) {
+            return 0;
+        }
+        used += len;
+    }
+    return used;
+}
+
+/* Written once to find its size, then kept in exactly that much memory. */
+static enum tb_err
+build_header(struct tb_armed *armed, struct tb_fail *fail)
+{
+    uint8_t *all = malloc(HEADER_MAX_BYTES);
+    uint8_t *exact;
+
+    if (all == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the interface blocks");
+    }
+    armed->header_len = put_header(armed, all, HEADER_MAX_BYTES);
+    if (armed->header_len == 0) {
+        free(all);
+        return tb_fail_set(fail, TB_ETOOBIG, "%u interface blocks do not fit into one chunk",
+                           armed->spec.source_count);
+    }
+    exact = malloc(armed->header_len);
+    if (exact != NULL) {
+        memcpy(exact, all, armed->header_len);
+    }
+    free(all);
+    armed->header = exact;
+    return exact != NULL ? TB_OK
+                         : tb_fail_set(fail, TB_ENOMEM, "no memory for the interface blocks");
+}
+
+static enum tb_err
+init_stream(struct tb_stream *stream, struct tb_armed *armed, unsigned lane_index,
+            struct tb_segment_workspace *workspace, struct tb_fail *fail)
+{
+    stream->armed = armed;
+    stream->lane_index = lane_index;
+    stream->writer.file.fd = -1;
+    stream->writer.file.dir_fd = -1;
+    stream->lane.gap = calloc(armed->spec.source_count, sizeof(*stream->lane.gap));
+    if (stream->lane.gap == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for %u interfaces",
+                           armed->spec.source_count);
+    }
+    return tb_segment_encoder_new_in(workspace, TB_LANE_SEGMENT_CHUNKS, &stream->writer.encoder,
+                                     fail);
+}
+
+enum tb_err
+tb_armed_new(const struct tb_record_spec *spec, const struct tb_record_source *sources,
+             uint32_t source_count, struct tb_segment_workspace *const *workspaces,
+             unsigned lane_count, struct tb_armed **out, struct tb_fail *fail)
+{
+    struct tb_armed *armed = calloc(1, sizeof(*armed));
+    enum tb_err err;
+
+    if (armed == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for a capture");
+    }
+    armed->spec = *spec;
+    armed->spec.bpf = NULL;
+    armed->spec.source_count = source_count;
+    armed->lane_count = lane_count;
+    atomic_store(&armed->deadline_boot_ns, spec->deadline_boot_ns);
+    armed->sources = calloc(source_count, sizeof(*armed->sources));
+    if (armed->sources == NULL) {
+        err = tb_fail_set(fail, TB_ENOMEM, "no memory for %u sources", source_count);
+        goto out;
+    }
+    memcpy(armed->sources, sources, source_count * sizeof(*armed->sources));
+    err = copy_filter(armed, spec, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    err = build_header(armed, fail);
+    for (unsigned i = 0; i < lane_count && err == TB_OK; i++) {
+        err = init_stream(&armed->streams[i], armed, i, workspaces[i], fail);
+    }
+    if (err != TB_OK) {
+        goto out;
+    }
+    *out = armed;
+    armed = NULL;
+
+out:
+    tb_armed_free(armed);
+    return err;
+}
+
+void
+tb_armed_free(struct tb_armed *armed)
+{
+    if (armed == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < armed->lane_count; i++) {
+        free(armed->streams[i].lane.gap);
+        tb_segment_encoder_free(armed->streams[i].writer.encoder);
+    }
+    free(armed->sources);
+    free(armed->filter);
+    free(armed->header);
+    free(armed);
+}
+
+bool
+tb_armed_is_closed(const struct tb_armed *armed)
+{
+    for (unsigned i = 0; i < armed->lane_count; i++) {
+        if (atomic_load(&armed->streams[i].state) != TB_STREAM_CLOSED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void
+tb_armed_status(const struct tb_armed *armed, struct tb_record_status *out)
+{
+    struct tb_record_status status = {.state = TB_RECORD_ARMED};
+    bool stopped = atomic_load(&armed->stop_asked);
+
+    /* The state first: what is read afterwards can only be more complete than it says. */
+    for (unsigned i = 0; i < armed->lane_count; i++) {
+        stopped = stopped || atomic_load(&armed->streams[i].state) != TB_STREAM_OPEN;
+    }
+    if (tb_armed_is_closed(armed)) {
+        status.state = TB_RECORD_CLOSED;
+    } else if (stopped) {
+        status.state = TB_RECORD_CLOSING;
+    }
+    for (unsigned i = 0; i < armed->lane_count; i++) {
+        const struct tb_stream *stream = &armed->streams[i];
+        int64_t first = atomic_load(&stream->first_utc_ns);
+        int64_t last = atomic_load(&stream->last_utc_ns);
+        struct tb_ledger ledger;
+
+        tb_counters_read(&stream->counters, &ledger);
+        tb_ledger_add(&status.ledger, &ledger);
+        status.segments += atomic_load(&stream->segments);
+        if (first != 0 && (status.first_utc_ns == 0 || first < status.first_utc_ns)) {
+            status.first_utc_ns = first;
+        }
+        if (last > status.last_utc_ns) {
+            status.last_utc_ns = last;
+        }
+    }
+    status.over_budget = atomic_load(&armed->over_budget);
+    *out = status;
+}

@@ -1,0 +1,396 @@
+/*
+ * The data plane: a lane takes packets from a source, sorts them into the chunks of the armed
+ * captures, and hands full chunks to its writer.
+ *
+ * Three parties touch these objects.  Control (the process's first thread) makes, arms and
+ * frees; a lane's receive thread owns everything in groups named `lane`; its writer thread owns
+ * the groups named `writer`.  Chunks cross from lane to writer whole, through the queue, and
+ * come back through the pool.
+ */
+#ifndef TAPBOX_LANE_INT_H
+#define TAPBOX_LANE_INT_H
+
+#include <pcap/pcap.h>
+#include <stdatomic.h>
+
+#include <tapbox/pcapng.h>
+#include <tapbox/recorder.h>
+#include <tapbox/segment.h>
+#include <tapbox/spool.h>
+#include <tapbox/thread.h>
+#include <tapbox/vxlan.h>
+
+enum {
+    TB_LANES_MAX = 8,
+    /* A capture with little traffic does not hold a megabyte; the largest packet fits. */
+    TB_SLAB_SMALL_BYTES = 128 * 1024,
+    /* 1 chunk a second of a quiet minute is 60; 2,048 full ones are 2 GiB of packets. */
+    TB_LANE_SEGMENT_CHUNKS = 2048,
+    TB_CHUNK_MAX_AGE_MS = 1000,   /* a chunk is put down at least this often (DESIGN 7) */
+    TB_REPLAY_MAX_SOURCES = 4096, /* (outer source, VNI) pairs of one replayed file */
+    TB_FRAME_MIN_BYTES = 14
+};
+
+/* --- counters: every field has one writing thread; any thread may read --- */
+
+/* The fields of struct tb_ledger, in its order. */
+enum tb_count {
+    TB_COUNT_RECEIVED,
+    TB_COUNT_WRITTEN,
+    TB_COUNT_RING_DROPPED,
+    TB_COUNT_FRAGMENTS,
+    TB_COUNT_NOT_VXLAN,
+    TB_COUNT_MALFORMED,
+    TB_COUNT_UNKNOWN_VNI,
+    TB_COUNT_NOT_ARMED,
+    TB_COUNT_FILTERED,
+    TB_COUNT_OVER_BUDGET,
+    TB_COUNT_QUEUE_DROPPED,
+    TB_COUNT_SPOOL_FULL,
+    TB_COUNT_TRUNCATED,
+    TB_COUNT_WRITTEN_BYTES,
+    TB_COUNTS
+};
+
+struct tb_counters {
+    _Atomic uint64_t of[TB_COUNTS];
+};
+
+/* Only the field's own thread calls this: no locked instruction is needed. */
+static inline void
+tb_count(struct tb_counters *counters, enum tb_count field, uint64_t n)
+{
+    uint64_t now = atomic_load_explicit(&counters->of[field], memory_order_relaxed);
+
+    atomic_store_explicit(&counters->of[field], now + n, memory_order_relaxed);
+}
+static inline uint64_t
+tb_counted(const struct tb_counters *counters, enum tb_count field)
+{
+    return atomic_load_explicit(&counters->of[field], memory_order_relaxed);
+}
+void tb_counters_read(const struct tb_counters *counters, struct tb_ledger *out);
+/* Into a host's ledger: a capture's terms, all but `received`, which the lane counted. */
+void tb_host_add_capture(struct tb_ledger *host, const struct tb_ledger *capture);
+
+/* --- slabs: memory for chunks, all of it allocated before anything is armed --- */
+
+struct tb_stream;
+
+struct tb_slab {
+    uint8_t *at;
+    size_t cap;
+    bool large;
+    /* what is in it: the lane's while it fills, then the writer's */
+    size_t len;
+    struct tb_stream *stream;
+    int64_t opened_boot_ns;
+    uint64_t frame_bytes;                          /* captured octets */
+    struct tb_chunk_info info;                     /* its ledger: the lane's terms so far */
+    uint32_t of_interface[TB_CAPTURE_MAX_SOURCES]; /* packets, of the first interfaces */
+};
+
+struct tb_slab_pool {
+    uint8_t *memory;
+    size_t memory_bytes;
+    struct tb_slab *slabs;
+    size_t count;
+    _Atomic size_t available;
+    struct tb_mutex mu;
+    struct tb_cond returned;
+    struct {
+        struct tb_slab **free[2]; /* small, large: stacks, so that warm memory is used first */
+        size_t free_count[2];
+    } locked;
+};
+/* A quarter of `bytes` becomes small slabs, the rest large ones. */
+TB_NODISCARD enum tb_err tb_slab_pool_init(struct tb_slab_pool *pool, uint64_t bytes,
+                                           struct tb_fail *fail);
+void tb_slab_pool_release(struct tb_slab_pool *pool);
+/* One of the wanted size, or of the other; NULL when all are taken (unless `wait`). */
+struct tb_slab *tb_slab_take(struct tb_slab_pool *pool, bool large, bool wait);
+void tb_slab_give_back(struct tb_slab_pool *pool, struct tb_slab *slab);
+
+/* What a lane hands over: a chunk, or the word that a stream has ended. */
+struct tb_handover {
+    struct tb_slab *slab;    /* or: */
+    struct tb_stream *ended; /* no chunk of it comes after this */
+};
+
+struct tb_handover_queue {
+    struct tb_mutex mu;
+    struct tb_cond filled;
+    size_t capacity; /* slabs and streams that can exist: a push never has to wait */
+    struct {
+        struct tb_handover *at;
+        size_t head, count;
+        bool closed;
+    } locked;
+};
+TB_NODISCARD enum tb_err tb_handover_queue_init(struct tb_handover_queue *queue,
+                                                size_t capacity, struct tb_fail *fail);
+void tb_handover_queue_release(struct tb_handover_queue *queue);
+void tb_handover_push(struct tb_handover_queue *queue, struct tb_handover what);
+/* TB_ETIMEOUT after `wait_ns`; TB_ECLOSED when it is closed and empty. */
+TB_NODISCARD enum tb_err tb_handover_pop(struct tb_handover_queue *queue, int64_t wait_ns,
+                                         struct tb_handover *out, size_t *out_behind);
+void tb_handover_close(struct tb_handover_queue *queue);
+
+/* --- armed captures --- */
+
+enum tb_segfile_state {
+    TB_SEGFILE_NONE,
+    TB_SEGFILE_OPEN,
+    TB_SEGFILE_BROKEN /* a write failed: has to be cut to its last whole chunk and closed */
+};
+
+/* The segment file that is being written. */
+struct tb_segfile {
+    enum tb_segfile_state state;
+    int fd;
+    int dir_fd;
+    char name[TB_SPOOL_NAME_SIZE]; /* the sealed one */
+    uint64_t good_bytes;           /* whole chunks */
+    uint64_t packets;
+    size_t chunks;
+    int64_t opened_boot_ns, synced_boot_ns, tried_boot_ns;
+    int64_t first_utc_ns, last_utc_ns;
+    bool dirty;
+};
+
+enum tb_stream_state {
+    TB_STREAM_OPEN,
+    TB_STREAM_STOPPED, /* the lane takes nothing more; the writer still has some of it */
+    TB_STREAM_CLOSED
+};
+
+/* A capture's share in one lane. */
+struct tb_stream {
+    struct tb_armed *armed;
+    unsigned lane_index;
+    struct tb_counters counters; /* received, filtered, ... truncated: lane; others: writer */
+    _Atomic int state;           /* enum tb_stream_state */
+    _Atomic uint32_t segments;   /* sealed */
+    _Atomic int64_t first_utc_ns, last_utc_ns; /* of its packets; written by the lane */
+    _Atomic uint32_t
+        lost[TB_CAPTURE_MAX_SOURCES]; /* given up by the writer, for the next EPB */
+    _Atomic uint32_t lost_any;
+    struct {
+        struct tb_slab *slab;
+        bool want_large, stopped;
+        uint64_t *gap; /* for each interface: packets dropped since its last one */
+    } lane;
+    struct {
+        struct tb_segment_encoder *encoder;
+        struct tb_segfile file;
+        uint64_t next_seq;
+        struct tb_ledger handed_over; /* the lane's terms at the last chunk, or at the end */
+        uint32_t opened;              /* segments begun by this process */
+        bool seq_known;
+        int64_t give_up_boot_ns; /* closing although the disk refuses */
+        struct tb_stream *next_open;
+        bool listed;
+    } writer;
+};
+
+struct tb_armed {
+    /* set once, by _new */
+    struct tb_record_spec spec;       /* its `bpf` is NULL: `filter` is used */
+    struct tb_record_source *sources; /* as many as spec.source_count */
+    struct bpf_insn *filter;          /* NULL: everything */
+    uint8_t *header;                  /* section and interface blocks, as each file begins */
+    size_t header_len;
+    unsigned lane_count;
+    struct tb_stream streams[TB_LANES_MAX];
+
+    _Atomic int64_t deadline_boot_ns;
+    _Atomic bool stop_asked;
+    _Atomic uint64_t budget_used;
+    _Atomic bool over_budget;
+};
+/* `sources` may be more than the spec can hold (replay); everything is copied.  `workspaces`:
+ * each lane's writer's own. */
+TB_NODISCARD enum tb_err
+tb_armed_new(const struct tb_record_spec *spec, const struct tb_record_source *sources,
+             uint32_t source_count, struct tb_segment_workspace *const *workspaces,
+             unsigned lane_count, struct tb_armed **out, struct tb_fail *fail);
+void tb_armed_free(struct tb_armed *armed);
+void tb_armed_status(const struct tb_armed *armed, struct tb_record_status *out);
+/* All of its streams are closed: no thread but control touches it. */
+bool tb_armed_is_closed(const struct tb_armed *armed);
+
+/* --- who is recorded: (outer source, VNI) -> capture and interface; never changed, replaced
+ *     as a whole --- */
+
+struct tb_table_entry {
+    uint8_t outer[16];
+    uint32_t vni;
+    uint32_t interface;
+    struct tb_armed *armed; /* NULL: empty */
+};
+
+struct tb_table {
+    struct tb_table_entry *at; /* a power of two, at most half full */
+    size_t mask;
+    struct tb_armed **armed; /* every capture in it */
+    size_t armed_count;
+};
+/* TB_EEXIST when two of them claim the same pair. */
+TB_NODISCARD enum tb_err tb_table_new(struct tb_armed *const *armed, size_t count,
+                                      struct tb_table **out, struct tb_fail *fail);
+void tb_table_free(struct tb_table *table);
+const struct tb_table_entry *tb_table_find(const struct tb_table *table,
+                                           const uint8_t outer[16], uint32_t vni);
+
+/* --- where packets come from --- */
+
+typedef void tb_packet_fn(void *arg, int64_t utc_ns, struct tb_bytes frame);
+
+struct tb_source;
+struct tb_source_ops {
+    /* Gives up to about `max` packets to `packet`; TB_ECLOSED at the end of a file. */
+    enum tb_err (*read)(struct tb_source *source, int max, tb_packet_fn *packet, void *arg,
+                        size_t *out_count, struct tb_fail *fail);
+    /* Packets that the kernel dropped since the last call. */
+    uint64_t (*dropped)(struct tb_source *source);
+    void (*close)(struct tb_source *source);
+};
+struct tb_source {
+    const struct tb_source_ops *ops;
+    int poll_fd; /* -1: always ready */
+};
+/* The wire: everything that needs rights happens here. */
+TB_NODISCARD enum tb_err tb_source_pcap_open(const char *interface, uint64_t ring_bytes,
+                                             uint16_t port, struct tb_source **out,
+                                             struct tb_fail *fail);
+/* A capture file of outer frames. */
+TB_NODISCARD enum tb_err tb_source_replay_open(const char *path, struct tb_source **out,
+                                               struct tb_fail *fail);
+void tb_source_close(struct tb_source *source);
+
+/*
+ * The kernel filter: UDP to `port` over IPv4 and IPv6, and fragments of such, behind up to
+ * TB_OUTER_MAX_TAGS tags.  It lets in what tb_outer_parse takes for VXLAN, fragment or
+ * malformed UDP to that port.  `incoming` keeps out what this host sends (kernel only). Returns
+ * the number of instructions written to `out`.
+ */
+enum {
+    TB_KERNEL_FILTER_MAX = 160
+};
+size_t tb_kernel_filter(struct bpf_insn out[TB_KERNEL_FILTER_MAX], uint16_t port,
+                        bool incoming);
+
+/* Sockets that keep the ports open and take nothing. */
+enum {
+    TB_SINKS_MAX = 4
+};
+struct tb_sinks {
+    int fd[TB_SINKS_MAX];
+};
+TB_NODISCARD enum tb_err tb_sinks_open(struct tb_sinks *sinks, uint16_t port,
+                                       struct tb_fail *fail);
+void tb_sinks_close(struct tb_sinks *sinks);
+
+/* --- lanes --- */
+
+/* Where the writer writes, how much, and how hard it compresses. */
+struct tb_room {
+    int spool_fd;
+    uint64_t limit_bytes, min_free_bytes;
+    int level;
+};
+
+struct tb_lane {
+    unsigned index;
+    uint16_t port;
+    bool wait_for_slabs; /* replay: the file waits, nothing is dropped */
+    struct tb_source *source;
+    struct tb_slab_pool pool;
+    struct tb_handover_queue queue;
+    struct tb_segment_workspace *workspace; /* used by the writer thread alone */
+    struct tb_counters counters; /* host-level terms; written by the receive thread */
+    int wake_fd;
+    pthread_t receive_thread, writer_thread;
+    bool receiving, writing;
+
+    struct tb_table *_Atomic next_table;
+    _Atomic bool quit;
+    _Atomic bool failed; /* the source is gone for good */
+    struct tb_mutex mu;
+    struct tb_cond adopted;
+    struct {
+        struct tb_table *seen;
+    } locked;
+    struct {
+        struct tb_table *table;
+        int64_t now_boot_ns, next_look_boot_ns, stats_boot_ns;
+    } lane;
+    struct {
+        struct tb_room room;
+        struct tb_stream *open; /* those with a file */
+        uint64_t spool_used;
+        int64_t looked_boot_ns;
+        int level;
+        bool full;
+        int64_t logged_boot_ns;
+    } writer;
+};
+/* Takes `source` over, also when it fails. */
+TB_NODISCARD enum tb_err tb_lane_init(struct tb_lane *lane, unsigned index, uint16_t port,
+                                      struct tb_source *source, uint64_t slab_bytes,
+                                      const struct tb_room *room, struct tb_fail *fail);
+void tb_lane_release(struct tb_lane *lane);
+TB_NODISCARD enum tb_err tb_lane_start(struct tb_lane *lane, struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_lane_start_writer(struct tb_lane *lane, struct tb_fail *fail);
+/* Makes the lane look up in `table` from now on; afterwards it touches no other.  TB_ETIMEOUT.
+ */
+TB_NODISCARD enum tb_err tb_lane_adopt(struct tb_lane *lane, struct tb_table *table,
+                                       struct tb_fail *fail);
+/* Look again for stops and deadlines. */
+void tb_lane_wake(struct tb_lane *lane);
+/* Ends every stream, waits until all is written and sealed, ends the threads. */
+void tb_lane_stop(struct tb_lane *lane);
+
+/* The receive thread's steps, by themselves for replay, tests and fuzzing. */
+TB_NODISCARD enum tb_err tb_lane_read_all(struct tb_lane *lane, struct tb_fail *fail);
+void tb_lane_packet(struct tb_lane *lane, int64_t utc_ns, struct tb_bytes frame);
+/* Ends what is to end, hands over what is old enough; `all`: everything. */
+void tb_lane_look(struct tb_lane *lane, int64_t now_boot_ns, bool all);
+
+/* --- the writer --- */
+
+void *tb_writer_run(void *lane);
+/* One chunk, or the end of a stream. */
+void tb_writer_take(struct tb_lane *lane, struct tb_handover what);
+/* What time brings: syncs, rotation, another try on a broken file. */
+void tb_writer_tick(struct tb_lane *lane, int64_t now_boot_ns);
+
+/* segfile.c: one segment file, from its hidden name to the sealed one */
+TB_NODISCARD enum tb_err tb_segfile_open(struct tb_stream *stream, int spool_fd,
+                                         struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_segfile_chunk(struct tb_stream *stream, struct tb_bytes blocks,
+                                          const struct tb_chunk_info *info,
+                                          struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_segfile_sync(struct tb_stream *stream, struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_segfile_seal(struct tb_stream *stream, struct tb_fail *fail);
+/* Cuts a broken one to its last whole chunk and seals that. */
+TB_NODISCARD enum tb_err tb_segfile_repair(struct tb_stream *stream, struct tb_fail *fail);
+/* Leaves it under its hidden name for the next start. */
+void tb_segfile_abandon(struct tb_stream *stream);
+/* The stream's ledger as far as the writer has come: it balances at any time. */
+void tb_stream_ledger(const struct tb_stream *stream, struct tb_ledger *out);
+
+/* --- the spool, for the recorder's eyes --- */
+
+/* Octets in all capture folders. */
+TB_NODISCARD enum tb_err tb_spool_used(int spool_fd, uint64_t *out_bytes, struct tb_fail *fail);
+/*
+ * A sequence number never used for this capture, host and lane, not even before a restart, also
+ * when the earlier segments were uploaded and removed: the next one is kept in a hidden file.
+ */
+TB_NODISCARD enum tb_err tb_spool_next_seq(int capture_fd, const char *host, unsigned lane,
+                                           uint64_t *out_seq, struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_spool_keep_seq(int capture_fd, const char *host, unsigned lane,
+                                           uint64_t next_seq, struct tb_fail *fail);
+
+#endif

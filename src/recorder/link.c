@@ -1,0 +1,260 @@
+/* Serve's side of the socket: one request at a time, connected again when needed. */
+#include "wire_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <tapbox/compartment.h>
+#include <tapbox/io.h>
+#include <tapbox/thread.h>
+
+enum {
+    ANSWER_WAIT_NS = 1000000000
+};
+
+struct tb_recorder_link {
+    char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* "" : only the given socket */
+    struct tb_mutex mu;
+    struct { /* touched only while holding mu */
+        int fd;
+        uint32_t cookie;
+        struct tb_buf message;
+        struct tb_request request; /* too big for a stack */
+        struct tb_answer answer;
+    } locked;
+};
+
+enum tb_err
+tb_recorder_link_open(const char *socket_path, int fd, struct tb_recorder_link **out,
+                      struct tb_fail *fail)
+{
+    struct tb_recorder_link *link = calloc(1, sizeof(*link));
+
+    if (link == NULL) {
+        tb_close(&fd);
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the link to the recorder");
+    }
+    if (socket_path != NULL && !tb_str_copy(link->path, sizeof(link->path), socket_path)) {
+        free(link);
+        tb_close(&fd);
+        return tb_fail_set(fail, TB_EINVAL, "the socket's path is too long: %s", socket_path);
+    }
+    tb_mutex_init(&link->mu);
+    link->locked.fd = fd;
+    link->locked.message = (struct tb_buf)TB_BUF_INIT(TB_RECORDER_MAX_MESSAGE);
+    *out = link;
+    return TB_OK;
+}
+
+void
+tb_recorder_link_close(struct tb_recorder_link *link)
+{
+    if (link != NULL) {
+        tb_close(&link->locked.fd);
+        tb_buf_release(&link->locked.message);
+        tb_mutex_release(&link->mu);
+        free(link);
+    }
+}
+
+/* Whoever listens there may see every packet: it has to be root or ourselves. */
+static enum tb_err
+check_peer(int fd, struct tb_fail *fail)
+{
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0) {
+        return tb_fail_errno(fail, errno, "cannot ask who the recorder is");
+    }
+    if (peer.uid != 0 && peer.uid != geteuid()) {
+        return tb_fail_set(fail, TB_EDENIED, "the recorder's socket belongs to user %u",
+                           (unsigned)peer.uid);
+    }
+    return TB_OK;
+}
+
+static enum tb_err
+connect_locked(struct tb_recorder_link *link, struct tb_fail *fail)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    enum tb_err err;
+    int fd;
+
+    if (link->path[0] == '\0') {
+        return tb_fail_set(fail, TB_ECLOSED, "the recorder is gone");
+    }
+    (void)tb_str_copy(address.sun_path, sizeof(address.sun_path), link->path);
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return tb_fail_errno(fail, errno, "cannot make a socket");
+    }
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
+        (void)tb_fail_errno(fail, errno, "no recorder at %s", link->path);
+        if (fail != NULL) {
+            fail->err = TB_ECLOSED;
+        }
+        tb_close(&fd);
+        return TB_ECLOSED;
+    }
+    err = check_peer(fd, fail);
+    if (err != TB_OK) {
+        tb_close(&fd);
+        return err;
+    }
+    link->locked.fd = fd;
+    return TB_OK;
+}
+
+/* Answers to requests that were given up on are skipped. */
+static enum tb_err
+receive_locked(struct tb_recorder_link *link, struct tb_fail *fail)
+{
+    for (;;) {
+        enum tb_err err = tb_message_receive(link->locked.fd, &link->locked.message, NULL,
+                                             ANSWER_WAIT_NS, fail);
+
+        if (err == TB_OK) {
+            err = tb_answer_decode(tb_buf_view(&link->locked.message), &link->locked.answer,
+                                   fail);
+        }
+        if (err != TB_OK || link->locked.answer.cookie == link->locked.cookie) {
+            return err;
+        }
+    }
+}
+
+static enum tb_err
+exchange_once_locked(struct tb_recorder_link *link, struct tb_fail *fail)
+{
+    struct tb_buf *message = &link->locked.message;
+    enum tb_err err;
+
+    link->locked.request.cookie = ++link->locked.cookie;
+    tb_buf_reset(message);
+    tb_request_encode(&link->locked.request, message);
+    err = tb_buf_check(message, "a message to the recorder", fail);
+    if (err == TB_OK && link->locked.fd < 0) {
+        err = connect_locked(link, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_message_send(link->locked.fd, tb_buf_view(message), -1, fail);
+    }
+    if (err == TB_OK) {
+        err = receive_locked(link, fail);
+    }
+    if (err != TB_OK && err != TB_ETIMEOUT) {
+        tb_close(&link->locked.fd);
+    }
+    return err;
+}
+
+/* The request in link->locked goes out, the answer is in link->locked afterwards. */
+static enum tb_err
+exchange_locked(struct tb_recorder_link *link, struct tb_fail *fail)
+{
+    bool connected = link->locked.fd >= 0;
+    enum tb_err err = exchange_once_locked(link, fail);
+
+    /* A recorder that was started anew: every request may be said twice. */
+    if (err == TB_ECLOSED && connected && link->path[0] != '\0') {
+        err = exchange_once_locked(link, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    if (link->locked.answer.kind != link->locked.request.kind) {
+        return tb_fail_set(fail, TB_EFORMAT, "the recorder answered something else");
+    }
+    if (link->locked.answer.err != TB_OK) {
+        return tb_fail_set(fail, link->locked.answer.err, "%s", link->locked.answer.text);
+    }
+    return TB_OK;
+}
+
+static enum tb_err
+ask_about(struct tb_recorder_link *link, enum tb_request_kind kind, const char *capture_id,
+          int64_t deadline_boot_ns, struct tb_answer *out, struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    tb_mutex_lock(&link->mu);
+    memset(&link->locked.request, 0, sizeof(link->locked.request));
+    link->locked.request.kind = kind;
+    link->locked.request.deadline_boot_ns = deadline_boot_ns;
+    (void)tb_str_copy(link->locked.request.capture_id, TB_CAPTURE_ID_SIZE, capture_id);
+    err = exchange_locked(link, fail);
+    if (err == TB_OK && out != NULL) {
+        *out = link->locked.answer;
+    }
+    tb_mutex_unlock(&link->mu);
+    return err;
+}
+
+enum tb_err
+tb_recorder_arm(struct tb_recorder_link *link, const struct tb_record_spec *spec,
+                struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    if (spec->source_count > TB_CAPTURE_MAX_SOURCES ||
+        spec->bpf_count > TB_CAPTURE_MAX_BPF_INSNS) {
+        return tb_fail_set(fail, TB_EINVAL, "too many sources or filter instructions");
+    }
+    tb_mutex_lock(&link->mu);
+    link->locked.request.kind = TB_REQUEST_ARM;
+    link->locked.request.spec = *spec;
+    err = exchange_locked(link, fail);
+    link->locked.request.spec.bpf = NULL;
+    tb_mutex_unlock(&link->mu);
+    return err;
+}
+
+enum tb_err
+tb_recorder_extend(struct tb_recorder_link *link, const char *capture_id,
+                   int64_t deadline_boot_ns, struct tb_fail *fail)
+{
+    return ask_about(link, TB_REQUEST_EXTEND, capture_id, deadline_boot_ns, NULL, fail);
+}
+
+enum tb_err
+tb_recorder_disarm(struct tb_recorder_link *link, const char *capture_id, struct tb_fail *fail)
+{
+    return ask_about(link, TB_REQUEST_DISARM, capture_id, 0, NULL, fail);
+}
+
+enum tb_err
+tb_recorder_forget(struct tb_recorder_link *link, const char *capture_id, struct tb_fail *fail)
+{
+    return ask_about(link, TB_REQUEST_FORGET, capture_id, 0, NULL, fail);
+}
+
+enum tb_err
+tb_recorder_status(struct tb_recorder_link *link, const char *capture_id,
+                   struct tb_record_status *out, struct tb_fail *fail)
+{
+    struct tb_answer answer;
+    enum tb_err err = ask_about(link, TB_REQUEST_STATUS, capture_id, 0, &answer, fail);
+
+    if (err == TB_OK) {
+        *out = answer.status;
+    }
+    return err;
+}
+
+enum tb_err
+tb_recorder_host(struct tb_recorder_link *link, struct tb_recorder_host *out,
+                 struct tb_fail *fail)
+{
+    struct tb_answer answer;
+    enum tb_err err = ask_about(link, TB_REQUEST_HOST, "", 0, &answer, fail);
+
+    if (err == TB_OK) {
+        *out = answer.host;
+    }
+    return err;
+}

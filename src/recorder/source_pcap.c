@@ -1,0 +1,189 @@
+/* Packets from the wire: libpcap's receive ring (TPACKET_V3), nanosecond timestamps. */
+#include "lane_int.h"
+
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+enum {
+    SNAPLEN = 262144,     /* whole packets, also those that GRO put together */
+    BLOCK_TIMEOUT_MS = 20 /* a block with few packets waits so long in the kernel */
+};
+
+struct source_pcap {
+    struct tb_source base;
+    pcap_t *pcap;
+};
+
+struct read_context {
+    tb_packet_fn *packet;
+    void *arg;
+};
+
+static void
+give_packet(u_char *user, const struct pcap_pkthdr *header, const u_char *octets)
+{
+    const struct read_context *context = (const void *)user;
+
+    /* (with nanosecond precision tv_usec holds nanoseconds) */
+    context->packet(context->arg,
+                    (int64_t)header->ts.tv_sec * TB_NS_PER_S + (int64_t)header->ts.tv_usec,
+                    tb_bytes_of(octets, header->caplen));
+}
+
+static enum tb_err
+read_ring(struct tb_source *base, int max, tb_packet_fn *packet, void *arg, size_t *out_count,
+          struct tb_fail *fail)
+{
+    struct source_pcap *source = (struct source_pcap *)base;
+    struct read_context context = {packet, arg};
+    int n = pcap_dispatch(source->pcap, max, give_packet, (u_char *)&context);
+
+    if (n < 0) {
+        return tb_fail_set(fail, TB_EIO, "%s", pcap_geterr(source->pcap));
+    }
+    *out_count = (size_t)n;
+    return TB_OK;
+}
+
+static uint64_t
+dropped(struct tb_source *base)
+{
+    struct source_pcap *source = (struct source_pcap *)base;
+    struct tpacket_stats_v3 stats = {0, 0, 0};
+    socklen_t len = sizeof(stats);
+
+    /* Reading resets; tp_packets includes what was dropped. */
+    if (getsockopt(pcap_fileno(source->pcap), SOL_PACKET, PACKET_STATISTICS, &stats, &len) !=
+        0) {
+        return 0;
+    }
+    return stats.tp_drops;
+}
+
+static void
+close_pcap(struct tb_source *base)
+{
+    struct source_pcap *source = (struct source_pcap *)base;
+
+    if (source->pcap != NULL) {
+        pcap_close(source->pcap);
+    }
+    free(source);
+}
+
+static const struct tb_source_ops pcap_ops = {read_ring, dropped, close_pcap};
+
+static enum tb_err
+refusal(int status, const char *interface, const char *text, struct tb_fail *fail)
+{
+    switch (status) {
+    case PCAP_ERROR_NO_SUCH_DEVICE:
+        return tb_fail_set(fail, TB_ENOTFOUND, "there is no network interface '%s'", interface);
+    case PCAP_ERROR_PERM_DENIED:
+    case PCAP_ERROR_PROMISC_PERM_DENIED:
+        return tb_fail_set(fail, TB_EDENIED,
+                           "not allowed to capture on %s: the recorder needs CAP_NET_RAW",
+                           interface);
+    case PCAP_ERROR_IFACE_NOT_UP:
+        return tb_fail_set(fail, TB_ESTATE, "the network interface %s is down", interface);
+    default:
+        return tb_fail_set(fail, TB_EIO, "cannot capture on %s: %s", interface,
+                           text[0] != '\0' ? text : pcap_statustostr(status));
+    }
+}
+
+static enum tb_err
+activate(struct source_pcap *source, const char *interface, uint64_t ring_bytes,
+         struct tb_fail *fail)
+{
+    pcap_t *pcap = source->pcap;
+    int status;
+
+    if (ring_bytes > INT32_MAX) {
+        return tb_fail_set(fail, TB_EINVAL, "a ring of %llu octets is too big: up to 2 GiB",
+                           (unsigned long long)ring_bytes);
+    }
+    if (pcap_set_snaplen(pcap, SNAPLEN) != 0 || pcap_set_promisc(pcap, 0) != 0 ||
+        pcap_set_timeout(pcap, BLOCK_TIMEOUT_MS) != 0 ||
+        pcap_set_buffer_size(pcap, (int)ring_bytes) != 0 ||
+        pcap_set_tstamp_precision(pcap, PCAP_TSTAMP_PRECISION_NANO) != 0) {
+        return tb_fail_set(fail, TB_EINTERNAL, "libpcap refuses the options of the ring");
+    }
+    status = pcap_activate(pcap);
+    if (status < 0) {
+        return refusal(status, interface, pcap_geterr(pcap), fail);
+    }
+    if (pcap_datalink(pcap) != DLT_EN10MB) {
+        return tb_fail_set(fail, TB_EINVAL, "%s is not an Ethernet interface", interface);
+    }
+    return TB_OK;
+}
+
+static enum tb_err
+install_filter(struct source_pcap *source, uint16_t port, struct tb_fail *fail)
+{
+    struct bpf_insn insns[TB_KERNEL_FILTER_MAX];
+    struct bpf_program program = {.bf_insns = insns};
+    char text[PCAP_ERRBUF_SIZE];
+
+    program.bf_len = (u_int)tb_kernel_filter(insns, port, true);
+    if (pcap_setfilter(source->pcap, &program) != 0) {
+        return tb_fail_set(fail, TB_EIO, "the kernel refuses the filter: %s",
+                           pcap_geterr(source->pcap));
+    }
+    if (pcap_setnonblock(source->pcap, 1, text) != 0) {
+        return tb_fail_set(fail, TB_EIO, "%s", text);
+    }
+    (void)dropped(&source->base); /* what was counted before the filter was in */
+    return TB_OK;
+}
+
+enum tb_err
+tb_source_pcap_open(const char *interface, uint64_t ring_bytes, uint16_t port,
+                    struct tb_source **out, struct tb_fail *fail)
+{
+    struct source_pcap *source = calloc(1, sizeof(*source));
+    char text[PCAP_ERRBUF_SIZE] = "";
+    enum tb_err err;
+
+    if (source == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory to capture on %s", interface);
+    }
+    source->base.ops = &pcap_ops;
+    if (strcmp(interface, "any") == 0 || if_nametoindex(interface) == 0) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "there is no network interface '%s'", interface);
+        goto out;
+    }
+    source->pcap = pcap_create(interface, text);
+    if (source->pcap == NULL) {
+        err = tb_fail_set(fail, TB_EIO, "cannot capture on %s: %s", interface, text);
+        goto out;
+    }
+    err = activate(source, interface, ring_bytes, fail);
+    if (err == TB_OK) {
+        err = install_filter(source, port, fail);
+    }
+    if (err != TB_OK) {
+        goto out;
+    }
+    source->base.poll_fd = pcap_get_selectable_fd(source->pcap);
+    *out = &source->base;
+    source = NULL;
+
+out:
+    if (source != NULL) {
+        close_pcap(&source->base);
+    }
+    return err;
+}
+
+void
+tb_source_close(struct tb_source *source)
+{
+    if (source != NULL) {
+        source->ops->close(source);
+    }
+}

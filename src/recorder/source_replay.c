@@ -1,0 +1,78 @@
+/* Packets from a capture file of outer frames, as if they came from the wire. */
+#include "lane_int.h"
+
+#include <stdlib.h>
+
+struct source_replay {
+    struct tb_source base;
+    pcap_t *pcap;
+};
+
+static enum tb_err
+read_file(struct tb_source *base, int max, tb_packet_fn *packet, void *arg, size_t *out_count,
+          struct tb_fail *fail)
+{
+    struct source_replay *source = (struct source_replay *)base;
+    struct pcap_pkthdr *header;
+    const u_char *octets;
+    size_t count = 0;
+
+    for (; count < (size_t)max; count++) {
+        int got = pcap_next_ex(source->pcap, &header, &octets);
+
+        if (got == PCAP_ERROR_BREAK) {
+            *out_count = count;
+            return count > 0 ? TB_OK : TB_ECLOSED;
+        }
+        if (got != 1) {
+            return tb_fail_set(fail, TB_EFORMAT, "%s", pcap_geterr(source->pcap));
+        }
+        packet(arg, (int64_t)header->ts.tv_sec * TB_NS_PER_S + (int64_t)header->ts.tv_usec,
+               tb_bytes_of(octets, header->caplen));
+    }
+    *out_count = count;
+    return TB_OK;
+}
+
+static uint64_t
+dropped(struct tb_source *base)
+{
+    (void)base;
+    return 0;
+}
+
+static void
+close_file(struct tb_source *base)
+{
+    struct source_replay *source = (struct source_replay *)base;
+
+    pcap_close(source->pcap);
+    free(source);
+}
+
+static const struct tb_source_ops replay_ops = {read_file, dropped, close_file};
+
+enum tb_err
+tb_source_replay_open(const char *path, struct tb_source **out, struct tb_fail *fail)
+{
+    char text[PCAP_ERRBUF_SIZE] = "";
+    struct source_replay *source = calloc(1, sizeof(*source));
+
+    if (source == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory to read %s", path);
+    }
+    source->pcap =
+        pcap_open_offline_with_tstamp_precision(path, PCAP_TSTAMP_PRECISION_NANO, text);
+    if (source->pcap == NULL) {
+        free(source);
+        return tb_fail_set(fail, TB_EFORMAT, "cannot read the capture: %s", text);
+    }
+    if (pcap_datalink(source->pcap) != DLT_EN10MB) {
+        close_file(&source->base);
+        return tb_fail_set(fail, TB_EFORMAT, "%s does not hold Ethernet frames", path);
+    }
+    source->base.ops = &replay_ops;
+    source->base.poll_fd = -1;
+    *out = &source->base;
+    return TB_OK;
+}
