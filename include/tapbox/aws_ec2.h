@@ -17,10 +17,10 @@
  *   TB_ESTATE     a filter or target is still in use by a session;
  *   TB_EFORMAT    something answered that is not EC2;
  *   TB_EINVAL     the rest.
- * Throttling, 5xx, lost answers and refused connections are retried here with full jitter, a few
- * attempts, every one signed anew (creates: 3 within 30 s, deletes: 4 within 20 s, describes: 4
- * within 45 s); expired credentials are refreshed once; clock skew is learned from Date.
- * Threads: any.
+ * Throttling, 5xx, lost answers and refused connections are retried here with full jitter, a
+ * few attempts, every one signed anew (creates: 3 within 30 s, deletes: 4 within 20 s,
+ * describes: 4 within 45 s); expired credentials are refreshed once; clock skew is learned from
+ * Date. Threads: any.
  */
 #ifndef TAPBOX_AWS_EC2_H
 #define TAPBOX_AWS_EC2_H

@@ -1,8 +1,8 @@
 /*
  * One bounded HTTP request, one bounded answer (libcurl).  Connections are kept and reused.
- * No redirects are followed, no environment proxy is used for loopback and link-local addresses,
- * a response over its ceiling is an error, nothing is retried here.  AWS_CA_BUNDLE names other
- * certificate authorities than the system's.
+ * No redirects are followed, no environment proxy is used for loopback and link-local
+ * addresses, a response over its ceiling is an error, nothing is retried here.  AWS_CA_BUNDLE
+ * names other certificate authorities than the system's.
  *
  * Threads: a client may be used by many threads at once; each call blocks its caller.
  */
@@ -56,9 +56,9 @@ bool tb_http_answer_header(const struct tb_http_answer *answer, const char *name
 /*
  * TB_OK whenever a complete answer came, whatever its status.
  * Errors: TB_ERETRY no connection or broken before anything was sent; TB_ETIMEOUT the request
- * may have had its effect (sent, no answer); TB_EDENIED the server's certificate is not trusted;
- * TB_ETOOBIG the answer is over its ceiling; TB_EINVAL a URL or header that cannot be sent;
- * TB_ESHORT, TB_EIO the file of the body.
+ * may have had its effect (sent, no answer); TB_EDENIED the server's certificate is not
+ * trusted; TB_ETOOBIG the answer is over its ceiling; TB_EINVAL a URL or header that cannot be
+ * sent; TB_ESHORT, TB_EIO the file of the body.
  */
 TB_NODISCARD enum tb_err tb_http_do(struct tb_http_client *client,
                                     const struct tb_http_request *request,

@@ -236,7 +236,7 @@ step 6 'What is left in the account'
 sessions=$(left_behind | jq .sessions)
 [ "$sessions" = 0 ] || fail "$sessions mirror sessions are still there"
 show 'tapbox sweep --standing      (the target is kept for the next alert, unless told otherwise)'
-lab_exec capture "$LAB_OUT/tapbox" sweep --config "$LAB_DIR/tapbox.yaml" --standing >"$LAB_DIR/logs/sweep.log" 2>&1 ||
+lab_exec capture "$LAB_OUT/tapbox" sweep --standing >"$LAB_DIR/logs/sweep.log" 2>&1 ||
     fail 'sweep failed' "$LAB_DIR/logs/sweep.log"
 left=$(left_behind)
 jq -n --argjson captures "$result" --argjson left "$left" --argjson tshark "$tshark_packets" --argjson sums $sums_ok \

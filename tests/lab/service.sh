@@ -75,7 +75,7 @@ lab_awsim_ask() { # PATH [curl option...]
 
 # Packets that awsim mirrored for one session, whether or not it is still there.
 lab_mirrored() { # SESSION
-    lab_awsim_ask /counters | jq --arg id "$1" '.sessions[$id].mirrored_packets // empty'
+    lab_awsim_ask /counters | jq --arg id "$1" '.sessions[] | select(.session == $id).mirrored'
 }
 
 # tapbox.yaml; settings for one test replace these: lab_tapbox_config 'capture.duration=20s' ...
@@ -112,8 +112,8 @@ END
 lab_tokens() {
     local role
     for role in alert analyst responder; do
-        printf -v "LAB_${role^^}_TOKEN" %s "$("$LAB_OUT/tapbox" token add --file "$LAB_DIR/tokens" \
-            --role "$role" --name "lab-$role" 2>>"$LAB_DIR/logs/token.log")"
+        printf -v "LAB_${role^^}_TOKEN" %s "$("$LAB_OUT/tapbox" token add "lab-$role" \
+            --file "$LAB_DIR/tokens" --role "$role" 2>>"$LAB_DIR/logs/token.log")"
     done
     [ -n "${LAB_ALERT_TOKEN-}" ] && [ -n "${LAB_ANALYST_TOKEN-}" ] && [ -n "${LAB_RESPONDER_TOKEN-}" ]
 }

@@ -23,7 +23,7 @@ MODULES = {
     "aws": ["base", "net"],
     "evidence": ["base", "model", "store", "segment"],
     "recorder": ["base", "model", "segment", "priv"],
-    "upload": ["base", "model", "store", "aws", "evidence", "recorder"],  # the recorder's spool
+    "upload": ["base", "model", "store", "segment", "aws", "evidence", "recorder"],  # the recorder's spool
     "intake": ["base", "model", "store", "webhooks", "policy", "aws"],
     "control": ["base", "model", "config", "policy", "store", "aws", "recorder", "evidence", "upload"],
     "http": ["base", "model", "config", "policy", "store", "webhooks", "intake", "recorder", "control"],
