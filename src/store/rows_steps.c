@@ -7,9 +7,6 @@
 
 enum {
     LEDGER_MAX_BYTES = 4096, /* fourteen counters by name */
-    /* A worker that was looking at a capture while its stop was asked puts it off by no more
-     * than this. */
-    STOP_WAIT_S = 1,
 };
 
 /* What a change that touched no row found instead. */
@@ -216,15 +213,9 @@ tb_store_capture_later(struct tb_store *store, const char *id, int64_t due_utc_n
 
     tb_mutex_lock(&store->mu);
     if (failed == NULL) {
-        err =
-            store_open_locked(store,
-                              "UPDATE captures SET due_utc_ns ="
-                              " CASE WHEN stop_asked AND state IN ('requested', 'planned',"
-                              " 'arming', 'recording') THEN min(?, ?) ELSE ? END WHERE id = ?",
-                              &q, fail);
+        err = store_open_locked(store, "UPDATE captures SET due_utc_ns = ? WHERE id = ?", &q,
+                                fail);
         if (err == TB_OK) {
-            store_bind_int(&q, due_utc_ns);
-            store_bind_int(&q, tb_clock_utc_ns() + STOP_WAIT_S * TB_NS_PER_S);
             store_bind_int(&q, due_utc_ns);
         }
     } else {

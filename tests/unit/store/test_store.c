@@ -728,12 +728,6 @@ a_stop_is_due_at_once_and_keeps_its_first_reason(void **state)
     assert_true(c->due_utc_ns <= tb_clock_utc_ns());
     free(c);
 
-    /* the worker that did not see it yet cannot put it off */
-    assert_int_equal(tb_store_capture_later(p->store, id, far, NULL, NULL), TB_OK);
-    c = get(p->store, id);
-    assert_true(c->due_utc_ns <= tb_clock_utc_ns() + 2 * TB_NS_PER_S);
-    free(c);
-
     assert_int_equal(tb_store_capture_move(p->store, id, TB_CAPTURE_RECORDING,
                                            TB_CAPTURE_DRAINING, TB_STOP_NONE, NULL),
                      TB_OK);
