@@ -36,7 +36,7 @@ HEADERS = {
     "model": "request capture",
     "net": "http_client",
     "priv": "compartment sandbox",
-    "webhooks": "webhook",
+    "webhooks": "webhook webhook_fields",
     "policy": "policy",
     "config": "config",
     "store": "store",

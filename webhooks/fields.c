@@ -1,0 +1,174 @@
+/* Foreign JSON, read with care. */
+#include <tapbox/webhook_fields.h>
+
+#include <ctype.h>
+
+/* One step of a path; NULL when the key is absent. */
+static const struct tb_json *
+step(const struct tb_json *node, const char *key, size_t len)
+{
+    char pointer[128] = "/";
+    const struct tb_json *found;
+
+    if (!tb_json_is_object(node) || len == 0 || len + 2 > sizeof(pointer)) {
+        return NULL;
+    }
+    memcpy(pointer + 1, key, len);
+    pointer[1 + len] = 0;
+    found = tb_json_at(node, pointer);
+    if (found == NULL && isalpha((unsigned char)pointer[1])) {
+        pointer[1] ^= 0x20; /* the other case, in ASCII */
+        found = tb_json_at(node, pointer);
+    }
+    return found;
+}
+
+const struct tb_json *
+tb_webhook_at(const struct tb_json *node, const char *path)
+{
+    while (node != NULL && *path != 0) {
+        size_t len = strcspn(path, "/");
+
+        node = step(node, path, len);
+        path += len + (path[len] == '/');
+    }
+    return node;
+}
+
+const char *
+tb_webhook_str(const struct tb_json *node, const char *path)
+{
+    const char *text = tb_json_str(tb_webhook_at(node, path), "");
+
+    return text != NULL && text[0] != 0 ? text : NULL;
+}
+
+bool
+tb_webhook_flag(const struct tb_json *node, const char *path)
+{
+    const struct tb_json *at = tb_webhook_at(node, path);
+    const char *text = tb_json_str(at, "");
+    bool value = false;
+
+    if (text != NULL) {
+        return strcasecmp(text, "true") == 0;
+    }
+    return tb_json_bool(at, "", &value) && value;
+}
+
+uint32_t
+tb_webhook_port(const struct tb_json *node, const char *path)
+{
+    int64_t port = 0;
+
+    return tb_json_int(tb_webhook_at(node, path), "", &port) && port > 0 && port <= 65535
+               ? (uint32_t)port
+               : 0;
+}
+
+/* Octets of the character that begins at `at`, which is UTF-8 (JSON strings are). */
+static size_t
+character_bytes(const char *at)
+{
+    unsigned char c = (unsigned char)at[0];
+    size_t want = c < 0xc0 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    size_t have = 1;
+
+    while (have < want && ((unsigned char)at[have] & 0xc0) == 0x80) {
+        have++;
+    }
+    return have;
+}
+
+/* C0, DEL, C1, and the marks that turn the reading direction (U+200E/F, U+202A..E, U+2066..9):
+ * in a terminal or a log they would show another text than the one that was sent. */
+static bool
+is_control(const char *at, size_t len)
+{
+    const unsigned char *u = (const unsigned char *)at;
+
+    if (len == 1) {
+        return u[0] < 0x20 || u[0] == 0x7f;
+    }
+    if (len == 2) {
+        return u[0] == 0xc2 && u[1] < 0xa0;
+    }
+    return len == 3 && u[0] == 0xe2 &&
+           ((u[1] == 0x80 &&
+             (u[2] == 0x8e || u[2] == 0x8f || (u[2] >= 0xaa && u[2] <= 0xae))) ||
+            (u[1] == 0x81 && u[2] >= 0xa6 && u[2] <= 0xa9));
+}
+
+void
+tb_webhook_clean_text(char *out, size_t cap, const char *text)
+{
+    size_t used = 0;
+
+    while (text != NULL && *text != 0) {
+        size_t len = character_bytes(text);
+        bool control = is_control(text, len);
+
+        if (used + (control ? 1 : len) >= cap) {
+            break;
+        }
+        if (control) {
+            out[used++] = '?';
+        } else {
+            memcpy(out + used, text, len);
+            used += len;
+        }
+        text += len;
+    }
+    out[used] = 0;
+}
+
+bool
+tb_webhook_name(char *out, size_t cap, const char *text)
+{
+    size_t len = text == NULL ? 0 : strlen(text);
+
+    out[0] = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] <= 0x20 || text[i] >= 0x7f) {
+            return false;
+        }
+    }
+    return len < cap && len > 0 && tb_str_copy(out, cap, text);
+}
+
+bool
+tb_webhook_lower_name(char *out, size_t cap, const char *text)
+{
+    bool found = tb_webhook_name(out, cap, text);
+
+    for (; *out != 0; out++) {
+        *out = (char)tolower((unsigned char)*out);
+    }
+    return found;
+}
+
+bool
+tb_webhook_find_id(const char *text, const char *prefix, char out[TB_AWS_ID_SIZE])
+{
+    enum {
+        DIGITS_MIN = 8,
+        DIGITS_MAX = 40
+    };
+    size_t n = strlen(prefix);
+    const char *at = text;
+
+    out[0] = 0;
+    while (at != NULL && (at = strstr(at, prefix)) != NULL) {
+        size_t digits = strspn(at + n, "0123456789abcdef");
+        bool starts = at == text || !isalnum((unsigned char)at[-1]);
+        bool ends = !isalnum((unsigned char)at[n + digits]) && at[n + digits] != '-';
+
+        if (starts && ends && digits >= DIGITS_MIN && digits <= DIGITS_MAX) {
+            memcpy(out, at, n + digits);
+            out[n + digits] = 0;
+            return true;
+        }
+        at += n;
+    }
+    return false;
+}

@@ -1,0 +1,175 @@
+/* A GuardDuty finding, bare or in its EventBridge event, in either casing. */
+#include "guardduty_int.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include <tapbox/clock.h>
+#include <tapbox/ids.h>
+
+enum {
+    ID_SIZE = 129, /* 32 hex digits today; the key holds it and a time */
+    TIME_SIZE = 64,
+};
+
+static bool
+recognises(const struct tb_event *event)
+{
+    const struct tb_json *f = event->detail;
+    const char *service = tb_webhook_str(f, "service/serviceName");
+    const char *arn = tb_webhook_str(f, "arn");
+
+    if (event->detail_type != NULL && strcmp(event->detail_type, "GuardDuty Finding") == 0) {
+        return true;
+    }
+    /* Security Hub's copy of a finding is another format */
+    return tb_webhook_str(f, "productArn") == NULL && tb_webhook_str(f, "type") != NULL &&
+           tb_webhook_str(f, "id") != NULL &&
+           ((service != NULL && strcasecmp(service, "guardduty") == 0) ||
+            tb_webhook_str(f, "service/detectorId") != NULL ||
+            (arn != NULL && strstr(arn, ":guardduty:") != NULL));
+}
+
+static enum tb_err
+read_required(const struct tb_json *finding, const char *member, char *out, size_t cap,
+              struct tb_fail *fail)
+{
+    const char *text = tb_webhook_str(finding, member);
+
+    if (text == NULL) {
+        return tb_fail_set(fail, TB_EFORMAT, "GuardDuty finding: %s is missing", member);
+    }
+    if (!tb_webhook_name(out, cap, text)) {
+        return tb_fail_set(fail, TB_EFORMAT,
+                           "GuardDuty finding: %s is not a name of up to %zu characters",
+                           member, cap - 1);
+    }
+    return TB_OK;
+}
+
+/* One key for each occurrence: a redelivery has the same, an update of the finding another.
+ * README.md says why. */
+static void
+make_key(const struct tb_json *finding, const char *id, struct tb_alert *out)
+{
+    char updated[TIME_SIZE];
+    int64_t count = 0;
+
+    tb_webhook_clean_text(updated, sizeof(updated), tb_webhook_str(finding, "updatedAt"));
+    if (updated[0] != 0) {
+        (void)snprintf(out->key, sizeof(out->key), "%s/%s", id, updated);
+    } else if (tb_json_int(tb_webhook_at(finding, "service/count"), "", &count)) {
+        (void)snprintf(out->key, sizeof(out->key), "%s/%" PRId64, id, count);
+    } else {
+        (void)snprintf(out->key, sizeof(out->key), "%s", id);
+    }
+}
+
+static enum tb_err
+read_severity(const struct tb_json *finding, double *out, struct tb_fail *fail)
+{
+    const struct tb_json *severity = tb_webhook_at(finding, "severity");
+
+    if (severity == NULL) {
+        *out = 0; /* unknown */
+        return TB_OK;
+    }
+    if (!tb_json_number(severity, "", out) || !(*out >= 0 && *out <= 10)) {
+        return tb_fail_set(fail, TB_EFORMAT,
+                           "GuardDuty finding: severity is not a number from 0 to 10");
+    }
+    return TB_OK;
+}
+
+/* Newer events have the expanded key, the API only JSON as a string in "value". */
+static bool
+is_sample(const struct tb_json *finding)
+{
+    const struct tb_json *info = tb_webhook_at(finding, "service/additionalInfo");
+    const char *text = tb_webhook_str(info, "value");
+    struct tb_json *value = NULL;
+    bool sample = tb_webhook_flag(info, "sample");
+
+    if (!sample && text != NULL && tb_json_parse(tb_bytes_str(text), &value, NULL) == TB_OK) {
+        sample = tb_webhook_flag(value, "sample");
+        tb_json_free(value);
+    }
+    return sample;
+}
+
+/* 0 when it cannot be read: no more than the order of work hangs on it. */
+static int64_t
+read_time(const char *text)
+{
+    char rfc3339[TIME_SIZE + 1]; /* and a Z */
+    int64_t utc_ns = 0;
+
+    if (text == NULL || !tb_str_copy(rfc3339, TIME_SIZE, text)) {
+        return 0;
+    }
+    if (strlen(rfc3339) > 10 && rfc3339[10] == ' ') {
+        /* what went through a database has "2026-01-02 03:04:05.678" */
+        rfc3339[10] = 'T';
+        (void)strcat(rfc3339, "Z");
+    }
+    return tb_time_parse(rfc3339, &utc_ns) == TB_OK ? utc_ns : 0;
+}
+
+/* The finding's own account and Region: an administrator's bus carries those of its members. */
+static void
+read_place(const struct tb_event *event, struct tb_alert *out)
+{
+    const char *account = tb_webhook_str(event->detail, "accountId");
+
+    if (account == NULL || !tb_account_valid(account)) {
+        account = event->account;
+    }
+    if (account != NULL && tb_account_valid(account)) {
+        (void)tb_str_copy(out->account, sizeof(out->account), account);
+    }
+    if (!tb_webhook_name(out->region, sizeof(out->region),
+                         tb_webhook_str(event->detail, "region"))) {
+        (void)tb_webhook_name(out->region, sizeof(out->region), event->region);
+    }
+}
+
+static enum tb_err
+read_finding(const struct tb_event *event, struct tb_alert *out, struct tb_fail *fail)
+{
+    const struct tb_json *finding = event->detail;
+    const struct tb_json *sequence = tb_webhook_at(finding, "service/detection/sequence");
+    const char *seen = tb_webhook_str(finding, "service/eventLastSeen");
+    char id[ID_SIZE];
+    enum tb_err err = read_required(finding, "id", id, sizeof(id), fail);
+
+    if (err == TB_OK) {
+        err = read_required(finding, "type", out->type, sizeof(out->type), fail);
+    }
+    if (err == TB_OK) {
+        err = read_severity(finding, &out->severity, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    (void)tb_str_copy(out->id, sizeof(out->id), id);
+    make_key(finding, id, out);
+    tb_webhook_clean_text(out->title, sizeof(out->title), tb_webhook_str(finding, "title"));
+    read_place(event, out);
+    out->sample = is_sample(finding);
+    out->archived = tb_webhook_flag(finding, "service/archived");
+    out->seen_utc_ns = read_time(seen != NULL ? seen : tb_webhook_str(finding, "updatedAt"));
+    if (tb_json_is_object(sequence)) {
+        guardduty_read_sequence(sequence, out);
+    } else {
+        guardduty_read_sources(finding, out);
+        guardduty_read_indicators(finding, out);
+    }
+    return TB_OK;
+}
+
+const struct tb_webhook_adapter tb_webhook_guardduty = {
+    .name = "guardduty",
+    .known_as = "EventBridge event \"GuardDuty Finding\", or the GuardDuty finding alone",
+    .recognises = recognises,
+    .read = read_finding,
+};

@@ -1,0 +1,103 @@
+/* The adapters, and the way from a body to the one that reads it. */
+#include <tapbox/webhook.h>
+
+#include <tapbox/webhook_fields.h>
+
+static const struct tb_webhook_adapter *const adapters[] = {
+    &tb_webhook_guardduty,
+};
+enum {
+    ADAPTERS = sizeof(adapters) / sizeof(adapters[0])
+};
+
+/* EventBridge: "detail-type" and an object "detail".  The AWS CLI: a list around findings. */
+static enum tb_err
+open_envelope(const struct tb_json *body, struct tb_event *out, struct tb_fail *fail)
+{
+    const struct tb_json *list;
+
+    *out = (struct tb_event){.detail = body};
+    if (!tb_json_is_object(body)) {
+        return tb_fail_set(fail, TB_EFORMAT, "the body is not a JSON object");
+    }
+    if (tb_json_str(body, "/detail-type") != NULL &&
+        tb_json_is_object(tb_json_at(body, "/detail"))) {
+        out->source = tb_json_str(body, "/source");
+        out->detail_type = tb_json_str(body, "/detail-type");
+        out->account = tb_json_str(body, "/account");
+        out->region = tb_json_str(body, "/region");
+        out->detail = tb_json_at(body, "/detail");
+        return TB_OK;
+    }
+    list = tb_webhook_at(body, "findings");
+    if (tb_json_is_array(list)) {
+        if (tb_json_count(list) != 1) {
+            return tb_fail_set(fail, TB_EFORMAT,
+                               "a list of %zu findings: send one finding at a time",
+                               tb_json_count(list));
+        }
+        out->detail = tb_json_item(list, 0);
+    }
+    return TB_OK;
+}
+
+static enum tb_err
+tell_unknown(const struct tb_event *event, struct tb_fail *fail)
+{
+    struct tb_buf known = TB_BUF_INIT(300); /* of the 512 of a sentence */
+    char type[64];
+    char source[64];
+
+    for (size_t i = 0; i < ADAPTERS; i++) {
+        tb_buf_printf(&known, "%s%s", i > 0 ? "; " : "", adapters[i]->known_as);
+    }
+    if (event->detail_type != NULL) {
+        tb_webhook_clean_text(type, sizeof(type), event->detail_type);
+        tb_webhook_clean_text(source, sizeof(source), event->source);
+        (void)tb_fail_set(
+            fail, TB_ENOTFOUND,
+            "no adapter reads the EventBridge event \"%s\" from \"%s\" (known: %s)", type,
+            source, tb_buf_str(&known));
+    } else {
+        (void)tb_fail_set(fail, TB_ENOTFOUND,
+                          "no adapter knows the shape of this body (known: %s)",
+                          tb_buf_str(&known));
+    }
+    tb_buf_release(&known);
+    return TB_ENOTFOUND;
+}
+
+static enum tb_err
+read_event(const struct tb_event *event, struct tb_alert *out, struct tb_fail *fail)
+{
+    for (size_t i = 0; i < ADAPTERS; i++) {
+        if (adapters[i]->recognises(event)) {
+            struct tb_alert alert = {.adapter = adapters[i]->name};
+            enum tb_err err = adapters[i]->read(event, &alert, fail);
+
+            if (err == TB_OK) {
+                *out = alert;
+            }
+            return err;
+        }
+    }
+    return tell_unknown(event, fail);
+}
+
+enum tb_err
+tb_webhook_read(struct tb_bytes body, struct tb_alert *out, struct tb_fail *fail)
+{
+    struct tb_json *json = NULL;
+    struct tb_event event;
+    enum tb_err err = tb_json_parse(body, &json, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    err = open_envelope(json, &event, fail);
+    if (err == TB_OK) {
+        err = read_event(&event, out, fail);
+    }
+    tb_json_free(json);
+    return err;
+}
