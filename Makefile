@@ -143,6 +143,11 @@ demo: deps-demo ## Install what is missing, then the main job in the lab, shown
 	$(MAKE) --no-print-directory MODE=release all
 	tests/lab/demo.sh --build $(BUILD)
 
+.PHONY: lab-shell
+lab-shell: deps-demo ## A shell in the lab, with everything running
+	$(MAKE) --no-print-directory MODE=release all
+	tests/lab/shell.sh --build $(BUILD) --mode release
+
 .PHONY: deps deps-demo deps-build
 deps: ## Install the Debian packages that building and testing need
 	tests/support/deps.sh build lab test
