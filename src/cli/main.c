@@ -14,11 +14,13 @@ struct command {
 static const struct command commands[] = {
     {"check-config", tb_cmd_check_config, "check the configuration, or explain every setting"},
     {"token", tb_cmd_token, "make a token for who may call the API"},
+    {"serve", tb_cmd_serve, "run the service: alerts in, mirrors up and down, evidence to S3"},
+    {"record", tb_cmd_record, "receive mirrored packets and write segments"},
     {"start", tb_cmd_start, "record the traffic of an instance or interface"},
     {"list", tb_cmd_list, "list captures"},
     {"show", tb_cmd_show, "show one capture: state, packets, segments, AWS objects"},
     {"stop", tb_cmd_stop, "end a capture before its deadline"},
-    {"record", tb_cmd_record, "receive mirrored packets and write segments"},
+    {"sweep", tb_cmd_sweep, "delete expired mirror sessions by their tags, from any host"},
     {"bpf-compile", tb_cmd_bpf_compile, NULL},
     {NULL, NULL, NULL},
 };
