@@ -227,10 +227,13 @@ tb_api_do(const struct tb_api_options *options, const struct tb_api_call *call,
         goto out;
     }
     if (exchange(call, url, authorization.text, &answer, &fail) != TB_OK) {
-        if (fail.err == TB_ERETRY) {
-            tb_fail_prefix(&fail, "is 'tapbox serve' running at %.*s?", (int)base_len, base);
-        }
         status = tb_cli_fail(call->command, &fail);
+        if (fail.err == TB_ERETRY) {
+            fprintf(stderr,
+                    "  Is 'tapbox serve' running at %.*s?  --url or TAPBOX_URL names another "
+                    "place.\n",
+                    (int)base_len, base);
+        }
         goto out;
     }
     if (tb_json_parse_max(tb_buf_view(&answer.body), ANSWER_MAX_BYTES, &json, &fail) != TB_OK) {

@@ -20,7 +20,9 @@ tb_show_text(const struct tb_json *node, const char *pointer, char *out, size_t 
     }
     /* findings and reasons come from outside: C0 and DEL do not get to the terminal */
     for (; text[len] != '\0' && len + 1 < cap; len++) {
-        out[len] = (unsigned char)text[len] < 0x20 || text[len] == 0x7f ? '?' : text[len];
+        unsigned char c = (unsigned char)text[len];
+
+        out[len] = (char)(c < 0x20 || c == 0x7f ? '?' : c);
     }
     out[len] = '\0';
     return out;

@@ -346,13 +346,12 @@ set_whole_number(const struct tb_config_key *key, const char *text, uint64_t *ou
                  struct tb_fail *fail)
 {
     unsigned long long value;
-    char *end;
 
-    errno = 0;
-    value = isdigit((unsigned char)text[0]) ? strtoull(text, &end, 10) : 0;
-    if (!isdigit((unsigned char)text[0]) || *end != '\0') {
+    if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text)) {
         return not_a(fail, text, "a whole number");
     }
+    errno = 0;
+    value = strtoull(text, NULL, 10);
     if (errno != 0 || value < key->min || value > key->max) {
         return out_of_range(key, text, fail);
     }

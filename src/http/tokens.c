@@ -101,19 +101,20 @@ name_valid(const char *name)
 }
 
 static enum tb_err
-hash_token(const char *salt, struct tb_bytes token, struct tb_sha256 *out)
+hash_token(const char salt[2 * SALT_BYTES + 1], struct tb_bytes token, struct tb_sha256 *out)
 {
-    char text[2 * SALT_BYTES + TOKEN_MAX_BYTES];
-    size_t salt_len = strlen(salt);
+    uint8_t octets[2 * SALT_BYTES + TOKEN_MAX_BYTES];
     enum tb_err err;
 
     if (token.len > TOKEN_MAX_BYTES) {
         return TB_ETOOBIG;
     }
-    memcpy(text, salt, salt_len);
-    memcpy(text + salt_len, token.at, token.len);
-    err = tb_sha256(tb_bytes_of(text, salt_len + token.len), out);
-    tb_wipe(text, sizeof(text));
+    for (size_t i = 0; i < (size_t)2 * SALT_BYTES; i++) {
+        octets[i] = (uint8_t)salt[i];
+    }
+    memcpy(octets + 2 * SALT_BYTES, token.at, token.len);
+    err = tb_sha256(tb_bytes_of(octets, 2 * SALT_BYTES + token.len), out);
+    tb_wipe(octets, sizeof(octets));
     return err;
 }
 
