@@ -78,9 +78,9 @@ static const int recorder_calls[] = {
     /* descriptors it holds */
     SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(readv),
     SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(lseek),
-    SCMP_SYS(fcntl), SCMP_SYS(accept4), SCMP_SYS(accept), SCMP_SYS(recvmsg), SCMP_SYS(sendmsg),
-    SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(getsockopt), SCMP_SYS(shutdown),
-    SCMP_SYS(timerfd_settime), SCMP_SYS(getsockname),
+    SCMP_SYS(fcntl), SCMP_SYS(listen), SCMP_SYS(accept4), SCMP_SYS(accept), SCMP_SYS(recvmsg),
+    SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(getsockopt),
+    SCMP_SYS(shutdown), SCMP_SYS(timerfd_settime), SCMP_SYS(getsockname),
     /* libpcap when it closes its ring and when an interface goes away */
     SCMP_SYS(setsockopt), SCMP_SYS(ioctl),
     /* the spool */

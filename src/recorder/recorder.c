@@ -434,8 +434,18 @@ open_socket(struct recorder *r, struct tb_fail *fail)
     mask = umask(0177);
     bound = bind(r->listen_fd, (const struct sockaddr *)&address, sizeof(address));
     (void)umask(mask);
-    if (bound != 0 || listen(r->listen_fd, 4) != 0) {
+    if (bound != 0) {
         return tb_fail_errno(fail, errno, "cannot listen at %s", path);
+    }
+    return TB_OK;
+}
+
+/* Nobody is answered before everything is there. */
+static enum tb_err
+open_doors(struct recorder *r, struct tb_fail *fail)
+{
+    if (r->listen_fd >= 0 && listen(r->listen_fd, 4) != 0) {
+        return tb_fail_errno(fail, errno, "cannot listen at %s", r->options->socket_path);
     }
     return TB_OK;
 }
@@ -489,12 +499,25 @@ repair_spool(struct recorder *r, struct tb_fail *fail)
     return err;
 }
 
+static enum tb_err
+open_lane(struct recorder *r, struct tb_fail *fail)
+{
+    const struct tb_recorder_options *o = r->options;
+    struct tb_room room = {r->spool_fd, o->spool_limit_bytes, o->spool_min_free_bytes,
+                           o->level};
+    enum tb_err err =
+        tb_lane_init(&r->lane, 0, o->vxlan_port, r->source, o->slab_bytes, &room, fail);
+
+    r->source = NULL; /* the lane's, also when it failed */
+    r->lane_inited = true;
+    return err;
+}
+
 /* In this order: what can be refused, the sandbox, what meets foreign bytes. */
 static enum tb_err
 start(struct recorder *r, struct tb_fail *fail)
 {
     const struct tb_recorder_options *o = r->options;
-    struct tb_room room;
     enum tb_err err = open_signals(r, fail);
 
     if (err == TB_OK) {
@@ -510,6 +533,9 @@ start(struct recorder *r, struct tb_fail *fail)
         err = open_socket(r, fail);
     }
     if (err == TB_OK) {
+        err = open_lane(r, fail);
+    }
+    if (err == TB_OK) {
         err = tb_sandbox_enter(TB_SANDBOX_RECORDER, fail);
     }
     if (err == TB_OK) {
@@ -518,18 +544,10 @@ start(struct recorder *r, struct tb_fail *fail)
     if (err == TB_OK) {
         err = repair_spool(r, fail);
     }
-    if (err != TB_OK) {
-        return err;
-    }
-    room =
-        (struct tb_room){r->spool_fd, o->spool_limit_bytes, o->spool_min_free_bytes, o->level};
-    r->lane_inited = true;
-    err = tb_lane_init(&r->lane, 0, o->vxlan_port, r->source, o->slab_bytes, &room, fail);
-    r->source = NULL;
     if (err == TB_OK) {
         err = tb_lane_start(&r->lane, fail);
     }
-    return err;
+    return err != TB_OK ? err : open_doors(r, fail);
 }
 
 static enum tb_err

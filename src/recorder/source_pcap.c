@@ -2,8 +2,10 @@
 #include "lane_int.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -123,22 +125,56 @@ activate(struct source_pcap *source, const char *interface, uint64_t ring_bytes,
 }
 
 static enum tb_err
+attach(struct source_pcap *source, struct bpf_insn *insns, size_t count, struct tb_fail *fail)
+{
+    struct sock_filter kernel[TB_KERNEL_FILTER_MAX];
+    struct sock_fprog program = {(unsigned short)count, kernel};
+
+    for (size_t i = 0; i < count; i++) {
+        kernel[i] = (struct sock_filter){insns[i].code, insns[i].jt, insns[i].jf, insns[i].k};
+    }
+    if (setsockopt(pcap_fileno(source->pcap), SOL_SOCKET, SO_ATTACH_FILTER, &program,
+                   sizeof(program)) != 0) {
+        return tb_fail_errno(fail, errno, "the kernel refuses the filter");
+    }
+    return TB_OK;
+}
+
+static void
+discard(u_char *user, const struct pcap_pkthdr *header, const u_char *octets)
+{
+    (void)user;
+    (void)header;
+    (void)octets;
+}
+
+/*
+ * Not by pcap_setfilter: for some blocks libpcap runs the filter again by itself, and does not
+ * know the kernel's packet types.  First a filter that lets in nothing, so that what came
+ * before can be thrown away; then the real one.
+ */
+static enum tb_err
 install_filter(struct source_pcap *source, uint16_t port, struct tb_fail *fail)
 {
-    struct bpf_insn insns[TB_KERNEL_FILTER_MAX];
-    struct bpf_program program = {.bf_insns = insns};
+    struct bpf_insn insns[TB_KERNEL_FILTER_MAX] = {{.code = BPF_RET | BPF_K, .k = 0}};
+    struct pollfd ring = {.fd = pcap_fileno(source->pcap), .events = POLLIN};
     char text[PCAP_ERRBUF_SIZE];
+    enum tb_err err;
 
-    program.bf_len = (u_int)tb_kernel_filter(insns, port, true);
-    if (pcap_setfilter(source->pcap, &program) != 0) {
-        return tb_fail_set(fail, TB_EIO, "the kernel refuses the filter: %s",
-                           pcap_geterr(source->pcap));
-    }
     if (pcap_setnonblock(source->pcap, 1, text) != 0) {
         return tb_fail_set(fail, TB_EIO, "%s", text);
     }
-    (void)dropped(&source->base); /* what was counted before the filter was in */
-    return TB_OK;
+    err = attach(source, insns, 1, fail);
+    while (err == TB_OK && poll(&ring, 1, 2 * BLOCK_TIMEOUT_MS) > 0) {
+        if (pcap_dispatch(source->pcap, -1, discard, NULL) < 0) {
+            err = tb_fail_set(fail, TB_EIO, "%s", pcap_geterr(source->pcap));
+        }
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    (void)dropped(&source->base);
+    return attach(source, insns, tb_kernel_filter(insns, port, true), fail);
 }
 
 enum tb_err
