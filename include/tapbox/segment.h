@@ -2,8 +2,9 @@
  * The segment: one zstd frame of chunks that can each be read alone, with an index at the tail.
  * The octets are described in src/segment/FORMAT.md.
  *
- * Encoder: everything is allocated by _new; the calls afterwards allocate nothing.
- * Threads: an encoder or reader belongs to one thread at a time.
+ * Encoder: everything is allocated by _new; the calls afterwards allocate nothing (OpenSSL
+ * takes 112 octets for each SHA-256, and gives them back within the call). Threads: an encoder
+ * or reader belongs to one thread at a time.
  */
 #ifndef TAPBOX_SEGMENT_H
 #define TAPBOX_SEGMENT_H
@@ -32,7 +33,8 @@ struct tb_segment_encoder;
 
 /* `max_chunk_bytes` bounds one chunk uncompressed (the last one's statistics blocks included),
  * `max_chunks` the chunks of one segment.  `level` is the first level and the highest that
- * _level can ask for: it fixes the memory (1 MiB chunks: level 1 takes 2 MiB, 19 takes 20). */
+ * _level can ask for: it fixes the memory (1 MiB chunks: level 1 takes 2 MiB, 3 takes 3, 19
+ * takes 20). */
 TB_NODISCARD enum tb_err tb_segment_encoder_new(size_t max_chunk_bytes, size_t max_chunks,
                                                 int level, struct tb_segment_encoder **out,
                                                 struct tb_fail *fail);

@@ -64,6 +64,9 @@ context_bytes(int max_level)
     size_t most = 0;
 
     for (int level = TB_SEGMENT_MIN_LEVEL; level <= max_level; level++) {
+        if (level == 0) {
+            continue; /* level 3 to zstd: nobody asks for it */
+        }
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
             ZSTD_compressionParameters params = ZSTD_getCParams(level, sizes[i], 0);
             size_t bytes = ZSTD_estimateCCtxSize_usingCParams(params);
