@@ -467,10 +467,11 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
     int64_t left_ns = tb_deadline_left_ns(&capture->deadline);
     enum tb_err err;
 
-    *out_again_ns = left_ns < watch_period_ns ? left_ns : watch_period_ns;
+    *out_again_ns = 0;
     if (stop != TB_STOP_NONE) {
         return begin_draining(control, capture, stop, fail);
     }
+    *out_again_ns = left_ns < watch_period_ns ? left_ns : watch_period_ns;
     err = tb_recorder_status(control->deps.recorder, capture->id, &status, fail);
     if (err == TB_ECLOSED || err == TB_ETIMEOUT) {
         tb_log_fail(TB_LOG_WARN, capture->id, fail, "the recorder does not answer");
@@ -488,6 +489,7 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
         err = tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, fail);
     }
     if (err == TB_OK && status.over_budget) {
+        *out_again_ns = 0;
         err = begin_draining(control, capture, TB_STOP_BUDGET, fail);
     }
     return err;
