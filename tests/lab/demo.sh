@@ -49,6 +49,7 @@ fail() { # SENTENCE [LOG]
         printf '   the last lines of %s:\n' "$log" >&2
         tail -n 15 "$log" | sed 's/^/   | /' >&2
     fi
+    lab_awsim_ask /counters >"$LAB_DIR/logs/counters.json" 2>/dev/null || true
     printf '   all logs: %s/logs/\n' "$LAB_DIR" >&2
     trap - EXIT
     exit 1
@@ -61,7 +62,7 @@ trap 'fail "it ended unexpectedly (line $LINENO)"' EXIT
 talk_until() { # UNTIL
     local started took=3
     rounds=0
-    while [ $((EPOCHSECONDS + took * 2 + 1)) -lt "$1" ]; do
+    while [ $((EPOCHSECONDS + took + 2)) -lt "$1" ]; do
         started=$EPOCHSECONDS
         "$root/tests/lab/traffic.sh" talk demo >>"$LAB_DIR/logs/traffic.log" 2>&1 ||
             fail "the workload's programs did not get their answers" "$LAB_DIR/logs/traffic.log"
@@ -160,7 +161,7 @@ answer=$(lab_exec capture curl -sS --max-time 10 -H "X-Api-Key: $LAB_ALERT_TOKEN
     --data-binary @"$LAB_DIR/finding.json" "$LAB_API/v1/events") || fail "no answer to the alert: $answer"
 first=$(jq -r '.capture.id // empty' <<<"$answer")
 [ -n "$first" ] || fail "the alert was not taken: $answer"
-say "$answer"
+say "$(jq -c '{decision, capture: .capture.id, reason}' <<<"$answer")"
 lab_wait_for_state "$first" recording 15 || fail "$lab_why"
 deadline=$(lab_capture "$first" | jq -r '.deadline | sub("[.][0-9]+Z$"; "Z") | fromdateiso8601')
 good "recording until $(date -u -d "@$deadline" +%H:%M:%S): target, filter and session are there, the recorder was armed first"
@@ -179,7 +180,7 @@ second=$(jq -r '.capture.id // empty' <<<"$answer")
 [ -n "$second" ] || fail "the request was not taken: $answer"
 lab_wait_for_state "$second" recording 15 || fail "$lab_why"
 good "$second records for ten minutes"
-talk_until $((EPOCHSECONDS + 9))
+talk_until $((EPOCHSECONDS + 13))
 # What the workload just said is under way for a moment.
 sleep 0.5
 show "curl -X POST $LAB_API/v1/captures/$second/stop"
@@ -225,7 +226,7 @@ done
 account_for "$first" "$LAB_DIR/witness/first.pcap"
 account_for "$second" "$LAB_DIR/witness/second.pcap"
 result=$(jq -s . <<<"$accounts")
-jq -r '.[] | "   \(.id): tcpdump saw \(.packets_seen_by_tcpdump), mirrored \(.packets_mirrored), written \(.packets_written), in \(.segments) segments"' <<<"$result"
+jq -r '.[] | "   \(.id): tcpdump saw \(.packets_seen_by_tcpdump), mirrored \(.packets_mirrored), written \(.packets_written), segments: \(.segments)"' <<<"$result"
 jq -e --argjson tshark "$tshark_packets" 'length == 2 and ([.[].packets_written] | add) == $tshark and all(.[];
     .state == "sealed" and .packets_written > 100 and .packets_written == .packets_mirrored
     and .packets_written == .packets_seen_by_tcpdump) and .[0].segments > 1' <<<"$result" >/dev/null ||

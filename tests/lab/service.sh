@@ -122,13 +122,16 @@ lab_tapbox_start() { # [tapbox serve option...]
     lab_start capture "$LAB_DIR/logs/tapbox.log" "$LAB_OUT/tapbox" serve --config "$LAB_DIR/tapbox.yaml" \
         --with-recorder "$@"
     lab_tapbox_pid=$lab_pid
-    lab_wait 10 lab_tapbox_ready || {
+    lab_wait 10 lab_tapbox_ready_or_dead && lab_alive "$lab_tapbox_pid" || {
         lab_why="tapbox is not ready"
         return 1
     }
 }
 lab_tapbox_ready() {
     lab_exec capture curl -s -f -o /dev/null --max-time 2 "$LAB_API/readyz"
+}
+lab_tapbox_ready_or_dead() {
+    ! lab_alive "$lab_tapbox_pid" || lab_tapbox_ready
 }
 lab_tapbox_stop() { # [SIGNAL]
     kill -s "${1:-TERM}" "$lab_tapbox_pid" 2>/dev/null || true
