@@ -6,7 +6,6 @@
  */
 #include <tapbox/segment.h>
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "segment_int.h"
@@ -44,8 +43,9 @@ tb_segment_workspace_new(size_t max_chunk_bytes, int level, struct tb_segment_wo
 
     if (max_chunk_bytes == 0 || max_chunk_bytes > TB_SEGMENT_MAX_CHUNK_BYTES ||
         level < TB_SEGMENT_MIN_LEVEL || level > TB_SEGMENT_MAX_LEVEL) {
-        return tb_fail_set(fail, TB_EINVAL, "chunks of %zu octets at level %d", max_chunk_bytes,
-                           level);
+        (void)tb_fail_set(fail, TB_EINVAL, "chunks of %zu octets at level %d", max_chunk_bytes,
+                          level);
+        return TB_EINVAL;
     }
     workspace = calloc(1, sizeof(*workspace));
     if (workspace == NULL) {
@@ -73,7 +73,10 @@ tb_segment_workspace_new(size_t max_chunk_bytes, int level, struct tb_segment_wo
 
 out:
     tb_segment_workspace_free(workspace);
-    return err == TB_OK ? TB_OK : tb_fail_set(fail, err, "cannot prepare to write segments");
+    if (err != TB_OK) {
+        (void)tb_fail_set(fail, err, "cannot prepare to write segments");
+    }
+    return err;
 }
 
 void

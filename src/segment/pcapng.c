@@ -197,8 +197,11 @@ put_comment(struct out *out, const char *label, const char *text)
 static struct out
 begin_block(uint8_t *at, size_t cap, uint32_t type)
 {
-    struct out out = {at, cap, 0};
+    struct out out;
 
+    out.at = at;
+    out.cap = cap;
+    out.len = 0;
     put_u32(&out, type);
     put_u32(&out, 0);
     return out;
