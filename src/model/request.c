@@ -62,15 +62,17 @@ is_plain_text(const char *text)
 }
 
 static enum tb_err
-read_text(const struct tb_json *value, const char *member, size_t min, char *out, size_t cap,
+read_text(const struct tb_json *value, const char *member, bool required, char *out, size_t cap,
           struct tb_fail *fail)
 {
     const char *text = tb_json_str(value, "");
     char allowed[96];
 
-    if (text == NULL || strlen(text) < min || strlen(text) >= cap || !is_plain_text(text)) {
+    if (text == NULL || strlen(text) >= cap || !is_plain_text(text) ||
+        (required && text[strspn(text, " ")] == 0)) {
         (void)snprintf(allowed, sizeof(allowed),
-                       "text of %zu to %zu octets without control characters", min, cap - 1);
+                       "text of up to %zu octets%s without control characters", cap - 1,
+                       required ? ", not empty," : "");
         return refuse(fail, member, value, allowed);
     }
     (void)tb_str_copy(out, cap, text);
@@ -194,13 +196,13 @@ read_member(const char *key, const struct tb_json *value,
         return read_duration(value, bounds, &out->duration_ns, fail);
     }
     if (strcmp(key, "reason") == 0) {
-        return read_text(value, key, 1, out->reason, sizeof(out->reason), fail);
+        return read_text(value, key, true, out->reason, sizeof(out->reason), fail);
     }
     if (strcmp(key, "case") == 0) {
-        return read_text(value, key, 0, out->case_id, sizeof(out->case_id), fail);
+        return read_text(value, key, false, out->case_id, sizeof(out->case_id), fail);
     }
     if (strcmp(key, "bpf") == 0) {
-        return read_text(value, key, 0, out->bpf, sizeof(out->bpf), fail);
+        return read_text(value, key, false, out->bpf, sizeof(out->bpf), fail);
     }
     if (strcmp(key, "filter") == 0) {
         const char *text = tb_json_str(value, "");
