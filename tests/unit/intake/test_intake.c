@@ -1,0 +1,244 @@
+/* From a body to a committed alert. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <tapbox/clock.h>
+#include <tapbox/intake.h>
+#include <tapbox/io.h>
+
+static const struct tb_policy policy = {
+    .bounds = {.default_duration_ns = 900 * TB_NS_PER_S, .max_duration_ns = 3600 * TB_NS_PER_S},
+    .min_severity = 1.0};
+static const struct tb_intake_from bus = {.remote = "192.0.2.1", .token_name = "eventbridge"};
+static const struct tb_intake_from ann = {.remote = "192.0.2.2", .token_name = "ann"};
+static const struct tb_intake_from bob = {.remote = "192.0.2.3", .token_name = "bob"};
+
+struct place {
+    char dir[64];
+    char path[96];
+    struct tb_store *store;
+    struct tb_intake_result result;
+};
+
+static int
+set_up(void **state)
+{
+    struct place *p = calloc(1, sizeof(*p));
+
+    assert_non_null(p);
+    (void)snprintf(p->dir, sizeof(p->dir), "/tmp/tapbox-intake-XXXXXX");
+    assert_non_null(mkdtemp(p->dir));
+    (void)snprintf(p->path, sizeof(p->path), "%s/tapbox.db", p->dir);
+    assert_int_equal(tb_store_open(p->path, &p->store, NULL), TB_OK);
+    *state = p;
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    static const char *const ends[] = {"", "-wal", "-shm", ".lock"};
+    struct place *p = *state;
+
+    tb_store_close(p->store);
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        char name[128];
+
+        (void)snprintf(name, sizeof(name), "%s%s", p->path, ends[i]);
+        (void)unlink(name);
+    }
+    assert_int_equal(rmdir(p->dir), 0);
+    free(p);
+    return 0;
+}
+
+/* Posts one of the adapter's samples, with `from` in it replaced by `to` of the same length. */
+static void
+post(struct place *p, const char *sample, const char *from, const char *to)
+{
+    struct tb_buf body = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_fail fail = {0};
+    char path[128];
+
+    (void)snprintf(path, sizeof(path), "webhooks/guardduty/samples/%s.json", sample);
+    assert_int_equal(tb_read_file(AT_FDCWD, path, &body, NULL), TB_OK);
+    (void)tb_buf_str(&body);
+    for (char *at = (char *)body.at; from[0] != 0 && (at = strstr(at, from)) != NULL;) {
+        memcpy(at, to, strlen(to));
+    }
+    memset(&p->result, 0, sizeof(p->result));
+    if (tb_intake_event(p->store, &policy, tb_buf_view(&body), &bus, &p->result, &fail) !=
+        TB_OK) {
+        fail_msg("%s: %s", sample, fail.text);
+    }
+    tb_buf_release(&body);
+}
+
+static void
+a_finding_becomes_a_capture_with_the_alert_as_received(void **state)
+{
+    struct place *p = *state;
+    struct tb_capture *c = calloc(1, sizeof(*c));
+    struct tb_buf sent = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_buf kept = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_alert_row row;
+
+    post(p, "cnc", "", "");
+    assert_int_equal(p->result.outcome, TB_INTAKE_CREATED);
+    assert_string_equal(p->result.alert.type, "Backdoor:EC2/C&CActivity.B");
+    assert_non_null(strstr(p->result.reason, "eni-0b1c2d3e4f5061728"));
+    assert_int_equal(tb_store_capture_get(p->store, p->result.capture_id, c, NULL), TB_OK);
+    assert_string_equal(c->request.enis[0], "eni-0b1c2d3e4f5061728");
+    assert_string_equal(c->request.instance, "i-0a1b2c3d4e5f60718");
+    assert_string_equal(c->request.requested_by, "eventbridge");
+    assert_string_equal(c->request.account, "444455556666");
+    assert_int_equal(tb_store_alert(p->store, c->id, 1, &row, &kept, NULL), TB_OK);
+    assert_string_equal(row.adapter, "guardduty");
+    assert_string_equal(row.remote, "192.0.2.1");
+    assert_int_equal(tb_read_file(AT_FDCWD, "webhooks/guardduty/samples/cnc.json", &sent, NULL),
+                     TB_OK);
+    assert_true(tb_bytes_equal(tb_buf_view(&kept), tb_buf_view(&sent)));
+    tb_buf_release(&sent);
+    tb_buf_release(&kept);
+    free(c);
+}
+
+static void
+a_redelivery_is_a_duplicate_and_an_update_joins(void **state)
+{
+    struct place *p = *state;
+    char id[TB_CAPTURE_ID_SIZE];
+
+    post(p, "cnc", "", "");
+    (void)tb_str_copy(id, sizeof(id), p->result.capture_id);
+    /* another envelope around the same occurrence; and the same by another road */
+    post(p, "cnc", "b2a7c1d0", "00000000");
+    assert_int_equal(p->result.outcome, TB_INTAKE_DUPLICATE);
+    assert_string_equal(p->result.capture_id, id);
+    post(p, "cli", "", "");
+    assert_int_equal(p->result.outcome, TB_INTAKE_DUPLICATE);
+    post(p, "cnc", "03:14:05.678Z", "03:29:05.678Z");
+    assert_int_equal(p->result.outcome, TB_INTAKE_JOINED);
+    assert_string_equal(p->result.capture_id, id);
+    assert_non_null(strstr(p->result.reason, "being captured already"));
+    /* another finding of the same instance, without an interface of its own */
+    post(p, "cnc-dns", "", "");
+    assert_int_equal(p->result.outcome, TB_INTAKE_JOINED);
+    assert_string_equal(p->result.capture_id, id);
+}
+
+static void
+what_is_ignored_is_remembered_with_its_reason(void **state)
+{
+    static const char *const cases[][2] = {
+        {"s3", "S3 bucket"}, {"sample", "sample"}, {"archived", "archived"}};
+    struct place *p = *state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        post(p, cases[i][0], "", "");
+        assert_int_equal(p->result.outcome, TB_INTAKE_IGNORED);
+        assert_string_equal(p->result.capture_id, "");
+        assert_non_null(strstr(p->result.reason, cases[i][1]));
+        post(p, cases[i][0], "", "");
+        assert_int_equal(p->result.outcome, TB_INTAKE_DUPLICATE);
+        assert_string_equal(p->result.capture_id, "");
+    }
+}
+
+static void
+bodies_nobody_can_read_are_the_senders_fault(void **state)
+{
+    struct place *p = *state;
+    struct tb_fail fail;
+
+    assert_int_equal(
+        tb_intake_event(p->store, &policy, tb_bytes_str("{"), &bus, &p->result, &fail),
+        TB_EFORMAT);
+    assert_int_equal(tb_intake_event(p->store, &policy, tb_bytes_str("{\"Type\":\"x\"}"), &bus,
+                                     &p->result, &fail),
+                     TB_ENOTFOUND);
+}
+
+static void
+ask(struct place *p, const struct tb_intake_from *from, const char *source, const char *key)
+{
+    char body[128];
+    struct tb_fail fail = {0};
+
+    (void)snprintf(body, sizeof(body), "{\"source\":\"%s\",\"reason\":\"a look\"}", source);
+    if (tb_intake_request(p->store, &policy, tb_bytes_str(body), key, from, &p->result,
+                          &fail) != TB_OK) {
+        fail_msg("%s", fail.text);
+    }
+}
+
+static void
+an_analysts_request_is_made_once_for_each_of_their_keys(void **state)
+{
+    struct place *p = *state;
+    struct tb_capture *c = calloc(1, sizeof(*c));
+    char id[TB_CAPTURE_ID_SIZE];
+
+    ask(p, &ann, "i-00000001", "1");
+    assert_int_equal(p->result.outcome, TB_INTAKE_CREATED);
+    assert_string_equal(p->result.reason, "a look");
+    assert_null(p->result.alert.adapter);
+    (void)tb_str_copy(id, sizeof(id), p->result.capture_id);
+    assert_int_equal(tb_store_capture_get(p->store, id, c, NULL), TB_OK);
+    assert_string_equal(c->request.requested_by, "ann");
+    assert_string_equal(c->request.reason, "a look");
+    free(c);
+    ask(p, &ann, "i-00000001", "1");
+    assert_int_equal(p->result.outcome, TB_INTAKE_DUPLICATE);
+    assert_string_equal(p->result.capture_id, id);
+    ask(p, &bob, "i-00000002", "1");
+    assert_int_equal(p->result.outcome, TB_INTAKE_CREATED);
+    ask(p, &bob, "i-00000001", NULL);
+    assert_int_equal(p->result.outcome, TB_INTAKE_JOINED);
+    assert_string_equal(p->result.capture_id, id);
+}
+
+static void
+a_bad_request_or_key_is_refused_by_name(void **state)
+{
+    struct place *p = *state;
+    struct tb_fail fail;
+    char key[300];
+
+    assert_int_equal(tb_intake_request(p->store, &policy, tb_bytes_str("{\"source\":\"x\"}"),
+                                       NULL, &ann, &p->result, &fail),
+                     TB_EINVAL);
+    assert_non_null(strstr(fail.text, "source"));
+    memset(key, 'k', sizeof(key) - 1);
+    key[sizeof(key) - 1] = 0;
+    assert_int_equal(
+        tb_intake_request(p->store, &policy, tb_bytes_str("{}"), key, &ann, &p->result, &fail),
+        TB_EINVAL);
+    assert_non_null(strstr(fail.text, "Idempotency-Key"));
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(a_finding_becomes_a_capture_with_the_alert_as_received),
+        CASE(a_redelivery_is_a_duplicate_and_an_update_joins),
+        CASE(what_is_ignored_is_remembered_with_its_reason),
+        CASE(bodies_nobody_can_read_are_the_senders_fault),
+        CASE(an_analysts_request_is_made_once_for_each_of_their_keys),
+        CASE(a_bad_request_or_key_is_refused_by_name),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,222 @@
+/* Which alerts become captures, of what, and what the others are told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include <tapbox/clock.h>
+#include <tapbox/policy.h>
+
+static const struct tb_policy policy = {.bounds = {.default_duration_ns = 900 * TB_NS_PER_S,
+                                                   .max_duration_ns = 3600 * TB_NS_PER_S,
+                                                   .default_max_bytes = 5000,
+                                                   .default_snaplen = 256},
+                                        .min_severity = 4.0};
+
+static struct tb_alert
+alert_of(const char *instance, const char *eni, bool seen_here)
+{
+    struct tb_alert a = {.adapter = "guardduty",
+                         .id = "f1",
+                         .type = "Backdoor:EC2/C&CActivity.B",
+                         .title = "It talks.",
+                         .account = "111122223333",
+                         .region = "eu-central-1",
+                         .severity = 8.0,
+                         .source_count = 1};
+
+    (void)tb_str_copy(a.sources[0].instance, TB_AWS_ID_SIZE, instance);
+    (void)tb_str_copy(a.sources[0].eni, TB_AWS_ID_SIZE, eni);
+    a.sources[0].seen_here = seen_here;
+    return a;
+}
+
+static void
+add_source(struct tb_alert *a, const char *instance, const char *eni, bool seen_here)
+{
+    struct tb_alert_source *s = &a->sources[a->source_count++];
+
+    (void)tb_str_copy(s->instance, sizeof(s->instance), instance);
+    (void)tb_str_copy(s->eni, sizeof(s->eni), eni);
+    s->seen_here = seen_here;
+}
+
+static void
+a_capture_takes_the_defaults_and_says_what_it_is_for(void **state)
+{
+    struct tb_alert a = alert_of("i-1", "eni-1", true);
+    struct tb_capture_request r;
+    char reason[TB_CAPTURE_MAX_TEXT];
+
+    (void)state;
+    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_CAPTURE);
+    assert_int_equal(r.duration_ns, 900 * TB_NS_PER_S);
+    assert_int_equal(r.max_bytes, 5000);
+    assert_int_equal(r.snaplen, 256);
+    assert_int_equal(r.filter, TB_FILTER_ALL);
+    assert_string_equal(r.finding_id, "f1");
+    assert_string_equal(r.finding_type, "Backdoor:EC2/C&CActivity.B");
+    assert_true(r.severity == 8.0);
+    assert_string_equal(r.account, "111122223333");
+    assert_string_equal(r.region, "eu-central-1");
+    assert_string_equal(r.reason, "It talks.");
+    assert_string_equal(reason, "Backdoor:EC2/C&CActivity.B (severity 8.0) at eni-1");
+    a.title[0] = 0;
+    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_CAPTURE);
+    assert_string_equal(r.reason, "Backdoor:EC2/C&CActivity.B");
+}
+
+static void
+the_interface_where_it_was_seen_goes_before_the_instance(void **state)
+{
+    struct tb_alert a = alert_of("i-1", "eni-1", true);
+    struct tb_capture_request r;
+    char reason[TB_CAPTURE_MAX_TEXT];
+
+    (void)state;
+    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_CAPTURE);
+    assert_int_equal(r.eni_count, 1);
+    assert_string_equal(r.enis[0], "eni-1");
+    assert_string_equal(r.instance, "i-1");
+
+    a = alert_of("i-1", "eni-1", false);
+    add_source(&a, "i-1", "eni-2", false);
+    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_CAPTURE);
+    assert_int_equal(r.eni_count, 0);
+    assert_string_equal(r.instance, "i-1");
+    assert_non_null(strstr(reason, "at i-1"));
+    assert_null(strstr(reason, "not covered"));
+
+    a = alert_of("", "eni-1", true);
+    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_CAPTURE);
+    assert_string_equal(r.enis[0], "eni-1");
+    assert_string_equal(r.instance, "");
+}
+
+static void
+of_several_instances_every_named_interface_is_taken_and_the_rest_is_said(void **state)
+{
+    struct tb_alert a = alert_of("i-1", "eni-1", false);
+    struct tb_capture_request r;
+    char reason[TB_CAPTURE_MAX_TEXT];
+
+    (void)state;
+    add_source(&a, "i-2", "eni-2", false);
+    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_CAPTURE);
+    assert_int_equal(r.eni_count, 2);
+    assert_string_equal(r.instance, "");
+    assert_non_null(strstr(reason, "at eni-1 and 1 more"));
+    assert_null(strstr(reason, "not covered"));
+
+    add_source(&a, "i-3", "", false);
+    a.sources_left_out = 2;
+    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_CAPTURE);
+    assert_int_equal(r.eni_count, 2);
+    assert_non_null(strstr(reason, "3 more that the alert names are not covered"));
+
+    a = alert_of("i-1", "", false);
+    add_source(&a, "i-2", "", false);
+    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_CAPTURE);
+    assert_int_equal(r.eni_count, 0);
+    assert_string_equal(r.instance, "i-1");
+    assert_non_null(strstr(reason, "1 more that the alert names are not covered"));
+}
+
+static void
+each_reason_to_ignore_is_told(void **state)
+{
+    static const struct {
+        bool sample, archived;
+        double severity;
+        const char *nothing;
+        size_t sources;
+        const char *says; /* "" : captured */
+    } cases[] = {
+        {false, false, 8, "", 1, ""},
+        {true, false, 8, "", 1, "sample"},
+        {false, true, 8, "", 1, "archived"},
+        {false, false, 3.9, "", 1, "severity 3.9 is below the policy's 4.0"},
+        {false, false, 4.0, "", 1, ""},
+        {false, false, 0, "", 1, ""}, /* unknown */
+        {false, false, 8, "finding about an S3 bucket", 0, "nothing to mirror: finding about"},
+        {false, false, 8, "", 0, "names no instance"},
+        {true, true, 1, "x", 0, "sample"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tb_alert a = alert_of("i-1", "", false);
+        struct tb_capture_request r = {.reason = "before"};
+        char reason[TB_CAPTURE_MAX_TEXT];
+        enum tb_decision decision;
+
+        a.sample = cases[i].sample;
+        a.archived = cases[i].archived;
+        a.severity = cases[i].severity;
+        a.source_count = cases[i].sources;
+        (void)tb_str_copy(a.nothing_to_mirror, sizeof(a.nothing_to_mirror), cases[i].nothing);
+        decision = tb_policy_decide(&policy, &a, &r, reason);
+        assert_int_equal(decision,
+                         cases[i].says[0] == 0 ? TB_DECISION_CAPTURE : TB_DECISION_IGNORE);
+        if (decision == TB_DECISION_IGNORE) {
+            if (strstr(reason, cases[i].says) == NULL) {
+                fail_msg("%zu: %s", i, reason);
+            }
+            assert_string_equal(r.reason, "before");
+        }
+    }
+}
+
+static void
+the_policy_may_want_samples_and_archived_findings(void **state)
+{
+    struct tb_policy all = policy;
+    struct tb_alert a = alert_of("i-1", "", false);
+    struct tb_capture_request r;
+    char reason[TB_CAPTURE_MAX_TEXT];
+
+    (void)state;
+    all.capture_samples = true;
+    all.capture_archived = true;
+    a.sample = true;
+    a.archived = true;
+    assert_int_equal(tb_policy_decide(&all, &a, &r, reason), TB_DECISION_CAPTURE);
+}
+
+static void
+the_longest_texts_fit_into_the_reason(void **state)
+{
+    struct tb_alert a = alert_of("i-1", "eni-1", true);
+    struct tb_capture_request r;
+    char reason[TB_CAPTURE_MAX_TEXT];
+
+    (void)state;
+    memset(a.type, 't', sizeof(a.type) - 1);
+    memset(a.sources[0].eni, 'e', sizeof(a.sources[0].eni) - 1);
+    add_source(&a, "i-2", "", false);
+    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_CAPTURE);
+    assert_non_null(strstr(reason, "not covered"));
+    memset(a.nothing_to_mirror, 'n', sizeof(a.nothing_to_mirror) - 1);
+    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_IGNORE);
+    assert_true(strlen(reason) < sizeof(reason));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_capture_takes_the_defaults_and_says_what_it_is_for),
+        cmocka_unit_test(the_interface_where_it_was_seen_goes_before_the_instance),
+        cmocka_unit_test(
+            of_several_instances_every_named_interface_is_taken_and_the_rest_is_said),
+        cmocka_unit_test(each_reason_to_ignore_is_told),
+        cmocka_unit_test(the_policy_may_want_samples_and_archived_findings),
+        cmocka_unit_test(the_longest_texts_fit_into_the_reason),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
