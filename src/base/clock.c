@@ -204,7 +204,8 @@ tb_time_parse(const char *text, int64_t *out_utc_ns)
     int month;
 
     year = take_digits(&at, 4);
-    if (year < 1970 || !take_char(&at, '-')) {
+    /* 64 bits of nanoseconds end in April 2262 */
+    if (year < 1970 || year > 2261 || !take_char(&at, '-')) {
         return TB_EFORMAT;
     }
     month = take_digits(&at, 2);

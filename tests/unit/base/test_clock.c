@@ -31,6 +31,9 @@ times_are_read_as_rfc_3339_says(void **state)
         {"2026-01-02T03:04:05Zx", TB_EFORMAT, 0},
         {"2026-1-2T03:04:05Z", TB_EFORMAT, 0},
         {"", TB_EFORMAT, 0},
+        {"2261-12-31T23:59:59Z", TB_OK, 9214646399 * TB_NS_PER_S},
+        {"2262-01-01T00:00:00Z", TB_EFORMAT, 0},
+        {"9999-12-31T23:59:59Z", TB_EFORMAT, 0},
     };
 
     (void)state;
