@@ -107,11 +107,10 @@ read_time(const char *text)
     if (text == NULL || !tb_str_copy(rfc3339, TIME_SIZE, text)) {
         return 0;
     }
-    if (strlen(rfc3339) > 10 && rfc3339[10] == ' ') {
-        /* what went through a database has "2026-01-02 03:04:05.678" */
-        rfc3339[10] = 'T';
-        (void)strcat(rfc3339, "Z");
+    if (tb_time_parse(rfc3339, &utc_ns) == TB_OK) {
+        return utc_ns;
     }
+    (void)strcat(rfc3339, "Z"); /* what went through a database has lost its zone */
     return tb_time_parse(rfc3339, &utc_ns) == TB_OK ? utc_ns : 0;
 }
 

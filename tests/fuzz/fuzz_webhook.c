@@ -1,0 +1,91 @@
+/*
+ * Alerts of any shape.  Whatever the body: what is read has a key, a place to mirror or a
+ * reason why not, and texts without control characters; a capture made of it names a source.
+ * What is refused leaves the result alone and says why.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include <tapbox/policy.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void
+assert_harmless(const char *text, size_t cap)
+{
+    assert(strnlen(text, cap) < cap);
+    for (; *text != '\0'; text++) {
+        assert((unsigned char)*text >= 0x20 && *text != 0x7f);
+    }
+}
+
+static void
+assert_alert(const struct tb_alert *a)
+{
+    assert(a->adapter != NULL && a->key[0] != '\0' && a->id[0] != '\0' && a->type[0] != '\0');
+    assert(strncmp(a->key, a->id, strlen(a->id)) == 0);
+    assert_harmless(a->key, sizeof(a->key));
+    assert_harmless(a->type, sizeof(a->type));
+    assert_harmless(a->title, sizeof(a->title));
+    assert_harmless(a->nothing_to_mirror, sizeof(a->nothing_to_mirror));
+    assert(a->severity >= 0 && a->severity <= 10);
+    assert((a->source_count == 0) == (a->nothing_to_mirror[0] != '\0'));
+    assert(a->source_count <= TB_ALERT_MAX_SOURCES);
+    for (size_t i = 0; i < a->source_count; i++) {
+        const struct tb_alert_source *s = &a->sources[i];
+
+        assert(s->instance[0] != '\0' || s->eni[0] != '\0');
+        assert(s->instance[0] == '\0' || strncmp(s->instance, "i-", 2) == 0);
+        assert(s->eni[0] == '\0' || strncmp(s->eni, "eni-", 4) == 0);
+        assert(!s->seen_here || s->eni[0] != '\0');
+        assert_harmless(s->ip, sizeof(s->ip));
+        assert_harmless(s->vpc, sizeof(s->vpc));
+    }
+    assert(a->indicator_count <= TB_ALERT_MAX_INDICATORS);
+    for (size_t i = 0; i < a->indicator_count; i++) {
+        assert(a->indicators[i].value[0] != '\0' && a->indicators[i].port <= 65535);
+        assert_harmless(a->indicators[i].value, sizeof(a->indicators[i].value));
+        assert_harmless(a->indicators[i].protocol, sizeof(a->indicators[i].protocol));
+        assert_harmless(a->indicators[i].direction, sizeof(a->indicators[i].direction));
+    }
+}
+
+static void
+assert_decision(const struct tb_alert *a)
+{
+    static const struct tb_policy policy = {.capture_samples = true, .capture_archived = true};
+    struct tb_capture_request request = {0};
+    char reason[TB_CAPTURE_MAX_TEXT];
+
+    if (tb_policy_decide(&policy, a, &request, reason) == TB_DECISION_CAPTURE) {
+        assert(request.instance[0] != '\0' || request.eni_count > 0);
+        assert(request.eni_count <= TB_CAPTURE_MAX_SOURCES);
+        assert(request.reason[0] != '\0');
+    }
+    assert(reason[0] != '\0');
+    assert_harmless(reason, sizeof(reason));
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct tb_alert *alert = malloc(sizeof(*alert));
+    struct tb_alert *again = malloc(sizeof(*again));
+    struct tb_fail fail = {0};
+
+    assert(alert != NULL && again != NULL);
+    memset(alert, 0x5a, sizeof(*alert));
+    memset(again, 0x5a, sizeof(*again));
+    if (tb_webhook_read(tb_bytes_of(data, size), alert, &fail) != TB_OK) {
+        assert(fail.err != TB_OK && fail.text[0] != '\0');
+        assert(memcmp(alert, again, sizeof(*alert)) == 0);
+    } else {
+        assert_alert(alert);
+        assert_decision(alert);
+        assert(tb_webhook_read(tb_bytes_of(data, size), again, NULL) == TB_OK);
+        assert(strcmp(alert->key, again->key) == 0);
+    }
+    free(alert);
+    free(again);
+    return 0;
+}
