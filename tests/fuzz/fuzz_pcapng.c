@@ -32,13 +32,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         taken += block.all.len;
         demand(taken <= size && rest.at == data + taken && rest.len == size - taken);
         if (tb_pcapng_get_packet(&block, &packet, &frame) == TB_OK) {
-            uint8_t sum = 0;
+            static volatile uint8_t sum; /* kept, so that the reads are */
 
             demand(frame.len == packet.captured && frame.len <= block.body.len - 20);
             for (size_t i = 0; i < frame.len; i++) { /* all of it can be read */
-                sum ^= frame.at[i];
+                sum = sum ^ frame.at[i];
             }
-            demand((sum & 0) == 0);
         }
     }
     demand(taken + rest.len == size);
