@@ -83,16 +83,16 @@ every_answer_has_its_exit_status_and_says_the_detail_and_hint(void **state)
         {404, TB_EXIT_NOT_FOUND}, {409, TB_EXIT_STATE},       {413, TB_EXIT_USAGE},
         {500, TB_EXIT_FAILED},    {503, TB_EXIT_UNREACHABLE}, {302, TB_EXIT_FAILED},
     };
+    struct http_peer_step steps[sizeof(cases) / sizeof(cases[0])]; /* lent to the peer */
     struct said *said = test_malloc(sizeof(*said));
     struct http_peer *peer = http_peer_start(NULL, 0);
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        const struct http_peer_step step = {
+        steps[i] = (struct http_peer_step){
             .status = cases[i].http,
             .body = "{\"detail\":\"it is\\u001b[2J so\",\"hint\":\"do that\"}"};
-
-        http_peer_script(peer, &step, 1);
+        http_peer_script(peer, &steps[i], 1);
         RUN(said, tb_cmd_stop, "stop", ID, "--url", http_peer_url(peer));
         assert_int_equal(said->status, cases[i].exit);
         assert_string_equal(said->err, "tapbox stop: it is?[2J so\n  do that\n");

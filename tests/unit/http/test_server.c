@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -667,6 +669,56 @@ many_at_once_with_one_key_make_one_capture_and_all_are_counted(void **state)
     tb_buf_release(&out);
 }
 
+static void
+a_disk_that_takes_no_more_is_503_and_the_sender_may_try_again(void **state)
+{
+    struct room *r = *state;
+    struct tb_buf out = TB_BUF_INIT(ANSWER_MAX);
+    struct rlimit before, tiny;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    tiny = (struct rlimit){.rlim_cur = 512, .rlim_max = before.rlim_max};
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tiny), 0);
+    assert_int_equal(call(r, "POST", "/v1/captures", &r->analyst, NULL, BODY, &out), 503);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_problem(&out, 503, "");
+    assert_non_null(strstr(tb_buf_str(&out), "Retry-After: 5\r\n"));
+    assert_int_equal(call(r, "POST", "/v1/captures", &r->analyst, NULL, BODY, &out), 202);
+    tb_buf_release(&out);
+}
+
+static void
+one_connection_carries_several_calls(void **state)
+{
+    struct room *r = *state;
+    struct tb_buf out = TB_BUF_INIT(ANSWER_MAX), text = TB_BUF_INIT(4096);
+    const char *p;
+    size_t answers = 0;
+    int fd = dial(r);
+
+    /* one refused with its body, one taken, one asked for 100 Continue, the last closes */
+    tb_buf_put_str(&text,
+                   "POST /v1/events HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello"
+                   "GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n");
+    tb_buf_printf(&text,
+                  "POST /v1/events HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n"
+                  "Expect: 100-continue\r\nX-Api-Key: %s\r\n\r\n{}"
+                  "GET /readyz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
+                  r->alert.text);
+    send_all(fd, text.at, text.len);
+    assert_int_equal(read_answer(fd, &out), 401);
+    for (p = tb_buf_str(&out); (p = strstr(p, "HTTP/1.1 ")) != NULL; p++) {
+        answers += strncmp(p + 9, "100", 3) != 0 ? 1 : 0;
+    }
+    assert_int_equal(answers, 4);
+    assert_non_null(strstr(tb_buf_str(&out), "HTTP/1.1 200"));
+    assert_non_null(strstr(tb_buf_str(&out), "HTTP/1.1 400"));
+    assert_non_null(strstr(tb_buf_str(&out), "HTTP/1.1 503"));
+    tb_buf_release(&text);
+    tb_buf_release(&out);
+}
+
 /* --- start --- */
 
 static void
@@ -858,6 +910,8 @@ main(void)
         ROOM_TEST(a_capture_is_listed_shown_and_stopped_once),
         ROOM_TEST(a_capture_that_is_not_there_is_404),
         ROOM_TEST(many_at_once_with_one_key_make_one_capture_and_all_are_counted),
+        ROOM_TEST(a_disk_that_takes_no_more_is_503_and_the_sender_may_try_again),
+        ROOM_TEST(one_connection_carries_several_calls),
         ROOM_TEST(a_port_in_use_is_one_clear_line),
         ROOM_TEST(without_a_tokens_file_nobody_may_call_and_health_answers),
         ROOM_TEST(a_server_with_open_connections_stops),
