@@ -56,12 +56,17 @@ BENCH := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(BENCH_SRC))
 SUPPORT_OBJ := $(call obj,$(wildcard tests/support/*.c))
 PROGRAMS := $(if $(wildcard src/cli/main.c),$(OUT)/tapbox) $(if $(AWSIM_SRC),$(OUT)/awsim) $(TOOLS)
 
+# A line a file; V=1 shows the commands, -s nothing.
+ifeq ($(filter 1,$(V))$(findstring s,$(firstword -$(MAKEFLAGS))),)
+Q = @echo "  $(1) $(patsubst $(BUILD)/%,%,$@)";
+endif
+
 .PHONY: all
 all: $(PROGRAMS) ## Build tapbox and the lab's programs (MODE=debug|release|asan|tsan)
 
 $(OUT)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	$(call Q,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 # The API's description is embedded as it is.
 $(call obj,src/http/meta.c): src/http/openapi.json
@@ -77,42 +82,42 @@ $(OUT)/gen/migrations.c: $(MIGRATIONS)
 	@mv $@.new $@
 $(OUT)/obj/gen/migrations.o: $(OUT)/gen/migrations.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Isrc/store $(CFLAGS) -c -o $@ $<
+	$(call Q,CC)$(CC) $(CPPFLAGS) -Isrc/store $(CFLAGS) -c -o $@ $<
 
 $(LIB): $(call obj,$(LIB_SRC)) $(OUT)/obj/gen/migrations.o
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call Q,AR)ar rcs $@ $^
 
 $(OUT)/tapbox: $(call obj,src/cli/main.c) $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call Q,LD)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # awsim shares nothing with tapbox: not the library, not a header.
 $(call obj,$(AWSIM_SRC)): CPPFLAGS := -D_GNU_SOURCE
 $(OUT)/awsim: $(call obj,$(AWSIM_SRC))
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lmicrohttpd -lcrypto -ljansson -lpthread
+	$(call Q,LD)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lmicrohttpd -lcrypto -ljansson -lpthread
 
 $(OUT)/tools/%: $(OUT)/obj/tests/lab/tools/%.o
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lpcap -lcrypto -lpthread
+	$(call Q,LD)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lpcap -lcrypto -lpthread
 
 $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call Q,LD)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(OUT)/unit/%: $(OUT)/obj/tests/unit/%.o $(SUPPORT_OBJ) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+	$(call Q,LD)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
 # Built with MODE=fuzz these are libFuzzer programs; in every other mode replay.c runs the corpus.
 ifeq ($(MODE),fuzz)
 $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)
+	$(call Q,LD)$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)
 else
 $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/%.o $(OUT)/obj/tests/fuzz/replay.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call Q,LD)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 endif
 
 .PHONY: check-build
