@@ -1,0 +1,581 @@
+/* The packet path from outer frames to segment files, without a wire and mostly without
+ * threads. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include <tapbox/io.h>
+
+#include "../../../src/recorder/lane_int.h"
+#include "packets.h"
+
+#define ID "cap-20260102T030405Z-00000001"
+
+enum {
+    SECOND = 1000000000,
+    SLAB_BYTES = 8 << 20,
+    VNI = 42
+};
+
+struct rig {
+    char folder[64];
+    int spool_fd;
+    struct tb_lane lane;
+    struct tb_armed *armed;
+    struct tb_table *table;
+    struct tb_record_spec spec;
+};
+
+static int
+setup(void **state)
+{
+    struct rig *rig = calloc(1, sizeof(*rig));
+    struct tb_record_spec *spec = &rig->spec;
+    static const uint8_t outer[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 77, 0, 1};
+    static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
+
+    strcpy(rig->folder, "/tmp/tapbox-lane-XXXXXX");
+    assert_non_null(mkdtemp(rig->folder));
+    assert_int_equal(tb_open_dir(AT_FDCWD, rig->folder, 0700, &rig->spool_fd, NULL), TB_OK);
+    strcpy(spec->capture_id, ID);
+    strcpy(spec->host, "tap");
+    spec->deadline_boot_ns = INT64_MAX;
+    spec->rotate_bytes = 128 << 20;
+    spec->rotate_s = 60;
+    spec->source_count = 2;
+    for (uint32_t i = 0; i < 2; i++) {
+        memcpy(spec->sources[i].outer, outer, sizeof(outer));
+        memcpy(spec->sources[i].mac, mac, sizeof(mac));
+        spec->sources[i].vni = VNI + i;
+        (void)snprintf(spec->sources[i].eni, TB_AWS_ID_SIZE, "eni-%u", i);
+    }
+    *state = rig;
+    return 0;
+}
+
+/* After the spec is as the case wants it. */
+static void
+arm(struct rig *rig)
+{
+    struct tb_room room = {.spool_fd = rig->spool_fd, .level = 1};
+
+    assert_int_equal(tb_lane_init(&rig->lane, 0, 4789, NULL, SLAB_BYTES, &room, NULL), TB_OK);
+    assert_int_equal(tb_armed_new(&rig->spec, rig->spec.sources, rig->spec.source_count,
+                                  &rig->lane.workspace, 1, &rig->armed, NULL),
+                     TB_OK);
+    assert_int_equal(tb_table_new(&rig->armed, 1, &rig->table, NULL), TB_OK);
+    assert_int_equal(tb_lane_adopt(&rig->lane, rig->table, NULL), TB_OK);
+}
+
+static int
+teardown(void **state)
+{
+    struct rig *rig = *state;
+    char command[256];
+
+    tb_table_free(rig->table);
+    tb_armed_free(rig->armed);
+    tb_lane_release(&rig->lane);
+    tb_close(&rig->spool_fd);
+    (void)snprintf(command, sizeof(command), "chmod -R u+rwx %s; rm -rf %s", rig->folder,
+                   rig->folder);
+    assert_int_equal(system(command), 0);
+    free(rig);
+    return 0;
+}
+
+static void
+mirror(struct rig *rig, uint32_t vni, size_t inner, int64_t utc_ns)
+{
+    struct packet p;
+
+    make_mirrored(&p, vni, inner);
+    tb_lane_packet(&rig->lane, utc_ns, view(&p));
+}
+
+/* What the writer thread would do. */
+static void
+write_all(struct rig *rig)
+{
+    struct tb_handover what;
+    size_t behind;
+
+    while (tb_handover_pop(&rig->lane.queue, 0, &what, &behind) == TB_OK) {
+        tb_writer_take(&rig->lane, what);
+    }
+}
+
+static void
+finish(struct rig *rig)
+{
+    tb_lane_look(&rig->lane, tb_clock_boot_ns(), true);
+    write_all(rig);
+    assert_true(tb_armed_is_closed(rig->armed));
+}
+
+static struct tb_ledger
+capture_ledger(const struct rig *rig)
+{
+    struct tb_record_status status;
+
+    tb_armed_status(rig->armed, &status);
+    return status.ledger;
+}
+
+static struct tb_ledger
+host_ledger(const struct rig *rig)
+{
+    struct tb_ledger host;
+    struct tb_ledger capture = capture_ledger(rig);
+
+    tb_counters_read(&rig->lane.counters, &host);
+    tb_host_add_capture(&host, &capture);
+    return host;
+}
+
+static void
+expect_balanced(const struct rig *rig)
+{
+    struct tb_ledger host = host_ledger(rig);
+    struct tb_ledger capture = capture_ledger(rig);
+
+    assert_int_equal(tb_ledger_residual(&host), 0);
+    assert_int_equal(tb_ledger_residual(&capture), 0);
+}
+
+/* Every packet block in a segment, counted; the last one is given. */
+static size_t
+read_segment(struct rig *rig, const char *name, struct tb_pcapng_packet *last,
+             struct tb_segment_summary *summary)
+{
+    struct tb_segment_reader *reader = NULL;
+    struct tb_buf blocks = TB_BUF_INIT(64 << 20);
+    size_t packets = 0;
+    int fd = -1;
+
+    assert_int_equal(tb_spool_open(rig->spool_fd, ID, name, &fd, NULL), TB_OK);
+    assert_int_equal(tb_segment_reader_open(fd, &reader, NULL), TB_OK);
+    tb_segment_reader_summary(reader, summary);
+    for (size_t i = 0; i < summary->chunk_count; i++) {
+        struct tb_pcapng_block block;
+        struct tb_bytes rest, frame;
+
+        tb_buf_reset(&blocks);
+        assert_int_equal(tb_segment_reader_read(reader, i, &blocks, NULL), TB_OK);
+        rest = tb_buf_view(&blocks);
+        while (rest.len > 0) {
+            assert_int_equal(tb_pcapng_next(&rest, &block), TB_OK);
+            if (block.type == TB_PCAPNG_EPB) {
+                assert_int_equal(tb_pcapng_get_packet(&block, last, &frame), TB_OK);
+                packets++;
+            }
+        }
+    }
+    tb_segment_reader_free(reader);
+    tb_buf_release(&blocks);
+    tb_close(&fd);
+    return packets;
+}
+
+static size_t
+sealed(struct rig *rig)
+{
+    struct tb_spool_names names;
+    size_t count;
+
+    assert_int_equal(tb_spool_sealed(rig->spool_fd, ID, &names, NULL), TB_OK);
+    count = names.count;
+    tb_spool_names_release(&names);
+    return count;
+}
+
+static void
+packets_of_a_known_pair_are_written_and_all_others_counted(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_pcapng_packet last;
+    struct tb_segment_summary summary;
+    struct tb_ledger host;
+    struct packet p;
+
+    arm(rig);
+    for (int i = 0; i < 100; i++) {
+        mirror(rig, VNI + (i & 1), 100, (int64_t)i * SECOND);
+    }
+    mirror(rig, 7, 100, 0); /* a VNI nobody asked for */
+    make_mirrored(&p, VNI, 100);
+    p.at[29] = 9; /* a sender nobody asked for */
+    tb_lane_packet(&rig->lane, 0, view(&p));
+    make_mirrored(&p, VNI, 100);
+    p.at[20] = 0x20; /* a fragment */
+    tb_lane_packet(&rig->lane, 0, view(&p));
+    make_mirrored(&p, VNI, 100);
+    p.at[36] = 0; /* another port */
+    tb_lane_packet(&rig->lane, 0, view(&p));
+    p.len = 13;
+    tb_lane_packet(&rig->lane, 0, view(&p));
+    finish(rig);
+
+    host = host_ledger(rig);
+    assert_int_equal(host.received, 105);
+    assert_int_equal(host.written, 100);
+    assert_int_equal(host.unknown_vni, 2);
+    assert_int_equal(host.fragments, 1);
+    assert_int_equal(host.not_vxlan, 1);
+    assert_int_equal(host.malformed, 1);
+    expect_balanced(rig);
+    assert_int_equal(read_segment(rig, "tap-0-000001.pcapng.zst", &last, &summary), 100);
+    assert_int_equal(last.interface, 1);
+    assert_int_equal(last.utc_ns, INT64_C(99) * SECOND);
+    assert_int_equal(last.captured, 100);
+    assert_int_equal(summary.packets, 100);
+    assert_int_equal(summary.first_utc_ns, 0);
+    assert_int_equal(tb_ledger_residual(&summary.ledger), 0);
+    assert_int_equal(summary.ledger.written, 100);
+    assert_int_equal(summary.ledger.written_bytes, 10000);
+}
+
+static void
+after_the_deadline_nothing_is_taken(void **state)
+{
+    struct rig *rig = *state;
+    int64_t now = tb_clock_boot_ns();
+
+    rig->spec.deadline_boot_ns = now + SECOND;
+    arm(rig);
+    mirror(rig, VNI, 100, 1);
+    tb_lane_look(&rig->lane, now, false);
+    mirror(rig, VNI, 100, 2);
+    tb_lane_look(&rig->lane, now + SECOND, false);
+    mirror(rig, VNI, 100, 3);
+    write_all(rig);
+    assert_true(tb_armed_is_closed(rig->armed));
+    assert_int_equal(capture_ledger(rig).written, 2);
+    assert_int_equal(host_ledger(rig).not_armed, 1);
+    assert_int_equal(sealed(rig), 1);
+    expect_balanced(rig);
+}
+
+static void
+the_budget_ends_it_and_is_told(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_record_status status;
+
+    rig->spec.max_bytes = 250;
+    arm(rig);
+    for (int i = 0; i < 5; i++) {
+        mirror(rig, VNI, 100, i);
+    }
+    finish(rig);
+    tb_armed_status(rig->armed, &status);
+    assert_true(status.over_budget);
+    assert_int_equal(status.ledger.written, 2);
+    assert_int_equal(status.ledger.over_budget, 3);
+    expect_balanced(rig);
+}
+
+static void
+the_snaplen_cuts_and_the_true_length_stays(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_pcapng_packet last;
+    struct tb_segment_summary summary;
+
+    rig->spec.snaplen = 64;
+    arm(rig);
+    mirror(rig, VNI, 60, 1);
+    mirror(rig, VNI, 900, 2);
+    finish(rig);
+    assert_int_equal(capture_ledger(rig).truncated, 1);
+    assert_int_equal(capture_ledger(rig).written_bytes, 124);
+    assert_int_equal(read_segment(rig, "tap-0-000001.pcapng.zst", &last, &summary), 2);
+    assert_int_equal(last.captured, 64);
+    assert_int_equal(last.original, 900);
+}
+
+static void
+the_filter_sees_the_inner_frame(void **state)
+{
+    static const struct tb_bpf_insn longer_than_100[] = {
+        {BPF_LD | BPF_W | BPF_LEN, 0, 0, 0},
+        {BPF_JMP | BPF_JGT | BPF_K, 0, 1, 100},
+        {BPF_RET | BPF_K, 0, 0, 65535},
+        {BPF_RET | BPF_K, 0, 0, 0},
+    };
+    struct rig *rig = *state;
+
+    rig->spec.bpf = longer_than_100;
+    rig->spec.bpf_count = 4;
+    arm(rig);
+    mirror(rig, VNI, 100, 1);
+    mirror(rig, VNI, 101, 2);
+    finish(rig);
+    assert_int_equal(capture_ledger(rig).written, 1);
+    assert_int_equal(capture_ledger(rig).filtered, 1);
+    expect_balanced(rig);
+}
+
+static void
+a_filter_that_would_run_wild_is_refused(void **state)
+{
+    static const struct tb_bpf_insn wild[] = {{BPF_JMP | BPF_JA, 0, 0, 1000}};
+    struct rig *rig = *state;
+    struct tb_armed *armed = NULL;
+
+    arm(rig);
+    rig->spec.bpf = wild;
+    rig->spec.bpf_count = 1;
+    assert_int_equal(
+        tb_armed_new(&rig->spec, rig->spec.sources, 1, &rig->lane.workspace, 1, &armed, NULL),
+        TB_EINVAL);
+    finish(rig);
+}
+
+static void
+without_a_slab_packets_are_counted_and_the_next_one_says_how_many(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_slab *taken[64];
+    struct tb_handover what;
+    size_t count = 0;
+    size_t behind;
+
+    arm(rig);
+    while ((taken[count] = tb_slab_take(&rig->lane.pool, true, false)) != NULL) {
+        count++;
+    }
+    for (int i = 0; i < 3; i++) {
+        mirror(rig, VNI, 100, i);
+    }
+    mirror(rig, VNI + 1, 100, 3);
+    tb_slab_give_back(&rig->lane.pool, taken[--count]);
+    mirror(rig, VNI, 100, 4);
+    mirror(rig, VNI, 100, 5);
+    tb_lane_look(&rig->lane, tb_clock_boot_ns(), true);
+    assert_int_equal(tb_handover_pop(&rig->lane.queue, 0, &what, &behind), TB_OK);
+    /* epb_dropcount (option 4, 8 octets) of the first: 3, and none of the second */
+    assert_int_equal(what.slab->info.packets, 2);
+    assert_int_equal(what.slab->len,
+                     tb_pcapng_packet_size(100, 3) + tb_pcapng_packet_size(100, 0));
+    tb_writer_take(&rig->lane, what);
+    write_all(rig);
+    assert_int_equal(capture_ledger(rig).queue_dropped, 4);
+    assert_int_equal(capture_ledger(rig).written, 2);
+    expect_balanced(rig);
+    while (count > 0) {
+        tb_slab_give_back(&rig->lane.pool, taken[--count]);
+    }
+}
+
+static void
+a_chunk_is_put_down_when_it_is_a_second_old(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_handover what;
+    size_t behind;
+    int64_t now = tb_clock_boot_ns();
+
+    arm(rig);
+    tb_lane_look(&rig->lane, now, false);
+    mirror(rig, VNI, 100, 1);
+    tb_lane_look(&rig->lane, now + SECOND / 2, false);
+    assert_int_equal(tb_handover_pop(&rig->lane.queue, 0, &what, &behind), TB_ETIMEOUT);
+    tb_lane_look(&rig->lane, now + SECOND, false);
+    assert_int_equal(tb_handover_pop(&rig->lane.queue, 0, &what, &behind), TB_OK);
+    tb_writer_take(&rig->lane, what);
+    finish(rig);
+    assert_int_equal(sealed(rig), 1);
+}
+
+static void
+segments_rotate_by_size_and_their_numbers_go_on(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_record_status status;
+
+    rig->spec.rotate_bytes = 2000;
+    arm(rig);
+    for (int i = 0; i < 20; i++) {
+        mirror(rig, VNI, 1000, i);
+        tb_lane_look(&rig->lane, tb_clock_boot_ns() + (i + 1) * INT64_C(2000000000), false);
+        write_all(rig);
+    }
+    finish(rig);
+    tb_armed_status(rig->armed, &status);
+    assert_true(status.segments > 3);
+    assert_int_equal(sealed(rig), status.segments);
+    expect_balanced(rig);
+}
+
+static void
+the_first_segments_are_short(void **state)
+{
+    static const int64_t ages_s[] = {5, 10, 30, 60, 60};
+    struct rig *rig = *state;
+    int64_t now = tb_clock_boot_ns();
+
+    arm(rig);
+    for (size_t i = 0; i < sizeof(ages_s) / sizeof(ages_s[0]); i++) {
+        mirror(rig, VNI, 100, (int64_t)i);
+        tb_lane_look(&rig->lane, tb_clock_boot_ns() + (int64_t)(i + 1) * 2 * SECOND, false);
+        write_all(rig);
+        now = tb_clock_boot_ns();
+        tb_writer_tick(&rig->lane, now + ages_s[i] * SECOND - SECOND);
+        assert_int_equal(sealed(rig), i);
+        tb_writer_tick(&rig->lane, now + ages_s[i] * SECOND);
+        assert_int_equal(sealed(rig), i + 1);
+    }
+    finish(rig);
+}
+
+static void
+a_full_spool_is_counted_and_recording_goes_on_when_there_is_room(void **state)
+{
+    struct rig *rig = *state;
+
+    arm(rig);
+    rig->lane.writer.room.limit_bytes = 1; /* less than any segment */
+    rig->lane.writer.spool_used = 1;
+    rig->lane.writer.looked_boot_ns = tb_clock_boot_ns();
+    mirror(rig, VNI, 100, 1);
+    tb_lane_look(&rig->lane, tb_clock_boot_ns() + INT64_C(2) * SECOND, false);
+    write_all(rig);
+    assert_int_equal(capture_ledger(rig).spool_full, 1);
+    rig->lane.writer.room.limit_bytes = 0;
+    mirror(rig, VNI, 100, 2);
+    finish(rig);
+    assert_int_equal(capture_ledger(rig).written, 1);
+    expect_balanced(rig);
+}
+
+static void
+a_spool_that_cannot_be_written_does_not_end_it(void **state)
+{
+    struct rig *rig = *state;
+
+    arm(rig);
+    assert_int_equal(rmdir(rig->folder), 0); /* gone, though its descriptor is still there */
+    mirror(rig, VNI, 100, 1);
+    finish(rig);
+    assert_int_equal(capture_ledger(rig).spool_full, 1);
+    assert_int_equal(capture_ledger(rig).written, 0);
+    expect_balanced(rig);
+    assert_int_equal(mkdir(rig->folder, 0700), 0);
+}
+
+static void
+a_pair_belongs_to_one_capture_until_that_has_ended(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_armed *both[2];
+    struct tb_table *table = NULL;
+
+    arm(rig);
+    both[0] = rig->armed;
+    assert_int_equal(
+        tb_armed_new(&rig->spec, rig->spec.sources, 2, &rig->lane.workspace, 1, &both[1], NULL),
+        TB_OK);
+    assert_int_equal(tb_table_new(both, 2, &table, NULL), TB_EEXIST);
+    finish(rig);
+    assert_int_equal(tb_table_new(both, 2, &table, NULL), TB_OK);
+    assert_ptr_equal(tb_table_find(table, rig->spec.sources[0].outer, VNI)->armed, both[1]);
+    tb_table_free(table);
+    both[0] = both[1];
+    both[1] = rig->armed;
+    assert_int_equal(tb_table_new(both, 2, &table, NULL), TB_OK);
+    assert_ptr_equal(tb_table_find(table, rig->spec.sources[0].outer, VNI)->armed, both[0]);
+    tb_table_free(table);
+    tb_armed_free(both[0]);
+}
+
+static void
+many_pairs_are_all_found(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_record_source *sources = calloc(3000, sizeof(*sources));
+    struct tb_armed *armed = NULL;
+    struct tb_table *table = NULL;
+
+    arm(rig);
+    for (uint32_t i = 0; i < 3000; i++) {
+        sources[i].vni = i * 8;
+        sources[i].outer[15] = (uint8_t)i;
+    }
+    assert_int_equal(
+        tb_armed_new(&rig->spec, sources, 3000, &rig->lane.workspace, 1, &armed, NULL), TB_OK);
+    assert_int_equal(tb_table_new(&armed, 1, &table, NULL), TB_OK);
+    for (uint32_t i = 0; i < 3000; i++) {
+        assert_int_equal(tb_table_find(table, sources[i].outer, sources[i].vni)->interface, i);
+        assert_null(tb_table_find(table, sources[i].outer, sources[i].vni + 1));
+    }
+    tb_table_free(table);
+    tb_armed_free(armed);
+    free(sources);
+    finish(rig);
+}
+
+static void *
+sender(void *arg)
+{
+    struct rig *rig = arg;
+
+    for (int i = 0; i < 20000; i++) {
+        mirror(rig, VNI + (i & 1), 60 + (size_t)(i % 900), i);
+    }
+    tb_lane_look(&rig->lane, tb_clock_boot_ns(), true);
+    return NULL;
+}
+
+static void
+receiver_writer_and_control_share_a_lane(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_record_status status;
+    pthread_t thread;
+
+    rig->spec.rotate_bytes = 1 << 20;
+    arm(rig);
+    assert_int_equal(tb_lane_start_writer(&rig->lane, NULL), TB_OK);
+    assert_int_equal(pthread_create(&thread, NULL, sender, rig), 0);
+    do {
+        tb_armed_status(rig->armed, &status);
+    } while (status.state != TB_RECORD_CLOSED);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    tb_lane_stop(&rig->lane);
+    assert_int_equal(status.ledger.received, 20000);
+    expect_balanced(rig);
+    assert_int_equal(sealed(rig), status.segments);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        CASE(packets_of_a_known_pair_are_written_and_all_others_counted),
+        CASE(after_the_deadline_nothing_is_taken),
+        CASE(the_budget_ends_it_and_is_told),
+        CASE(the_snaplen_cuts_and_the_true_length_stays),
+        CASE(the_filter_sees_the_inner_frame),
+        CASE(a_filter_that_would_run_wild_is_refused),
+        CASE(without_a_slab_packets_are_counted_and_the_next_one_says_how_many),
+        CASE(a_chunk_is_put_down_when_it_is_a_second_old),
+        CASE(segments_rotate_by_size_and_their_numbers_go_on),
+        CASE(the_first_segments_are_short),
+        CASE(a_full_spool_is_counted_and_recording_goes_on_when_there_is_room),
+        CASE(a_spool_that_cannot_be_written_does_not_end_it),
+        CASE(a_pair_belongs_to_one_capture_until_that_has_ended),
+        CASE(many_pairs_are_all_found),
+        CASE(receiver_writer_and_control_share_a_lane),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
