@@ -122,10 +122,10 @@ lab_tapbox_start() { # [tapbox serve option...]
     lab_start capture "$LAB_DIR/logs/tapbox.log" "$LAB_OUT/tapbox" serve --config "$LAB_DIR/tapbox.yaml" \
         --with-recorder "$@"
     lab_tapbox_pid=$lab_pid
-    lab_wait 10 lab_tapbox_ready_or_dead && lab_alive "$lab_tapbox_pid" || {
+    if ! lab_wait 10 lab_tapbox_ready_or_dead || ! lab_alive "$lab_tapbox_pid"; then
         lab_why="tapbox is not ready"
         return 1
-    }
+    fi
 }
 lab_tapbox_ready() {
     lab_exec capture curl -s -f -o /dev/null --max-time 2 "$LAB_API/readyz"
@@ -170,6 +170,46 @@ lab_wait_for_state() { # ID STATE SECONDS
         lab_why="capture $1 is '$(lab_state "$1")', not '$2'"
         return 1
     }
+}
+
+# Everything up and ready: lab_all_up [SETTING=VALUE...] takes tapbox's settings.
+# shellcheck disable=SC2034 # lab_why is for the caller
+lab_all_up() {
+    mkdir -p "$LAB_DIR/logs"
+    lab_why='the hosts did not come up'
+    lab_up >"$LAB_DIR/logs/lab.log" 2>&1 || return 1
+    lab_environment
+    lab_why='radosgw did not start'
+    lab_s3_start || return 1
+    lab_why="the servers of the lab's hosts did not start"
+    "$lab_here/traffic.sh" serve "$LAB_DIR/traffic" >"$LAB_DIR/logs/traffic.log" 2>&1 || return 1
+    lab_awsim_start || return 1
+    lab_tapbox_config "$@"
+    lab_why='no tokens'
+    lab_tokens || return 1
+    lab_tapbox_start
+}
+
+# Starts a capture and prints its id.  lab_record HOST DURATION [JSON MEMBERS, e.g. '"snaplen":96']
+lab_record() {
+    lab_call POST /v1/captures -H 'Content-Type: application/json' \
+        -d "{\"source\":\"$(lab_instance "$1")\",\"duration\":\"$2\",\"reason\":\"test\"${3:+,$3}}" |
+        jq -r '.capture.id // empty'
+}
+
+# Everything in the bucket below $LAB_DIR/evidence; the folder of one capture.
+lab_download() {
+    rm -rf "$LAB_DIR/evidence"
+    mkdir -p "$LAB_DIR/evidence"
+    lab_s3 cp --recursive --only-show-errors "s3://$LAB_BUCKET" "$LAB_DIR/evidence"
+}
+lab_evidence() { # CAPTURE
+    dirname "$(find "$LAB_DIR/evidence" -path "*/$1/manifest.json")"
+}
+
+# How many objects EC2 still has: "sessions filters targets".
+lab_left() {
+    lab_awsim_ask /objects | jq -r '"\(.sessions | length) \(.filters | length) \(.targets | length)"'
 }
 
 # A GuardDuty finding about a host of the lab, as EventBridge delivers it, seen just now.

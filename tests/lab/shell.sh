@@ -25,14 +25,7 @@ trouble() { # SENTENCE
 
 rm -rf "$LAB_DIR"
 mkdir -p "$LAB_DIR/logs"
-lab_up >"$LAB_DIR/logs/lab.log" 2>&1 || trouble 'the hosts did not come up'
-lab_environment
-lab_s3_start || trouble 'radosgw did not start'
-"$root/tests/lab/traffic.sh" serve "$LAB_DIR/traffic" || trouble 'the servers did not start'
-lab_awsim_start || trouble "$lab_why"
-lab_tapbox_config
-lab_tokens || trouble 'no tokens'
-lab_tapbox_start || trouble "$lab_why"
+lab_all_up || trouble "$lab_why"
 
 export -f lab_exec
 export PATH=$LAB_OUT:$PATH TAPBOX_TOKEN=$LAB_ANALYST_TOKEN TAPBOX_ALERT_TOKEN=$LAB_ALERT_TOKEN LAB_DIR

@@ -16,7 +16,7 @@ start() { # HOST INTERFACE FILE
         --time-stamp-precision=nano
     echo "$lab_pid" >"$3.pid"
     for ((tries = 0; tries < 200; tries++)); do
-        ! grep -q 'listening on' "$3.log" || return 0
+        ! grep -qs 'listening on' "$3.log" || return 0
         sleep 0.02
     done
     echo "witness.sh: tcpdump on $1 does not listen: $(cat "$3.log")" >&2

@@ -10,4 +10,4 @@ set -eu
             printf '%s\n' "$file"
         fi
     done
-} | sort -u | xargs -r -d '\n' shellcheck -x
+} | sort -u | xargs -r -d '\n' shellcheck -x -S warning
