@@ -9,12 +9,17 @@ struct tb_http_server;
 struct tb_http_server_deps { /* all borrowed, outlive the server */
     const struct tb_config *config;
     struct tb_store *store;
-    struct tb_control *control;
+    struct tb_control *control; /* NULL: nothing is woken, and /readyz says so */
 };
 
-/* TB_EIO with what to do when the port is in use or the token file cannot be read. */
+/* Binds the configured address, so that a port in use (TB_EIO, with what to do) is known before
+ * anything is started.  Callers are answered once the server runs. */
+TB_NODISCARD enum tb_err tb_http_listen(const struct tb_config *config, int *out_fd,
+                                        struct tb_fail *fail);
+/* `listen_fd` is the server's from here, also when it fails; -1: it binds by itself. TB_EDENIED
+ * and TB_EFORMAT say what is wrong with the token file; without one nobody may call. */
 TB_NODISCARD enum tb_err tb_http_server_start(const struct tb_http_server_deps *deps,
-                                              struct tb_http_server **out,
+                                              int listen_fd, struct tb_http_server **out,
                                               struct tb_fail *fail);
 /* No new requests; running ones are answered. */
 void tb_http_server_stop(struct tb_http_server *server);

@@ -40,6 +40,7 @@ struct service {
     int signal_fd;
     int state_fd;
     int spool_fd;
+    int listen_fd; /* bound early, the server's once that starts */
     char spool_path[300];
     char socket_path[300];
     struct tb_http_client *http;
@@ -182,6 +183,10 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
+    err = tb_http_listen(config, &service->listen_fd, fail);
+    if (err != TB_OK) {
+        return err;
+    }
     if (service->with_recorder) {
         (void)snprintf(service->socket_path, sizeof(service->socket_path), "%s/recorder.sock",
                        config->state_dir);
@@ -235,7 +240,9 @@ start(struct service *service, struct tb_fail *fail)
     }
     struct tb_http_server_deps server = {
         .config = config, .store = service->store, .control = service->control};
-    return tb_http_server_start(&server, &service->server, fail);
+    err = tb_http_server_start(&server, service->listen_fd, &service->server, fail);
+    service->listen_fd = -1;
+    return err;
 }
 
 static void
@@ -249,6 +256,7 @@ stop(struct service *service)
         tb_compartment_stop(service->recorder_pid, recorder_stop_ns);
     }
     tb_close(&service->recorder_fd);
+    tb_close(&service->listen_fd);
     tb_store_close(service->store);
     tb_close(&service->spool_fd);
     tb_close(&service->state_fd);
@@ -311,6 +319,7 @@ tb_cmd_serve(int argc, char **argv)
                               .signal_fd = -1,
                               .state_fd = -1,
                               .spool_fd = -1,
+                              .listen_fd = -1,
                               .recorder_fd = -1};
     struct tb_fail fail = {0};
     int status = TB_EXIT_OK;

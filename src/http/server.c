@@ -365,8 +365,8 @@ bound_port(int fd)
 }
 
 /* Our own socket, so that the reason for a failure is known. */
-static enum tb_err
-open_listener(const struct tb_config *config, int *out_fd, struct tb_fail *fail)
+enum tb_err
+tb_http_listen(const struct tb_config *config, int *out_fd, struct tb_fail *fail)
 {
     struct sockaddr_storage address = {0};
     socklen_t len = 0;
@@ -433,22 +433,23 @@ start_daemon(struct tb_http_server *server)
 }
 
 enum tb_err
-tb_http_server_start(const struct tb_http_server_deps *deps, struct tb_http_server **out,
-                     struct tb_fail *fail)
+tb_http_server_start(const struct tb_http_server_deps *deps, int listen_fd,
+                     struct tb_http_server **out, struct tb_fail *fail)
 {
     struct tb_http_server *server = calloc(1, sizeof(*server));
     enum tb_err err;
 
     if (server == NULL) {
+        tb_close(&listen_fd);
         return tb_fail_set(fail, TB_ENOMEM, "the HTTP server");
     }
     server->deps = *deps;
-    server->listen_fd = -1;
+    server->listen_fd = listen_fd;
     tb_mutex_init(&server->mu);
     tb_cond_init(&server->idle);
     err = tb_tokens_open(deps->config->tokens_file, &server->tokens, fail);
-    if (err == TB_OK) {
-        err = open_listener(deps->config, &server->listen_fd, fail);
+    if (err == TB_OK && listen_fd < 0) {
+        err = tb_http_listen(deps->config, &server->listen_fd, fail);
     }
     if (err != TB_OK) {
         goto out;

@@ -68,7 +68,7 @@ open_room(void **state)
     }
     strcpy(r->config.tokens_file, r->tokens);
     deps = (struct tb_http_server_deps){&r->config, r->store, NULL};
-    if (tb_http_server_start(&deps, &r->server, &fail) != TB_OK) {
+    if (tb_http_server_start(&deps, -1, &r->server, &fail) != TB_OK) {
         fprintf(stderr, "%s\n", fail.text);
         return -1;
     }

@@ -311,13 +311,13 @@ a_port_in_use_is_one_clear_line(void **state)
     struct tb_fail fail = {0};
 
     config.listen_port = tb_http_server_port(r->server);
-    assert_int_equal(tb_http_server_start(&deps, &second, &fail), TB_EIO);
+    assert_int_equal(tb_http_server_start(&deps, -1, &second, &fail), TB_EIO);
     assert_non_null(strstr(fail.text, "127.0.0.1 port "));
     assert_non_null(strstr(fail.text, "is in use"));
     assert_null(strchr(fail.text, '\n'));
     assert_null(second);
     strcpy(config.listen_address, "192.0.2.1"); /* not an address of this host */
-    assert_int_equal(tb_http_server_start(&deps, &second, &fail), TB_EIO);
+    assert_int_equal(tb_http_server_start(&deps, -1, &second, &fail), TB_EIO);
     assert_non_null(strstr(fail.text, "192.0.2.1"));
 }
 
