@@ -145,12 +145,16 @@ load(struct tb_http_client *http, const struct source *first, struct tb_aws_cred
      const struct source **out_from, struct tb_fail *fail)
 {
     char looked[SOURCES * (WHY_MAX + 24)] = "";
+    struct tb_fail first_why = {.text = ""};
     enum tb_err err;
 
     if (first != NULL) {
-        err = first->load(http, out, fail);
+        err = first->load(http, out, &first_why);
         if (err != TB_ENOTFOUND) {
             *out_from = first;
+            if (fail != NULL) {
+                *fail = first_why;
+            }
             return err;
         }
     }
@@ -158,7 +162,12 @@ load(struct tb_http_client *http, const struct source *first, struct tb_aws_cred
         struct tb_fail why = {.text = ""};
         size_t len = strlen(looked);
 
-        err = chain[i].load(http, out, &why);
+        if (&chain[i] == first) {
+            err = TB_ENOTFOUND;
+            why = first_why;
+        } else {
+            err = chain[i].load(http, out, &why);
+        }
         if (err == TB_OK) {
             *out_from = &chain[i];
             return TB_OK;
