@@ -131,13 +131,15 @@ split_host(const char *text, size_t len, bool https, struct tb_aws_endpoint *out
     const char *from = bracket != NULL ? bracket : text;
     const char *colon = memchr(from, ':', len - (size_t)(from - text));
     size_t host_len = colon != NULL ? (size_t)(colon - text) : len;
+    const char *marks = bracket != NULL ? "[:.]" : "-._";
     long port = https ? 443 : 80, usual = port;
 
-    if (host_len == 0 || host_len > 240 || (text[0] == '[' && bracket == NULL)) {
+    if (host_len == 0 || host_len > 240 ||
+        (bracket != NULL && bracket + 1 != text + host_len)) {
         return false;
     }
     for (size_t i = 0; i < host_len; i++) {
-        if (!isalnum((unsigned char)text[i]) && strchr("-._[]:", text[i]) == NULL) {
+        if (!isalnum((unsigned char)text[i]) && strchr(marks, text[i]) == NULL) {
             return false;
         }
         out->host[i] = (char)tolower((unsigned char)text[i]);
