@@ -24,6 +24,7 @@ enum {
     CONNECT_TIMEOUT_MS = 10000, /* when the request names none */
     STALL_BYTES_PER_S = 1024,   /* slower than this for STALL_S ends an unbounded transfer */
     STALL_S = 30,
+    EXPECT_FROM_BYTES = 1 << 20, /* a smaller body is sent sooner than asked about */
     EXPECT_TIMEOUT_MS = 1000,    /* a server that ignores Expect gets the body after this */
     HEADER_LINE_MAX = 16 * 1024, /* one header of ours: session tokens reach 2 KiB */
     KEEP_IDLE_S = 50             /* AWS closes idle connections after about a minute */
@@ -372,10 +373,22 @@ is_local(const char *url)
 }
 
 static enum tb_err
+add_line(struct curl_slist **list, const char *line, struct tb_fail *fail)
+{
+    struct curl_slist *longer = curl_slist_append(*list, line);
+
+    if (longer == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "HTTP headers");
+    }
+    *list = longer;
+    return TB_OK;
+}
+
+static enum tb_err
 add_header(struct curl_slist **list, const char *name, const char *value, struct tb_fail *fail)
 {
     char line[HEADER_LINE_MAX];
-    struct curl_slist *longer;
+    enum tb_err err;
     int len;
 
     if (!is_sendable(name, true) || !is_sendable(value, false)) {
@@ -387,18 +400,14 @@ add_header(struct curl_slist **list, const char *name, const char *value, struct
     if (len < 0 || (size_t)len >= sizeof(line)) {
         return tb_fail_set(fail, TB_EINVAL, "header '%.64s' is too long", name);
     }
-    longer = curl_slist_append(*list, line);
-    tb_wipe(line, sizeof(line));
-    if (longer == NULL) {
-        return tb_fail_set(fail, TB_ENOMEM, "HTTP headers");
-    }
-    *list = longer;
-    return TB_OK;
+    err = add_line(list, line, fail);
+    tb_wipe(line, (size_t)len);
+    return err;
 }
 
 static enum tb_err
-make_headers(const struct tb_http_request *request, struct curl_slist **list,
-             struct tb_fail *fail)
+make_headers(const struct tb_http_request *request, uint64_t body_bytes,
+             struct curl_slist **list, struct tb_fail *fail)
 {
     enum tb_err err = TB_OK;
 
@@ -407,6 +416,9 @@ make_headers(const struct tb_http_request *request, struct curl_slist **list,
     }
     for (size_t i = 0; i < request->header_count && err == TB_OK; i++) {
         err = add_header(list, request->headers[i].name, request->headers[i].value, fail);
+    }
+    if (err == TB_OK && body_bytes < EXPECT_FROM_BYTES) {
+        err = add_line(list, "Expect:", fail); /* libcurl's way to leave one out */
     }
     return err;
 }
@@ -553,7 +565,7 @@ tb_http_do(struct tb_http_client *client, const struct tb_http_request *request,
     if (err != TB_OK) {
         goto out;
     }
-    err = make_headers(request, &headers, fail);
+    err = make_headers(request, t.body_bytes, &headers, fail);
     if (err != TB_OK) {
         goto out;
     }

@@ -117,6 +117,8 @@ every_method_sends_its_body(void **state TB_UNUSED)
         assert_string_equal(value, cases[i].length);
         http_peer_header(peer, i, "transfer-encoding", value, sizeof(value));
         assert_string_equal(value, "");
+        http_peer_header(peer, i, "expect", value, sizeof(value));
+        assert_string_equal(value, "");
         http_peer_header(peer, i, "user-agent", value, sizeof(value));
         assert_memory_equal(value, "tapbox/", 7);
     }
