@@ -9,8 +9,7 @@
 #include <tapbox/aws_sigv4.h>
 #include <tapbox/thread.h>
 
-/* --- xml.c: one bounded answer as a tree ----------------------------------------------------
- */
+/* --- xml.c: one bounded answer as a tree --- */
 
 enum {
     TB_XML_MAX_DEPTH = 32,      /* EC2 nests about 12 deep */
@@ -50,8 +49,7 @@ TB_NODISCARD enum tb_err tb_xml_number(const struct tb_xml_node *node, const cha
 /* "true" */
 bool tb_xml_true(const struct tb_xml_node *node, const char *path);
 
-/* --- query.c: form bodies of the query protocol ---------------------------------------------
- */
+/* --- query.c: form bodies of the query protocol --- */
 
 #define TB_EC2_VERSION "2016-11-15"
 #define TB_STS_VERSION "2011-06-15"
@@ -61,8 +59,7 @@ void tb_form_begin(struct tb_buf *out, const char *action, const char *version);
 void tb_form_put(struct tb_buf *out, const char *value, const char *name, ...) TB_PRINTF(3, 4);
 void tb_form_put_number(struct tb_buf *out, int64_t value, const char *name);
 
-/* --- profile.c: ~/.aws/config and ~/.aws/credentials ----------------------------------------
- */
+/* --- profile.c: ~/.aws/config and ~/.aws/credentials --- */
 
 struct tb_aws_profiles; /* both files, all sections */
 
@@ -92,8 +89,7 @@ const char *tb_aws_profiles_get(const struct tb_aws_profiles *profiles, const ch
 const char *tb_aws_profiles_service(const struct tb_aws_profiles *profiles,
                                     const char *services, const char *key);
 
-/* --- imds.c: the instance metadata service, version 2 only ----------------------------------
- */
+/* --- imds.c: the instance metadata service, version 2 only --- */
 
 struct tb_imds {
     struct tb_http_client *http;
@@ -109,8 +105,7 @@ void tb_imds_close(struct tb_imds *imds);
 TB_NODISCARD enum tb_err tb_imds_get(struct tb_imds *imds, const char *path, struct tb_buf *out,
                                      struct tb_fail *fail);
 
-/* --- credentials: one function a source -----------------------------------------------------
- */
+/* --- credentials: one function a source --- */
 
 /*
  * TB_OK         *out filled;
@@ -139,8 +134,7 @@ TB_NODISCARD enum tb_err tb_aws_credentials_fill(struct tb_aws_credentials *out,
                                                  const char *secret_key, const char *token,
                                                  const char *source, struct tb_fail *fail);
 
-/* --- endpoints.c ----------------------------------------------------------------------------
- */
+/* --- endpoints.c --- */
 
 enum tb_aws_service {
     TB_AWS_EC2,
@@ -167,8 +161,7 @@ TB_NODISCARD enum tb_err tb_aws_endpoint_resolve(enum tb_aws_service service,
                                                  struct tb_aws_endpoint *out,
                                                  struct tb_fail *fail);
 
-/* --- call.c: sign, send, try again ----------------------------------------------------------
- */
+/* --- call.c: sign, send, try again --- */
 
 /* How often and how long.  Delays have full jitter: a random part of min(base * 2^i, cap). */
 struct tb_aws_retry_policy {
@@ -249,8 +242,47 @@ void tb_aws_pause(int64_t ns);
 /* Now, with what was learned about the service's clock. */
 int64_t tb_aws_now(struct tb_aws *aws, enum tb_aws_service service);
 
-/* --- errors.c: what a service's answer means ------------------------------------------------
- */
+/* --- ec2_list.c, ec2_describe.c: describes, page by page --- */
+
+/* One kind of answer. */
+struct tb_ec2_listing {
+    const char *action;
+    const char *items; /* path of the <item>s below the root */
+    size_t record_bytes;
+    /* `record` is zeroed before; what it owns after a failure is released all the same. */
+    enum tb_err (*read)(const struct tb_xml_node *item, void *record, struct tb_fail *fail);
+    void (*release)(void *record);
+};
+
+enum {
+    TB_EC2_LISTINGS = 5
+};
+extern const struct tb_ec2_listing *const tb_ec2_listings[TB_EC2_LISTINGS];
+
+struct tb_ec2_list {
+    uint8_t *at; /* records, owned */
+    size_t count, cap;
+    int64_t server_utc_s; /* Date of the last page */
+};
+void tb_ec2_list_release(const struct tb_ec2_listing *listing, struct tb_ec2_list *list);
+/* Adds the items of one page. */
+TB_NODISCARD enum tb_err tb_ec2_list_add(const struct tb_ec2_listing *listing,
+                                         const struct tb_xml_node *root,
+                                         struct tb_ec2_list *list, struct tb_fail *fail);
+
+/* By ids (not paged: EC2 refuses both together), by one filter, or all. */
+struct tb_ec2_query {
+    const char *id_parameter; /* "NetworkInterfaceId"; NULL: by filter */
+    const char *filter;
+    const char *const *values;
+    size_t count;
+};
+TB_NODISCARD enum tb_err tb_ec2_list_all(struct tb_aws *aws,
+                                         const struct tb_ec2_listing *listing,
+                                         const struct tb_ec2_query *query,
+                                         struct tb_ec2_list *out, struct tb_fail *fail);
+
+/* --- errors.c: what a service's answer means --- */
 
 /* What the caller can do about an error code; `status` decides for codes that are not known. */
 enum tb_err tb_aws_code_meaning(const char *code, const char *message, int status);

@@ -78,8 +78,7 @@ tb_aws_now(struct tb_aws *aws, enum tb_aws_service service)
     return tb_clock_utc_ns() / TB_NS_PER_S + offset_s;
 }
 
-/* --- one attempt ----------------------------------------------------------------------------
- */
+/* --- one attempt --- */
 
 static void
 add_header(struct tb_http_request *request, const char *name, const char *value)
@@ -247,8 +246,7 @@ out:
     return err;
 }
 
-/* --- what to do after a failure -------------------------------------------------------------
- */
+/* --- what to do after a failure --- */
 
 static bool
 is_one_of(const char *code, const char *const *list)

@@ -1,31 +1,12 @@
 /*
- * The describes: every page read, each item copied into a fixed record.
- *
- * A list grows by one record at a time while pages come; a reader function fills the record
- * from the item's element.  Tags are the one part of a record that owns memory.
+ * What is described: a fixed record for each item of an answer.  Tags are the one part of a
+ * record that owns memory.
  */
 #include "aws_int.h"
 
 #include <stdlib.h>
 
-enum {
-    MAX_PAGES = 1000,
-    MAX_ITEMS = 200000,      /* a Region has 10,000 sessions at the most */
-    MAX_FILTER_VALUES = 200, /* EC2's own ceiling of one request */
-    PAGE_ITEMS = 1000
-};
-
-/* One kind of answer, as the paging loop sees it. */
-struct listing {
-    const char *action;
-    const char *items; /* path of the <item>s below the root */
-    size_t record_bytes;
-    enum tb_err (*read)(const struct tb_xml_node *item, void *record, struct tb_fail *fail);
-    void (*release)(void *record);
-};
-
-/* --- tags and items -------------------------------------------------------------------------
- */
+/* --- tags and items --- */
 
 static void
 release_tags(struct tb_ec2_tags *tags)
@@ -94,173 +75,7 @@ read_fields(const struct tb_xml_node *item, const struct field *fields, size_t c
 #define READ_FIELDS(item, fields, fail)                                                        \
     read_fields(item, fields, sizeof(fields) / sizeof((fields)[0]), fail)
 
-/* --- pages ----------------------------------------------------------------------------------
- */
-
-struct list {
-    uint8_t *at;
-    size_t count, cap;
-    int64_t server_utc_s;
-};
-
-static void
-release_list(const struct listing *listing, struct list *list)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        listing->release(list->at + i * listing->record_bytes);
-    }
-    free(list->at);
-    *list = (struct list){NULL, 0, 0, 0};
-}
-
-static enum tb_err
-add_items(const struct listing *listing, const struct tb_xml_node *root, struct list *list,
-          struct tb_fail *fail)
-{
-    const struct tb_xml_node *item = tb_xml_at(root, listing->items);
-    enum tb_err err;
-
-    for (; item != NULL; item = tb_xml_next(item)) {
-        void *record;
-
-        if (list->count == MAX_ITEMS) {
-            return tb_fail_set(fail, TB_ETOOBIG, "%s: more than %d items", listing->action,
-                               MAX_ITEMS);
-        }
-        if (list->count == list->cap) {
-            size_t cap = list->cap == 0 ? 8 : list->cap * 2;
-            uint8_t *more = reallocarray(list->at, cap, listing->record_bytes);
-
-            if (more == NULL) {
-                return tb_fail_set(fail, TB_ENOMEM, "%s", listing->action);
-            }
-            list->at = more;
-            list->cap = cap;
-        }
-        record = list->at + list->count * listing->record_bytes;
-        memset(record, 0, listing->record_bytes);
-        list->count++; /* counted before it is read: what it owns by then is released */
-        err = listing->read(item, record, fail);
-        if (err != TB_OK) {
-            tb_fail_prefix(fail, "%s", listing->action);
-            return err;
-        }
-    }
-    return TB_OK;
-}
-
-/* The token of the next page into `next`; TB_EFORMAT when it is the one just used. */
-static enum tb_err
-find_next(const struct listing *listing, const struct tb_xml_node *root, struct tb_buf *next,
-          struct tb_fail *fail)
-{
-    const char *token = tb_xml_text(root, "nextToken");
-
-    if (token == NULL || token[0] == '\0') {
-        tb_buf_reset(next);
-        return TB_OK;
-    }
-    if (next->len > 0 && strcmp(tb_buf_str(next), token) == 0) {
-        return tb_fail_set(fail, TB_EFORMAT, "%s: the same page is offered again and again",
-                           listing->action);
-    }
-    tb_buf_reset(next);
-    tb_buf_put_str(next, token);
-    return tb_buf_check(next, "nextToken", fail);
-}
-
-/* `request` holds Action to the last filter; page parameters are put behind it. */
-static enum tb_err
-read_pages(struct tb_aws *aws, const struct listing *listing, const struct tb_buf *request,
-           bool paged, struct list *list, struct tb_fail *fail)
-{
-    struct tb_aws_result result = TB_AWS_RESULT_INIT;
-    struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
-    struct tb_buf next = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
-    unsigned pages = 0;
-    enum tb_err err;
-
-    do {
-        if (pages++ == MAX_PAGES) {
-            err = tb_fail_set(fail, TB_ETOOBIG, "%s: more than %d pages", listing->action,
-                              MAX_PAGES);
-            break;
-        }
-        tb_buf_reset(&body);
-        tb_buf_put_bytes(&body, tb_buf_view(request));
-        if (paged) {
-            tb_form_put_number(&body, PAGE_ITEMS, "MaxResults");
-        }
-        tb_form_put(&body, next.len > 0 ? tb_buf_str(&next) : NULL, "NextToken");
-        err = tb_buf_check(&body, listing->action, fail);
-        if (err != TB_OK) {
-            break;
-        }
-        err = tb_aws_query(aws, TB_AWS_EC2, TB_AWS_POLICY_READ, listing->action,
-                           tb_buf_view(&body), &result, fail);
-        if (err != TB_OK) {
-            break;
-        }
-        list->server_utc_s = result.server_utc_s;
-        err = add_items(listing, tb_xml_root(result.xml), list, fail);
-        if (err != TB_OK) {
-            break;
-        }
-        err = find_next(listing, tb_xml_root(result.xml), &next, fail);
-    } while (err == TB_OK && next.len > 0);
-
-    tb_aws_result_release(&result);
-    tb_buf_release(&body);
-    tb_buf_release(&next);
-    return err;
-}
-
-/* By ids (not paged: EC2 refuses both together), by one filter, or all. */
-struct query {
-    const char *id_parameter; /* "NetworkInterfaceId.%zu" without the number */
-    const char *filter;
-    const char *const *values;
-    size_t count;
-};
-
-static enum tb_err
-list_all(struct tb_aws *aws, const struct listing *listing, const struct query *query,
-         struct list *out, struct tb_fail *fail)
-{
-    struct tb_buf request = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
-    struct list list = {NULL, 0, 0, 0};
-    bool by_id = query->id_parameter != NULL;
-    enum tb_err err = TB_OK;
-
-    tb_form_begin(&request, listing->action, TB_EC2_VERSION);
-    if ((by_id && query->count == 0) || query->count > MAX_FILTER_VALUES) {
-        err = tb_fail_set(fail, TB_EINVAL, "%s: %zu values", listing->action, query->count);
-        goto out;
-    }
-    if (!by_id && query->count > 0) {
-        tb_form_put(&request, query->filter, "Filter.1.Name");
-    }
-    for (size_t i = 0; i < query->count; i++) {
-        tb_form_put(&request, query->values[i], "%s.%zu",
-                    by_id ? query->id_parameter : "Filter.1.Value", i + 1);
-    }
-    err = tb_buf_check(&request, listing->action, fail);
-    if (err == TB_OK) {
-        err = read_pages(aws, listing, &request, !by_id, &list, fail);
-    }
-    if (err == TB_OK) {
-        *out = list;
-        list = (struct list){NULL, 0, 0, 0};
-    }
-
-out:
-    release_list(listing, &list);
-    tb_buf_release(&request);
-    return err;
-}
-
-/* --- network interfaces ---------------------------------------------------------------------
- */
+/* --- network interfaces --- */
 
 static enum tb_err
 read_interface(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
@@ -299,16 +114,16 @@ release_interface(void *record)
     release_tags(&((struct tb_ec2_interface *)record)->tags);
 }
 
-static const struct listing interfaces = {
+static const struct tb_ec2_listing interfaces = {
     "DescribeNetworkInterfaces", "networkInterfaceSet/item", sizeof(struct tb_ec2_interface),
     read_interface, release_interface};
 
 static enum tb_err
-list_interfaces(struct tb_aws *aws, const struct query *query, struct tb_ec2_interfaces *out,
-                struct tb_fail *fail)
+list_interfaces(struct tb_aws *aws, const struct tb_ec2_query *query,
+                struct tb_ec2_interfaces *out, struct tb_fail *fail)
 {
-    struct list list;
-    enum tb_err err = list_all(aws, &interfaces, query, &list, fail);
+    struct tb_ec2_list list;
+    enum tb_err err = tb_ec2_list_all(aws, &interfaces, query, &list, fail);
 
     if (err == TB_OK) {
         *out = (struct tb_ec2_interfaces){(void *)list.at, list.count};
@@ -320,7 +135,7 @@ enum tb_err
 tb_ec2_interfaces_by_id(struct tb_aws *aws, const char *const *enis, size_t count,
                         struct tb_ec2_interfaces *out, struct tb_fail *fail)
 {
-    struct query query = {"NetworkInterfaceId", NULL, enis, count};
+    struct tb_ec2_query query = {"NetworkInterfaceId", NULL, enis, count};
 
     return list_interfaces(aws, &query, out, fail);
 }
@@ -329,7 +144,7 @@ enum tb_err
 tb_ec2_interfaces_of_instance(struct tb_aws *aws, const char *instance,
                               struct tb_ec2_interfaces *out, struct tb_fail *fail)
 {
-    struct query query = {NULL, "attachment.instance-id", &instance, 1};
+    struct tb_ec2_query query = {NULL, "attachment.instance-id", &instance, 1};
 
     return list_interfaces(aws, &query, out, fail);
 }
@@ -344,8 +159,7 @@ tb_ec2_interfaces_release(struct tb_ec2_interfaces *list)
     *list = (struct tb_ec2_interfaces){NULL, 0};
 }
 
-/* --- instances ------------------------------------------------------------------------------
- */
+/* --- instances --- */
 
 /* An interface inside an instance says less; what the instance knows is filled in. */
 static enum tb_err
@@ -421,18 +235,18 @@ release_instance(void *record)
     tb_ec2_interfaces_release(&instance->interfaces);
 }
 
-static const struct listing instances = {"DescribeInstances", "reservationSet/item",
-                                         sizeof(struct tb_ec2_instance), read_reservation,
-                                         release_instance};
+static const struct tb_ec2_listing instances = {"DescribeInstances", "reservationSet/item",
+                                                sizeof(struct tb_ec2_instance),
+                                                read_reservation, release_instance};
 
 enum tb_err
 tb_ec2_instance_get(struct tb_aws *aws, const char *instance, struct tb_ec2_instance *out,
                     struct tb_fail *fail)
 {
-    struct query query = {"InstanceId", NULL, &instance, 1};
-    struct list list = {NULL, 0, 0, 0};
+    struct tb_ec2_query query = {"InstanceId", NULL, &instance, 1};
+    struct tb_ec2_list list = {NULL, 0, 0, 0};
     struct tb_ec2_instance *found;
-    enum tb_err err = list_all(aws, &instances, &query, &list, fail);
+    enum tb_err err = tb_ec2_list_all(aws, &instances, &query, &list, fail);
 
     if (err != TB_OK) {
         return err;
@@ -447,7 +261,7 @@ tb_ec2_instance_get(struct tb_aws *aws, const char *instance, struct tb_ec2_inst
         *out = *found;
         list.count = 0; /* what it owns has gone out */
     }
-    release_list(&instances, &list);
+    tb_ec2_list_release(&instances, &list);
     return err;
 }
 
@@ -458,8 +272,7 @@ tb_ec2_instance_release(struct tb_ec2_instance *instance)
     *instance = (struct tb_ec2_instance){.instance = ""};
 }
 
-/* --- sessions -------------------------------------------------------------------------------
- */
+/* --- sessions --- */
 
 static enum tb_err
 read_session(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
@@ -489,7 +302,7 @@ release_session(void *record)
     release_tags(&((struct tb_ec2_session *)record)->tags);
 }
 
-static const struct listing sessions = {
+static const struct tb_ec2_listing sessions = {
     "DescribeTrafficMirrorSessions", "trafficMirrorSessionSet/item",
     sizeof(struct tb_ec2_session), read_session, release_session};
 
@@ -497,9 +310,9 @@ enum tb_err
 tb_ec2_sessions_list(struct tb_aws *aws, const char *const *enis, size_t eni_count,
                      struct tb_ec2_sessions *out, struct tb_fail *fail)
 {
-    struct query query = {NULL, "network-interface-id", enis, eni_count};
-    struct list list;
-    enum tb_err err = list_all(aws, &sessions, &query, &list, fail);
+    struct tb_ec2_query query = {NULL, "network-interface-id", enis, eni_count};
+    struct tb_ec2_list list;
+    enum tb_err err = tb_ec2_list_all(aws, &sessions, &query, &list, fail);
 
     if (err == TB_OK) {
         *out = (struct tb_ec2_sessions){(void *)list.at, list.count, list.server_utc_s};
@@ -517,8 +330,7 @@ tb_ec2_sessions_release(struct tb_ec2_sessions *list)
     *list = (struct tb_ec2_sessions){NULL, 0, 0};
 }
 
-/* --- targets --------------------------------------------------------------------------------
- */
+/* --- targets --- */
 
 static enum tb_err
 read_target(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
@@ -540,7 +352,7 @@ release_target(void *record)
     release_tags(&((struct tb_ec2_target *)record)->tags);
 }
 
-static const struct listing targets = {
+static const struct tb_ec2_listing targets = {
     "DescribeTrafficMirrorTargets", "trafficMirrorTargetSet/item", sizeof(struct tb_ec2_target),
     read_target, release_target};
 
@@ -548,9 +360,9 @@ enum tb_err
 tb_ec2_targets_list(struct tb_aws *aws, const char *eni, struct tb_ec2_targets *out,
                     struct tb_fail *fail)
 {
-    struct query query = {NULL, "network-interface-id", &eni, eni != NULL ? 1 : 0};
-    struct list list;
-    enum tb_err err = list_all(aws, &targets, &query, &list, fail);
+    struct tb_ec2_query query = {NULL, "network-interface-id", &eni, eni != NULL ? 1 : 0};
+    struct tb_ec2_list list;
+    enum tb_err err = tb_ec2_list_all(aws, &targets, &query, &list, fail);
 
     if (err == TB_OK) {
         *out = (struct tb_ec2_targets){(void *)list.at, list.count, list.server_utc_s};
@@ -568,8 +380,7 @@ tb_ec2_targets_release(struct tb_ec2_targets *list)
     *list = (struct tb_ec2_targets){NULL, 0, 0};
 }
 
-/* --- filters --------------------------------------------------------------------------------
- */
+/* --- filters --- */
 
 static enum tb_err
 read_filter(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
@@ -595,16 +406,16 @@ release_filter(void *record)
     release_tags(&((struct tb_ec2_filter *)record)->tags);
 }
 
-static const struct listing filters = {
+static const struct tb_ec2_listing filters = {
     "DescribeTrafficMirrorFilters", "trafficMirrorFilterSet/item", sizeof(struct tb_ec2_filter),
     read_filter, release_filter};
 
 enum tb_err
 tb_ec2_filters_list(struct tb_aws *aws, struct tb_ec2_filters *out, struct tb_fail *fail)
 {
-    struct query query = {NULL, NULL, NULL, 0};
-    struct list list;
-    enum tb_err err = list_all(aws, &filters, &query, &list, fail);
+    struct tb_ec2_query query = {NULL, NULL, NULL, 0};
+    struct tb_ec2_list list;
+    enum tb_err err = tb_ec2_list_all(aws, &filters, &query, &list, fail);
 
     if (err == TB_OK) {
         *out = (struct tb_ec2_filters){(void *)list.at, list.count, list.server_utc_s};
@@ -621,3 +432,6 @@ tb_ec2_filters_release(struct tb_ec2_filters *list)
     free(list->at);
     *list = (struct tb_ec2_filters){NULL, 0, 0};
 }
+
+const struct tb_ec2_listing *const tb_ec2_listings[TB_EC2_LISTINGS] = {
+    &interfaces, &instances, &sessions, &targets, &filters};

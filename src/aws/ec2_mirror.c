@@ -33,8 +33,7 @@ static const struct kind {
                         "trafficMirrorSession/trafficMirrorSessionId"},
 };
 
-/* --- bodies ---------------------------------------------------------------------------------
- */
+/* --- bodies --- */
 
 static enum tb_err
 check_token(const char *token, struct tb_fail *fail)
@@ -224,8 +223,7 @@ tb_ec2_session_body(const struct tb_ec2_session_spec *spec, struct tb_buf *out,
     return end_body(TB_EC2_SESSION, spec->tags, spec->tag_count, spec->client_token, out, fail);
 }
 
-/* --- calls ----------------------------------------------------------------------------------
- */
+/* --- calls --- */
 
 /* Sends `body`; the id at `id_path` of the answer must begin with `prefix` (NULL: no id). */
 static enum tb_err

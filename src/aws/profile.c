@@ -256,8 +256,7 @@ tb_aws_profiles_parse(struct tb_aws_profiles *profiles, enum tb_aws_file file,
     return err;
 }
 
-/* --- where they are -------------------------------------------------------------------------
- */
+/* --- where they are --- */
 
 static const char *
 home_folder(void)
@@ -338,8 +337,7 @@ tb_aws_profile_name(void)
     return name != NULL && name[0] != '\0' ? name : "default";
 }
 
-/* --- looking up -----------------------------------------------------------------------------
- */
+/* --- looking up --- */
 
 static bool
 is_section(const struct setting *setting, const char *kind, const char *name)

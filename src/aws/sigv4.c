@@ -188,8 +188,7 @@ put_path(struct tb_buf *out, const struct tb_sigv4_context *context, const char 
     return err;
 }
 
-/* --- headers --------------------------------------------------------------------------------
- */
+/* --- headers --- */
 
 struct signed_headers {
     struct tb_http_header at[TB_HTTP_MAX_HEADERS + 1];
@@ -280,8 +279,7 @@ put_header_names(struct tb_buf *out, const struct signed_headers *headers)
     }
 }
 
-/* --- signing --------------------------------------------------------------------------------
- */
+/* --- signing --- */
 
 static void
 put_scope(struct tb_buf *out, const struct tb_sigv4_context *context, const char *date)

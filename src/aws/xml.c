@@ -95,7 +95,7 @@ on_start(void *arg, const XML_Char *name, const XML_Char **attributes TB_UNUSED)
 {
     struct parse *p = arg;
     const char *colon = strrchr(name, ':');
-    const char *local = colon != NULL ? colon + 1 : name;
+    const char *local = colon != NULL && colon[1] != '\0' ? colon + 1 : name;
     struct tb_xml_node *node;
 
     if (p->depth == TB_XML_MAX_DEPTH || p->nodes == TB_XML_MAX_NODES) {

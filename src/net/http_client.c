@@ -221,8 +221,7 @@ tb_http_answer_header(const struct tb_http_answer *answer, const char *name, cha
     return false;
 }
 
-/* --- callbacks ------------------------------------------------------------------------------
- */
+/* --- callbacks --- */
 
 static size_t
 take_body(char *at, size_t size, size_t count, void *arg)
@@ -322,8 +321,7 @@ seek_body(void *arg, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
-/* --- a request ------------------------------------------------------------------------------
- */
+/* --- a request --- */
 
 static bool
 is_sendable(const char *text, bool is_name)

@@ -68,8 +68,7 @@ print_effect(enum tb_err err, const struct tb_ec2_effect *effect)
     }
 }
 
-/* --- creates --------------------------------------------------------------------------------
- */
+/* --- creates --- */
 
 static enum tb_err
 send_body(struct tb_aws *aws, enum tb_ec2_kind kind, enum tb_err err, struct tb_buf *body,
@@ -150,8 +149,7 @@ make_session(struct tb_aws *aws, const struct words *w, struct tb_fail *fail)
     return send_body(aws, TB_EC2_SESSION, tb_ec2_session_body(&spec, &body, fail), &body, fail);
 }
 
-/* --- deletes, changes -----------------------------------------------------------------------
- */
+/* --- deletes, changes --- */
 
 static enum tb_err
 delete_one(struct tb_aws *aws, const struct words *w, struct tb_fail *fail)
@@ -192,8 +190,7 @@ set_tags(struct tb_aws *aws, const struct words *w, struct tb_fail *fail)
     return err;
 }
 
-/* --- describes ------------------------------------------------------------------------------
- */
+/* --- describes --- */
 
 static void
 print_interfaces(const struct tb_ec2_interfaces *list)
@@ -294,8 +291,7 @@ show_filters(struct tb_aws *aws, const struct words *w TB_UNUSED, struct tb_fail
     return err;
 }
 
-/* --- account, host --------------------------------------------------------------------------
- */
+/* --- account, host --- */
 
 static enum tb_err
 show_identity(struct tb_aws *aws, const struct words *w TB_UNUSED, struct tb_fail *fail)
@@ -323,8 +319,7 @@ show_self(struct tb_aws *aws, const struct words *w TB_UNUSED, struct tb_fail *f
     return err;
 }
 
-/* --- S3 -------------------------------------------------------------------------------------
- */
+/* --- S3 --- */
 
 static struct tb_s3_bucket
 bucket_of(const struct words *w)
@@ -387,9 +382,6 @@ presign(struct tb_aws *aws, const struct words *w, struct tb_fail *fail)
     tb_buf_release(&url);
     return err;
 }
-
-/* --------------------------------------------------------------------------------------------
- */
 
 static const struct command {
     const char *name, *usage;

@@ -37,8 +37,7 @@ stop(void **state TB_UNUSED)
     return 0;
 }
 
-/* --- bodies ---------------------------------------------------------------------------------
- */
+/* --- bodies --- */
 
 static const struct tb_ec2_tag tags[] = {{"tapbox:owner", "a b+c"}, {"empty", ""}};
 
@@ -141,8 +140,7 @@ what_ec2_would_refuse_is_refused_before(void **state TB_UNUSED)
     tb_buf_release(&body);
 }
 
-/* --- describes ------------------------------------------------------------------------------
- */
+/* --- describes --- */
 
 #define SESSIONS(items, token)                                                                 \
     "<DescribeTrafficMirrorSessionsResponse><nextToken>" token                                 \
