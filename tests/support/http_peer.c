@@ -38,7 +38,7 @@ struct http_peer {
     char url[64];
     pthread_t thread;
     pthread_mutex_t mu; /* guards what follows */
-    const struct http_peer_step *steps;
+    struct http_peer_step steps[MAX_STEPS];
     size_t step_count;
     bool used[MAX_STEPS];
     struct seen seen[MAX_REQUESTS];
@@ -57,21 +57,23 @@ forget_requests(struct http_peer *peer)
     peer->seen_count = 0;
 }
 
-/* Notes the request and chooses the step; NULL when none is left. */
-static const struct http_peer_step *
+/* Notes the request and chooses the step. */
+static struct http_peer_step
 next_step(struct http_peer *peer, size_t connection, char *head, char *body)
 {
-    const struct http_peer_step *step = NULL;
+    struct http_peer_step step = {.status = 599, .body = "no step is left"};
+    bool found = false;
 
     pthread_mutex_lock(&peer->mu);
     assert(peer->seen_count < MAX_REQUESTS);
     peer->seen[peer->seen_count++] = (struct seen){head, body, connection};
-    for (size_t i = 0; i < peer->step_count && step == NULL; i++) {
+    for (size_t i = 0; i < peer->step_count && !found; i++) {
         const struct http_peer_step *one = &peer->steps[i];
 
         if (!peer->used[i] &&
             (one->begins == NULL || strncmp(head, one->begins, strlen(one->begins)) == 0)) {
-            step = one;
+            step = *one;
+            found = true;
             peer->used[i] = !one->always;
         }
     }
@@ -171,13 +173,11 @@ wait_until_gone(int fd)
 static bool
 answer(int fd, const struct http_peer_step *step, bool head_only)
 {
-    static const struct http_peer_step lost = {.status = 599, .body = "no step is left"};
     struct timespec delay;
     const char *body;
     char head[4096];
     int len;
 
-    step = step != NULL ? step : &lost;
     if (step->how == HTTP_PEER_HANGS_UP) {
         return false;
     }
@@ -209,7 +209,8 @@ serve(void *arg)
 
     while (more) {
         char *head = read_head(connection->fd), *body = NULL;
-        bool early = false;
+        struct http_peer_step step;
+        bool early = false, head_only;
 
         if (head == NULL) {
             break;
@@ -222,8 +223,9 @@ serve(void *arg)
             free(head);
             break;
         }
-        more = answer(connection->fd, next_step(peer, connection->number, head, body),
-                      strncmp(head, "HEAD", 4) == 0);
+        head_only = strncmp(head, "HEAD", 4) == 0;
+        step = next_step(peer, connection->number, head, body);
+        more = answer(connection->fd, &step, head_only);
     }
     shutdown(connection->fd, SHUT_RDWR);
     return NULL;
@@ -286,7 +288,9 @@ http_peer_script(struct http_peer *peer, const struct http_peer_step *steps, siz
     pthread_mutex_lock(&peer->mu);
     forget_requests(peer);
     memset(peer->used, 0, sizeof(peer->used));
-    peer->steps = steps;
+    if (count > 0) {
+        memcpy(peer->steps, steps, count * sizeof(*steps));
+    }
     peer->step_count = count;
     pthread_mutex_unlock(&peer->mu);
 }

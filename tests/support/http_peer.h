@@ -30,8 +30,8 @@ struct http_peer_step {
 
 struct http_peer;
 
-/* For each request the first step that is not used up and fits.  None: status 599.  `steps` is
- * borrowed. */
+/* For each request the first step that is not used up and fits.  None: status 599.  The
+ * strings of `steps` are borrowed. */
 struct http_peer *http_peer_start(const struct http_peer_step *steps, size_t count);
 /* The script begins anew, with other steps; requests are forgotten. */
 void http_peer_script(struct http_peer *peer, const struct http_peer_step *steps, size_t count);
