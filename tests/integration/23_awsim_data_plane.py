@@ -53,10 +53,13 @@ class Dump:
     def __init__(self, host, *expression):
         self.path = '%s/%s-%d.pcap' % (WORK, host, time.monotonic_ns())
         self.p = subprocess.Popen(['ip', 'netns', 'exec', host, 'tcpdump', '-i', 'eth0', '-U', '-s', '0', '-B',
-                                   '65536', '--immediate-mode', '-w', self.path] + list(expression),
+                                   '65536', '-Z', 'root', '--immediate-mode', '-w', self.path] + list(expression),
                                   stderr=subprocess.PIPE, text=True)
-        while 'listening on' not in self.p.stderr.readline():
-            pass
+        line = '-'
+        while 'listening on' not in line:
+            line = self.p.stderr.readline()
+            if line == '':
+                raise SystemExit('tcpdump does not start on ' + host)
 
     def stop(self):
         size = -1
