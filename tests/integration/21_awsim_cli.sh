@@ -7,14 +7,8 @@ awsim=${BUILD:-build}/${MODE:-debug}/awsim
 [ "${awsim#/}" != "$awsim" ] || awsim=$top/$awsim
 [ -x "$awsim" ] || { echo "not ok - awsim is built: $awsim"; exit 1; }
 [ -x /usr/bin/aws ] || { echo "skip - /usr/bin/aws is not installed"; exit 0; }
-if [ -z "${AWSIM_TEST_ISOLATED:-}" ]; then
-    user=()
-    [ "$(id -u)" = 0 ] || user=(-U -r)
-    AWSIM_TEST_ISOLATED=1 exec unshare "${user[@]}" -n -m -p -f --kill-child --mount-proc "$0" "$@"
-fi
-ip link set lo up
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+[ -n "${LAB_INSIDE:-}" ] || exec "$top/tests/lab/enter" "$0" "$@"
+dir=$(mktemp -d -p /run) # on the namespaces' own /run: it goes when they go
 failed=0
 
 is() { # sentence, wanted, got

@@ -16,7 +16,7 @@ isolate()
 
 WEB, REMOTE, CAP = '10.0.1.10', '10.0.1.99', '10.0.1.20'
 MACS = {'web': '0a:00:00:00:00:01', 'cap': '0a:00:00:00:00:02', 'remote': '0a:00:00:00:00:99'}
-WORK = tempfile.mkdtemp(prefix='awsim-plane-')
+WORK = scratch('plane')
 
 
 def sh(command, **more):
@@ -52,7 +52,7 @@ class Dump:
 
     def __init__(self, host, *expression):
         self.path = '%s/%s-%d.pcap' % (WORK, host, time.monotonic_ns())
-        self.p = subprocess.Popen(['ip', 'netns', 'exec', host, 'tcpdump', '-i', 'eth0', '-U', '-s', '0', '-B',
+        self.p = subprocess.Popen(['ip', 'netns', 'exec', host] + tcpdump() + ['-i', 'eth0', '-U', '-s', '0', '-B',
                                    '65536', '-Z', 'root', '--immediate-mode', '-w', self.path] + list(expression),
                                   stderr=subprocess.PIPE, text=True)
         line = '-'

@@ -29,7 +29,7 @@ open_tcp(const struct ip *ip, int port, int *out_port)
     const struct sockaddr *at =
         ip->family == 4 ? (const struct sockaddr *)&v4 : (const struct sockaddr *)&v6;
     socklen_t len = ip->family == 4 ? sizeof(v4) : sizeof(v6);
-    struct sockaddr_in6 bound;
+    struct sockaddr_in6 bound = {0};
     socklen_t bound_len = sizeof(bound);
     if (bind(fd, at, len) != 0 || listen(fd, 1024) != 0 ||
         getsockname(fd, (struct sockaddr *)&bound, &bound_len) != 0) {
