@@ -2,7 +2,8 @@
  * The store: the only channel between intake, control and upload.  What a function reports as
  * done is on the disk (SQLite, WAL, synchronous=FULL).  Row access is in src/store/ only.
  *
- * Threads:   every function may be called from any thread.
+ * Threads:   every function may be called from any thread; alerts that arrive together share a
+ *            commit.
  * Errors:    TB_EIO, TB_EFULL (disk full) unless said otherwise; a failed call has changed
  * nothing. Ownership: results are copied out; arrays are freed with free() unless said
  * otherwise.
@@ -47,10 +48,14 @@ enum tb_intake_outcome {
 };
 
 /*
- * One transaction: remembers the event; makes a capture, or joins the one that is not yet
- * draining on one of the same interfaces or the same instance (requested or resolved).
+ * One transaction: remembers the event; makes a capture, or joins one that is not yet draining,
+ * nor asked to stop, and covers its source:
+ *   named interfaces  one that names or was resolved to any of them, or that was asked for the
+ *                     whole of their instance.  Another interface of the instance is not covered.
+ *   an instance       one that names it, or was resolved to any interface of it.
  * Nothing may be acknowledged to a sender before this has returned TB_OK.
  * A duplicate key with a different body is still a duplicate.
+ * Errors: TB_EFULL too when the capture has TB_CAPTURE_MAX_ALERTS; TB_EINVAL names no source.
  */
 TB_NODISCARD enum tb_err tb_store_intake(struct tb_store *store, const struct tb_intake *intake,
                                          enum tb_intake_outcome *out_outcome,

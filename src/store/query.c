@@ -7,8 +7,8 @@
 enum tb_err
 store_failed_locked(struct tb_store *store, int rc, const char *doing, struct tb_fail *fail)
 {
+    int sys_errno = errno; /* SQLite notes none for a COMMIT; cleared before each step */
     const char *text = store->locked.db != NULL ? sqlite3_errmsg(store->locked.db) : "";
-    int sys_errno = store->locked.db != NULL ? sqlite3_system_errno(store->locked.db) : 0;
     enum tb_err err = TB_EIO;
 
     switch (rc & 0xff) {
@@ -56,6 +56,16 @@ store_failed_locked(struct tb_store *store, int rc, const char *doing, struct tb
     return err;
 }
 
+void
+store_undo_locked(struct tb_store *store)
+{
+    store->locked.in_transaction = false;
+    /* some failures (full disk, I/O) have rolled it back already */
+    if (sqlite3_get_autocommit(store->locked.db) == 0) {
+        (void)sqlite3_exec(store->locked.db, "ROLLBACK", NULL, NULL, NULL);
+    }
+}
+
 enum tb_err
 store_open_locked(struct tb_store *store, const char *sql, struct store_query *q,
                   struct tb_fail *fail)
@@ -64,6 +74,14 @@ store_open_locked(struct tb_store *store, const char *sql, struct store_query *q
     int rc;
 
     *q = (struct store_query){.store = store, .sql = sql};
+    if (!store->locked.in_transaction && sqlite3_get_autocommit(store->locked.db) == 0) {
+        /* A roll back failed (no memory): nothing may slip into that transaction. */
+        store_undo_locked(store);
+        if (sqlite3_get_autocommit(store->locked.db) == 0) {
+            return tb_fail_set(fail, TB_ENOMEM, "%s: an old transaction cannot be rolled back",
+                               store->path);
+        }
+    }
     for (size_t i = 0; i < store->locked.prepared_count; i++) {
         if (store->locked.prepared[i].sql == sql) {
             q->stmt = store->locked.prepared[i].stmt;
@@ -142,8 +160,12 @@ enum tb_err
 store_step_locked(struct store_query *q, bool *out_row,
                   struct tb_fail *fail) TB_NO_LOCK_ANALYSIS
 {
-    int rc = q->rc != SQLITE_OK ? q->rc : sqlite3_step(q->stmt);
+    int rc = q->rc;
 
+    errno = 0;
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(q->stmt);
+    }
     q->next = 0;
     if (rc == SQLITE_ROW || rc == SQLITE_DONE) {
         *out_row = rc == SQLITE_ROW;
@@ -234,7 +256,11 @@ store_begin_locked(struct tb_store *store, struct tb_fail *fail)
     struct store_query q;
     enum tb_err err = store_open_locked(store, "BEGIN IMMEDIATE", &q, fail);
 
-    return err == TB_OK ? store_run_locked(&q, NULL, fail) : err;
+    if (err == TB_OK) {
+        err = store_run_locked(&q, NULL, fail);
+    }
+    store->locked.in_transaction = err == TB_OK;
+    return err;
 }
 
 enum tb_err
@@ -248,12 +274,6 @@ store_end_locked(struct tb_store *store, enum tb_err err, struct tb_fail *fail)
             err = store_run_locked(&q, NULL, fail);
         }
     }
-    /* some failures (full disk, I/O) have rolled it back already */
-    if (err != TB_OK && sqlite3_get_autocommit(store->locked.db) == 0) {
-        if (store_open_locked(store, "ROLLBACK", &q, NULL) != TB_OK ||
-            store_run_locked(&q, NULL, NULL) != TB_OK) {
-            (void)sqlite3_exec(store->locked.db, "ROLLBACK", NULL, NULL, NULL);
-        }
-    }
+    store_undo_locked(store); /* after a commit there is nothing to undo */
     return err;
 }

@@ -1,8 +1,4 @@
-/*
- * Alerts: one transaction from what arrived to what becomes of it.
- *
- * take_in_locked does the work of one alert inside a transaction that somebody else opened, so
- * that many alerts can share one commit.
+/* Alerts: what becomes of one of them, inside a transaction that commits.c opens for several.
  */
 #include "store_int.h"
 
@@ -12,14 +8,9 @@ enum {
     ID_ATTEMPTS = 4, /* capture ids of one second differ in 32 random bits */
 };
 
-struct taken {
-    enum tb_intake_outcome outcome;
-    char capture_id[TB_CAPTURE_ID_SIZE];
-};
-
 /* *out_found with the capture ("" : it was ignored) when this key was here before. */
 static enum tb_err
-find_key_locked(struct tb_store *store, const struct tb_intake *intake, struct taken *out,
+find_key_locked(struct tb_store *store, const struct tb_intake *intake, struct store_taken *out,
                 bool *out_found, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     struct store_query q;
@@ -238,7 +229,7 @@ next_number_locked(struct tb_store *store, const char *capture_id, int64_t *out,
 
 static enum tb_err
 insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
-                    const struct taken *taken, int64_t number, struct tb_fail *fail)
+                    const struct store_taken *taken, int64_t number, struct tb_fail *fail)
     TB_REQUIRES(store->mu)
 {
     static const char *const outcomes[] = {[TB_INTAKE_CREATED] = "created",
@@ -269,9 +260,9 @@ insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
     return store_run_locked(&q, NULL, fail);
 }
 
-static enum tb_err
-take_in_locked(struct tb_store *store, const struct tb_intake *intake, struct taken *out,
-               struct tb_fail *fail) TB_REQUIRES(store->mu)
+enum tb_err
+store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
+                     struct store_taken *out, struct tb_fail *fail)
 {
     bool found = false;
     int64_t number = 0;
@@ -297,52 +288,6 @@ take_in_locked(struct tb_store *store, const struct tb_intake *intake, struct ta
         }
     }
     return err == TB_OK ? insert_alert_locked(store, intake, out, number, fail) : err;
-}
-
-/* What no row could hold, or could not be found again, is refused before anything is written.
- */
-static enum tb_err
-check_intake(const struct tb_intake *intake, struct tb_fail *fail)
-{
-    const struct tb_capture_request *r = intake->capture;
-
-    if (strlen(intake->key) >= TB_CAPTURE_MAX_TEXT) {
-        return tb_fail_set(fail, TB_EINVAL, "an idempotency key is at most %d octets",
-                           TB_CAPTURE_MAX_TEXT - 1);
-    }
-    if (r != NULL && r->instance[0] == 0 && r->eni_count == 0) {
-        return tb_fail_set(fail, TB_EINVAL, "the capture names no source");
-    }
-    if (r != NULL && (r->eni_count > TB_CAPTURE_MAX_SOURCES || r->max_bytes > INT64_MAX ||
-                      (unsigned)r->filter >= TB_FILTER_KIND_COUNT)) {
-        return tb_fail_set(fail, TB_EINVAL, "the capture's request is out of bounds");
-    }
-    return TB_OK;
-}
-
-enum tb_err
-tb_store_intake(struct tb_store *store, const struct tb_intake *intake,
-                enum tb_intake_outcome *out_outcome, char out_capture_id[TB_CAPTURE_ID_SIZE],
-                struct tb_fail *fail)
-{
-    struct taken taken = {.outcome = TB_INTAKE_IGNORED};
-    enum tb_err err = check_intake(intake, fail);
-
-    if (err != TB_OK) {
-        return err;
-    }
-    tb_mutex_lock(&store->mu);
-    err = store_begin_locked(store, fail);
-    if (err == TB_OK) {
-        err = take_in_locked(store, intake, &taken, fail);
-        err = store_end_locked(store, err, fail);
-    }
-    tb_mutex_unlock(&store->mu);
-    if (err == TB_OK) {
-        *out_outcome = taken.outcome;
-        (void)tb_str_copy(out_capture_id, TB_CAPTURE_ID_SIZE, taken.capture_id);
-    }
-    return err;
 }
 
 enum tb_err

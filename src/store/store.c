@@ -236,7 +236,10 @@ tb_store_open(const char *path, struct tb_store **out, struct tb_fail *fail)
         return tb_fail_set(fail, TB_ENOMEM, "no memory for the store");
     }
     store->lock_fd = -1;
+    store->queue.last = &store->queue.first;
     tb_mutex_init(&store->mu);
+    tb_mutex_init(&store->queue_mu);
+    tb_cond_init(&store->queue_moved);
     if (!tb_str_copy(store->path, sizeof(store->path), path)) {
         err = tb_fail_set(fail, TB_EINVAL, "the path of the store is over %zu octets",
                           sizeof(store->path) - 1);
@@ -279,6 +282,8 @@ tb_store_close(struct tb_store *store)
     store->locked.db = NULL;
     tb_mutex_unlock(&store->mu);
     tb_close(&store->lock_fd); /* last: nobody else may open it before SQLite is done */
+    tb_cond_release(&store->queue_moved);
+    tb_mutex_release(&store->queue_mu);
     tb_mutex_release(&store->mu);
     free(store);
 }
@@ -299,11 +304,7 @@ tb_store_check(struct tb_store *store, struct tb_fail *fail)
                               "ON CONFLICT (name) DO UPDATE SET value = value + 1",
                               "write", fail);
         }
-        if (err == TB_OK) {
-            err = exec_locked(store, "ROLLBACK", "roll back", fail);
-        } else {
-            err = store_end_locked(store, err, fail);
-        }
+        store_undo_locked(store);
     }
     tb_mutex_unlock(&store->mu);
     return err;

@@ -28,7 +28,14 @@ struct tb_store {
             sqlite3_stmt *stmt;
         } prepared[STORE_MAX_STATEMENTS];
         size_t prepared_count;
+        bool in_transaction; /* between _begin and _end */
     } locked;
+    struct tb_mutex queue_mu; /* never taken while holding mu */
+    struct tb_cond queue_moved;
+    struct { /* touched only while holding queue_mu: alerts that wait for a commit */
+        struct store_waiting *first, **last;
+        bool led; /* somebody is committing the batch before */
+    } queue;
 };
 
 /* What SQLite said, as one of our errors; `doing` is the object of the sentence. */
@@ -40,6 +47,9 @@ TB_NODISCARD enum tb_err store_begin_locked(struct tb_store *store, struct tb_fa
     TB_REQUIRES(store->mu);
 TB_NODISCARD enum tb_err store_end_locked(struct tb_store *store, enum tb_err err,
                                           struct tb_fail *fail) TB_REQUIRES(store->mu);
+
+/* Rolls back what is open, if anything is. */
+void store_undo_locked(struct tb_store *store) TB_REQUIRES(store->mu);
 
 /* One use of a prepared statement: open, bind in order, step, read in order, close; all of it
  * while holding the lock under which it was opened. */
@@ -86,6 +96,17 @@ struct store_list {
 };
 /* Room for one more, zeroed; NULL without memory. */
 void *store_list_add(struct store_list *list);
+
+/* What became of one alert. */
+struct store_taken {
+    enum tb_intake_outcome outcome;
+    char capture_id[TB_CAPTURE_ID_SIZE];
+};
+/* Inside a transaction; a failure leaves it to the caller to undo what was done. */
+TB_NODISCARD enum tb_err store_take_in_locked(struct tb_store *store,
+                                              const struct tb_intake *intake,
+                                              struct store_taken *out, struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
 
 const char *store_filter_name(enum tb_filter_kind filter);
 TB_NODISCARD enum tb_err store_capture_exists_locked(struct tb_store *store, const char *id,

@@ -1,0 +1,251 @@
+/* Many callers at once: one capture for one alert, one for one source, no answer lost. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <tapbox/store.h>
+#include <tapbox/thread.h>
+
+enum {
+    THREADS = 64
+};
+
+struct place {
+    char dir[64];
+    char path[96];
+    struct tb_store *store;
+};
+
+struct caller {
+    struct tb_store *store;
+    struct tb_capture_request request;
+    char key[32];
+    enum tb_err err;
+    enum tb_intake_outcome outcome;
+    char capture_id[TB_CAPTURE_ID_SIZE];
+    pthread_t thread;
+};
+
+static int
+set_up(void **state)
+{
+    struct place *p = calloc(1, sizeof(*p));
+
+    assert_non_null(p);
+    (void)snprintf(p->dir, sizeof(p->dir), "/tmp/tapbox-store-XXXXXX");
+    assert_non_null(mkdtemp(p->dir));
+    (void)snprintf(p->path, sizeof(p->path), "%s/tapbox.db", p->dir);
+    assert_int_equal(tb_store_open(p->path, &p->store, NULL), TB_OK);
+    *state = p;
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    static const char *const ends[] = {"", "-wal", "-shm", ".lock"};
+    struct place *p = *state;
+
+    tb_store_close(p->store);
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        char name[128];
+
+        (void)snprintf(name, sizeof(name), "%s%s", p->path, ends[i]);
+        (void)unlink(name);
+    }
+    assert_int_equal(rmdir(p->dir), 0);
+    free(p);
+    return 0;
+}
+
+static void *
+call(void *arg)
+{
+    struct caller *c = arg;
+    struct tb_intake intake = {.adapter = "guardduty",
+                               .key = c->key,
+                               .body = tb_bytes_str("{}"),
+                               .content_type = "application/json",
+                               .remote = "",
+                               .token_name = "",
+                               .decision_reason = "",
+                               .capture = &c->request};
+
+    c->err = tb_store_intake(c->store, &intake, &c->outcome, c->capture_id, NULL);
+    return NULL;
+}
+
+/* All at once; then counts outcomes. */
+static void
+call_all(struct caller *callers, size_t counts[TB_INTAKE_IGNORED + 1])
+{
+    memset(counts, 0, (TB_INTAKE_IGNORED + 1) * sizeof(counts[0]));
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(tb_thread_start(&callers[i].thread, "caller", call, &callers[i], NULL),
+                         TB_OK);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(callers[i].thread, NULL), 0);
+        if (callers[i].err == TB_OK) {
+            counts[callers[i].outcome]++;
+        }
+    }
+}
+
+static struct caller *
+callers_of(struct place *p, const char *instance)
+{
+    struct caller *callers = calloc(THREADS, sizeof(*callers));
+
+    assert_non_null(callers);
+    for (size_t i = 0; i < THREADS; i++) {
+        callers[i].store = p->store;
+        (void)tb_str_copy(callers[i].request.instance, TB_AWS_ID_SIZE, instance);
+        callers[i].request.duration_ns = TB_NS_PER_S;
+        (void)snprintf(callers[i].key, sizeof(callers[i].key), "key-%zu", i);
+    }
+    return callers;
+}
+
+static void
+the_same_alert_from_many_threads_makes_one_capture(void **state)
+{
+    struct place *p = *state;
+    struct caller *callers = callers_of(p, "i-00000001");
+    size_t counts[TB_INTAKE_IGNORED + 1];
+
+    for (size_t i = 0; i < THREADS; i++) {
+        (void)tb_str_copy(callers[i].key, sizeof(callers[i].key), "same");
+    }
+    call_all(callers, counts);
+    assert_int_equal(counts[TB_INTAKE_CREATED], 1);
+    assert_int_equal(counts[TB_INTAKE_DUPLICATE], THREADS - 1);
+    for (size_t i = 1; i < THREADS; i++) {
+        assert_string_equal(callers[i].capture_id, callers[0].capture_id);
+    }
+    free(callers);
+}
+
+static void
+many_alerts_on_one_source_make_one_capture_with_all_of_them(void **state)
+{
+    struct place *p = *state;
+    struct caller *callers = callers_of(p, "i-00000001");
+    struct tb_capture *capture = calloc(1, sizeof(*capture));
+    size_t counts[TB_INTAKE_IGNORED + 1];
+
+    call_all(callers, counts);
+    assert_int_equal(counts[TB_INTAKE_CREATED], 1);
+    assert_int_equal(counts[TB_INTAKE_JOINED], THREADS - 1);
+    assert_int_equal(tb_store_capture_get(p->store, callers[0].capture_id, capture, NULL),
+                     TB_OK);
+    assert_int_equal(capture->alert_count, THREADS);
+    for (uint32_t n = 1; n <= THREADS; n++) {
+        struct tb_buf body = TB_BUF_INIT(64);
+        struct tb_alert_row row;
+
+        assert_int_equal(tb_store_alert(p->store, capture->id, n, &row, &body, NULL), TB_OK);
+        tb_buf_release(&body);
+    }
+    free(capture);
+    free(callers);
+}
+
+static void
+many_alerts_on_many_sources_make_one_capture_each(void **state)
+{
+    struct place *p = *state;
+    struct caller *callers = callers_of(p, "");
+    size_t counts[TB_INTAKE_IGNORED + 1];
+    struct tb_due *due = NULL;
+    size_t count = 0;
+
+    for (size_t i = 0; i < THREADS; i++) {
+        (void)snprintf(callers[i].request.instance, TB_AWS_ID_SIZE, "i-%08zx", i);
+    }
+    call_all(callers, counts);
+    assert_int_equal(counts[TB_INTAKE_CREATED], THREADS);
+    assert_int_equal(tb_store_due_list(p->store, &due, &count, NULL), TB_OK);
+    assert_int_equal(count, THREADS);
+    free(due);
+    free(callers);
+}
+
+static void
+an_alert_that_is_refused_takes_none_with_it(void **state)
+{
+    struct place *p = *state;
+    struct caller *callers = callers_of(p, "");
+    size_t counts[TB_INTAKE_IGNORED + 1];
+    size_t refused = 0;
+
+    for (size_t i = 0; i < THREADS; i++) {
+        (void)snprintf(callers[i].request.instance, TB_AWS_ID_SIZE, "i-%08zx", i);
+        if (i % 4 == 0) { /* a value that the table does not take */
+            callers[i].request.severity = __builtin_nan("");
+        }
+    }
+    call_all(callers, counts);
+    for (size_t i = 0; i < THREADS; i++) {
+        refused += callers[i].err != TB_OK;
+        assert_int_equal(callers[i].err, i % 4 == 0 ? TB_EINTERNAL : TB_OK);
+    }
+    assert_int_equal(counts[TB_INTAKE_CREATED], THREADS - THREADS / 4);
+    assert_int_equal(refused, THREADS / 4);
+    free(callers);
+}
+
+static void *
+allocate(void *arg)
+{
+    struct caller *c = arg;
+    uint32_t vni = 0;
+
+    c->err = tb_store_vni_allocate(c->store, &vni, NULL);
+    c->request.snaplen = vni;
+    return NULL;
+}
+
+static void
+no_vni_is_given_out_twice(void **state)
+{
+    struct place *p = *state;
+    struct caller *callers = callers_of(p, "i-00000001");
+
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(
+            tb_thread_start(&callers[i].thread, "allocate", allocate, &callers[i], NULL),
+            TB_OK);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(callers[i].thread, NULL), 0);
+        assert_int_equal(callers[i].err, TB_OK);
+        for (size_t k = 0; k < i; k++) {
+            assert_int_not_equal(callers[i].request.snaplen, callers[k].request.snaplen);
+        }
+    }
+    free(callers);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(the_same_alert_from_many_threads_makes_one_capture),
+        CASE(many_alerts_on_one_source_make_one_capture_with_all_of_them),
+        CASE(many_alerts_on_many_sources_make_one_capture_each),
+        CASE(an_alert_that_is_refused_takes_none_with_it),
+        CASE(no_vni_is_given_out_twice),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
