@@ -51,11 +51,11 @@ enum tb_intake_outcome {
  * One transaction: remembers the event; makes a capture, or joins one that is not yet draining,
  * nor asked to stop, and covers its source:
  *   named interfaces  one that names or was resolved to any of them, or that was asked for the
- *                     whole of their instance.  Another interface of the instance is not covered.
- *   an instance       one that names it, or was resolved to any interface of it.
- * Nothing may be acknowledged to a sender before this has returned TB_OK.
- * A duplicate key with a different body is still a duplicate.
- * Errors: TB_EFULL too when the capture has TB_CAPTURE_MAX_ALERTS; TB_EINVAL names no source.
+ *                     whole of their instance.  Another interface of the instance is not
+ * covered. an instance       one that names it, or was resolved to any interface of it. Nothing
+ * may be acknowledged to a sender before this has returned TB_OK. A duplicate key with a
+ * different body is still a duplicate. Errors: TB_EFULL too when the capture has
+ * TB_CAPTURE_MAX_ALERTS; TB_EINVAL names no source.
  */
 TB_NODISCARD enum tb_err tb_store_intake(struct tb_store *store, const struct tb_intake *intake,
                                          enum tb_intake_outcome *out_outcome,

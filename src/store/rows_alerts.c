@@ -32,7 +32,7 @@ find_key_locked(struct tb_store *store, const struct tb_intake *intake, struct s
 }
 
 #define STILL_OPEN                                                                             \
-    " c.state IN ('requested', 'planned', 'arming', 'recording') AND c.stop_asked = 0"
+    " state IN ('requested', 'planned', 'arming', 'recording') AND stop_asked = 0"
 
 /* The capture that covers this interface: it names it, was resolved to it, or takes all of its
  * instance. */
@@ -44,13 +44,12 @@ find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance
     struct store_query q;
     enum tb_err err = store_open_locked(
         store,
-        "SELECT c.id FROM captures AS c WHERE" STILL_OPEN " AND"
-        " (EXISTS (SELECT 1 FROM capture_enis AS e WHERE e.capture_id = c.id AND e.eni = ?1)"
-        " OR EXISTS (SELECT 1 FROM capture_sources AS s WHERE s.capture_id = c.id AND s.eni = "
-        "?1)"
-        " OR (c.instance = ?2 AND c.instance <> '' AND NOT EXISTS"
-        "     (SELECT 1 FROM capture_enis AS e WHERE e.capture_id = c.id)))"
-        " ORDER BY c.number LIMIT 1",
+        "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
+        " (SELECT capture_id FROM capture_enis WHERE eni = ?1"
+        "  UNION SELECT capture_id FROM capture_sources WHERE eni = ?1"
+        "  UNION SELECT id FROM captures AS c WHERE instance = ?2 AND instance <> ''"
+        "   AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = c.id))"
+        " ORDER BY number LIMIT 1",
         &q, fail);
 
     if (err != TB_OK) {
@@ -73,12 +72,13 @@ find_by_instance_locked(struct tb_store *store, const char *instance,
     TB_REQUIRES(store->mu)
 {
     struct store_query q;
-    enum tb_err err = store_open_locked(
-        store,
-        "SELECT c.id FROM captures AS c WHERE" STILL_OPEN " AND (c.instance = ?1 OR EXISTS"
-        " (SELECT 1 FROM capture_sources AS s WHERE s.capture_id = c.id AND s.instance = ?1))"
-        " ORDER BY c.number LIMIT 1",
-        &q, fail);
+    enum tb_err err =
+        store_open_locked(store,
+                          "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
+                          " (SELECT id FROM captures WHERE instance = ?1"
+                          "  UNION SELECT capture_id FROM capture_sources WHERE instance = ?1)"
+                          " ORDER BY number LIMIT 1",
+                          &q, fail);
 
     if (err != TB_OK) {
         return err;

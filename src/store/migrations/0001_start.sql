@@ -44,6 +44,7 @@ CREATE TABLE captures (
 ) STRICT;
 CREATE INDEX captures_unfinished ON captures (due_utc_ns)
     WHERE state NOT IN ('sealed', 'refused', 'failed');
+CREATE INDEX captures_instance ON captures (instance);
 
 -- interfaces that were asked for by name
 CREATE TABLE capture_enis (
