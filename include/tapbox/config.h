@@ -28,8 +28,9 @@ struct tb_config {
     char s3_prefix[128];                     /* s3.prefix: captures */
     bool s3_path_style;                      /* s3.path_style: false */
     char s3_expected_owner[TB_ACCOUNT_SIZE]; /* s3.expected_owner */
-    uint64_t rotate_bytes;                   /* capture.rotate_bytes: 128MiB */
-    uint32_t rotate_s;                       /* capture.rotate_seconds: 60 */
+    char evidence_key_file[256]; /* evidence.key_file; "" : evidence.key in state_dir */
+    uint64_t rotate_bytes;       /* capture.rotate_bytes: 128MiB */
+    uint32_t rotate_s;           /* capture.rotate_seconds: 60 */
     struct tb_policy policy;     /* capture.duration, .max_duration, .max_bytes, .snaplen;
                                     policy.min_severity, .capture_samples, .capture_archived */
     enum tb_log_level log_level; /* log: info */

@@ -24,6 +24,7 @@ enum tb_exit {
 #define TB_CLI_CONFIG "/etc/tapbox/tapbox.yaml"
 
 int tb_cmd_check_config(int argc, char **argv);
+int tb_cmd_keygen(int argc, char **argv);
 int tb_cmd_list(int argc, char **argv);
 int tb_cmd_record(int argc, char **argv);
 int tb_cmd_bpf_compile(int argc, char **argv);

@@ -22,6 +22,7 @@
 #include <tapbox/compartment.h>
 #include <tapbox/http_server.h>
 #include <tapbox/io.h>
+#include <tapbox/pubkey.h>
 
 #include "cli_int.h"
 
@@ -46,6 +47,7 @@ struct service {
     struct tb_http_client *http;
     struct tb_aws *aws;
     struct tb_store *store;
+    struct tb_signing_key *key;
     pid_t recorder_pid;
     int recorder_fd; /* keeps the child's end of life known to it */
     int64_t recorder_started_ns;
@@ -138,6 +140,40 @@ await_recorder(struct service *service, struct tb_fail *fail)
     return err;
 }
 
+/* The configured key has to be there; the one in the state directory is made when it is not. */
+static enum tb_err
+open_key(struct service *service, struct tb_fail *fail)
+{
+    const char *configured = service->config.evidence_key_file;
+    char path[300];
+    enum tb_err err;
+
+    if (configured[0] != 0) {
+        err = tb_signing_key_load(configured, &service->key, fail);
+        if (err == TB_ENOTFOUND) {
+            err =
+                tb_fail_set(fail, TB_ENOTFOUND,
+                            "there is no key %s (evidence.key_file); 'tapbox keygen' makes one",
+                            configured);
+        }
+        return err;
+    }
+    (void)snprintf(path, sizeof(path), "%s/evidence.key", service->config.state_dir);
+    err = tb_signing_key_load(path, &service->key, fail);
+    if (err != TB_ENOTFOUND) {
+        return err;
+    }
+    err = tb_signing_key_new(&service->key, fail);
+    if (err == TB_OK) {
+        err = tb_signing_key_save(service->key, path, fail);
+    }
+    if (err == TB_OK) {
+        tb_log(TB_LOG_INFO, NULL, "made the key that signs manifests: %s (public: %s.pub)",
+               path, path);
+    }
+    return err;
+}
+
 static enum tb_err
 start(struct service *service, struct tb_fail *fail)
 {
@@ -187,6 +223,11 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
+    err = open_key(service, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    tb_log(TB_LOG_INFO, NULL, "signing with key %s", tb_signing_key_fingerprint(service->key));
     if (service->with_recorder) {
         (void)snprintf(service->socket_path, sizeof(service->socket_path), "%s/recorder.sock",
                        config->state_dir);
@@ -257,6 +298,7 @@ stop(struct service *service)
     }
     tb_close(&service->recorder_fd);
     tb_close(&service->listen_fd);
+    tb_signing_key_free(service->key);
     tb_store_close(service->store);
     tb_close(&service->spool_fd);
     tb_close(&service->state_fd);

@@ -13,6 +13,7 @@ struct command {
 /* In the order in which somebody meets them. */
 static const struct command commands[] = {
     {"check-config", tb_cmd_check_config, "check the configuration, or explain every setting"},
+    {"keygen", tb_cmd_keygen, "make the key that evidence is signed with"},
     {"token", tb_cmd_token, "make a token for who may call the API"},
     {"serve", tb_cmd_serve, "run the service: alerts in, mirrors up and down, evidence to S3"},
     {"record", tb_cmd_record, "receive mirrored packets and write segments"},

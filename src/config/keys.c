@@ -134,6 +134,8 @@ const struct tb_config_key tb_config_keys[] = {
      "bucket in the path instead of the host name, for other servers than AWS"},
     {"s3.expected_owner", TEXT(s3_expected_owner), "", false, tb_account_valid,
      "an account id of 12 digits", "account that has to own the bucket; empty: any"},
+    {"evidence.key_file", TEXT(evidence_key_file), "", false, valid_path, "an absolute path",
+     "key that signs manifests ('tapbox keygen'); empty: evidence.key in state_dir"},
     {"capture.duration", TB_CONFIG_DURATION, AT(policy.bounds.default_duration_ns), 0, 1,
      TB_CAPTURE_MAX_DURATION_S, "15m", false, NULL, NULL,
      "time box of a capture that asks for none"},
