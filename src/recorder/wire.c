@@ -185,11 +185,12 @@ take_text(struct cursor *in, char *out, size_t cap)
         wrong(in, "a text is too long");
         return;
     }
+    if (len > 0 && memchr(in->rest.at, '\0', len) != NULL) {
+        wrong(in, "a text holds a NUL");
+        return;
+    }
     memcpy(out, in->rest.at, len);
     out[len] = '\0';
-    if (memchr(out, '\0', len) != NULL) {
-        wrong(in, "a text holds a NUL");
-    }
     in->rest.at += len;
     in->rest.len -= len;
 }
