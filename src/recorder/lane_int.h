@@ -151,7 +151,7 @@ struct tb_segfile {
     int dir_fd;
     char name[TB_SPOOL_NAME_SIZE]; /* the sealed one */
     uint64_t good_bytes;           /* whole chunks */
-    uint64_t packets;
+    uint64_t packets, frame_bytes;
     size_t chunks;
     int64_t opened_boot_ns, synced_boot_ns, tried_boot_ns;
     int64_t first_utc_ns, last_utc_ns;
@@ -375,7 +375,9 @@ TB_NODISCARD enum tb_err tb_segfile_sync(struct tb_stream *stream, struct tb_fai
 TB_NODISCARD enum tb_err tb_segfile_seal(struct tb_stream *stream, struct tb_fail *fail);
 /* Cuts a broken one to its last whole chunk and seals that. */
 TB_NODISCARD enum tb_err tb_segfile_repair(struct tb_stream *stream, struct tb_fail *fail);
-/* Leaves it under its hidden name for the next start. */
+/* Somebody removed it while it was being written. */
+bool tb_segfile_is_gone(const struct tb_stream *stream);
+/* Leaves it, if it is still there, under its hidden name for the next start. */
 void tb_segfile_abandon(struct tb_stream *stream);
 /* The stream's ledger as far as the writer has come: it balances at any time. */
 void tb_stream_ledger(const struct tb_stream *stream, struct tb_ledger *out);

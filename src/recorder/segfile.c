@@ -253,6 +253,14 @@ tb_segfile_repair(struct tb_stream *stream, struct tb_fail *fail)
     return err;
 }
 
+bool
+tb_segfile_is_gone(const struct tb_stream *stream)
+{
+    struct stat st;
+
+    return fstat(stream->writer.file.fd, &st) == 0 && st.st_nlink == 0;
+}
+
 void
 tb_segfile_abandon(struct tb_stream *stream)
 {

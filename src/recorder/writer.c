@@ -122,6 +122,20 @@ give_up_chunk(struct tb_stream *stream, const struct tb_slab *slab)
     atomic_store_explicit(&stream->lost_any, 1, memory_order_release);
 }
 
+/* The file will not be sealed: what counted as written is lost after all. */
+static void
+lose_file(struct tb_stream *stream, const char *why)
+{
+    const struct tb_segfile *file = &stream->writer.file;
+
+    tb_log(TB_LOG_ERROR, stream->armed->spec.capture_id, "%s with %llu packets %s", file->name,
+           (unsigned long long)file->packets, why);
+    tb_count(&stream->counters, TB_COUNT_WRITTEN, 0 - file->packets);
+    tb_count(&stream->counters, TB_COUNT_WRITTEN_BYTES, 0 - file->frame_bytes);
+    tb_count(&stream->counters, TB_COUNT_SPOOL_FULL, file->packets);
+    tb_segfile_abandon(stream);
+}
+
 /* Seals, or leaves the file to be repaired. */
 static void
 seal(struct tb_lane *lane, struct tb_stream *stream)
@@ -142,7 +156,9 @@ repair(struct tb_lane *lane, struct tb_stream *stream, int64_t now_boot_ns)
 
     if (now_boot_ns - file->tried_boot_ns >= RETRY_MS * TB_NS_PER_MS) {
         file->tried_boot_ns = now_boot_ns;
-        if (tb_segfile_repair(stream, &fail) != TB_OK) {
+        if (tb_segfile_is_gone(stream)) {
+            lose_file(stream, "was removed from the spool while it was open");
+        } else if (tb_segfile_repair(stream, &fail) != TB_OK) {
             complain(lane, stream, &fail, "cannot repair a segment");
         }
     }
@@ -233,6 +249,7 @@ write_slab(struct tb_lane *lane, struct tb_slab *slab)
         give_up_chunk(stream, slab);
         return;
     }
+    file->frame_bytes += slab->frame_bytes;
     lane->writer.spool_used += file->good_bytes - before;
     tb_count(&stream->counters, TB_COUNT_WRITTEN, info.packets);
     tb_count(&stream->counters, TB_COUNT_WRITTEN_BYTES, slab->frame_bytes);
@@ -253,23 +270,19 @@ static bool
 close_stream(struct tb_lane *lane, struct tb_stream *stream, int64_t now_boot_ns)
 {
     struct tb_segfile *file = &stream->writer.file;
-    struct tb_fail fail;
 
     if (file->state == TB_SEGFILE_OPEN) {
         seal(lane, stream);
     }
     if (file->state == TB_SEGFILE_BROKEN) {
-        file->tried_boot_ns = now_boot_ns;
-        if (tb_segfile_repair(stream, &fail) != TB_OK) {
-            if (now_boot_ns < stream->writer.give_up_boot_ns) {
-                return false;
-            }
-            /* It stays for the next start; until then its packets are nowhere. */
-            tb_log_fail(TB_LOG_ERROR, stream->armed->spec.capture_id, &fail,
-                        "a segment with %llu packets could not be sealed",
-                        (unsigned long long)file->packets);
-            tb_segfile_abandon(stream);
+        file->tried_boot_ns = 0;
+        repair(lane, stream, now_boot_ns);
+    }
+    if (file->state == TB_SEGFILE_BROKEN) {
+        if (now_boot_ns < stream->writer.give_up_boot_ns) {
+            return false;
         }
+        lose_file(stream, "could not be sealed; the next start tries again");
     }
     atomic_store(&stream->state, TB_STREAM_CLOSED);
     return true;
@@ -325,7 +338,9 @@ tb_writer_tick(struct tb_lane *lane, int64_t now_boot_ns)
         } else if (file->state == TB_SEGFILE_OPEN && file->dirty &&
                    now_boot_ns - file->synced_boot_ns >= SYNC_EVERY_MS * TB_NS_PER_MS) {
             file->synced_boot_ns = now_boot_ns;
-            if (tb_segfile_sync(stream, &fail) != TB_OK) {
+            if (tb_segfile_is_gone(stream)) {
+                lose_file(stream, "was removed from the spool while it was open");
+            } else if (tb_segfile_sync(stream, &fail) != TB_OK) {
                 complain(lane, stream, &fail, "cannot sync a segment");
             }
         } else if (file->state == TB_SEGFILE_BROKEN) {

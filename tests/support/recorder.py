@@ -2,6 +2,7 @@
 
 The messages are written here from the description in src/recorder/wire_int.h, not with its code.
 """
+import hashlib
 import ipaddress
 import json
 import os
@@ -106,8 +107,9 @@ def ethernet(payload, kind=None, source=b"\x02\0\0\0\0\1", destination=b"\x02\0\
 
 
 def inner(number, size=100):
-    """A mirrored frame like no other: its number is in it."""
-    return ethernet(ipv4("10.9.0.1", "10.9.0.2", udp(struct.pack(">Q", number) + b"x" * (size - 8), port=9000)))
+    """A mirrored frame like no other, half of it random."""
+    payload = struct.pack(">Q", number) + hashlib.shake_128(b"%d" % number).digest(size // 2) + b"x" * size
+    return ethernet(ipv4("10.9.0.1", "10.9.0.2", udp(payload[:size], port=9000)))
 
 
 def mirrored(number, source="10.77.0.1", vni=42, destination="10.77.0.2", size=100):

@@ -1,0 +1,60 @@
+#!/usr/bin/python3
+"""SIGKILL at random moments, again and again: what was put down is repaired at the next start."""
+import os
+import random
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from recorder import *  # noqa: E402,F403
+
+ROUNDS = 12
+inside_the_lab()
+rng = random.Random(42)
+with tempfile.TemporaryDirectory() as work:
+    net = Wire()
+    tap = Recorder(work, net.name)
+    number = 0
+    uploaded = set()
+    lost_late = []
+    reused = []
+    for round_ in range(ROUNDS):
+        tap.arm(rotate=rng.choice([20000, 200000, 1 << 27]))
+        until = time.monotonic() + rng.uniform(0.05, 2.2)
+        first = number
+        times = {}
+        while time.monotonic() < until:
+            net.send(mirrored(number + i, size=600) for i in range(50))
+            for i in range(50):
+                times[number + i] = time.monotonic()
+            number += 50
+            time.sleep(0.002)
+        killed = time.monotonic()
+        tap.stop(9)
+        tap.start()
+        have = {f.data for f in tap.frames()}
+        # A chunk is put down when it is a second old; give a slow machine half a second more.
+        late = [n for n in range(first, number) if times[n] < killed - 1.5 and inner(n, 600) not in have]
+        lost_late += late
+        now = set(tap.segments())
+        if tap.hidden():
+            lost_late.append(tap.hidden())
+        bad = [complaint(path) for path in now if complaint(path)]
+        if bad:
+            is_(f"round {round_}: every segment is read by tshark", False, "\n".join(bad))
+            break
+        reused += [path for path in now if path in uploaded]
+        if round_ % 3 == 2 and round_ < ROUNDS - 1:  # all of them uploaded: their names stay used
+            uploaded |= now
+            for path in now:
+                os.unlink(path)
+    else:
+        is_(f"after each of {ROUNDS} kills every segment is sealed and read by tshark without a complaint", True)
+    is_("what was older than a chunk's age when it was killed is there", not lost_late, lost_late[:10])
+    is_("no segment's name is used twice, not even after it was uploaded and removed",
+uploaded and not reused, reused)
+    is_("it says what it repaired", "segments repaired" in open(tap.log).read(), open(tap.log).read())
+    summaries = run("sh", "-c", f"zstd -dc {sorted(tap.segments())[0]} | tcpdump -nr - | head -1", check=False)
+    is_("tcpdump reads them after zstd -d", "IP 10.9.0.1" in summaries.stdout, summaries.stderr)
+    tap.stop()
+finish()
