@@ -33,7 +33,7 @@ show(const struct tb_json *value, char out[SHOWN_VALUE + 4])
     }
     out[len] = 0;
     if (text.len > len) {
-        (void)strcpy(out + len, "...");
+        memcpy(out + len, "...", sizeof("..."));
     }
     tb_buf_release(&text);
     return out;
@@ -183,7 +183,7 @@ read_member(const char *key, const struct tb_json *value,
             const struct tb_request_bounds *bounds, struct tb_capture_request *out,
             struct tb_fail *fail)
 {
-    uint64_t count;
+    uint64_t count = 0;
     enum tb_err err;
 
     if (strcmp(key, "source") == 0) {

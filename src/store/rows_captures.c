@@ -292,8 +292,11 @@ tb_store_capture_list(struct tb_store *store, bool live_only, size_t limit,
         while ((err = store_step_locked(&q, &row, fail)) == TB_OK && row) {
             struct tb_capture *c = store_list_add(&list);
 
-            err = c == NULL ? tb_fail_set(fail, TB_ENOMEM, "no memory for captures")
-                            : read_capture(&q, c, fail);
+            if (c == NULL) {
+                err = tb_fail_set(fail, TB_ENOMEM, "no memory for captures");
+                break;
+            }
+            err = read_capture(&q, c, fail);
             if (err == TB_OK) {
                 err = read_parts_locked(store, c, fail);
             }

@@ -110,7 +110,8 @@ read_time(const char *text)
     if (tb_time_parse(rfc3339, &utc_ns) == TB_OK) {
         return utc_ns;
     }
-    (void)strcat(rfc3339, "Z"); /* what went through a database has lost its zone */
+    (void)tb_str_copy(rfc3339 + strlen(rfc3339), 2,
+                      "Z"); /* what went through a database has lost its zone */
     return tb_time_parse(rfc3339, &utc_ns) == TB_OK ? utc_ns : 0;
 }
 
