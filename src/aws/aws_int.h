@@ -186,6 +186,16 @@ extern const struct tb_aws_retry_policy tb_aws_default_policies[TB_AWS_POLICY_CO
 /* The retry bucket when full: a service that is down costs each client few requests. */
 #define TB_AWS_RETRY_TOKENS 500.0
 
+/* How fast one action may be called; see pace.c. */
+struct tb_aws_bucket {
+    const char *action; /* static; NULL: not used yet */
+    double tokens;
+    int64_t at_boot_ns; /* when there were that many */
+};
+enum {
+    TB_AWS_BUCKETS = 32 /* more than there are actions in this folder */
+};
+
 struct tb_aws {
     /* set once */
     struct tb_http_client *http; /* borrowed */
@@ -197,6 +207,7 @@ struct tb_aws {
     struct {                                    /* touched only while holding mu */
         int64_t offset_s[TB_AWS_SERVICE_COUNT]; /* server clock minus ours */
         double retry_tokens;                    /* stops retry storms */
+        struct tb_aws_bucket buckets[TB_AWS_BUCKETS];
     } locked;
 };
 
@@ -236,6 +247,9 @@ TB_NODISCARD enum tb_err tb_aws_query(struct tb_aws *aws, enum tb_aws_service se
                                       enum tb_aws_policy policy, const char *what,
                                       struct tb_bytes body, struct tb_aws_result *out,
                                       struct tb_fail *fail);
+/* Waits for the action's turn; TB_ETHROTTLE when that would be longer than `at_most_ns`. */
+TB_NODISCARD enum tb_err tb_aws_pace(struct tb_aws *aws, const char *action, int64_t at_most_ns,
+                                     struct tb_fail *fail);
 /* A random part of `at_most_ns`: full jitter. */
 int64_t tb_aws_jitter(int64_t at_most_ns);
 void tb_aws_pause(int64_t ns);

@@ -404,6 +404,12 @@ tb_aws_call(struct tb_aws *aws, const struct tb_aws_call *call, struct tb_aws_re
         return err;
     }
     for (;;) {
+        if (call->service == TB_AWS_EC2) {
+            err = tb_aws_pace(aws, call->what, policy->total_ns, fail);
+            if (err != TB_OK) {
+                return err;
+            }
+        }
         err = send_once(aws, call, hash, out, &why);
         if (err == TB_OK) {
             give_retry_tokens(aws, retries > 0 ? cost : RETRY_REWARD);

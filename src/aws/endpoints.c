@@ -157,7 +157,7 @@ split_host(const char *text, size_t len, bool https, struct tb_aws_endpoint *out
         if (strspn(digits, "0123456789") != count) {
             return false;
         }
-        port = atol(digits);
+        port = strtol(digits, NULL, 10);
     }
     if (port < 1 || port > 65535) {
         return false;

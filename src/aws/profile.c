@@ -127,7 +127,9 @@ copy_name(struct parse *p, struct tb_bytes text, bool lower, char out[NAME_MAX_B
         return tb_fail_set(fail, TB_EFORMAT, "line %u: a name is empty or too long", p->line);
     }
     for (size_t i = 0; i < text.len; i++) {
-        out[i] = lower ? (char)tolower(text.at[i]) : (char)text.at[i];
+        uint8_t c = text.at[i];
+
+        out[i] = (char)(lower && c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
     }
     out[text.len] = '\0';
     return TB_OK;
@@ -258,17 +260,18 @@ tb_aws_profiles_parse(struct tb_aws_profiles *profiles, enum tb_aws_file file,
 
 /* --- where they are --- */
 
+/* HOME, else what the user database says; a service has none in its environment. */
 static const char *
-home_folder(void)
+home_folder(char *room, size_t cap)
 {
     const char *home = getenv("HOME");
-    const struct passwd *user;
+    struct passwd user, *found = NULL;
 
     if (home != NULL && home[0] != '\0') {
         return home;
     }
-    user = getpwuid(getuid()); /* called at start, before there are threads that could mind */
-    return user != NULL ? user->pw_dir : "/";
+    return getpwuid_r(getuid(), &user, room, cap, &found) == 0 && found != NULL ? user.pw_dir
+                                                                                : "/";
 }
 
 static enum tb_err
@@ -282,7 +285,7 @@ load_file(struct tb_aws_profiles *profiles, enum tb_aws_file file, struct tb_fai
     };
     struct tb_buf text = TB_BUF_INIT(TB_CREDENTIALS_FILE_MAX_BYTES);
     const char *name = getenv(places[file].variable);
-    char path[4096];
+    char path[4096], home[4096];
     enum tb_err err;
     int len;
 
@@ -290,7 +293,7 @@ load_file(struct tb_aws_profiles *profiles, enum tb_aws_file file, struct tb_fai
         name = places[file].usual;
     }
     len = name[0] == '~' && name[1] == '/'
-              ? snprintf(path, sizeof(path), "%s%s", home_folder(), name + 1)
+              ? snprintf(path, sizeof(path), "%s%s", home_folder(home, sizeof(home)), name + 1)
               : snprintf(path, sizeof(path), "%s", name);
     if (len < 0 || (size_t)len >= sizeof(path)) {
         return tb_fail_set(fail, TB_EINVAL, "%s is too long", places[file].variable);
@@ -357,8 +360,10 @@ find(const struct tb_aws_profiles *profiles, const char *kind, const char *name,
     for (size_t i = 0; i < profiles->count; i++) {
         const struct setting *setting = &profiles->at[i];
 
-        if (!is_section(setting, kind, name) ||
-            (key != NULL && (setting->key == NULL || strcmp(setting->key, key)))) {
+        if (!is_section(setting, kind, name)) {
+            continue;
+        }
+        if (key != NULL && (setting->key == NULL || strcmp(setting->key, key) != 0)) {
             continue;
         }
         if (found == NULL || setting->file <= found->file) {

@@ -113,7 +113,7 @@ tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb
     struct tb_http_header headers[3];
     size_t header_count = 0;
     char hash[TB_SHA256_HEX_SIZE];
-    struct place place;
+    struct place place = {.host = ""};
     struct tb_aws_call call = {.service = TB_AWS_S3,
                                .policy = TB_AWS_POLICY_ONCE,
                                .what = "PutObject",
@@ -200,7 +200,7 @@ tb_s3_bucket_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct
 {
     struct tb_aws_result result = TB_AWS_RESULT_INIT;
     struct tb_http_header headers[1];
-    struct place place;
+    struct place place = {.host = ""};
     struct tb_fail why = {.text = ""};
     struct tb_aws_call call = {.service = TB_AWS_S3,
                                .policy = TB_AWS_POLICY_READ,
@@ -234,7 +234,7 @@ tb_s3_presign_get(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const c
     const struct tb_aws_endpoint *endpoint = &aws->endpoints[TB_AWS_S3];
     struct tb_aws_credentials credentials = {.source = NULL};
     struct tb_buf path = TB_BUF_INIT(PATH_MAX_BYTES);
-    struct place place;
+    struct place place = {.host = ""};
     struct tb_sigv4_context context = {.credentials = &credentials,
                                        .region = aws->region,
                                        .service = tb_aws_service_name(TB_AWS_S3)};

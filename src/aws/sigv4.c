@@ -384,7 +384,7 @@ tb_sigv4_authorization(const struct tb_sigv4_context *context,
                        struct tb_sigv4_trace *trace, struct tb_fail *fail)
 {
     struct tb_buf query = TB_BUF_INIT(CANONICAL_MAX_BYTES);
-    struct signed_headers headers;
+    struct signed_headers headers = {.count = 0};
     char date[TB_TIME_TEXT_SIZE];
     char signature[TB_SHA256_HEX_SIZE];
     enum tb_err err;
@@ -454,7 +454,7 @@ tb_sigv4_presign(const struct tb_sigv4_context *context, const struct tb_sigv4_r
                  int64_t expires_s, struct tb_buf *out, struct tb_fail *fail)
 {
     struct tb_buf query = TB_BUF_INIT(CANONICAL_MAX_BYTES);
-    struct signed_headers headers;
+    struct signed_headers headers = {.count = 0};
     char date[TB_TIME_TEXT_SIZE];
     char signature[TB_SHA256_HEX_SIZE];
     enum tb_err err;

@@ -98,6 +98,9 @@ on_start(void *arg, const XML_Char *name, const XML_Char **attributes TB_UNUSED)
     const char *local = colon != NULL && colon[1] != '\0' ? colon + 1 : name;
     struct tb_xml_node *node;
 
+    if (p->err != TB_OK) {
+        return;
+    }
     if (p->depth == TB_XML_MAX_DEPTH || p->nodes == TB_XML_MAX_NODES) {
         stop(p, TB_ETOOBIG, "it has too many elements");
         return;
@@ -132,6 +135,9 @@ on_end(void *arg, const XML_Char *name TB_UNUSED)
 {
     struct parse *p = arg;
 
+    if (p->err != TB_OK) { /* expat ends an empty element even when its start stopped it */
+        return;
+    }
     if (p->open->first == NULL) {
         p->open->text = keep(p->doc, p->text.at, p->text.len);
         if (p->open->text == NULL) {

@@ -174,6 +174,27 @@ a_service_that_is_down_gets_few_retries(void **state TB_UNUSED)
 }
 
 static void
+one_action_is_called_no_faster_than_ec2_allows(void **state TB_UNUSED)
+{
+    struct tb_fail fail;
+
+    tb_clock_fake(0, TB_NS_PER_S);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(tb_aws_pace(aws, "DeleteTrafficMirrorSession", 0, NULL), TB_OK);
+    }
+    assert_int_equal(tb_aws_pace(aws, "DeleteTrafficMirrorSession", 0, &fail), TB_ETHROTTLE);
+    assert_int_equal(tb_aws_pace(aws, "DescribeTrafficMirrorSessions", 0, NULL), TB_OK);
+    tb_clock_fake_advance(200 * TB_NS_PER_MS);
+    assert_int_equal(tb_aws_pace(aws, "DeleteTrafficMirrorSession", 0, NULL), TB_OK);
+    assert_int_equal(tb_aws_pace(aws, "DeleteTrafficMirrorSession", 0, NULL), TB_ETHROTTLE);
+    tb_clock_real();
+    aws->locked.buckets[0].tokens = 0;
+    aws->locked.buckets[0].at_boot_ns = tb_clock_boot_ns();
+    assert_int_equal(tb_aws_pace(aws, "DeleteTrafficMirrorSession", TB_NS_PER_S, NULL), TB_OK);
+    assert_true(tb_clock_boot_ns() - aws->locked.buckets[0].at_boot_ns > 100 * TB_NS_PER_MS);
+}
+
+static void
 what_cannot_get_better_is_not_tried_again(void **state TB_UNUSED)
 {
     static const struct {
@@ -411,6 +432,7 @@ main(void)
         CASE(attempts_come_to_an_end),
         CASE(time_comes_to_an_end_too),
         CASE(a_service_that_is_down_gets_few_retries),
+        CASE(one_action_is_called_no_faster_than_ec2_allows),
         CASE(what_cannot_get_better_is_not_tried_again),
         CASE(a_404_that_is_not_ec2s_is_no_proof_that_it_is_gone),
         CASE(a_success_that_is_not_ec2s_is_no_success),
