@@ -341,6 +341,27 @@ got = inner(at_cap.path)
 equal(([len(x) - 14 for x in got], counts(s)['truncated']), ([1445, 1446, 1446, 1446], 2),
       'a target with MTU 1500 gets 1446 octets of the inner packet')
 
+# --- targets that packets do not reach --------------------------------------------------------------
+for what, reason, change in (
+        ('whose security group is closed', 'security_group', {'groups': ['sg-0a000000000000002']}),
+        ('in another VPC without a route', 'no_route', {'subnet': 'subnet-0a000000000000009'}),
+        ('without a port', 'no_port', {'port': ''})):
+    far = copy.deepcopy(w)
+    far['vpcs'].append({'id': 'vpc-0a000000000000009', 'cidr': '10.9.0.0/16'})
+    far['subnets'].append({'id': 'subnet-0a000000000000009', 'vpc': 'vpc-0a000000000000009', 'cidr': '10.9.1.0/24'})
+    far['enis'][1].update(change)
+    sim.stop()
+    sim = Awsim(far)
+    ec2 = sim.client()
+    target = ec2.create_traffic_mirror_target(NetworkInterfaceId='eni-0a000000000000002')['TrafficMirrorTarget'][
+        'TrafficMirrorTargetId']
+    s = make_session(make_filter([dict(direction='egress', cidr='0.0.0.0/0', Protocol=1)]))
+    sh(f'ip netns exec web ping -q -c 3 -i 0.01 {REMOTE}')
+    delete(s)
+    c = counts(s)
+    equal((c['undeliverable_by'][reason], c['mirrored'], c['egress']['frames']), (3, 0, 3),
+          'a target %s gets nothing, and the count says why' % what)
+
 # --- load ---------------------------------------------------------------------------------------
 sh('ip link set fab-cap mtu 9001 && ip -n cap link set eth0 mtu 9001')
 sim.stop()

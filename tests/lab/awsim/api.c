@@ -100,11 +100,17 @@ log_request(const char *service, const char *what, int status, const char *code,
             const char *request_id, const char *who, long long start_ns)
 {
     char now[32];
+    char plain[65];
     long long end_ns = now_ns();
+    size_t n = 0;
+    for (; what[n] != '\0' && n < sizeof(plain) - 1; n++) { /* one line, whatever was sent */
+        plain[n] = what[n] > ' ' && what[n] < 0x7f ? what[n] : '?';
+    }
+    plain[n] = '\0';
     time_text(now, end_ns / 1000000000LL);
     now[19] = '\0';
-    fprintf(stderr, "%s.%03lldZ %s %.64s %d %s %s %s %lldus\n", now, end_ns / 1000000 % 1000,
-            service, what, status, code == NULL ? "-" : code, request_id,
+    fprintf(stderr, "%s.%03lldZ %s %s %d %s %s %s %lldus\n", now, end_ns / 1000000 % 1000,
+            service, plain, status, code == NULL ? "-" : code, request_id,
             who[0] == '\0' ? "-" : who, (end_ns - start_ns) / 1000);
 }
 

@@ -155,6 +155,7 @@ main(int argc, char **argv)
     state_init(&st);
     if (!world_load(world, &st, why, sizeof(why))) {
         fprintf(stderr, "awsim: %s: %s\n", world, why);
+        state_free(&st);
         return EXIT_FAILURE;
     }
     int status = serve(&st, port_file);

@@ -104,16 +104,6 @@ map_remove(struct map *m, const char *key)
 }
 
 void
-map_each(const struct map *m, void (*visit)(const char *key, void *value, void *arg), void *arg)
-{
-    for (size_t i = 0; i < m->nslots; i++) {
-        for (struct map_entry *e = m->slots[i]; e != NULL; e = e->next) {
-            visit(e->key, e->value, arg);
-        }
-    }
-}
-
-void
 map_free(struct map *m, void (*release)(void *))
 {
     for (size_t i = 0; i < m->nslots; i++) {

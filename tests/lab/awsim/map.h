@@ -17,7 +17,5 @@ void *map_put(struct map *m, const char *key, void *value);
 void *map_remove(struct map *m, const char *key);
 /* Forget all keys, calling `release` (may be NULL) on each value. */
 void map_free(struct map *m, void (*release)(void *));
-void map_each(const struct map *m, void (*visit)(const char *key, void *value, void *arg),
-              void *arg);
 
 #endif

@@ -20,6 +20,11 @@ refuse(struct refusal *r, int status, const char *code, const char *format, ...)
     va_start(args, format);
     vsnprintf(r->message, sizeof(r->message), format, args);
     va_end(args);
+    for (char *p = r->message; *p != '\0'; p++) { /* names in it may be cut in mid-character */
+        if ((unsigned char)*p >= 0x80) {
+            *p = '?';
+        }
+    }
 }
 
 static int
@@ -58,6 +63,12 @@ is_plain(const char *s, size_t len)
             if ((p[i] & 0xc0) != 0x80) {
                 return false;
             }
+        }
+        /* longer than need be, surrogates, beyond U+10FFFF, and the two that XML forbids */
+        if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
+            (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90) ||
+            (p[0] == 0xef && p[1] == 0xbf && p[2] >= 0xbe)) {
+            return false;
         }
         p += more + 1;
     }

@@ -16,6 +16,7 @@
 struct loader {
     struct state *st;
     const char *where; /* section, for messages */
+    struct obj *loose; /* being made, not yet in the state */
     char *why;
     size_t why_size;
     jmp_buf failed;
@@ -155,6 +156,7 @@ owner(struct loader *l, json_t *o)
 static void
 add(struct loader *l, json_t *j, enum kind kind, struct obj *o)
 {
+    l->loose = o;
     const char *id = text(l, j, "id", NULL);
     if (!id_is_well_formed(kind, id)) {
         fail(l, "\"%s\" is no %s id: %s and 8 or 17 of 0-9a-f", id, kinds[kind].type,
@@ -164,6 +166,7 @@ add(struct loader *l, json_t *j, enum kind kind, struct obj *o)
         fail(l, "%s is there twice", id);
     }
     obj_add(l->st, o, kind, id, owner(l, j));
+    l->loose = NULL;
     json_t *tags = json_object_get(j, "tags");
     const char *key;
     json_t *value;
@@ -414,7 +417,9 @@ load_balancer(struct loader *l, json_t *o)
 {
     check_keys(l, o, "arn owner eni");
     struct balancer *b = xalloc(sizeof(*b));
+    l->loose = &b->o;
     obj_add(l->st, &b->o, K_BALANCER, "", owner(l, o));
+    l->loose = NULL;
     copy(l, o, "arn", NULL, b->arn, sizeof(b->arn));
     if (json_object_get(o, "eni") != NULL) {
         b->eni = reference(l, o, "eni", K_ENI);
@@ -502,11 +507,14 @@ world_load(const char *path, struct state *st, char *why, size_t why_size)
         snprintf(why, why_size, "%s:%d: %s", path, error.line, error.text);
         return false;
     }
-    struct loader l = {.st = st, .where = "world", .why = why, .why_size = why_size};
+    static struct loader l; /* not on the stack: it changes between setjmp and longjmp */
+    l = (struct loader){.st = st, .where = "world", .why = why, .why_size = why_size};
     volatile bool loaded = false;
     if (setjmp(l.failed) == 0) {
         load_root(&l, root);
         loaded = true;
+    } else {
+        free(l.loose);
     }
     json_decref(root);
     return loaded;
