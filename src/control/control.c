@@ -2,7 +2,7 @@
  * Threads: GENERAL_WORKERS and TEARDOWN_WORKERS.  Each waits on `more` until something is due,
  * takes one capture nobody else has in hands, advances it by one step, and puts it back.  The
  * teardown workers take only captures that have to come down, so that no number of slow EC2
- * calls elsewhere delays them.
+ * calls elsewhere delays them.  One more thread reconciles (reconcile.c).
  */
 #include "control_int.h"
 
@@ -266,6 +266,13 @@ tb_control_start(const struct tb_control_deps *deps, struct tb_control **out,
             return err;
         }
     }
+    enum tb_err err = tb_thread_start(&control->reconciler, "reconcile", control_reconcile_run,
+                                      control, fail);
+    if (err != TB_OK) {
+        tb_control_stop(control);
+        return err;
+    }
+    control->reconciling = true;
     *out = control;
     return TB_OK;
 }
@@ -282,6 +289,9 @@ tb_control_stop(struct tb_control *control)
     tb_mutex_unlock(&control->mu);
     for (unsigned i = 0; i < control->started; i++) {
         (void)pthread_join(control->threads[i], NULL);
+    }
+    if (control->reconciling) {
+        (void)pthread_join(control->reconciler, NULL);
     }
     tb_cond_release(&control->more);
     tb_mutex_release(&control->standing_mu);

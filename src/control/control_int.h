@@ -9,7 +9,9 @@
 
 enum {
     GENERAL_WORKERS = 4,
-    TEARDOWN_WORKERS = 2, /* never wait behind anything but a teardown */
+    /* Never wait behind anything but a teardown; as many as there may be EC2 calls that hang
+     * while one more session has to come down in time. */
+    TEARDOWN_WORKERS = 16,
     WORKERS = GENERAL_WORKERS + TEARDOWN_WORKERS
 };
 
@@ -32,6 +34,8 @@ struct tb_control {
     char kernel[128];            /* set once */
     pthread_t threads[WORKERS];  /* start and stop only */
     unsigned started;
+    pthread_t reconciler;
+    bool reconciling; /* the reconciler was started */
 
     struct tb_mutex mu;
     struct tb_cond more;
@@ -40,6 +44,7 @@ struct tb_control {
         uint64_t wakes; /* counts tb_control_wake, so that none is missed while looking */
         char busy[WORKERS][TB_CAPTURE_ID_SIZE];
         struct control_self self;
+        size_t foreign_sessions; /* as of the reconciler's last look */
         struct host_mark marks[TB_RECORDER_MAX_CAPTURES];
     } locked;
 
@@ -96,6 +101,9 @@ control_step_fn control_step_arming;
 control_step_fn control_step_recording;
 control_step_fn control_step_draining;
 control_step_fn control_step_sealing;
+
+/* The reconciler's thread (reconcile.c); `arg` is the control. */
+void *control_reconcile_run(void *arg);
 
 /* Builds what the recorder has to know (record_spec.c); bpf memory goes to *out_bpf, free()d by
  * the caller. */
