@@ -123,6 +123,7 @@ struct tb_capture {
     int64_t stopped_utc_ns;      /* last session gone; 0 before */
     int64_t ended_utc_ns;        /* final state reached; 0 before */
     struct tb_deadline deadline; /* of the time box; utc_ns 0 until arming sets it */
+    int64_t extend_to_utc_ns;    /* asked for, not yet confirmed; 0: nothing */
 
     int64_t due_utc_ns; /* when a worker should look at it next */
     uint32_t attempt;   /* of the present step, for backoff */

@@ -31,6 +31,8 @@ struct tb_config {
     char evidence_key_file[256]; /* evidence.key_file; "" : evidence.key in state_dir */
     uint64_t rotate_bytes;       /* capture.rotate_bytes: 128MiB */
     uint32_t rotate_s;           /* capture.rotate_seconds: 60 */
+    uint32_t max_concurrent;     /* capture.max_concurrent: 10 */
+    uint32_t no_traffic_s;       /* capture.no_traffic_seconds: 60 */
     struct tb_policy policy;     /* capture.duration, .max_duration, .max_bytes, .snaplen;
                                     policy.min_severity, .capture_samples, .capture_archived */
     enum tb_log_level log_level; /* log: info */

@@ -37,6 +37,21 @@ TB_NODISCARD enum tb_err tb_control_ready(struct tb_control *control, struct tb_
 TB_NODISCARD enum tb_err tb_control_live(struct tb_control *control, const char *capture_id,
                                          struct tb_record_status *out, struct tb_fail *fail);
 
+/*
+ * A later deadline for a capture that is recording.  Comes back when the tapbox:expires tags
+ * have been rewritten and the recorder knows (*out_deadline), or with the reason why the old
+ * deadline stands: TB_ESTATE, TB_ENOTFOUND, TB_EDENIED, TB_ETIMEOUT (AWS did not confirm within
+ * 10 s).
+ */
+TB_NODISCARD enum tb_err tb_control_extend(struct tb_control *control, const char *capture_id,
+                                           int64_t to_utc_ns, struct tb_deadline *out_deadline,
+                                           struct tb_fail *fail);
+/* Captures that would be taken up before this one, which waits for a place; -1: it does not
+ * wait for one. */
+int tb_control_queue_position(struct tb_control *control, const char *capture_id);
+/* What the reconciler saw last: mirror sessions of the account that are not ours. */
+size_t tb_control_foreign_sessions(struct tb_control *control);
+
 /* --- the sweeper: needs nothing but the tags --- */
 struct tb_sweep_options {
     const char *owner; /* only objects with this tapbox:owner */

@@ -15,6 +15,8 @@ struct tb_policy {
     double min_severity;  /* alerts below are ignored */
     bool capture_samples; /* sample findings are otherwise ignored, with that reason */
     bool capture_archived;
+    int64_t
+        cooldown_ns; /* a finding that was captured so shortly before is ignored; 0: never */
 };
 
 /* `reason` (TB_CAPTURE_MAX_TEXT) says why, for both decisions. */

@@ -37,6 +37,9 @@ struct tb_intake {
     const char *decision_reason;
     int64_t received_utc_ns;
     const struct tb_capture_request *capture; /* NULL: ignored, only remembered */
+    int64_t
+        most_duration_ns; /* an alert that joins extends up to this after the request; 0: no */
+    int64_t cooldown_ns;  /* a finding captured so shortly before is ignored; 0: never */
 };
 
 enum tb_intake_outcome {
@@ -44,7 +47,9 @@ enum tb_intake_outcome {
     TB_INTAKE_JOINED,    /* added to the live capture of the same source */
     TB_INTAKE_DUPLICATE, /* this key was here before: out_capture_id is that time's ("" if none)
                           */
-    TB_INTAKE_IGNORED    /* remembered, no capture */
+    TB_INTAKE_IGNORED,   /* remembered, no capture */
+    TB_INTAKE_COOLING    /* the same: out_capture_id is the capture of this finding that ended
+                            within the cooldown */
 };
 
 /*
@@ -93,6 +98,7 @@ struct tb_due {
     int64_t due_utc_ns;
     struct tb_deadline deadline;
     bool stop_asked;
+    double severity;
 };
 /* All captures that are not final, by due time.  *out is free()d by the caller. */
 TB_NODISCARD enum tb_err tb_store_due_list(struct tb_store *store, struct tb_due **out,
@@ -123,6 +129,25 @@ TB_NODISCARD enum tb_err tb_store_capture_later(struct tb_store *store, const ch
 TB_NODISCARD enum tb_err tb_store_capture_error(struct tb_store *store, const char *id,
                                                 const struct tb_fail *error,
                                                 struct tb_fail *fail);
+/* requested -> planned while fewer than `most` captures are planned .. draining; else it stays.
+ */
+TB_NODISCARD enum tb_err tb_store_capture_admit(struct tb_store *store, const char *id,
+                                                uint32_t most, bool *out_admitted,
+                                                struct tb_fail *fail);
+/* Asks for a later deadline and makes it due now; a worker brings it about.  TB_ENOTFOUND;
+ * TB_ESTATE unless it is arming or recording and nobody stopped it. */
+TB_NODISCARD enum tb_err tb_store_capture_ask_extend(struct tb_store *store, const char *id,
+                                                     int64_t to_utc_ns, struct tb_fail *fail);
+/* Takes it back unless it has come about (*out_withdrawn false then). */
+TB_NODISCARD enum tb_err tb_store_capture_withdraw_extend(struct tb_store *store,
+                                                          const char *id, int64_t to_utc_ns,
+                                                          bool *out_withdrawn,
+                                                          struct tb_fail *fail);
+/* AWS has confirmed it: the deadline from here on.  TB_ESTATE when it is not recording any
+ * more, or was stopped. */
+TB_NODISCARD enum tb_err tb_store_capture_extended(struct tb_store *store, const char *id,
+                                                   const struct tb_deadline *deadline,
+                                                   struct tb_fail *fail);
 /* Asks for an early stop and makes it due now.  TB_ENOTFOUND; TB_ESTATE when it is draining or
  * later already (the sentence says which). */
 TB_NODISCARD enum tb_err tb_store_capture_ask_stop(struct tb_store *store, const char *id,

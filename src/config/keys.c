@@ -146,12 +146,24 @@ const struct tb_config_key tb_config_keys[] = {
      "captured bytes after which a capture that asks for no limit ends; 0: none"},
     {"capture.snaplen", TB_CONFIG_U32, AT(policy.bounds.default_snaplen), 0, 0, TB_SNAPLEN_MAX,
      "0", false, NULL, NULL, "bytes kept of each frame; 0: all"},
+    {"capture.max_concurrent", TB_CONFIG_U32, AT(max_concurrent), 0, 1,
+     TB_RECORDER_MAX_CAPTURES, "10", false, NULL, NULL,
+     "captures that run at once; more wait, the most severe first (an interface target takes "
+     "10 "
+     "sources, on the largest instances 100)"},
+    {"capture.no_traffic_seconds", TB_CONFIG_U32, AT(no_traffic_s), 0, 1, 3600, "60", false,
+     NULL, NULL, "a capture without a packet for so long is reported"},
     {"capture.rotate_bytes", TB_CONFIG_BYTES, AT(rotate_bytes), 0, 64 * KIB, GIB, "128MiB",
      false, NULL, NULL, "a segment is closed at this size"},
     {"capture.rotate_seconds", TB_CONFIG_U32, AT(rotate_s), 0, 1, 3600, "60", false, NULL, NULL,
      "and at this age"},
     {"policy.min_severity", TB_CONFIG_NUMBER, AT(policy.min_severity), 0, 0, 10, "4", false,
      NULL, NULL, "findings below are remembered and not captured (4: medium, 7: high)"},
+    {"policy.cooldown", TB_CONFIG_DURATION, AT(policy.cooldown_ns), 0, 0, 7 * 24 * 3600, "1h",
+     false, NULL, NULL,
+     "a finding that was captured so shortly before is not captured again when GuardDuty "
+     "repeats "
+     "it; 0: always"},
     {"policy.capture_samples", TB_CONFIG_BOOL, AT(policy.capture_samples), 0, 0, 0, "false",
      false, NULL, NULL, "capture for GuardDuty's sample findings too"},
     {"policy.capture_archived", TB_CONFIG_BOOL, AT(policy.capture_archived), 0, 0, 0, "false",

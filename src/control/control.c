@@ -20,6 +20,9 @@ static const int64_t backoff_most_ns =
 /* Due times farther away than any that control sets mean that the wall clock was moved. */
 static const int64_t due_horizon_ns = 60 * TB_NS_PER_S;
 
+static const int64_t extend_patience_ns = 10 * TB_NS_PER_S; /* somebody waits with curl */
+static const int64_t extend_poll_ns = 100 * TB_NS_PER_MS;
+
 static control_step_fn *const steps[TB_CAPTURE_STATE_COUNT] = {
     [TB_CAPTURE_REQUESTED] = control_step_requested,
     [TB_CAPTURE_PLANNED] = control_step_planned,
@@ -79,8 +82,42 @@ is_busy_locked(const struct tb_control *control, const char *id) TB_REQUIRES(con
     return false;
 }
 
-/* The first capture that is due and free, claimed for `worker`; else *out_wait_ns says for how
- * long there is nothing. */
+/* planned .. draining: has a place among those that may run at once. */
+static bool
+has_a_place(enum tb_capture_state state)
+{
+    return state == TB_CAPTURE_PLANNED || tb_capture_state_is_live(state);
+}
+
+static bool
+waits_for_a_place(const struct tb_due *due)
+{
+    return due->state == TB_CAPTURE_REQUESTED && !due->stop_asked;
+}
+
+static bool
+is_full(const struct tb_control *control, const struct tb_due *due, size_t count)
+{
+    size_t places = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        places += has_a_place(due[i].state) ? 1 : 0;
+    }
+    return places >= control->deps.config->max_concurrent;
+}
+
+/* What runs comes before what begins, and among those the more severe. */
+static bool
+goes_before(const struct tb_due *a, const struct tb_due *b)
+{
+    if (waits_for_a_place(a) != waits_for_a_place(b)) {
+        return waits_for_a_place(b);
+    }
+    return waits_for_a_place(a) && a->severity > b->severity;
+}
+
+/* The most urgent capture that is due and free, claimed for `worker`; else *out_wait_ns says
+ * for how long there is nothing. */
 static bool
 claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], int64_t *out_wait_ns)
 {
@@ -88,18 +125,21 @@ claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], int64_t *out_wait_
     struct tb_due *due = NULL;
     struct tb_fail fail;
     size_t count = 0;
-    bool found = false;
+    const struct tb_due *best = NULL;
+    bool full;
 
     *out_wait_ns = idle_ns;
     if (tb_store_due_list(control->deps.store, &due, &count, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read what is due");
         return false;
     }
+    full = is_full(control, due, count);
     tb_mutex_lock(&control->mu);
-    for (size_t i = 0; i < count && !found; i++) {
+    for (size_t i = 0; i < count; i++) {
         int64_t wait = wait_of(&due[i]);
 
-        if ((worker->teardown_only && !has_to_come_down(&due[i]) && wait <= 0) ||
+        if ((full && waits_for_a_place(&due[i])) ||
+            (worker->teardown_only && !has_to_come_down(&due[i]) && wait <= 0) ||
             is_busy_locked(control, due[i].id)) {
             continue;
         }
@@ -107,15 +147,20 @@ claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], int64_t *out_wait_
             *out_wait_ns = wait < *out_wait_ns ? wait : *out_wait_ns;
             continue;
         }
-        (void)tb_str_copy(control->locked.busy[worker->me], TB_CAPTURE_ID_SIZE, due[i].id);
-        (void)tb_str_copy(out_id, TB_CAPTURE_ID_SIZE, due[i].id);
-        found = true;
+        if (best == NULL || goes_before(&due[i], best)) {
+            best = &due[i];
+        }
+    }
+    if (best != NULL) {
+        (void)tb_str_copy(control->locked.busy[worker->me], TB_CAPTURE_ID_SIZE, best->id);
+        (void)tb_str_copy(out_id, TB_CAPTURE_ID_SIZE, best->id);
     }
     tb_mutex_unlock(&control->mu);
     free(due);
-    return found;
+    return best != NULL;
 }
 
+/* Nobody is woken: this worker looks next, and the others look at least every idle_ns. */
 static void
 put_back(struct worker *worker)
 {
@@ -123,8 +168,6 @@ put_back(struct worker *worker)
 
     tb_mutex_lock(&control->mu);
     control->locked.busy[worker->me][0] = 0;
-    control->locked.wakes++;
-    tb_cond_broadcast(&control->more);
     tb_mutex_unlock(&control->mu);
 }
 
@@ -331,6 +374,91 @@ tb_control_ready(struct tb_control *control, struct tb_fail *fail)
                            "AWS has not yet told which account and target interface are ours");
     }
     return TB_OK;
+}
+
+enum tb_err
+tb_control_extend(struct tb_control *control, const char *capture_id, int64_t to_utc_ns,
+                  struct tb_deadline *out_deadline, struct tb_fail *fail)
+{
+    int64_t until_ns = tb_clock_boot_ns() + extend_patience_ns;
+    struct tb_capture *capture = malloc(sizeof(*capture));
+    bool withdrawn = false;
+    enum tb_err err;
+
+    if (capture == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory to extend a capture");
+    }
+    err = tb_store_capture_ask_extend(control->deps.store, capture_id, to_utc_ns, fail);
+    while (err == TB_OK) {
+        tb_control_wake(control);
+        err = tb_store_capture_get(control->deps.store, capture_id, capture, fail);
+        if (err != TB_OK || capture->extend_to_utc_ns == 0 || tb_clock_boot_ns() >= until_ns) {
+            break;
+        }
+        tb_mutex_lock(&control->mu);
+        (void)tb_cond_wait_for(&control->more, &control->mu, extend_poll_ns);
+        tb_mutex_unlock(&control->mu);
+    }
+    if (err == TB_OK && capture->extend_to_utc_ns != 0) {
+        err = tb_store_capture_withdraw_extend(control->deps.store, capture_id, to_utc_ns,
+                                               &withdrawn, fail);
+        if (err == TB_OK) {
+            err = tb_store_capture_get(control->deps.store, capture_id, capture, fail);
+        }
+    }
+    /* whole seconds: the tag's resolution */
+    if (err == TB_OK && capture->deadline.utc_ns < to_utc_ns - to_utc_ns % TB_NS_PER_S) {
+        err = withdrawn ? tb_fail_set(fail, TB_ETIMEOUT,
+                                      "AWS did not confirm it in time; the deadline stands")
+                        : tb_fail_set(fail, TB_EDENIED,
+                                      "AWS refused it (the log says why); the deadline stands");
+    }
+    if (err == TB_OK) {
+        *out_deadline = capture->deadline;
+    }
+    free(capture);
+    return err;
+}
+
+int
+tb_control_queue_position(struct tb_control *control, const char *capture_id)
+{
+    struct tb_due *due = NULL;
+    const struct tb_due *asked = NULL;
+    size_t count = 0;
+    int position = -1;
+
+    if (tb_store_due_list(control->deps.store, &due, &count, NULL) != TB_OK) {
+        return -1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(due[i].id, capture_id) == 0) {
+            asked = &due[i];
+        }
+    }
+    if (asked != NULL && waits_for_a_place(asked) && is_full(control, due, count)) {
+        position = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (&due[i] != asked && waits_for_a_place(&due[i]) &&
+                (goes_before(&due[i], asked) ||
+                 (&due[i] < asked && !goes_before(asked, &due[i])))) {
+                position++;
+            }
+        }
+    }
+    free(due);
+    return position;
+}
+
+size_t
+tb_control_foreign_sessions(struct tb_control *control)
+{
+    size_t foreign;
+
+    tb_mutex_lock(&control->mu);
+    foreign = control->locked.foreign_sessions;
+    tb_mutex_unlock(&control->mu);
+    return foreign;
 }
 
 enum tb_err

@@ -148,8 +148,11 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
         err = tb_store_capture_sources(control->deps.store, capture->id, sources, count, fail);
     }
     if (err == TB_OK) {
-        err = tb_store_capture_move(control->deps.store, capture->id, TB_CAPTURE_REQUESTED,
-                                    TB_CAPTURE_PLANNED, TB_STOP_NONE, fail);
+        bool admitted = false;
+
+        err = tb_store_capture_admit(control->deps.store, capture->id,
+                                     control->deps.config->max_concurrent, &admitted, fail);
+        *out_again_ns = admitted ? 0 : watch_period_ns; /* it waits for a place */
     }
 
 out:
@@ -458,6 +461,83 @@ out:
     return err;
 }
 
+/* Tags first, then the recorder, then the store: whatever fails, nothing outlives a deadline
+ * that the store does not know, and the recorder never stops before one that it does. */
+static enum tb_err
+extend(struct tb_control *control, const struct tb_capture *capture, struct tb_fail *fail)
+{
+    struct tb_deadline deadline = capture->deadline;
+    struct tb_resource *rows = NULL;
+    const char *ids[TB_CAPTURE_MAX_SOURCES];
+    char expires[TB_TIME_TEXT_SIZE];
+    struct tb_ec2_tag tag;
+    struct tb_ec2_effect effect;
+    size_t count = 0;
+    size_t id_count = 0;
+    enum tb_err err;
+
+    deadline.utc_ns = capture->extend_to_utc_ns - capture->extend_to_utc_ns % TB_NS_PER_S;
+    deadline.boot_ns += deadline.utc_ns - capture->deadline.utc_ns;
+    tb_time_format_s(expires, deadline.utc_ns / TB_NS_PER_S);
+    set_tag(&tag, TB_TAG_EXPIRES, expires);
+    err = tb_store_resource_list(control->deps.store, capture->id, false, &rows, &count, fail);
+    for (size_t i = 0; i < count && err == TB_OK; i++) {
+        if (rows[i].state == TB_RESOURCE_CREATED && id_count < TB_CAPTURE_MAX_SOURCES) {
+            ids[id_count++] = rows[i].aws_id;
+        }
+    }
+    if (err == TB_OK) {
+        err = tb_ec2_tag_set(control->deps.aws, ids, id_count, &tag, 1, &effect, fail);
+    }
+    if (err == TB_OK) {
+        int64_t boot_ns = tb_clock_boot_ns() + tb_deadline_left_ns(&deadline);
+
+        err = tb_recorder_extend(control->deps.recorder, capture->id, boot_ns, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_store_capture_extended(control->deps.store, capture->id, &deadline, fail);
+    }
+    if (err == TB_OK) {
+        tb_log(TB_LOG_INFO, capture->id, "extended to %s", expires);
+    }
+    tb_resources_free(rows, count);
+    return err;
+}
+
+/* An extension that AWS refuses for good is dropped: the old deadline stands. */
+static enum tb_err
+try_to_extend(struct tb_control *control, const struct tb_capture *capture,
+              struct tb_fail *fail)
+{
+    bool withdrawn;
+    enum tb_err err = extend(control, capture, fail);
+
+    if (err == TB_OK || tb_err_is_retryable(err) || err == TB_ECLOSED) {
+        return err == TB_ECLOSED ? TB_ERETRY : err;
+    }
+    tb_log_fail(TB_LOG_ERROR, capture->id, fail, "cannot be extended; the deadline stands");
+    return tb_store_capture_withdraw_extend(control->deps.store, capture->id,
+                                            capture->extend_to_utc_ns, &withdrawn, fail);
+}
+
+/* Said once: in the look that first finds it overdue. */
+static void
+watch_for_first_packet(struct tb_control *control, const struct tb_capture *capture,
+                       const struct tb_record_status *status)
+{
+    int64_t limit_ns = control->deps.config->no_traffic_s * TB_NS_PER_S;
+    int64_t empty_ns = tb_clock_utc_ns() - capture->recording_utc_ns;
+
+    if (status->first_utc_ns == 0 && empty_ns >= limit_ns &&
+        empty_ns < limit_ns + watch_period_ns) {
+        tb_log(TB_LOG_WARN, capture->id,
+               "no_traffic: not one packet in %u s.  Look at: the target's security group (UDP "
+               "4789 from the source), the route from the source's subnet, sessions of others "
+               "with a lower number, the source's instance type, whether it sends at all",
+               control->deps.config->no_traffic_s);
+    }
+}
+
 enum tb_err
 control_step_recording(struct tb_control *control, const struct tb_capture *capture,
                        int64_t *out_again_ns, struct tb_fail *fail)
@@ -485,8 +565,12 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
     if (err != TB_OK) {
         return err;
     }
+    watch_for_first_packet(control, capture, &status);
     if (memcmp(&status.ledger, &capture->ledger, sizeof(status.ledger)) != 0) {
         err = tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, fail);
+    }
+    if (err == TB_OK && capture->extend_to_utc_ns > capture->deadline.utc_ns) {
+        err = try_to_extend(control, capture, fail);
     }
     if (err == TB_OK && status.over_budget) {
         *out_again_ns = 0;

@@ -11,10 +11,9 @@ static const struct {
     const char *decision;
     int status;
 } outcomes[] = {
-    [TB_INTAKE_CREATED] = {"capture", 202},
-    [TB_INTAKE_JOINED] = {"joined", 202},
-    [TB_INTAKE_DUPLICATE] = {"duplicate", 200},
-    [TB_INTAKE_IGNORED] = {"ignored", 200},
+    [TB_INTAKE_CREATED] = {"capture", 202},     [TB_INTAKE_JOINED] = {"joined", 202},
+    [TB_INTAKE_DUPLICATE] = {"duplicate", 200}, [TB_INTAKE_IGNORED] = {"ignored", 200},
+    [TB_INTAKE_COOLING] = {"ignored", 200},
 };
 
 static struct tb_json *

@@ -24,6 +24,11 @@ commit(struct tb_store *store, const struct tb_intake *intake, struct tb_intake_
         (void)snprintf(out->reason, sizeof(out->reason),
                        "its source is being captured already: %.180s", intake->decision_reason);
         break;
+    case TB_INTAKE_COOLING:
+        (void)snprintf(out->reason, sizeof(out->reason),
+                       "this finding was captured just before, by %s (policy.cooldown)",
+                       out->capture_id);
+        break;
     case TB_INTAKE_DUPLICATE:
         (void)tb_str_copy(out->reason, sizeof(out->reason), "it was delivered before");
         break;
@@ -44,7 +49,9 @@ tb_intake_event(struct tb_store *store, const struct tb_policy *policy, struct t
                                .remote = from->remote,
                                .token_name = from->token_name,
                                .decision_reason = reason,
-                               .received_utc_ns = tb_clock_utc_ns()};
+                               .received_utc_ns = tb_clock_utc_ns(),
+                               .most_duration_ns = policy->bounds.max_duration_ns,
+                               .cooldown_ns = policy->cooldown_ns};
     enum tb_err err = tb_webhook_read(body, &result.alert, fail);
 
     if (err != TB_OK) {
@@ -78,6 +85,7 @@ tb_intake_request(struct tb_store *store, const struct tb_policy *policy, struct
                                .remote = from->remote,
                                .token_name = from->token_name,
                                .received_utc_ns = tb_clock_utc_ns(),
+                               .most_duration_ns = policy->bounds.max_duration_ns,
                                .capture = &request};
     enum tb_err err;
 

@@ -234,7 +234,8 @@ insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
 {
     static const char *const outcomes[] = {[TB_INTAKE_CREATED] = "created",
                                            [TB_INTAKE_JOINED] = "joined",
-                                           [TB_INTAKE_IGNORED] = "ignored"};
+                                           [TB_INTAKE_IGNORED] = "ignored",
+                                           [TB_INTAKE_COOLING] = "ignored"};
     struct store_query q;
     enum tb_err err = store_open_locked(
         store,
@@ -249,7 +250,8 @@ insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
     store_bind_text(&q, intake->adapter);
     store_bind_text_or_null(&q, intake->key);
     store_bind_text(&q, outcomes[taken->outcome]);
-    store_bind_text_or_null(&q, taken->capture_id);
+    /* what cools down is no evidence of the capture before it */
+    store_bind_text_or_null(&q, taken->outcome == TB_INTAKE_COOLING ? "" : taken->capture_id);
     store_bind_int(&q, number);
     store_bind_text(&q, intake->decision_reason);
     store_bind_text(&q, intake->content_type);
@@ -258,6 +260,91 @@ insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
     store_bind_int(&q, intake->received_utc_ns);
     store_bind_blob(&q, intake->body);
     return store_run_locked(&q, NULL, fail);
+}
+
+/* The last capture of this finding, when it ended less than the cooldown ago. */
+static enum tb_err
+find_cooling_locked(struct tb_store *store, const struct tb_intake *intake,
+                    char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    const char *finding = intake->capture->finding_id;
+    struct store_query q;
+    enum tb_err err;
+
+    *out_found = false;
+    if (intake->cooldown_ns == 0 || finding[0] == 0) {
+        return TB_OK;
+    }
+    err = store_open_locked(store,
+                            "SELECT id FROM captures WHERE finding_id = ? AND state = 'sealed'"
+                            " AND ended_utc_ns > ? ORDER BY number DESC LIMIT 1",
+                            &q, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, finding);
+    store_bind_int(&q, tb_clock_utc_ns() - intake->cooldown_ns);
+    err = store_step_locked(&q, out_found, fail);
+    if (err == TB_OK && *out_found) {
+        store_text(&q, out, TB_CAPTURE_ID_SIZE);
+    }
+    store_close(&q);
+    return err;
+}
+
+/* An alert that joins says that it is still going on: the time box may become longer, up to the
+ * longest that policy allows after the first request.  A worker brings it about. */
+static enum tb_err
+extend_joined_locked(struct tb_store *store, const struct tb_intake *intake, const char *id,
+                     struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    int64_t now = tb_clock_utc_ns();
+    struct store_query q;
+    enum tb_err err;
+
+    if (intake->most_duration_ns == 0) {
+        return TB_OK;
+    }
+    err = store_open_locked(store,
+                            "UPDATE captures SET due_utc_ns = min(due_utc_ns, ?1),"
+                            " extend_to_utc_ns = min(?2, requested_utc_ns + ?3)"
+                            " WHERE id = ?4 AND state IN ('arming', 'recording')"
+                            " AND min(?2, requested_utc_ns + ?3) >"
+                            " max(deadline_utc_ns, extend_to_utc_ns) + 1000000000",
+                            &q, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_int(&q, now);
+    store_bind_int(&q, now + intake->capture->duration_ns);
+    store_bind_int(&q, intake->most_duration_ns);
+    store_bind_text(&q, id);
+    return store_run_locked(&q, NULL, fail);
+}
+
+/* What becomes of an alert that asks for a capture. */
+static enum tb_err
+place_locked(struct tb_store *store, const struct tb_intake *intake, struct store_taken *out,
+             struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    bool found = false;
+    enum tb_err err = find_join_locked(store, intake->capture, out->capture_id, &found, fail);
+
+    if (err == TB_OK && found) {
+        out->outcome = TB_INTAKE_JOINED;
+        return extend_joined_locked(store, intake, out->capture_id, fail);
+    }
+    if (err == TB_OK) {
+        err = find_cooling_locked(store, intake, out->capture_id, &found, fail);
+    }
+    if (err == TB_OK && found) {
+        out->outcome = TB_INTAKE_COOLING;
+    } else if (err == TB_OK) {
+        out->outcome = TB_INTAKE_CREATED;
+        err = create_locked(store, intake, out->capture_id, fail);
+    }
+    return err;
 }
 
 enum tb_err
@@ -276,14 +363,8 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
     }
     out->outcome = TB_INTAKE_IGNORED;
     if (intake->capture != NULL) {
-        err = find_join_locked(store, intake->capture, out->capture_id, &found, fail);
-        if (err == TB_OK && found) {
-            out->outcome = TB_INTAKE_JOINED;
-        } else if (err == TB_OK) {
-            out->outcome = TB_INTAKE_CREATED;
-            err = create_locked(store, intake, out->capture_id, fail);
-        }
-        if (err == TB_OK) {
+        err = place_locked(store, intake, out, fail);
+        if (err == TB_OK && out->outcome != TB_INTAKE_COOLING) {
             err = next_number_locked(store, out->capture_id, &number, fail);
         }
     }

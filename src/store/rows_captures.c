@@ -110,7 +110,8 @@ read_ledger(struct store_query *q, struct tb_ledger *out, struct tb_fail *fail)
     "id, state, stop_reason, stop_asked, instance, account, region, duration_ns, filter,"      \
     " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"           \
     " requested_by, requested_utc_ns, recording_utc_ns, stopped_utc_ns, ended_utc_ns,"         \
-    " deadline_utc_ns, deadline_boot_ns, deadline_boot_id, due_utc_ns, attempt,"               \
+    " deadline_utc_ns, deadline_boot_ns, deadline_boot_id, extend_to_utc_ns, due_utc_ns,"      \
+    " attempt,"                                                                                \
     " (SELECT coalesce(max(number), 0) FROM alerts WHERE capture_id = captures.id),"           \
     " error_code, error_text, error_request_id, ledger"
 
@@ -143,6 +144,7 @@ read_capture(struct store_query *q, struct tb_capture *c, struct tb_fail *fail)
     c->stopped_utc_ns = store_int(q);
     c->ended_utc_ns = store_int(q);
     c->deadline = read_deadline(q);
+    c->extend_to_utc_ns = store_int(q);
     c->due_utc_ns = store_int(q);
     c->attempt = (uint32_t)store_int(q);
     c->alert_count = (uint32_t)store_int(q);
@@ -328,7 +330,7 @@ tb_store_due_list(struct tb_store *store, struct tb_due **out, size_t *out_count
     tb_mutex_lock(&store->mu);
     err = store_open_locked(store,
                             "SELECT id, state, due_utc_ns, deadline_utc_ns, deadline_boot_ns,"
-                            " deadline_boot_id, stop_asked FROM captures"
+                            " deadline_boot_id, stop_asked, severity FROM captures"
                             " WHERE state NOT IN ('sealed', 'refused', 'failed')"
                             " ORDER BY due_utc_ns, number",
                             &q, fail);
@@ -345,6 +347,7 @@ tb_store_due_list(struct tb_store *store, struct tb_due **out, size_t *out_count
             due->due_utc_ns = store_int(&q);
             due->deadline = read_deadline(&q);
             due->stop_asked = store_int(&q) != 0;
+            due->severity = store_real(&q);
         }
         if (err == TB_OK) {
             err = store_row_check(&q, fail);

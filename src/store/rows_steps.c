@@ -10,9 +10,9 @@ enum {
 };
 
 /* What a change that touched no row found instead. */
-static enum tb_err
-tell_state_locked(struct tb_store *store, const char *id, const char *wanted,
-                  struct tb_fail *fail) TB_REQUIRES(store->mu)
+enum tb_err
+store_tell_state_locked(struct tb_store *store, const char *id, const char *wanted,
+                        struct tb_fail *fail)
 {
     struct store_query q;
     bool row = false;
@@ -85,7 +85,7 @@ tb_store_capture_move(struct tb_store *store, const char *id, enum tb_capture_st
         char wanted[48];
 
         (void)snprintf(wanted, sizeof(wanted), "not %s any more", tb_capture_state_name(from));
-        err = tell_state_locked(store, id, wanted, fail);
+        err = store_tell_state_locked(store, id, wanted, fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;
@@ -286,7 +286,7 @@ tb_store_capture_ask_stop(struct tb_store *store, const char *id, enum tb_stop_r
         err = store_run_locked(&q, &changed, fail);
     }
     if (err == TB_OK && changed == 0) {
-        err = tell_state_locked(store, id, "there is nothing left to stop", fail);
+        err = store_tell_state_locked(store, id, "there is nothing left to stop", fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;

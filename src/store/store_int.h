@@ -108,6 +108,9 @@ TB_NODISCARD enum tb_err store_take_in_locked(struct tb_store *store,
                                               struct store_taken *out, struct tb_fail *fail)
     TB_REQUIRES(store->mu);
 
+/* TB_ENOTFOUND, or TB_ESTATE: "capture X is <state>, <wanted>". */
+enum tb_err store_tell_state_locked(struct tb_store *store, const char *id, const char *wanted,
+                                    struct tb_fail *fail) TB_REQUIRES(store->mu);
 const char *store_filter_name(enum tb_filter_kind filter);
 TB_NODISCARD enum tb_err store_capture_exists_locked(struct tb_store *store, const char *id,
                                                      struct tb_fail *fail)

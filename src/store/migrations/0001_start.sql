@@ -34,6 +34,7 @@ CREATE TABLE captures (
     deadline_utc_ns   INTEGER NOT NULL DEFAULT 0,
     deadline_boot_ns  INTEGER NOT NULL DEFAULT 0, -- counts from the boot named beside it
     deadline_boot_id  TEXT NOT NULL DEFAULT '',
+    extend_to_utc_ns  INTEGER NOT NULL DEFAULT 0, -- asked for, not yet confirmed by AWS
     due_utc_ns        INTEGER NOT NULL,
     attempt           INTEGER NOT NULL DEFAULT 0,
     ledger            TEXT NOT NULL DEFAULT '{}', -- JSON object, a counter by its name
@@ -45,6 +46,8 @@ CREATE TABLE captures (
 CREATE INDEX captures_unfinished ON captures (due_utc_ns)
     WHERE state NOT IN ('sealed', 'refused', 'failed');
 CREATE INDEX captures_instance ON captures (instance);
+
+CREATE INDEX captures_finding ON captures (finding_id) WHERE finding_id <> '';
 
 -- interfaces that were asked for by name
 CREATE TABLE capture_enis (

@@ -1,0 +1,148 @@
+/* The time box of a capture: who may begin when there is room, and longer boxes. */
+#include "store_int.h"
+
+enum tb_err
+tb_store_capture_admit(struct tb_store *store, const char *id, uint32_t most,
+                       bool *out_admitted, struct tb_fail *fail)
+{
+    int64_t now = tb_clock_utc_ns();
+    struct store_query q;
+    int changed = 0;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    /* counted and moved in one statement: two workers cannot both take the last place */
+    err =
+        store_open_locked(store,
+                          "UPDATE captures SET state = 'planned', due_utc_ns = ?, attempt = 0,"
+                          " error_code = '', error_text = '', error_request_id = ''"
+                          " WHERE id = ? AND state = 'requested' AND stop_asked = 0 AND ? >"
+                          " (SELECT count(*) FROM captures WHERE state IN"
+                          " ('planned', 'arming', 'recording', 'draining'))",
+                          &q, fail);
+    if (err == TB_OK) {
+        store_bind_int(&q, now);
+        store_bind_text(&q, id);
+        store_bind_int(&q, most);
+        err = store_run_locked(&q, &changed, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    if (err == TB_OK) {
+        *out_admitted = changed > 0;
+    }
+    return err;
+}
+
+enum tb_err
+tb_store_capture_ask_extend(struct tb_store *store, const char *id, int64_t to_utc_ns,
+                            struct tb_fail *fail)
+{
+    struct store_query q;
+    int changed = 0;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(store,
+                            "UPDATE captures SET extend_to_utc_ns = max(extend_to_utc_ns, ?),"
+                            " due_utc_ns = min(due_utc_ns, ?)"
+                            " WHERE id = ? AND state IN ('arming', 'recording')"
+                            " AND stop_asked = 0 AND deadline_utc_ns > ?",
+                            &q, fail);
+    if (err == TB_OK) {
+        int64_t now = tb_clock_utc_ns();
+
+        store_bind_int(&q, to_utc_ns);
+        store_bind_int(&q, now);
+        store_bind_text(&q, id);
+        store_bind_int(&q, now);
+        err = store_run_locked(&q, &changed, fail);
+    }
+    if (err == TB_OK && changed == 0) {
+        err = store_tell_state_locked(store, id, "it cannot be extended", fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_capture_withdraw_extend(struct tb_store *store, const char *id, int64_t to_utc_ns,
+                                 bool *out_withdrawn, struct tb_fail *fail)
+{
+    struct store_query q;
+    int changed = 0;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(store,
+                            "UPDATE captures SET extend_to_utc_ns = 0"
+                            " WHERE id = ? AND extend_to_utc_ns <> 0 AND extend_to_utc_ns <= ?",
+                            &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, id);
+        store_bind_int(&q, to_utc_ns);
+        err = store_run_locked(&q, &changed, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    if (err == TB_OK) {
+        *out_withdrawn = changed > 0;
+    }
+    return err;
+}
+
+/* The AWS objects of the capture expire with it. */
+static enum tb_err
+extend_resources_locked(struct tb_store *store, const char *id, int64_t expires_utc_s,
+                        struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(store,
+                                        "UPDATE resources SET expires_utc_s = ?"
+                                        " WHERE capture_id = ? AND state <> 'gone'",
+                                        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_int(&q, expires_utc_s);
+    store_bind_text(&q, id);
+    return store_run_locked(&q, NULL, fail);
+}
+
+enum tb_err
+tb_store_capture_extended(struct tb_store *store, const char *id,
+                          const struct tb_deadline *deadline, struct tb_fail *fail)
+{
+    struct store_query q;
+    int changed = 0;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_begin_locked(store, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    err = store_open_locked(store,
+                            "UPDATE captures SET deadline_utc_ns = ?, deadline_boot_ns = ?,"
+                            " deadline_boot_id = ?, extend_to_utc_ns ="
+                            " CASE WHEN extend_to_utc_ns <= ?1 THEN 0 ELSE extend_to_utc_ns END"
+                            " WHERE id = ? AND state = 'recording' AND stop_asked = 0",
+                            &q, fail);
+    if (err == TB_OK) {
+        store_bind_int(&q, deadline->utc_ns);
+        store_bind_int(&q, deadline->boot_ns);
+        store_bind_text(&q, deadline->boot_id);
+        store_bind_text(&q, id);
+        err = store_run_locked(&q, &changed, fail);
+    }
+    if (err == TB_OK && changed == 0) {
+        err = store_tell_state_locked(store, id, "it cannot be extended", fail);
+    }
+    if (err == TB_OK) {
+        err = extend_resources_locked(store, id, deadline->utc_ns / TB_NS_PER_S, fail);
+    }
+    err = store_end_locked(store, err, fail);
+
+out:
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
