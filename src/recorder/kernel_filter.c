@@ -12,6 +12,7 @@ enum {
     MAX_EXTENSIONS = 4, /* in front of UDP; a packet with more is nobody's mirror */
     OFFSET_TYPE = 12,
     LABELS = 32,
+    ADD_CONSTANT = BPF_ALU | BPF_ADD, /* BPF_K, the operand's kind, is 0 like BPF_ADD */
     TYPE_IPV4 = 0x0800,
     TYPE_IPV6 = 0x86dd
 };
@@ -84,7 +85,7 @@ static void
 advance(struct program *p, uint32_t k)
 {
     op(p, BPF_MISC | BPF_TXA, 0);
-    op(p, BPF_ALU | BPF_ADD | BPF_K, k);
+    op(p, ADD_CONSTANT, k);
     op(p, BPF_MISC | BPF_TAX, 0);
 }
 
@@ -154,7 +155,7 @@ ipv6(struct program *p, uint16_t port)
         op(p, BPF_ST, 0);
         op(p, BPF_LD | BPF_B | BPF_IND, 1);
         op(p, BPF_ALU | BPF_MUL | BPF_K, 8);
-        op(p, BPF_ALU | BPF_ADD | BPF_K, 8);
+        op(p, ADD_CONSTANT, 8);
         op(p, BPF_ALU | BPF_ADD | BPF_X, 0);
         op(p, BPF_MISC | BPF_TAX, 0);
     }

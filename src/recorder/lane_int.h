@@ -291,6 +291,10 @@ TB_NODISCARD enum tb_err tb_sinks_open(struct tb_sinks *sinks, uint16_t port,
                                        struct tb_fail *fail);
 void tb_sinks_close(struct tb_sinks *sinks);
 
+/* Binds a Unix SEQPACKET socket for this user alone; what a dead recorder left there goes.  It
+ * does not listen yet. */
+TB_NODISCARD enum tb_err tb_bind_socket(const char *path, int *out_fd, struct tb_fail *fail);
+
 /* --- lanes --- */
 
 /* Where the writer writes, how much, and how hard it compresses. */

@@ -20,8 +20,6 @@
 #include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <tapbox/compartment.h>
@@ -385,59 +383,14 @@ open_signals(struct recorder *r, struct tb_fail *fail)
     return r->signal_fd >= 0 ? TB_OK : tb_fail_errno(fail, errno, "cannot make a signalfd");
 }
 
-/* A socket file that nobody listens on is a dead recorder's. */
-static enum tb_err
-clear_stale(const struct sockaddr_un *address, struct tb_fail *fail)
-{
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    bool alive;
-
-    if (fd < 0) {
-        return tb_fail_errno(fail, errno, "cannot make a socket");
-    }
-    alive = connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
-    tb_close(&fd);
-    if (alive) {
-        return tb_fail_set(fail, TB_EEXIST, "another recorder listens at %s",
-                           address->sun_path);
-    }
-    if (errno == ECONNREFUSED) {
-        (void)unlink(address->sun_path);
-    }
-    return TB_OK;
-}
-
 static enum tb_err
 open_socket(struct recorder *r, struct tb_fail *fail)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const char *path = r->options->socket_path;
-    enum tb_err err;
-    mode_t mask;
-    int bound;
-
     if (r->options->socket_fd >= 0) {
         r->client_fd = r->options->socket_fd;
         return TB_OK;
     }
-    if (!tb_str_copy(address.sun_path, sizeof(address.sun_path), path)) {
-        return tb_fail_set(fail, TB_EINVAL, "the socket's path is too long: %s", path);
-    }
-    err = clear_stale(&address, fail);
-    if (err != TB_OK) {
-        return err;
-    }
-    r->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (r->listen_fd < 0) {
-        return tb_fail_errno(fail, errno, "cannot make a socket");
-    }
-    mask = umask(0177);
-    bound = bind(r->listen_fd, (const struct sockaddr *)&address, sizeof(address));
-    (void)umask(mask);
-    if (bound != 0) {
-        return tb_fail_errno(fail, errno, "cannot listen at %s", path);
-    }
-    return TB_OK;
+    return tb_bind_socket(r->options->socket_path, &r->listen_fd, fail);
 }
 
 /* Nobody is answered before everything is there. */

@@ -33,7 +33,8 @@ tb_slab_pool_init(struct tb_slab_pool *pool, uint64_t bytes, struct tb_fail *fai
     if (pool->slabs == NULL || pool->locked.free[0] == NULL || pool->locked.free[1] == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory for chunks");
     }
-    /* (pages that were never used take no memory) */
+    /* Pages that were never used take no memory; -1 is what mmap wants without a file. */
+    /* cppcheck-suppress invalidFunctionArg */
     at = mmap(NULL, pool->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
               0);
     if (at == MAP_FAILED) {

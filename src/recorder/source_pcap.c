@@ -25,7 +25,8 @@ struct read_context {
 };
 
 static void
-give_packet(u_char *user, const struct pcap_pkthdr *header, const u_char *octets)
+give_packet(u_char *user, /* NOLINT(readability-non-const-parameter): libpcap's type */
+            const struct pcap_pkthdr *header, const u_char *octets)
 {
     const struct read_context *context = (const void *)user;
 
@@ -141,7 +142,8 @@ attach(struct source_pcap *source, struct bpf_insn *insns, size_t count, struct 
 }
 
 static void
-discard(u_char *user, const struct pcap_pkthdr *header, const u_char *octets)
+discard(u_char *user, /* NOLINT(readability-non-const-parameter): libpcap's type */
+        const struct pcap_pkthdr *header, const u_char *octets)
 {
     (void)user;
     (void)header;

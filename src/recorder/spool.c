@@ -152,6 +152,7 @@ list(int dir_fd, const char *folder, bool (*wanted)(const char *), struct tb_spo
         tb_close(&fd);
         return err;
     }
+    /* cppcheck-suppress readdirCalled ; `dir` is this call's own */
     while (err == TB_OK && (errno = 0, entry = readdir(dir)) != NULL) {
         if (strlen(entry->d_name) < TB_SPOOL_NAME_SIZE && wanted(entry->d_name)) {
             err = add_name(&names, entry->d_name, fail);
