@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include <tapbox/clock.h>
+#include <tapbox/crash.h>
 #include <tapbox/digest.h>
 
 enum {
@@ -228,7 +229,9 @@ send_once(struct tb_aws *aws, const struct tb_aws_call *call, const char *payloa
     if (err != TB_OK) {
         goto out;
     }
+    tb_crash_point(TB_CRASH_BEFORE, call->what);
     err = tb_http_do(aws->http, &request, &out->answer, fail);
+    tb_crash_point(TB_CRASH_AFTER, call->what);
     if (err != TB_OK) {
         tb_fail_prefix(fail, "%s at %s", call->what, host);
         goto out;

@@ -92,7 +92,7 @@ commit_batch(struct tb_store *store, struct store_waiting *first)
     struct tb_fail fail = {0};
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "intake");
     err = store_begin_locked(store, &fail);
     if (err == TB_OK) {
         for (struct store_waiting *w = first; w != NULL && err == TB_OK; w = w->next) {

@@ -1,6 +1,8 @@
 /* Statements: prepared once, bound and read in order, and SQLite's errors in our words. */
 #include "store_int.h"
 
+#include <tapbox/crash.h>
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -174,12 +176,28 @@ store_step_locked(struct store_query *q, bool *out_row,
     return store_failed_locked(q->store, rc, "query", fail);
 }
 
+static void
+crash_point(enum tb_crash_side side, const char *act)
+{
+    if (act != NULL) {
+        tb_crash_point(side, act);
+    }
+}
+
 enum tb_err
 store_run_locked(struct store_query *q, int *out_changed, struct tb_fail *fail)
 {
+    /* A statement of its own commits when it ends; inside a transaction COMMIT does. */
+    const char *act =
+        sqlite3_get_autocommit(q->store->locked.db) != 0 && sqlite3_stmt_readonly(q->stmt) == 0
+            ? q->store->locked.act
+            : NULL;
     bool row = false;
-    enum tb_err err = store_step_locked(q, &row, fail);
+    enum tb_err err;
 
+    crash_point(TB_CRASH_BEFORE, act);
+    err = store_step_locked(q, &row, fail);
+    crash_point(TB_CRASH_AFTER, act);
     if (err == TB_OK && out_changed != NULL) {
         *out_changed = sqlite3_changes(q->store->locked.db);
     }
@@ -250,6 +268,13 @@ store_list_add(struct store_list *list)
     return at;
 }
 
+void
+store_lock(struct tb_store *store, const char *act)
+{
+    tb_mutex_lock(&store->mu);
+    store->locked.act = act;
+}
+
 enum tb_err
 store_begin_locked(struct tb_store *store, struct tb_fail *fail)
 {
@@ -269,10 +294,12 @@ store_end_locked(struct tb_store *store, enum tb_err err, struct tb_fail *fail)
     struct store_query q;
 
     if (err == TB_OK) {
+        crash_point(TB_CRASH_BEFORE, store->locked.act);
         err = store_open_locked(store, "COMMIT", &q, fail);
         if (err == TB_OK) {
             err = store_run_locked(&q, NULL, fail);
         }
+        crash_point(TB_CRASH_AFTER, store->locked.act);
     }
     store_undo_locked(store); /* after a commit there is nothing to undo */
     return err;

@@ -47,7 +47,7 @@ tb_store_resource_intend(struct tb_store *store, const struct tb_resource *inten
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "resource_intend");
     err = intent->capture_id[0] == 0
               ? TB_OK
               : store_capture_exists_locked(store, intent->capture_id, fail);
@@ -97,7 +97,7 @@ tb_store_resource_created(struct tb_store *store, int64_t row, const char *aws_i
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "resource_created");
     /* one that somebody decided to delete while the call ran keeps that decision */
     err = store_open_locked(store,
                             "UPDATE resources SET aws_id = ?, create_request_id = ?,"
@@ -122,7 +122,7 @@ tb_store_resource_deleting(struct tb_store *store, int64_t row, struct tb_fail *
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "resource_deleting");
     err = store_open_locked(store,
                             "UPDATE resources SET"
                             " state = CASE state WHEN 'gone' THEN state ELSE 'deleting' END"
@@ -143,7 +143,7 @@ tb_store_resource_gone(struct tb_store *store, int64_t row, const char *request_
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "resource_gone");
     err = store_open_locked(store,
                             "UPDATE resources SET state = 'gone', delete_request_id = ?,"
                             " gone_utc_ns = ? WHERE id = ?",
@@ -329,7 +329,7 @@ tb_store_vni_allocate(struct tb_store *store, uint32_t *out_vni, struct tb_fail 
     int64_t vni = 0;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "vni_allocate");
     err = store_begin_locked(store, fail);
     if (err == TB_OK) {
         err = allocate_vni_locked(store, &vni, fail);

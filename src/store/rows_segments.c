@@ -10,7 +10,7 @@ tb_store_segment_add(struct tb_store *store, const struct tb_segment_row *segmen
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "segment_add");
     err = store_capture_exists_locked(store, segment->capture_id, fail);
     if (err == TB_OK) {
         err = store_open_locked(store,
@@ -58,7 +58,7 @@ tb_store_segment_uploaded(struct tb_store *store, const struct tb_segment_row *s
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "segment_uploaded");
     err =
         store_open_locked(store,
                           "UPDATE segments SET state = 'uploaded', s3_key = ?, s3_version = ?,"
@@ -83,7 +83,7 @@ tb_store_segment_local_gone(struct tb_store *store, const char *capture_id, cons
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "segment_local_gone");
     err = store_open_locked(
         store, "UPDATE segments SET local = 0 WHERE capture_id = ? AND name = ?", &q, fail);
     if (err == TB_OK) {

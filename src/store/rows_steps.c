@@ -52,7 +52,7 @@ tb_store_capture_move(struct tb_store *store, const char *id, enum tb_capture_st
         return tb_fail_set(fail, TB_ESTATE, "capture %s: %s may not follow %s", id,
                            tb_capture_state_name(to), tb_capture_state_name(from));
     }
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "capture_move");
     err = store_open_locked(
         store,
         "UPDATE captures SET state = ?, due_utc_ns = ?, attempt = 0,"
@@ -157,7 +157,7 @@ tb_store_capture_sources(struct tb_store *store, const char *id,
                            "capture %s: %zu interfaces are over the limit of %d", id, count,
                            TB_CAPTURE_MAX_SOURCES);
     }
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "capture_sources");
     err = store_begin_locked(store, fail);
     if (err == TB_OK) {
         err = replace_sources_locked(store, id, sources, count, fail);
@@ -189,7 +189,7 @@ tb_store_capture_deadline(struct tb_store *store, const char *id,
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "capture_deadline");
     err = store_open_locked(store,
                             "UPDATE captures SET deadline_utc_ns = ?, deadline_boot_ns = ?,"
                             " deadline_boot_id = ? WHERE id = ?",
@@ -211,7 +211,7 @@ tb_store_capture_later(struct tb_store *store, const char *id, int64_t due_utc_n
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "capture_later");
     if (failed == NULL) {
         err = store_open_locked(store, "UPDATE captures SET due_utc_ns = ? WHERE id = ?", &q,
                                 fail);
@@ -248,7 +248,7 @@ tb_store_capture_error(struct tb_store *store, const char *id, const struct tb_f
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "capture_error");
     err = store_open_locked(store,
                             "UPDATE captures SET error_code = ?, error_text = ?,"
                             " error_request_id = ?, error_final = 1 WHERE id = ?",
@@ -271,7 +271,7 @@ tb_store_capture_ask_stop(struct tb_store *store, const char *id, enum tb_stop_r
     int changed = 0;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "capture_ask_stop");
     /* who asks again changes nothing: the first reason is the reason */
     err = store_open_locked(
         store,
@@ -317,7 +317,7 @@ tb_store_capture_ledger(struct tb_store *store, const char *id, const struct tb_
     if (err != TB_OK) {
         goto out;
     }
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "capture_ledger");
     err = store_open_locked(store, "UPDATE captures SET ledger = ? WHERE id = ?", &q, fail);
     if (err == TB_OK) {
         store_bind_text(&q, tb_buf_str(&text));

@@ -10,7 +10,7 @@ tb_store_capture_admit(struct tb_store *store, const char *id, uint32_t most,
     int changed = 0;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "capture_admit");
     /* counted and moved in one statement: two workers cannot both take the last place */
     err =
         store_open_locked(store,
@@ -41,7 +41,7 @@ tb_store_capture_ask_extend(struct tb_store *store, const char *id, int64_t to_u
     int changed = 0;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "capture_ask_extend");
     err = store_open_locked(store,
                             "UPDATE captures SET extend_to_utc_ns = max(extend_to_utc_ns, ?),"
                             " due_utc_ns = min(due_utc_ns, ?)"
@@ -72,7 +72,7 @@ tb_store_capture_withdraw_extend(struct tb_store *store, const char *id, int64_t
     int changed = 0;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "capture_withdraw_extend");
     err = store_open_locked(store,
                             "UPDATE captures SET extend_to_utc_ns = 0"
                             " WHERE id = ? AND extend_to_utc_ns <> 0 AND extend_to_utc_ns <= ?",
@@ -116,7 +116,7 @@ tb_store_capture_extended(struct tb_store *store, const char *id,
     int changed = 0;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, "capture_extended");
     err = store_begin_locked(store, fail);
     if (err != TB_OK) {
         goto out;

@@ -28,6 +28,7 @@ struct tb_store {
             sqlite3_stmt *stmt;
         } prepared[STORE_MAX_STATEMENTS];
         size_t prepared_count;
+        const char *act;     /* what the next commit is for: the name of its crash points */
         bool in_transaction; /* between _begin and _end */
     } locked;
     struct tb_mutex queue_mu; /* never taken while holding mu */
@@ -41,6 +42,9 @@ struct tb_store {
 /* What SQLite said, as one of our errors; `doing` is the object of the sentence. */
 enum tb_err store_failed_locked(struct tb_store *store, int rc, const char *doing,
                                 struct tb_fail *fail) TB_REQUIRES(store->mu);
+
+/* For writing: `act` (a literal of base/crash.c) names the commit. */
+void store_lock(struct tb_store *store, const char *act) TB_ACQUIRE(store->mu);
 
 /* BEGIN IMMEDIATE; _end commits when `err` is TB_OK, else rolls back and passes `err` on. */
 TB_NODISCARD enum tb_err store_begin_locked(struct tb_store *store, struct tb_fail *fail)
