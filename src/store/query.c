@@ -188,10 +188,9 @@ enum tb_err
 store_run_locked(struct store_query *q, int *out_changed, struct tb_fail *fail)
 {
     /* A statement of its own commits when it ends; inside a transaction COMMIT does. */
-    const char *act =
-        sqlite3_get_autocommit(q->store->locked.db) != 0 && sqlite3_stmt_readonly(q->stmt) == 0
-            ? q->store->locked.act
-            : NULL;
+    bool commits = sqlite3_get_autocommit(q->store->locked.db) != 0 &&
+                   sqlite3_stmt_readonly(q->stmt) == 0 && strncmp(q->sql, "BEGIN", 5) != 0;
+    const char *act = commits ? q->store->locked.act : NULL;
     bool row = false;
     enum tb_err err;
 
