@@ -1,6 +1,6 @@
 /*
  * One request from bytes to answer: parameters, signature, action, check, effect, envelope,
- * with the fault stages between them.
+ * with faults before and after the effect.
  */
 #include "api.h"
 
@@ -10,7 +10,6 @@
 #include <strings.h>
 
 #include "call.h"
-#include "faults.h"
 #include "idempotency.h"
 #include "sigv4.h"
 
@@ -20,6 +19,7 @@
 struct api {
     struct state *st;
     struct plane *plane;
+    struct faults *faults;
     struct map actions; /* name -> struct action */
     pthread_mutex_t mu; /* guards counts */
     json_t *counts;
@@ -37,11 +37,12 @@ union action_pointer {
 };
 
 struct api *
-api_new(struct state *st, struct plane *plane)
+api_new(struct state *st, struct plane *plane, struct faults *faults)
 {
     struct api *api = xalloc(sizeof(*api));
     api->st = st;
     api->plane = plane;
+    api->faults = faults;
     api->counts = json_object();
     pthread_mutex_init(&api->mu, NULL);
     for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {
@@ -175,11 +176,48 @@ find_action(struct api *api, struct call *c)
     return query_check(&c->query, c->action->params, &c->refusal);
 }
 
+static bool
+is_sts(const struct call *c)
+{
+    return c->action->service == SERVICE_STS;
+}
+
+static void
+plan_faults(struct api *api, struct call *c)
+{
+    struct fault_question q = {.service = is_sts(c) ? "sts" : "ec2",
+                               .action = c->action->name,
+                               .account = c->signer.account->id,
+                               .query = &c->query};
+    faults_plan(api->faults, &q, &c->plan);
+    if (c->plan.expired && c->plan.before.fault == FAULT_NONE) {
+        c->plan.before.fault = FAULT_ERROR;
+        if (is_sts(c)) {
+            refuse(&c->plan.before.why, 403, "ExpiredToken",
+                   "The security token included in the request is expired");
+        } else {
+            refuse(&c->plan.before.why, 400, "RequestExpired", "Request has expired.");
+        }
+    }
+}
+
+/* Whatever came of the effect, this is what the caller gets to know. */
+static enum fault
+pass_stage(struct api *api, struct call *c, const struct fault_stage *stage)
+{
+    enum fault fault = faults_pass(api->faults, stage);
+    if (fault == FAULT_ERROR) {
+        c->refusal = stage->why;
+    }
+    return fault;
+}
+
 /* The effect, with the lock.  Faults come before and after it, without. */
 static enum fault
-perform(struct call *c)
+perform(struct api *api, struct call *c)
 {
-    enum fault fault = faults_at(FAULT_BEFORE, c);
+    plan_faults(api, c);
+    enum fault fault = pass_stage(api, c, &c->plan.before);
     if (fault != FAULT_NONE) {
         return fault;
     }
@@ -192,7 +230,8 @@ perform(struct call *c)
     if (c->plane_ticket != 0) {
         plane_wait(c->plane, c->plane_ticket);
     }
-    return c->refusal.status != 0 ? FAULT_ERROR : faults_at(FAULT_AFTER, c);
+    fault = pass_stage(api, c, &c->plan.after);
+    return fault == FAULT_NONE && c->refusal.status != 0 ? FAULT_ERROR : fault;
 }
 
 static void
@@ -248,23 +287,18 @@ api_handle(void *arg, const struct http_request *request, struct http_reply *rep
     if (read_parameters(&c) &&
         sigv4_verify(api->st, request, c.start_ns / 1000000000LL, &c.signer, &c.refusal) &&
         find_action(api, &c)) {
-        fault = perform(&c);
+        fault = perform(api, &c);
     }
     const char *version = query_raw(&c.query, "Version");
     bool sts = strcmp(c.signer.service, "sts") == 0 ||
                (version != NULL && strcmp(version, STS_VERSION) == 0);
     if (fault == FAULT_NONE) {
         write_answer(&c, &reply->body);
-        fault = faults_at(FAULT_REPLY, &c);
-        if (fault == FAULT_ERROR) {
-            str_free(&reply->body);
-        }
-    }
-    if (fault == FAULT_ERROR) {
+    } else if (fault == FAULT_ERROR) {
         reply->status = c.refusal.status;
         write_error(&c, sts, &reply->body);
     }
-    reply->drop = fault == FAULT_DROP;
+    reply->drop = fault == FAULT_LOSE;
     reply->content_type = "text/xml;charset=UTF-8";
     http_reply_header(reply, "x-amzn-RequestId", c.request_id);
     http_reply_header(reply, "Cache-Control", "no-cache, no-store");
@@ -273,7 +307,7 @@ api_handle(void *arg, const struct http_request *request, struct http_reply *rep
     const char *name = c.action != NULL ? c.action->name : query_raw(&c.query, "Action");
     const char *code = fault == FAULT_NONE    ? NULL
                        : fault == FAULT_ERROR ? c.refusal.code
-                                              : "(dropped)";
+                                              : "(lost)";
     /* names that are no action are counted together: a client must not fill our memory */
     count(api, c.action != NULL ? c.action->name : "(not an action)", code);
     log_request(sts ? "sts" : "ec2", name == NULL ? "-" : name, reply->status, code,

@@ -4,12 +4,13 @@
 
 #include <jansson.h>
 
+#include "faults.h"
 #include "http.h"
 #include "objects.h"
 #include "plane.h"
 
 struct api;
-struct api *api_new(struct state *st, struct plane *plane);
+struct api *api_new(struct state *st, struct plane *plane, struct faults *faults);
 void api_free(struct api *api);
 void api_handle(void *api, const struct http_request *request, struct http_reply *reply);
 

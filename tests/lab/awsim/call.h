@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "faults.h"
 #include "http.h"
 #include "objects.h"
 #include "query.h"
@@ -22,6 +23,7 @@ struct call {
     struct query query;
     char request_id[37];
     long long start_ns;
+    struct fault_plan plan;
     struct refusal refusal; /* status 0 while all is well */
     struct str out;         /* what stands between requestId and the end of the answer */
     uint64_t plane_ticket;  /* the data plane has to reach this before the answer leaves */

@@ -1,104 +1,194 @@
-/* GET /counters and GET /objects.  Rules for faults will be one more row of the table. */
+/* The routes of the control socket.  Errors are a sentence, as plain text. */
 #include "control.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *
-tags_json(const struct obj *o)
+#include "jout.h"
+
+#define WHY_MAX 768
+
+static void
+refuse_request(struct http_reply *reply, int status, const char *why)
 {
-    json_t *tags = json_object();
-    for (size_t i = 0; i < o->ntags; i++) {
-        json_object_set_new(tags, o->tags[i].key, json_string(o->tags[i].value));
-    }
-    return tags;
+    str_free(&reply->body);
+    str_addf(&reply->body, "%s\n", why);
+    reply->status = status;
+    reply->content_type = "text/plain";
 }
 
+/* The body as JSON; NULL after refusing. */
 static json_t *
-object_json(const struct obj *o)
+read_body(const struct http_request *r, struct http_reply *reply)
 {
-    json_t *j =
-        json_pack("{s:s,s:s,s:o}", "id", o->id, "owner", o->owner->id, "tags", tags_json(o));
+    json_error_t error;
+    json_t *body = r->body_too_big ? NULL
+                                   : json_loadb(str_text(&r->body), r->body.len,
+                                                JSON_REJECT_DUPLICATES, &error);
+    if (body == NULL) {
+        refuse_request(reply, r->body_too_big ? 413 : 400,
+                       r->body_too_big ? "the body is too large" : error.text);
+    }
+    return body;
+}
+
+/* Takes `j`. */
+static void
+add_json(struct str *out, json_t *j)
+{
+    char *text = json_dumps(j, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    str_add(out, text);
+    free(text);
+    json_decref(j);
+}
+
+static void
+tags_json(struct str *s, const struct obj *o)
+{
+    jout_open(s, "tags", '{');
+    for (size_t i = 0; i < o->ntags; i++) {
+        jout_text(s, o->tags[i].key, o->tags[i].value);
+    }
+    jout_close(s, '}');
+}
+
+static void
+object_json(struct str *s, const struct obj *o)
+{
+    jout_open(s, NULL, '{');
+    jout_text(s, "id", o->id);
+    jout_text(s, "owner", o->owner->id);
+    tags_json(s, o);
     if (o->kind == K_SESSION) {
-        const struct session *s = (const struct session *)o;
-        json_object_set_new(j, "eni", json_string(s->eni->o.id));
-        json_object_set_new(j, "target", json_string(s->target->o.id));
-        json_object_set_new(j, "filter", json_string(s->filter->o.id));
-        json_object_set_new(j, "session_number", json_integer(s->number));
-        json_object_set_new(j, "vni", json_integer(s->vni));
-        json_object_set_new(j, "packet_length", json_integer(s->packet_length));
-        json_object_set_new(j, "description",
-                            s->description == NULL ? json_null() : json_string(s->description));
+        const struct session *x = (const struct session *)o;
+        jout_text(s, "eni", x->eni->o.id);
+        jout_text(s, "target", x->target->o.id);
+        jout_text(s, "filter", x->filter->o.id);
+        jout_int(s, "session_number", x->number);
+        jout_int(s, "vni", x->vni);
+        jout_int(s, "packet_length", x->packet_length);
+        jout_text(s, "description", x->description);
     } else if (o->kind == K_TARGET) {
         const struct target *t = (const struct target *)o;
-        json_object_set_new(j, "eni", t->eni == NULL ? json_null() : json_string(t->eni->o.id));
-        json_object_set_new(j, "sessions", json_integer((json_int_t)t->nsessions));
+        jout_text(s, "eni", t->eni == NULL ? NULL : t->eni->o.id);
+        jout_int(s, "sessions", (int64_t)t->nsessions);
     } else if (o->kind == K_FILTER) {
         const struct filter *f = (const struct filter *)o;
-        json_object_set_new(j, "rules", json_integer((json_int_t)f->nrules));
-        json_object_set_new(j, "amazon_dns", json_boolean(f->amazon_dns));
-        json_object_set_new(j, "sessions", json_integer((json_int_t)f->nsessions));
+        jout_int(s, "rules", (int64_t)f->nrules);
+        jout_bool(s, "amazon_dns", f->amazon_dns);
+        jout_int(s, "sessions", (int64_t)f->nsessions);
     }
-    return j;
+    jout_close(s, '}');
 }
 
-static json_t *
-objects_json(const struct state *st, enum kind kind)
+static void
+objects_json(struct str *s, const char *key, const struct state *st, enum kind kind)
 {
-    json_t *list = json_array();
     const struct obj *o;
+    jout_open(s, key, '[');
     TAILQ_FOREACH(o, &st->objects[kind], link)
     {
-        json_array_append_new(list, object_json(o));
+        object_json(s, o);
     }
-    return list;
+    jout_close(s, ']');
 }
 
-static json_t *
-get_objects(struct control *c)
+static void
+get_objects(struct control *c, const struct http_request *r, struct http_reply *reply)
 {
+    (void)r;
+    struct str *s = &reply->body;
+    struct str requests = {0};
+    add_json(&requests, api_counts(c->api));
+    jout_open(s, NULL, '{');
     pthread_mutex_lock(&c->st->mu);
-    json_t *j =
-        json_pack("{s:o,s:o,s:o}", "sessions", objects_json(c->st, K_SESSION), "filters",
-                  objects_json(c->st, K_FILTER), "targets", objects_json(c->st, K_TARGET));
+    objects_json(s, "sessions", c->st, K_SESSION);
+    objects_json(s, "filters", c->st, K_FILTER);
+    objects_json(s, "targets", c->st, K_TARGET);
     pthread_mutex_unlock(&c->st->mu);
-    json_object_set_new(j, "requests", api_counts(c->api));
-    return j;
+    jout_raw(s, "requests", requests.p);
+    jout_close(s, '}');
+    str_free(&requests);
 }
 
-static json_t *
-get_counters(struct control *c)
+static void
+get_counters(struct control *c, const struct http_request *r, struct http_reply *reply)
 {
-    return plane_counters(c->plane);
+    (void)r;
+    plane_counters(c->plane, &reply->body);
+}
+
+static void
+get_requests(struct control *c, const struct http_request *r, struct http_reply *reply)
+{
+    (void)r;
+    add_json(&reply->body, api_counts(c->api));
+}
+
+static void
+get_faults(struct control *c, const struct http_request *r, struct http_reply *reply)
+{
+    (void)r;
+    add_json(&reply->body, faults_json(c->faults));
+}
+
+static void
+put_faults(struct control *c, const struct http_request *r, struct http_reply *reply)
+{
+    char why[WHY_MAX];
+    json_t *rules = read_body(r, reply);
+    if (rules == NULL) {
+        return;
+    }
+    if (faults_replace(c->faults, rules, why, sizeof(why))) {
+        get_faults(c, r, reply);
+    } else {
+        refuse_request(reply, 400, why);
+    }
+    json_decref(rules);
+}
+
+static void
+delete_faults(struct control *c, const struct http_request *r, struct http_reply *reply)
+{
+    char why[WHY_MAX];
+    json_t *none = json_array();
+    bool good = faults_replace(c->faults, none, why, sizeof(why));
+    json_decref(none);
+    if (good) {
+        get_faults(c, r, reply);
+    }
 }
 
 static const struct {
     const char *method;
     const char *path;
-    json_t *(*answer)(struct control *);
+    void (*answer)(struct control *, const struct http_request *, struct http_reply *);
 } routes[] = {
-    {"GET", "/counters", get_counters},
-    {"GET", "/objects", get_objects},
+    {"GET", "/counters", get_counters}, {"GET", "/objects", get_objects},
+    {"GET", "/requests", get_requests}, {"GET", "/faults", get_faults},
+    {"PUT", "/faults", put_faults},     {"DELETE", "/faults", delete_faults},
 };
 
 void
 control_handle(void *arg, const struct http_request *request, struct http_reply *reply)
 {
-    reply->status = 404;
+    reply->content_type = "application/json";
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         if (strcmp(routes[i].method, request->method) == 0 &&
             strcmp(routes[i].path, request->path) == 0) {
-            json_t *j = routes[i].answer(arg);
-            char *text = json_dumps(j, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
-            str_add(&reply->body, text);
-            str_add(&reply->body, "\n");
-            free(text);
-            json_decref(j);
-            reply->status = 200;
-            reply->content_type = "application/json";
+            routes[i].answer(arg, request, reply);
+            if (reply->status == 200) {
+                str_add(&reply->body, "\n");
+            }
             return;
         }
     }
-    str_add(&reply->body, "GET /counters or GET /objects\n");
+    struct str known = {0};
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        str_addf(&known, "%s%s %s", i == 0 ? "" : ", ", routes[i].method, routes[i].path);
+    }
+    refuse_request(reply, 404, known.p);
+    str_free(&known);
 }

@@ -1,8 +1,9 @@
-/* The lab's own window into awsim: counters and objects, over a Unix socket. */
+/* The lab's own window into awsim, over a Unix socket: what happened, and what goes wrong. */
 #ifndef AWSIM_CONTROL_H
 #define AWSIM_CONTROL_H
 
 #include "api.h"
+#include "faults.h"
 #include "http.h"
 #include "plane.h"
 
@@ -10,6 +11,7 @@ struct control {
     struct state *st;
     struct plane *plane;
     struct api *api;
+    struct faults *faults;
 };
 
 void control_handle(void *control, const struct http_request *request,

@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "objects.h"
+#include "str.h"
 
 enum never {
     NEVER_ARP,
@@ -70,5 +71,20 @@ counter_get(const counter *c)
 {
     return atomic_load_explicit(c, memory_order_relaxed);
 }
+
+struct counters_sum {
+    uint64_t seen;
+    uint64_t never;
+    uint64_t rejected;
+    uint64_t mirrored;
+    uint64_t mirrored_bytes;
+    uint64_t truncated;
+    uint64_t send_failed;
+    uint64_t ring_drops;
+};
+/* One object of a list; adds to the sum. */
+void counters_json(struct str *s, const struct counters *c, struct counters_sum *sum);
+/* "totals" */
+void counters_sum_json(struct str *s, const struct counters_sum *sum);
 
 #endif

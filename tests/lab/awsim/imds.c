@@ -23,14 +23,18 @@ struct token {
 
 struct imds {
     struct state *st;
-    struct map tokens; /* guarded by the state's lock, as all of this */
+    struct faults *faults;
+    /* guarded by the state's lock */
+    struct map tokens;
+    bool hand_out_expired; /* the request at hand met a fault rule that says so */
 };
 
 struct imds *
-imds_new(struct state *st)
+imds_new(struct state *st, struct faults *faults)
 {
     struct imds *imds = xalloc(sizeof(*imds));
     imds->st = st;
+    imds->faults = faults;
     return imds;
 }
 
@@ -135,8 +139,8 @@ role_key(struct imds *imds, const struct instance *i)
     char arn[256];
     snprintf(arn, sizeof(arn), "arn:%s:sts::%s:assumed-role/%s/%s", imds->st->partition, a->id,
              role_of(i), i->o.id);
-    if (a->issued != NULL && a->issued->expires_s - now_s > spare_s &&
-        strcmp(a->issued->arn, arn) == 0) {
+    if (!imds->hand_out_expired && a->issued != NULL &&
+        a->issued->expires_s - now_s > spare_s && strcmp(a->issued->arn, arn) == 0) {
         return a->issued;
     }
     char access[21] = "ASIA";
@@ -148,12 +152,14 @@ role_key(struct imds *imds, const struct instance *i)
     strcat(token, "==");
     struct key *k = key_add(imds->st, a, access, secret, token);
     k->issued_s = now_s;
-    k->expires_s = now_s + a->role_lifetime_s;
+    k->expires_s = imds->hand_out_expired ? now_s - 1 : now_s + a->role_lifetime_s;
     k->arn = xdup(arn);
     struct str user = {0};
     str_addf(&user, "AROALABLABLABLABLAB01:%s", i->o.id);
     k->user_id = user.p;
-    a->issued = k;
+    if (!imds->hand_out_expired) {
+        a->issued = k;
+    }
     return k;
 }
 
@@ -373,11 +379,29 @@ route(struct imds *imds, const struct http_request *r, struct http_reply *reply)
 void
 imds_handle(void *arg, const struct http_request *r, struct http_reply *reply)
 {
+    static const char latest[] = "/latest/";
     struct imds *imds = arg;
     long long start_ns = now_ns();
-    pthread_mutex_lock(&imds->st->mu);
-    reply->status = route(imds, r, reply);
-    pthread_mutex_unlock(&imds->st->mu);
+    bool known = strncmp(r->path, latest, sizeof(latest) - 1) == 0;
+    struct fault_question q = {.service = "imds",
+                               .action = known ? r->path + sizeof(latest) - 1 : r->path,
+                               .account = ""};
+    struct fault_plan plan;
+    faults_plan(imds->faults, &q, &plan);
+    enum fault fault = faults_pass(imds->faults, &plan.before);
+    struct refusal *why = &plan.before.why;
+    if (fault == FAULT_NONE) {
+        pthread_mutex_lock(&imds->st->mu);
+        imds->hand_out_expired = plan.expired;
+        reply->status = route(imds, r, reply);
+        pthread_mutex_unlock(&imds->st->mu);
+        fault = faults_pass(imds->faults, &plan.after);
+        why = &plan.after.why;
+    }
+    if (fault == FAULT_ERROR) {
+        reply->status = why->status;
+    }
+    reply->drop = fault == FAULT_LOSE;
     http_reply_header(reply, "Server", "EC2ws");
     if (reply->status != 200) {
         str_free(&reply->body);
@@ -385,5 +409,9 @@ imds_handle(void *arg, const struct http_request *r, struct http_reply *reply)
     }
     char what[80];
     snprintf(what, sizeof(what), "%.4s:%.70s", r->method, r->path);
-    log_request("imds", what, reply->status, NULL, "-", r->client, start_ns);
+    log_request("imds", what, reply->status,
+                fault == FAULT_LOSE    ? "(lost)"
+                : fault == FAULT_ERROR ? why->code
+                                       : NULL,
+                "-", r->client, start_ns);
 }

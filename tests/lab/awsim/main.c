@@ -14,6 +14,7 @@
 
 #include "api.h"
 #include "control.h"
+#include "faults.h"
 #include "http.h"
 #include "idempotency.h"
 #include "imds.h"
@@ -98,9 +99,10 @@ serve(struct state *st, const char *port_file)
 
     int status = EXIT_FAILURE;
     struct plane *plane = plane_new(st);
-    struct api *api = api_new(st, plane);
-    struct imds *imds = imds_new(st);
-    struct control control = {st, plane, api};
+    struct faults *faults = faults_new();
+    struct api *api = api_new(st, plane, faults);
+    struct imds *imds = imds_new(st, faults);
+    struct control control = {st, plane, api, faults};
     if (!plane_start(plane, why, sizeof(why))) {
         fprintf(stderr, "awsim: %s\n", why);
     } else if (start_servers(st, api, imds, &control, port_file, &servers)) {
@@ -108,12 +110,14 @@ serve(struct state *st, const char *port_file)
         sigwait(&stop, &signal_number);
         status = EXIT_SUCCESS;
     }
+    faults_stop(faults);
     http_stop(servers.control);
     http_stop(servers.imds);
     http_stop(servers.api);
     plane_stop(plane);
     imds_free(imds);
     api_free(api);
+    faults_free(faults);
     if (st->control_path[0] != '\0') {
         unlink(st->control_path);
     }

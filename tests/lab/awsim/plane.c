@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "jout.h"
 #include "ring.h"
 #include "sender.h"
 #include "str.h"
@@ -59,11 +60,12 @@ struct plane_port {
 
 struct plane {
     struct state *st;
-    struct plane_port *ports;
+    _Atomic(struct plane_port *) ports; /* only ever added to, at the head */
     /* guarded by the state's lock */
     uint64_t tickets;
     struct counters *ending; /* of the session being deleted, until the next view is made */
     TAILQ_HEAD(, counters) sessions; /* all there ever were */
+    size_t nsessions;
 };
 
 struct plane *
@@ -82,39 +84,46 @@ ifindex_of(const struct eni *e)
 }
 
 bool
-plane_start(struct plane *p, char *why, size_t why_size)
+plane_add(struct plane *p, struct eni *e, char *why, size_t why_size)
 {
-    struct obj *o;
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool good = fd >= 0;
-    TAILQ_FOREACH(o, &p->st->objects[K_ENI], link)
-    {
-        struct eni *e = (struct eni *)o;
-        if (e->port[0] == '\0' || !good) {
-            e->mtu = e->mtu == 0 ? 9001 : e->mtu;
-            continue;
-        }
-        struct ifreq request = {0};
+    struct ifreq request = {.ifr_mtu = 9001};
+    if (e->port[0] != '\0') {
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         memcpy(request.ifr_name, e->port, sizeof(request.ifr_name));
+        unsigned ifindex = if_nametoindex(e->port);
+        if (fd < 0 || ifindex == 0 || ioctl(fd, SIOCGIFMTU, &request) != 0) {
+            snprintf(why, why_size, "port %s of %s: %s", e->port, e->o.id, strerror(errno));
+            close(fd);
+            return false;
+        }
+        close(fd);
         struct plane_port *port = xalloc(sizeof(*port));
         port->plane = p;
         port->eni = e;
         port->ring.fd = port->sender.fd = port->wake = -1;
         memcpy(port->name, e->port, sizeof(port->name));
-        port->ifindex = (int)if_nametoindex(e->port);
+        port->ifindex = (int)ifindex;
         pthread_mutex_init(&port->mu, NULL);
         pthread_cond_init(&port->settled, NULL);
         port->next = p->ports;
         p->ports = port;
         e->plane = port;
-        if (port->ifindex == 0 || ioctl(fd, SIOCGIFMTU, &request) != 0) {
-            snprintf(why, why_size, "port %s of %s: %s", e->port, e->o.id, strerror(errno));
-            good = false;
-        }
-        e->mtu = e->mtu == 0 ? request.ifr_mtu : e->mtu;
     }
-    close(fd);
-    return good;
+    e->mtu = e->mtu == 0 ? request.ifr_mtu : e->mtu;
+    return true;
+}
+
+bool
+plane_start(struct plane *p, char *why, size_t why_size)
+{
+    struct obj *o;
+    TAILQ_FOREACH(o, &p->st->objects[K_ENI], link)
+    {
+        if (!plane_add(p, (struct eni *)o, why, why_size)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---- the port's thread ---- */
@@ -355,6 +364,7 @@ plane_session_begin(struct plane *p, struct session *s)
     strcpy(c->eni, s->eni->o.id);
     strcpy(c->account, s->o.owner->id);
     TAILQ_INSERT_TAIL(&p->sessions, c, link);
+    p->nsessions++;
     s->counters = c;
 }
 
@@ -458,112 +468,56 @@ plane_stop(struct plane *p)
 /* ---- counters for the control socket ---- */
 
 static void
-set(json_t *o, const char *key, uint64_t v)
+port_json(struct str *s, const struct plane_port *port, const struct ifaddrs *all)
 {
-    json_object_set_new(o, key, json_integer((json_int_t)v));
-}
-
-static const char *const never_names[NEVER_COUNT] = {
-    "arp", "not_ip", "dhcp", "metadata", "ntp", "windows_activation", "amazon_dns"};
-static const char *const block_names[BLOCK_COUNT] = {NULL, "security_group", "no_route",
-                                                     "no_port"};
-
-static json_t *
-session_json(const struct counters *c)
-{
-    json_t *j = json_object();
-    json_object_set_new(j, "session", json_string(c->session));
-    json_object_set_new(j, "eni", json_string(c->eni));
-    json_object_set_new(j, "account", json_string(c->account));
-    set(j, "vni", c->vni);
-    set(j, "created_ns", (uint64_t)c->created_ns);
-    set(j, "deleted_ns", (uint64_t)c->deleted_ns);
-    set(j, "seen", counter_get(&c->seen));
-    json_t *never = json_object();
-    uint64_t all = 0;
-    for (int i = 0; i < NEVER_COUNT; i++) {
-        set(never, never_names[i], counter_get(&c->never[i]));
-        all += counter_get(&c->never[i]);
-    }
-    set(j, "never_mirrored", all);
-    json_object_set_new(j, "never_mirrored_by", never);
-    set(j, "rejected", counter_get(&c->rejected));
-    set(j, "taken_by_lower_number", counter_get(&c->taken));
-    static const char *const directions[2] = {"ingress", "egress"};
-    for (int d = 0; d < 2; d++) {
-        json_t *of = json_object();
-        set(of, "frames", counter_get(&c->matched_frames[d]));
-        set(of, "bytes", counter_get(&c->matched_bytes[d]));
-        json_object_set_new(j, directions[d], of);
-    }
-    set(j, "mirrored", counter_get(&c->mirrored_frames));
-    set(j, "mirrored_bytes", counter_get(&c->mirrored_bytes));
-    set(j, "truncated", counter_get(&c->truncated));
-    set(j, "send_failed", counter_get(&c->send_failed));
-    json_t *blocked = json_object();
-    for (int i = 1; i < BLOCK_COUNT; i++) {
-        set(blocked, block_names[i], counter_get(&c->blocked[i]));
-    }
-    json_object_set_new(j, "undeliverable_by", blocked);
-    set(j, "ring_drops", counter_get(&c->ring_drops));
-    return j;
-}
-
-static json_t *
-ports_json(const struct plane *p)
-{
-    json_t *ports = json_array();
-    struct ifaddrs *all = NULL;
-    if (getifaddrs(&all) != 0) {
-        return ports;
-    }
-    for (const struct plane_port *port = p->ports; port != NULL; port = port->next) {
-        json_t *j = json_object();
-        json_object_set_new(j, "port", json_string(port->name));
-        json_object_set_new(j, "eni", json_string(port->eni->o.id));
-        set(j, "mtu", (uint64_t)port->eni->mtu);
-        set(j, "frames", counter_get(&port->frames));
-        set(j, "ring_drops", counter_get(&port->drops));
-        for (const struct ifaddrs *a = all; a != NULL; a = a->ifa_next) {
-            if (a->ifa_addr != NULL && a->ifa_addr->sa_family == AF_PACKET &&
-                strcmp(a->ifa_name, port->name) == 0 && a->ifa_data != NULL) {
-                struct rtnl_link_stats stats;
-                memcpy(&stats, a->ifa_data, sizeof(stats));
-                set(j, "tx_packets", stats.tx_packets);
-                set(j, "tx_dropped", stats.tx_dropped);
-            }
+    jout_open(s, NULL, '{');
+    jout_text(s, "port", port->name);
+    jout_text(s, "eni", port->eni->o.id);
+    jout_int(s, "mtu", port->eni->mtu);
+    jout_int(s, "frames", (int64_t)counter_get(&port->frames));
+    jout_int(s, "ring_drops", (int64_t)counter_get(&port->drops));
+    for (const struct ifaddrs *a = all; a != NULL; a = a->ifa_next) {
+        if (a->ifa_addr != NULL && a->ifa_addr->sa_family == AF_PACKET &&
+            strcmp(a->ifa_name, port->name) == 0 && a->ifa_data != NULL) {
+            struct rtnl_link_stats stats;
+            memcpy(&stats, a->ifa_data, sizeof(stats));
+            jout_int(s, "tx_packets", stats.tx_packets);
+            jout_int(s, "tx_dropped", stats.tx_dropped);
         }
-        json_array_append_new(ports, j);
     }
-    freeifaddrs(all);
-    return ports;
+    jout_close(s, '}');
 }
 
-json_t *
-plane_counters(struct plane *p)
+/* Counters live to the end and ports are only added, so the lock is held to list them only. */
+void
+plane_counters(struct plane *p, struct str *out)
 {
-    static const char *const summed[] = {"seen",        "never_mirrored", "rejected",
-                                         "mirrored",    "mirrored_bytes", "truncated",
-                                         "send_failed", "ring_drops"};
-    json_t *sessions = json_array();
-    json_t *totals = json_object();
-    const struct counters *c;
+    struct counters_sum sum = {0};
+    size_t n = 0;
+    struct counters *c;
     pthread_mutex_lock(&p->st->mu);
+    const struct counters **all = xalloc((p->nsessions + 1) * sizeof(struct counters *));
     TAILQ_FOREACH(c, &p->sessions, link)
     {
-        json_array_append_new(sessions, session_json(c));
+        all[n++] = c;
     }
-    json_t *ports = ports_json(p);
     pthread_mutex_unlock(&p->st->mu);
-    for (size_t i = 0; i < sizeof(summed) / sizeof(summed[0]); i++) {
-        json_int_t sum = 0;
-        size_t n;
-        json_t *s;
-        json_array_foreach(sessions, n, s)
-        {
-            sum += json_integer_value(json_object_get(s, summed[i]));
-        }
-        json_object_set_new(totals, summed[i], json_integer(sum));
+    jout_open(out, NULL, '{');
+    jout_open(out, "sessions", '[');
+    for (size_t i = 0; i < n; i++) {
+        counters_json(out, all[i], &sum);
     }
-    return json_pack("{s:o,s:o,s:o}", "sessions", sessions, "ports", ports, "totals", totals);
+    jout_close(out, ']');
+    struct ifaddrs *interfaces = NULL;
+    jout_open(out, "ports", '[');
+    if (getifaddrs(&interfaces) == 0) {
+        for (const struct plane_port *port = p->ports; port != NULL; port = port->next) {
+            port_json(out, port, interfaces);
+        }
+        freeifaddrs(interfaces);
+    }
+    jout_close(out, ']');
+    counters_sum_json(out, &sum);
+    jout_close(out, '}');
+    free(all);
 }

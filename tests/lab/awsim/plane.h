@@ -6,17 +6,19 @@
 #ifndef AWSIM_PLANE_H
 #define AWSIM_PLANE_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "objects.h"
+#include "str.h"
 
 struct plane;
 
 struct plane *plane_new(struct state *st);
 /* Looks up every port named in the world.  False leaves a sentence in `why`. */
 bool plane_start(struct plane *p, char *why, size_t why_size);
+/* The same for one interface that came later. */
+bool plane_add(struct plane *p, struct eni *e, char *why, size_t why_size);
 void plane_stop(struct plane *p);
 
 /* Make the source's ring ready; false (with a sentence) when the port cannot be opened. */
@@ -30,6 +32,6 @@ uint64_t plane_publish(struct plane *p, struct eni *source);
 void plane_wait(struct plane *p, uint64_t ticket);
 
 /* {"sessions":[…],"ports":[…],"totals":{…}} */
-json_t *plane_counters(struct plane *p);
+void plane_counters(struct plane *p, struct str *out);
 
 #endif

@@ -149,11 +149,16 @@ class Awsim:
         c = http.client.HTTPConnection('x')
         c.sock = socket.socket(socket.AF_UNIX)
         c.sock.connect(self.dir + '/control')
-        c.request(method, path, body)
+        c.request(method, path, body if body is None or isinstance(body, str) else json.dumps(body))
         answer = c.getresponse()
         text = answer.read()
         c.close()
+        self.refusal = None if answer.status == 200 else text.decode().strip()
         return json.loads(text) if answer.status == 200 else answer.status
+
+    def faults(self, *rules):
+        """These rules and no others from now on; they stand in the answer."""
+        return self.control('/faults', 'PUT', list(rules))
 
     def session_counters(self, session):
         for c in self.control('/counters')['sessions']:
@@ -173,10 +178,12 @@ class Awsim:
 
 
 def error_of(call, **arguments):
-    """(code, status) of the error that a boto3 call ends in; None when it does not."""
+    """(code, status) of the error that a boto3 call ends in, 'lost' without an answer; None when all is well."""
     import botocore.exceptions
     try:
         call(**arguments)
     except botocore.exceptions.ClientError as e:
         return e.response['Error']['Code'], e.response['ResponseMetadata']['HTTPStatusCode']
+    except botocore.exceptions.HTTPClientError:
+        return 'lost'
     return None

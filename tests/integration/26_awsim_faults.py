@@ -1,0 +1,189 @@
+#!/usr/bin/python3
+"""Faults by rule: each does what it says, to the requests it names and to no other."""
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lab/awsim'))
+from testkit import *  # noqa: E402,F403
+
+isolate()
+import threading  # noqa: E402
+
+WEB, CAP = 'eni-0a000000000000001', 'eni-0a000000000000002'
+w = world()
+w['imds'] = {'listen': '127.0.0.1', 'port': 8169, 'clients': {'127.0.0.1': 'i-0a000000000000002'}}
+sim = Awsim(w)
+ec2 = sim.client()
+THROTTLED, BROKEN = ('RequestLimitExceeded', 503), ('InternalError', 500)
+
+
+def live(kind):
+    return [o['id'] for o in sim.control('/objects')[kind]]
+
+
+def took(call, **arguments):
+    begin = time.monotonic()
+    error = error_of(call, **arguments)
+    return time.monotonic() - begin, error
+
+
+def rule(do, action='*', **more):
+    return {'action': action, 'do': do, **more}
+
+
+def refused(rules, words, sentence):
+    status = sim.control('/faults', 'PUT', rules)
+    check(status == 400 and words in sim.refusal, sentence, (status, sim.refusal))
+
+
+# --- rules: read, counted, refused -----------------------------------------------------------------
+equal(sim.control('/faults'), [], 'there are no rules at first')
+given = rule({'throttle': True}, 'Describe*', nth=2)
+equal(sim.faults(given), [{**given, 'matched': 0, 'hits': 0}], 'a rule is taken and shown as it was given')
+equal([error_of(ec2.describe_traffic_mirror_filters), error_of(ec2.describe_instances), error_of(ec2.describe_tags)],
+      [None, THROTTLED, None], 'the nth request that fits is hit, and only that one')
+equal(error_of(ec2.create_traffic_mirror_filter), None, 'what does not fit is left alone')
+equal([(r['matched'], r['hits']) for r in sim.control('/faults')], [(3, 1)], 'both are counted')
+for rules, words, sentence in (
+        ({}, 'list', 'rules are a list'), ('[{', '', 'they are JSON'), ([{}], '"do"', 'a rule has to do something'),
+        ([rule({})], 'nothing', 'something that is not nothing'), ([rule({'explode': 1})], 'explode', 'something that is known'),
+        ([rule({'lose': 'sometimes'})], 'lose', 'a known way to lose'), ([rule({'effect': 'after'})], 'effect', 'an effect of something'),
+        ([rule({'latency_ms': -1})], 'latency_ms', 'a time that is one'), ([rule({'latency_ms': [9, 1]})], 'latency_ms', 'a range in order'),
+        ([rule({'throttle': True}, nth=0, to=-1)], 'count', 'counts begin at 1'), ([rule({'throttle': True}, nth=2, to=3)], 'nth', 'one way to count'),
+        ([rule({'throttle': True}, probability=1.5)], 'probability', 'a probability is at most 1'),
+        ([rule({'throttle': True}, service='s3')], 'service', 'a known service'), ([rule({'throttle': True}, '*', acount='1')], 'acount', 'known keys'),
+        ([rule({'error': {'status': 200}})], 'status', 'an error has the status of one'),
+        ([rule({'visible_after_ms': 1}, service='sts')], 'EC2', 'only EC2 is eventually consistent'),
+        ([rule({'throttle': True}, service='imds', match={'a': 'b'})], 'IMDS', 'IMDS has no parameters'), ([{'': 1}], 'unknown', 'no empty key')):
+    refused(rules, words, 'refused otherwise: ' + sentence)
+equal([r['hits'] for r in sim.control('/faults')], [1], 'refused rules leave the old ones as they were')
+equal(sim.control('/faults', 'DELETE'), [], 'all rules can be taken away')
+equal(sim.control('/nonsense'), 404, 'an unknown path: 404')
+check('PUT /faults' in sim.refusal, 'which says what there is', sim.refusal)
+
+# --- which requests --------------------------------------------------------------------------------
+sim.faults(rule({'throttle': True}, 'CreateTrafficMirrorFilter*', **{'from': 2, 'to': 3}))
+equal([error_of(ec2.create_traffic_mirror_filter) for _ in range(4)], [None, THROTTLED, THROTTLED, None], 'from and to')
+sim.faults(rule({'throttle': True}, match={'NetworkInterfaceId': CAP, 'Description': 'x'}))
+equal([error_of(ec2.create_traffic_mirror_target, NetworkInterfaceId=CAP, Description=d, DryRun=True) for d in 'yx'],
+      [('DryRunOperation', 412), THROTTLED], 'all parameters of a match have to be equal')
+sim.faults(rule({'throttle': True}, account='444455556666'), rule({'throttle': True}, service='sts'))
+equal([error_of(sim.client(key='AKIAOTHERACCOUNT0001', secret='other-secret').describe_tags), error_of(ec2.describe_tags),
+       error_of(sim.client('sts').get_caller_identity)], [THROTTLED, None, ('Throttling', 400)], 'by account, and STS in its own words')
+
+
+def pattern(seed):
+    sim.faults(rule({'throttle': True}, 'DescribeTags', probability=0.3, seed=seed))
+    return [error_of(ec2.describe_tags) is not None for _ in range(100)]
+
+
+first = pattern(7)
+check(15 <= sum(first) <= 45, 'a probability hits about that often', sum(first))
+check(pattern(7) == first and pattern(8) != first, 'the same seed hits the same requests, another one others')
+
+# --- what happens ----------------------------------------------------------------------------------
+before = len(live('filters'))
+sim.faults(rule({'error': {'status': 500, 'code': 'InternalError', 'message': 'so it goes'}}, 'CreateTrafficMirrorFilter'))
+equal((error_of(ec2.create_traffic_mirror_filter, ClientToken='e'), len(live('filters')) - before), (BROKEN, 0), 'an error before the effect: nothing is made')
+sim.faults(rule({'error': {}, 'effect': 'after'}, 'CreateTrafficMirrorFilter', nth=1))
+equal((error_of(ec2.create_traffic_mirror_filter, ClientToken='e'), len(live('filters')) - before), (BROKEN, 1), 'after the effect: it is there')
+again = ec2.create_traffic_mirror_filter(ClientToken='e')['TrafficMirrorFilter']['TrafficMirrorFilterId']
+equal((len(live('filters')) - before, again), (1, live('filters')[-1]), 'the same request again finds it')
+sim.faults(rule({'lose': 'before'}, 'CreateTrafficMirrorFilter', nth=1), rule({'lose': 'after'}, 'CreateTrafficMirrorFilter', nth=2))
+equal((error_of(ec2.create_traffic_mirror_filter, ClientToken='l'), len(live('filters')) - before), ('lost', 1), 'lost before the effect')
+equal((error_of(ec2.create_traffic_mirror_filter, ClientToken='l'), len(live('filters')) - before), ('lost', 2), 'lost after the effect')
+again = ec2.create_traffic_mirror_filter(ClientToken='l')['TrafficMirrorFilter']['TrafficMirrorFilterId']
+equal((len(live('filters')) - before, again), (2, live('filters')[-1]), 'the same request again finds that, too')
+sim.faults(rule({'lose': 'after'}, 'DeleteTrafficMirrorFilter', nth=1))
+equal([error_of(ec2.delete_traffic_mirror_filter, TrafficMirrorFilterId=again) for _ in range(2)],
+      ['lost', ('InvalidTrafficMirrorFilterId.NotFound', 400)], 'a delete whose answer is lost is NotFound the second time')
+sim.faults(rule({'expired_credentials': True}, nth=1), rule({'expired_credentials': True}, service='sts'))
+equal([error_of(ec2.describe_tags), error_of(ec2.describe_tags), error_of(sim.client('sts').get_caller_identity)],
+      [('RequestExpired', 400), None, ('ExpiredToken', 403)], 'expired credentials, in the words of each service')
+
+# --- time ------------------------------------------------------------------------------------------
+sim.faults(rule({'latency_ms': 200}, 'DescribeTags'), rule({'latency_ms': [100, 300], 'latency_after_ms': 50}, 'DescribeInstances'))
+t, e = took(ec2.describe_tags)
+check(0.2 <= t < 0.6 and e is None, 'latency', (t, e))
+t, e = took(ec2.describe_instances)
+check(0.15 <= t < 0.75 and e is None, 'latency from a range, before and after the effect', (t, e))
+t, e = took(ec2.describe_traffic_mirror_filters)
+check(t < 0.2, 'not for other actions', t)
+sim.faults(rule({'latency_ms': 150, 'lose': 'after'}, 'CreateTrafficMirrorFilter'))
+n = len(live('filters'))
+t, e = took(ec2.create_traffic_mirror_filter)
+check(t >= 0.15 and e == 'lost' and len(live('filters')) == n + 1, 'latency and a loss together', (t, e))
+sim.faults(rule({'hang_ms': 200}, 'CreateTrafficMirrorFilter', nth=1), rule({'hang_ms': 200, 'effect': 'after'}, 'CreateTrafficMirrorFilter', nth=2))
+n = len(live('filters'))
+t, e = took(ec2.create_traffic_mirror_filter)
+check(t >= 0.2 and e == 'lost' and len(live('filters')) == n, 'a request that hangs ends without an answer and without effect', (t, e))
+t, e = took(ec2.create_traffic_mirror_filter)
+check(t >= 0.2 and e == 'lost' and len(live('filters')) == n + 1, 'or after the effect', (t, e))
+
+sim.faults(rule({'latency_ms': 3000}, 'DescribeTags'))
+waiting = []
+
+
+def slow():
+    s = socket.create_connection(('127.0.0.1', sim.port))
+    s.sendall(request)
+    waiting.append(s)
+
+
+import botocore.auth  # noqa: E402
+from botocore.awsrequest import AWSRequest  # noqa: E402
+from botocore.credentials import Credentials  # noqa: E402
+body = b'Action=DescribeTags&Version=2016-11-15'
+q = AWSRequest('POST', sim.url + '/', data=body, headers={'Content-Type': 'application/x-www-form-urlencoded'})
+botocore.auth.SigV4Auth(Credentials(KEY, SECRET), 'ec2', 'us-east-1').add_auth(q)
+request = b'POST / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Length: %d\r\n' % (sim.port, len(body)) + \
+    b''.join(b'%s: %s\r\n' % (k.encode(), v.encode()) for k, v in q.prepare().headers.items() if k.lower() not in ('host', 'content-length')) + \
+    b'\r\n' + body
+begin = time.monotonic()
+for _ in range(400):
+    slow()
+t, e = took(ec2.describe_traffic_mirror_filters)
+check(e is None and t < 1, 'while 400 requests are asleep, others are answered', (t, e))
+answers = [s.recv(200)[:12] for s in waiting]
+t = time.monotonic() - begin
+check(set(answers) == {b'HTTP/1.1 200'} and 3 <= t < 6, 'and all 400 together take as long as one', (t, set(answers)))
+for s in waiting:
+    s.close()
+equal(sim.control('/requests')['CreateTrafficMirrorFilter']['errors'],
+      {'RequestLimitExceeded': 2, 'InternalError': 2, '(lost)': 5}, 'requests are counted by action and error')
+
+# --- IMDS ------------------------------------------------------------------------------------------
+
+
+def imds(path, method='GET', **headers):
+    c = http.client.HTTPConnection('127.0.0.1', 8169, timeout=10)
+    c.request(method, '/latest/' + path, headers={'X-aws-ec2-metadata-' + k.replace('_', '-'): v for k, v in headers.items()})
+    try:
+        r = c.getresponse()
+        return r.status, r.read().decode()
+    except (ConnectionError, http.client.HTTPException):
+        return 'lost', None
+    finally:
+        c.close()
+
+
+ROLE = 'meta-data/iam/security-credentials/tapbox'
+token = imds('api/token', 'PUT', token_ttl_seconds='60')[1]
+sim.faults(rule({'error': {'status': 503}}, 'api/token', service='imds', nth=1), rule({'lose': 'before'}, ROLE, service='imds', nth=1),
+           rule({'expired_credentials': True}, ROLE, service='imds', nth=2))
+equal([imds('api/token', 'PUT', token_ttl_seconds='60')[0] for _ in range(2)], [503, 200], 'IMDS: an error for a token')
+equal(imds(ROLE, token=token)[0], 'lost', 'a lost answer')
+c = json.loads(imds(ROLE, token=token)[1])
+check(c['Expiration'] <= time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), 'credentials that have expired already', c)
+equal(error_of(sim.client('ec2', c['AccessKeyId'], c['SecretAccessKey'], c['Token']).describe_tags), ('RequestExpired', 400), 'which the API refuses')
+c = json.loads(imds(ROLE, token=token)[1])
+equal(error_of(sim.client('ec2', c['AccessKeyId'], c['SecretAccessKey'], c['Token']).describe_tags), None, 'and good ones next time')
+
+sim.faults(rule({'hang_ms': 600000}))
+stuck = threading.Thread(target=error_of, args=(ec2.describe_tags,), daemon=True)
+stuck.start()
+time.sleep(0.3)
+begin = time.monotonic()
+sim.stop()
+check(time.monotonic() - begin < 5, 'requests that hang do not keep awsim from ending')
+finish()
