@@ -54,7 +54,10 @@ with tempfile.TemporaryDirectory() as work:
     is_("no segment's name is used twice, not even after it was uploaded and removed",
 uploaded and not reused, reused)
     is_("it says what it repaired", "segments repaired" in open(tap.log).read(), open(tap.log).read())
-    summaries = run("sh", "-c", f"zstd -dc {sorted(tap.segments())[0]} | tcpdump -nr - | head -1", check=False)
+    tcpdump = "tcpdump -Z root"
+    if open("/proc/self/setgroups", encoding="ascii").read().strip() == "deny":
+        tcpdump = os.path.join(ROOT, "tests/lab/setgroups-ok.py") + " " + tcpdump
+    summaries = run("sh", "-c", f"zstd -dc {sorted(tap.segments())[0]} | {tcpdump} -nr - | head -1", check=False)
     is_("tcpdump reads them after zstd -d", "IP 10.9.0.1" in summaries.stdout, summaries.stderr)
     tap.stop()
 finish()
