@@ -27,11 +27,12 @@ static const struct {
     [TB_PROBLEM_UNAVAILABLE] = {503, "unavailable", "Not possible right now; try again"},
 };
 
-/* By what the sender can do about it. */
+/* By what the sender can do about it.  What is too big here is JSON that nests too deep: a body
+ * over its limit is refused before anything reads it. */
 static const enum tb_problem problem_of[TB_ERR_COUNT] = {
     [TB_OK] = TB_PROBLEM_INTERNAL,           [TB_EINVAL] = TB_PROBLEM_BAD_REQUEST,
     [TB_EFORMAT] = TB_PROBLEM_BAD_REQUEST,   [TB_ESHORT] = TB_PROBLEM_BAD_REQUEST,
-    [TB_ETOOBIG] = TB_PROBLEM_TOO_LARGE,     [TB_ENOTFOUND] = TB_PROBLEM_NOT_FOUND,
+    [TB_ETOOBIG] = TB_PROBLEM_BAD_REQUEST,   [TB_ENOTFOUND] = TB_PROBLEM_NOT_FOUND,
     [TB_EEXIST] = TB_PROBLEM_CONFLICT,       [TB_EDENIED] = TB_PROBLEM_INTERNAL,
     [TB_ESTATE] = TB_PROBLEM_CONFLICT,       [TB_ERETRY] = TB_PROBLEM_UNAVAILABLE,
     [TB_ETHROTTLE] = TB_PROBLEM_UNAVAILABLE, [TB_ETIMEOUT] = TB_PROBLEM_UNAVAILABLE,

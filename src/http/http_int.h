@@ -66,6 +66,70 @@ struct tb_http_counters {
     atomic_ullong intake[TB_INTAKE_COOLING + 1];
 };
 
+/* --- peers.c: connections and their time limits --- */
+
+enum {
+    TB_PEERS_MOST = 512,                  /* connections at once, 32 KiB each while idle */
+    TB_PEERS_MANY = TB_PEERS_MOST * 3 / 4 /* from here on the idlest makes room */
+};
+
+enum tb_peer_phase {
+    TB_PEER_SENDING, /* a request, or nothing yet */
+    TB_PEER_WAITING, /* for our answer */
+    TB_PEER_READING  /* the answer */
+};
+
+struct tb_peer;
+
+struct tb_peers {
+    pthread_t thread; /* start and stop only */
+    bool started;
+    atomic_ullong dropped; /* for /metrics */
+    struct tb_mutex mu;
+    struct tb_cond wake;
+    struct { /* touched only while holding mu */
+        struct tb_peer *first;
+        size_t count; /* without those that were dropped */
+        bool stopping;
+    } locked;
+};
+
+TB_NODISCARD enum tb_err tb_peers_start(struct tb_peers *peers, struct tb_fail *fail);
+void tb_peers_stop(struct tb_peers *peers);
+/* `fd` is borrowed until tb_peers_leave.  NULL without memory; the others accept that. */
+struct tb_peer *tb_peers_enter(struct tb_peers *peers, int fd);
+void tb_peers_leave(struct tb_peers *peers, struct tb_peer *peer);
+void tb_peers_phase(struct tb_peers *peers, struct tb_peer *peer, enum tb_peer_phase phase);
+/* It showed a valid token: it does not make room for others. */
+void tb_peers_known(struct tb_peers *peers, struct tb_peer *peer);
+
+/* --- later.c: calls that wait for AWS --- */
+
+enum {
+    TB_LATER_THREADS = 8
+};
+
+struct tb_http_call;
+
+struct tb_later {
+    pthread_t threads[TB_LATER_THREADS]; /* start and stop only */
+    unsigned started;
+    bool made;
+    struct tb_mutex mu;
+    struct tb_cond more;
+    struct { /* touched only while holding mu */
+        struct tb_http_call *first;
+        size_t waiting;
+        bool stopping;
+    } locked;
+};
+
+TB_NODISCARD enum tb_err tb_later_start(struct tb_later *later, struct tb_fail *fail);
+/* What runs is waited for, what waits is answered 503. */
+void tb_later_stop(struct tb_later *later);
+/* Puts the call aside until call->later has run; false when there is no room. */
+bool tb_later_take(struct tb_later *later, struct tb_http_call *call);
+
 /* --- a call --- */
 
 struct MHD_Connection;
@@ -84,6 +148,7 @@ struct tb_http_answer_out {
 struct tb_http_call {
     struct tb_http_server *server;
     struct MHD_Connection *connection;
+    struct tb_peer *peer;
     const struct tb_http_route *route; /* NULL: unknown path or wrong method */
     char path_id[TB_HTTP_PATH_ID_SIZE];
     char remote[TB_IP_TEXT_SIZE];
@@ -92,6 +157,11 @@ struct tb_http_call {
     struct tb_buf request_body;
     uint64_t body_seen_bytes;
     bool refused; /* the answer is there already: the body is read and thrown away */
+    /* Set by a handler that needs AWS for its answer: runs on a thread where that may take its
+     * time, and leaves the answer.  Reads nothing of the connection. */
+    void (*later)(struct tb_http_call *call);
+    bool later_done;
+    struct tb_http_call *next; /* in the queue of those */
     struct tb_http_answer_out answer;
 };
 
@@ -100,7 +170,7 @@ struct tb_http_route {
     const char *path;         /* one segment may be {id}: a capture's */
     unsigned roles;           /* any of these; 0: no token needed */
     const char *const *query; /* names of allowed query parameters, NULL last; NULL: any */
-    void (*run)(struct tb_http_call *call); /* always leaves an answer */
+    void (*run)(struct tb_http_call *call); /* always leaves an answer, or `later` */
 };
 extern const struct tb_http_route tb_http_routes[];
 extern const size_t tb_http_route_count;
@@ -112,6 +182,9 @@ struct tb_http_server {
     int listen_fd;
     uint16_t port;
     struct tb_http_counters counters;
+    struct tb_peers peers;
+    struct tb_later later;
+    atomic_size_t body_bytes; /* of all bodies that are held */
     struct tb_mutex mu;
     struct tb_cond idle;
     struct {                      /* touched only while holding mu */

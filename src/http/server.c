@@ -3,7 +3,8 @@
  *
  * Threads: POOL_THREADS of libmicrohttpd, each polling its share of the connections and running
  * their calls to the end; they touch the store (any thread may), the tokens (own lock), the
- * counters (atomic), and `locked`.  Calls are short: no AWS call is made on them.
+ * counters (atomic), and `locked`.  Calls are short: what waits for AWS runs on the threads of
+ * later.c.  One more closes connections that take too long (peers.c).
  *
  * What libmicrohttpd cannot do decides the way of a body: an answer can be given before it (the
  * connection is closed then, and a sender in the middle of writing may see a reset instead of
@@ -28,11 +29,10 @@
 
 enum {
     POOL_THREADS = 8,
-    MAX_CONNECTIONS = 128, /* each may hold one body: 128 MiB in all */
     LISTEN_BACKLOG = 128,
+    BODIES_MAX_BYTES = 128 * TB_EVENT_MAX_BYTES,             /* of all connections together */
     CONNECTION_MEMORY_BYTES = 2 * TB_HTTP_HEADERS_MAX_BYTES, /* header lines and read buffer */
     IDLE_TIMEOUT_S = 15,
-    BODY_TIMEOUT_S = 30, /* for all of a body, however steadily it trickles */
     DRAIN_MAX_BYTES = 8 * TB_EVENT_MAX_BYTES,
     STOP_WAIT_S = 3 /* for calls that are running when the server stops */
 };
@@ -101,12 +101,29 @@ announced_bytes(struct tb_http_call *call)
 }
 
 static void
+drop_body(struct tb_http_call *call)
+{
+    atomic_fetch_sub(&call->server->body_bytes, call->request_body.cap);
+    tb_buf_release(&call->request_body);
+}
+
+static void
 refuse_size(struct tb_http_call *call)
 {
     tb_http_problem(call, TB_PROBLEM_TOO_LARGE, "A body may have %d bytes at the most.",
                     TB_EVENT_MAX_BYTES);
     call->refused = true;
-    tb_buf_release(&call->request_body);
+    drop_body(call);
+}
+
+/* NULL when there was no memory to watch it. */
+static struct tb_peer *
+peer_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info != NULL ? info->socket_context : NULL;
 }
 
 static struct tb_http_call *
@@ -119,6 +136,7 @@ new_call(struct tb_http_server *server, struct MHD_Connection *connection)
     }
     call->server = server;
     call->connection = connection;
+    call->peer = peer_of(connection);
     call->began_boot_ns = tb_clock_boot_ns();
     call->request_body = (struct tb_buf)TB_BUF_INIT(TB_EVENT_MAX_BYTES);
     call->answer.body = (struct tb_buf)TB_BUF_INIT(TB_HTTP_ANSWER_MAX_BYTES);
@@ -158,6 +176,7 @@ send_answer(struct tb_http_call *call)
     char retry_after[16];
 
     count_call(call);
+    tb_peers_phase(&call->server->peers, call->peer, TB_PEER_READING);
     response = MHD_create_response_from_buffer(answer->body.len, answer->body.at,
                                                MHD_RESPMEM_MUST_FREE);
     if (response == NULL) {
@@ -204,6 +223,9 @@ take_headers(struct tb_http_call *call, const char *method, const char *url)
         call->refused = true;
     } else {
         tb_http_admit(call, method, url);
+        if (!call->refused && call->route->roles != 0) {
+            tb_peers_known(&call->server->peers, call->peer);
+        }
         if (!call->refused && announced > TB_EVENT_MAX_BYTES) {
             refuse_size(call);
         }
@@ -220,17 +242,24 @@ take_headers(struct tb_http_call *call, const char *method, const char *url)
 static enum MHD_Result
 take_body(struct tb_http_call *call, const char *data, size_t size)
 {
+    size_t had = call->request_body.cap;
+
     call->body_seen_bytes += size;
-    if (call->body_seen_bytes > DRAIN_MAX_BYTES ||
-        tb_clock_boot_ns() - call->began_boot_ns > BODY_TIMEOUT_S * TB_NS_PER_S) {
+    if (call->body_seen_bytes > DRAIN_MAX_BYTES) {
         return MHD_NO;
     }
     if (call->refused) {
         return MHD_YES;
     }
     tb_buf_put(&call->request_body, data, size);
+    had = atomic_fetch_add(&call->server->body_bytes, call->request_body.cap - had);
     if (call->request_body.err == TB_ETOOBIG) {
         refuse_size(call);
+    } else if (had > BODIES_MAX_BYTES) {
+        tb_http_problem(call, TB_PROBLEM_UNAVAILABLE,
+                        "Too many bodies are being received at once.");
+        call->refused = true;
+        drop_body(call);
     }
     return MHD_YES;
 }
@@ -240,6 +269,10 @@ finish_call(struct tb_http_call *call)
 {
     struct tb_fail fail = {0};
 
+    if (call->later_done) {
+        return send_answer(call);
+    }
+    tb_peers_phase(&call->server->peers, call->peer, TB_PEER_WAITING);
     if (!call->refused) {
         if (tb_buf_check(&call->request_body, "the body", &fail) == TB_OK) {
             call->route->run(call);
@@ -247,10 +280,17 @@ finish_call(struct tb_http_call *call)
             tb_http_problem_of(call, &fail);
         }
     }
+    if (call->later != NULL) {
+        if (tb_later_take(&call->server->later, call)) {
+            return MHD_YES; /* comes back here when it has run */
+        }
+        tb_http_problem(call, TB_PROBLEM_UNAVAILABLE, "Too many calls wait for AWS.");
+    }
     return send_answer(call);
 }
 
-/* libmicrohttpd calls this once for the headers, for each piece of the body, and at its end. */
+/* libmicrohttpd calls this once for the headers, for each piece of the body, at its end, and
+ * again after a call was put aside. */
 static enum MHD_Result
 on_call(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
         const char *version, const char *upload, size_t *upload_bytes, void **slot)
@@ -287,7 +327,8 @@ on_completed(void *arg, struct MHD_Connection *connection, void **slot,
     if (call == NULL) {
         return;
     }
-    tb_buf_release(&call->request_body);
+    tb_peers_phase(&server->peers, call->peer, TB_PEER_SENDING); /* the next one */
+    drop_body(call);
     tb_buf_release(&call->answer.body);
     free(call);
     *slot = NULL;
@@ -295,6 +336,22 @@ on_completed(void *arg, struct MHD_Connection *connection, void **slot,
     server->locked.running--;
     tb_cond_broadcast(&server->idle);
     tb_mutex_unlock(&server->mu);
+}
+
+static void
+on_connection(void *arg, struct MHD_Connection *connection, void **slot,
+              enum MHD_ConnectionNotificationCode what)
+{
+    struct tb_http_server *server = arg;
+    const union MHD_ConnectionInfo *info;
+
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        tb_peers_leave(&server->peers, *slot);
+        *slot = NULL;
+        return;
+    }
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    *slot = info != NULL ? tb_peers_enter(&server->peers, info->connect_fd) : NULL;
 }
 
 static void TB_PRINTF(2, 0) on_mhd_log(void *arg, const char *fmt, va_list args)
@@ -421,13 +478,14 @@ start_daemon(struct tb_http_server *server)
     sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_call,
-        server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-        server->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)POOL_THREADS,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-        MHD_OPTION_END);
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
+        NULL, on_call, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, server->listen_fd, MHD_OPTION_THREAD_POOL_SIZE,
+        (unsigned)POOL_THREADS, MHD_OPTION_CONNECTION_LIMIT, (unsigned)TB_PEERS_MOST,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, server, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return daemon;
 }
@@ -450,6 +508,12 @@ tb_http_server_start(const struct tb_http_server_deps *deps, int listen_fd,
     err = tb_tokens_open(deps->config->tokens_file, &server->tokens, fail);
     if (err == TB_OK && listen_fd < 0) {
         err = tb_http_listen(deps->config, &server->listen_fd, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_peers_start(&server->peers, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_later_start(&server->later, fail);
     }
     if (err != TB_OK) {
         goto out;
@@ -486,6 +550,7 @@ tb_http_server_stop(struct tb_http_server *server)
     }
     if (server->daemon != NULL) {
         server->listen_fd = MHD_quiesce_daemon(server->daemon);
+        tb_later_stop(&server->later);
         until = tb_clock_boot_ns() + STOP_WAIT_S * TB_NS_PER_S;
         tb_mutex_lock(&server->mu);
         while (server->locked.running > 0) {
@@ -498,6 +563,8 @@ tb_http_server_stop(struct tb_http_server *server)
         tb_mutex_unlock(&server->mu);
         MHD_stop_daemon(server->daemon);
     }
+    tb_later_stop(&server->later);
+    tb_peers_stop(&server->peers);
     tb_close(&server->listen_fd);
     tb_tokens_free(server->tokens);
     tb_cond_release(&server->idle);
