@@ -13,6 +13,8 @@
 
 #include <tapbox/bytes.h>
 #include <tapbox/capture.h>
+#include <tapbox/json.h>
+#include <tapbox/pubkey.h>
 
 struct tb_store;
 
@@ -74,11 +76,19 @@ struct tb_alert_row {
     char key[TB_CAPTURE_MAX_TEXT];
     char remote[TB_IP_TEXT_SIZE + 8];
     char token_name[TB_TOKEN_NAME_SIZE];
+    char reason[TB_CAPTURE_MAX_TEXT]; /* of the decision: the rule that took it */
     int64_t received_utc_ns;
 };
 TB_NODISCARD enum tb_err tb_store_alert(struct tb_store *store, const char *capture_id,
                                         uint32_t number, struct tb_alert_row *out,
                                         struct tb_buf *out_body, struct tb_fail *fail);
+
+/* Who caused an act, for the custody log: a token's name and a peer's address.  NULL, or "":
+ * tapbox itself. */
+struct tb_actor {
+    const char *who;
+    const char *from;
+};
 
 /* --- captures ----------------------------------------------------------------------------- */
 
@@ -137,7 +147,9 @@ TB_NODISCARD enum tb_err tb_store_capture_admit(struct tb_store *store, const ch
 /* Asks for a later deadline and makes it due now; a worker brings it about.  TB_ENOTFOUND;
  * TB_ESTATE unless it is arming or recording and nobody stopped it. */
 TB_NODISCARD enum tb_err tb_store_capture_ask_extend(struct tb_store *store, const char *id,
-                                                     int64_t to_utc_ns, struct tb_fail *fail);
+                                                     int64_t to_utc_ns,
+                                                     const struct tb_actor *by,
+                                                     struct tb_fail *fail);
 /* Takes it back unless it has come about (*out_withdrawn false then). */
 TB_NODISCARD enum tb_err tb_store_capture_withdraw_extend(struct tb_store *store,
                                                           const char *id, int64_t to_utc_ns,
@@ -152,6 +164,7 @@ TB_NODISCARD enum tb_err tb_store_capture_extended(struct tb_store *store, const
  * later already (the sentence says which). */
 TB_NODISCARD enum tb_err tb_store_capture_ask_stop(struct tb_store *store, const char *id,
                                                    enum tb_stop_reason reason,
+                                                   const struct tb_actor *by,
                                                    struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_store_capture_ledger(struct tb_store *store, const char *id,
                                                  const struct tb_ledger *ledger,
@@ -233,6 +246,7 @@ struct tb_segment_row {
     int64_t first_utc_ns, last_utc_ns; /* of its packets; 0 when it has none */
     bool recovered;                    /* was cut off and repaired */
     uint8_t sha256[32];
+    uint8_t merkle_root[32]; /* over its chunks; all zeros: not known */
     char s3_key[TB_S3_KEY_SIZE];
     char s3_version[1024];
     char s3_request_id[80];
@@ -259,5 +273,102 @@ TB_NODISCARD enum tb_err tb_store_segment_list(struct tb_store *store, const cha
 TB_NODISCARD enum tb_err tb_store_segment_backlog(struct tb_store *store, size_t limit,
                                                   struct tb_segment_row **out,
                                                   size_t *out_count, struct tb_fail *fail);
+
+/* --- custody: who did what, chained
+ * -----------------------------------------------------------
+ *
+ * Each capture has a log of its own; src/evidence/FORMAT.md has its octets.  Acts that are rows
+ * of the store (alerts, states, stops, deadlines, sessions, segments, the manifest) enter it in
+ * the very transaction that commits them.
+ */
+
+enum {
+    TB_CUSTODY_LINE_MAX = 16 * 1024, /* octets of one entry */
+    TB_CUSTODY_MAX_BYTES = 64 << 20  /* of one object: about 200,000 entries */
+};
+
+struct tb_custody_head {
+    int64_t number; /* of the last entry; 0: there is none */
+    struct tb_sha256 sha256;
+};
+
+/* Any other act on a capture ("download", ...).  `detail` (an object, or NULL) is taken over.
+ */
+TB_NODISCARD enum tb_err tb_store_custody_add(struct tb_store *store, const char *capture_id,
+                                              const char *act, const struct tb_actor *by,
+                                              struct tb_json *detail, struct tb_fail *fail);
+/* Appends the entries first..last, a line each.  TB_ENOTFOUND when one is not there. */
+TB_NODISCARD enum tb_err tb_store_custody_text(struct tb_store *store, const char *capture_id,
+                                               int64_t first, int64_t last, struct tb_buf *out,
+                                               struct tb_fail *fail);
+
+/* custody/NNNN.jsonl: a run of entries, fixed before it is uploaded.  Number 1 is the one whose
+ * end the manifest names. */
+struct tb_custody_object {
+    uint32_t number;
+    int64_t first, last;
+};
+/* The first that S3 does not have yet; when S3 has all of them, a new one of the entries that
+ * are in none.  TB_ENOTFOUND when there is nothing. */
+TB_NODISCARD enum tb_err tb_store_custody_next(struct tb_store *store, const char *capture_id,
+                                               struct tb_custody_object *out,
+                                               struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_store_custody_uploaded(struct tb_store *store,
+                                                   const char *capture_id, uint32_t number,
+                                                   struct tb_fail *fail);
+/* Sealed captures whose log is longer than what S3 has; *out is free()d by the caller. */
+TB_NODISCARD enum tb_err tb_store_custody_waiting(struct tb_store *store, size_t limit,
+                                                  char (**out)[TB_CAPTURE_ID_SIZE],
+                                                  size_t *out_count, struct tb_fail *fail);
+
+/* --- keys and manifests: one chain for each key ---------------------------------------------
+ */
+
+struct tb_key_row {
+    struct tb_fingerprint fingerprint;
+    char pem[256]; /* of the public key */
+    int64_t first_used_utc_ns;
+    bool current;   /* it signs now */
+    bool in_bucket; /* S3 has it */
+};
+/* This key signs from here on; what was signed with others stays. */
+TB_NODISCARD enum tb_err
+tb_store_key_use(struct tb_store *store, const struct tb_public_key *key, struct tb_fail *fail);
+/* In the order of first use; *out is free()d by the caller. */
+TB_NODISCARD enum tb_err tb_store_key_list(struct tb_store *store, struct tb_key_row **out,
+                                           size_t *out_count, struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_store_key_in_bucket(struct tb_store *store, const char *fingerprint,
+                                                struct tb_fail *fail);
+
+/* What a manifest has to say of its place in the world. */
+struct tb_manifest_place {
+    const char *key;                /* fingerprint */
+    int64_t sequence;               /* from 1, without a gap */
+    const struct tb_sha256 *before; /* of the manifest before; NULL for the first */
+    struct tb_custody_head custody;
+};
+/* Appends manifest.json.  Called with the store locked: it may not call the store. */
+typedef enum tb_err tb_manifest_body_fn(void *arg, const struct tb_manifest_place *place,
+                                        struct tb_buf *out, struct tb_fail *fail);
+
+struct tb_manifest_row {
+    struct tb_fingerprint key;
+    int64_t sequence;
+    int64_t custody_number;
+    struct tb_sha256 sha256;
+    bool is_signed;
+    struct tb_signature signature;
+};
+/* Commits the capture's manifest: place in the chain and octets.  When it was made before, that
+ * one is given and `body` is not called.  Its octets are appended to `out_body`. */
+TB_NODISCARD enum tb_err tb_store_manifest_make(struct tb_store *store, const char *capture_id,
+                                                const char *key, tb_manifest_body_fn *body,
+                                                void *arg, struct tb_manifest_row *out,
+                                                struct tb_buf *out_body, struct tb_fail *fail);
+/* TB_ENOTFOUND; again with the same signature is fine. */
+TB_NODISCARD enum tb_err tb_store_manifest_signed(struct tb_store *store,
+                                                  const char *capture_id,
+                                                  const struct tb_signature *signature,
+                                                  struct tb_fail *fail);
 
 #endif

@@ -49,6 +49,13 @@ static const char *const acts[] = {
     "segment_add",
     "segment_uploaded",
     "segment_local_gone",
+    "custody_add",
+    "custody_next",
+    "custody_uploaded",
+    "key_use",
+    "key_in_bucket",
+    "manifest_make",
+    "manifest_signed",
 };
 enum {
     ACTS = sizeof(acts) / sizeof(acts[0])

@@ -388,7 +388,7 @@ tb_control_extend(struct tb_control *control, const char *capture_id, int64_t to
     if (capture == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory to extend a capture");
     }
-    err = tb_store_capture_ask_extend(control->deps.store, capture_id, to_utc_ns, fail);
+    err = tb_store_capture_ask_extend(control->deps.store, capture_id, to_utc_ns, NULL, fail);
     while (err == TB_OK) {
         tb_control_wake(control);
         err = tb_store_capture_get(control->deps.store, capture_id, capture, fail);

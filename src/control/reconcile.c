@@ -129,7 +129,7 @@ lose_source(struct tb_control *control, struct tb_capture *capture, size_t i,
         err = tb_store_capture_error(control->deps.store, capture->id, &why, &fail);
         if (err == TB_OK) {
             err = tb_store_capture_ask_stop(control->deps.store, capture->id,
-                                            TB_STOP_SOURCE_GONE, &fail);
+                                            TB_STOP_SOURCE_GONE, NULL, &fail);
         }
         tb_control_wake(control);
     }

@@ -172,6 +172,7 @@ void
 tb_http_stop_capture(struct tb_http_call *call)
 {
     const struct tb_http_server_deps *deps = &call->server->deps;
+    struct tb_actor by = {.who = call->token_name, .from = call->remote};
     struct tb_capture *capture = load_capture(call);
     struct tb_fail fail = {0};
     struct tb_json *root;
@@ -180,7 +181,7 @@ tb_http_stop_capture(struct tb_http_call *call)
     if (capture == NULL) {
         return;
     }
-    err = tb_store_capture_ask_stop(deps->store, capture->id, TB_STOP_OPERATOR, &fail);
+    err = tb_store_capture_ask_stop(deps->store, capture->id, TB_STOP_OPERATOR, &by, &fail);
     if (err == TB_OK) {
         if (deps->control != NULL) {
             tb_control_wake(deps->control);

@@ -347,6 +347,33 @@ place_locked(struct tb_store *store, const struct tb_intake *intake, struct stor
     return err;
 }
 
+static enum tb_err
+note_alert_locked(struct tb_store *store, const struct tb_intake *intake,
+                  const struct store_taken *taken, int64_t number, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct tb_actor by = {.who = intake->token_name, .from = intake->remote};
+    char received[TB_TIME_TEXT_SIZE];
+    struct tb_sha256 sha256;
+    struct tb_json *detail;
+    enum tb_err err = tb_sha256(intake->body, &sha256);
+
+    if (err != TB_OK) {
+        return tb_fail_set(fail, err, "SHA-256 of an alert failed");
+    }
+    detail = tb_json_object();
+    tb_time_format_ns(received, intake->received_utc_ns);
+    tb_json_set_str(detail, "adapter", intake->adapter);
+    store_set_text(detail, "key", intake->key);
+    tb_json_set_int(detail, "number", number);
+    tb_json_set_str(detail, "decision",
+                    taken->outcome == TB_INTAKE_CREATED ? "capture" : "joined");
+    store_set_text(detail, "reason", intake->decision_reason);
+    tb_json_set_str(detail, "received", received);
+    store_set_sha256(detail, "sha256", sha256.octets);
+    return store_custody_add_locked(store, taken->capture_id, "alert", &by, detail, fail);
+}
+
 enum tb_err
 store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
                      struct store_taken *out, struct tb_fail *fail)
@@ -368,7 +395,13 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
             err = next_number_locked(store, out->capture_id, &number, fail);
         }
     }
-    return err == TB_OK ? insert_alert_locked(store, intake, out, number, fail) : err;
+    if (err == TB_OK) {
+        err = insert_alert_locked(store, intake, out, number, fail);
+    }
+    if (err == TB_OK && number != 0) {
+        err = note_alert_locked(store, intake, out, number, fail);
+    }
+    return err;
 }
 
 enum tb_err
@@ -383,7 +416,8 @@ tb_store_alert(struct tb_store *store, const char *capture_id, uint32_t number,
 
     tb_mutex_lock(&store->mu);
     err = store_open_locked(store,
-                            "SELECT adapter, key, remote, token_name, received_utc_ns, body"
+                            "SELECT adapter, key, remote, token_name, reason, received_utc_ns,"
+                            " body"
                             " FROM alerts WHERE capture_id = ? AND number = ?",
                             &q, fail);
     if (err == TB_OK) {
@@ -398,6 +432,7 @@ tb_store_alert(struct tb_store *store, const char *capture_id, uint32_t number,
             store_text(&q, a.key, sizeof(a.key));
             store_text(&q, a.remote, sizeof(a.remote));
             store_text(&q, a.token_name, sizeof(a.token_name));
+            store_text(&q, a.reason, sizeof(a.reason));
             a.received_utc_ns = store_int(&q);
             tb_buf_put_bytes(out_body, store_blob(&q));
             err = store_row_check(&q, fail);

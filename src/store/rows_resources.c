@@ -90,27 +90,77 @@ update_one_locked(struct store_query *q, int64_t row, struct tb_fail *fail)
     return err;
 }
 
-enum tb_err
-tb_store_resource_created(struct tb_store *store, int64_t row, const char *aws_id,
-                          const char *request_id, struct tb_fail *fail)
+/* What AWS made or deleted for a capture goes into its log; standing objects are nobody's. */
+static enum tb_err
+note_effect_locked(struct tb_store *store, int64_t row, const char *act, const char *request_id,
+                   struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    char capture_id[TB_CAPTURE_ID_SIZE] = "", kind[32] = "", key[128] = "";
+    char aws_id[TB_AWS_ID_SIZE] = "";
+    struct tb_json *detail;
+    struct store_query q;
+    bool found = false;
+    enum tb_err err = store_open_locked(
+        store, "SELECT capture_id, kind, key, aws_id FROM resources WHERE id = ?", &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_int(&q, row);
+    err = store_step_locked(&q, &found, fail);
+    if (err == TB_OK && found) {
+        store_text(&q, capture_id, sizeof(capture_id));
+        store_text(&q, kind, sizeof(kind));
+        store_text(&q, key, sizeof(key));
+        store_text(&q, aws_id, sizeof(aws_id));
+    }
+    store_close(&q);
+    if (err != TB_OK || capture_id[0] == 0) {
+        return err;
+    }
+    detail = tb_json_object();
+    tb_json_set_str(detail, "kind", kind);
+    store_set_text(detail, "id", aws_id);
+    store_set_text(detail, "for", key);
+    store_set_text(detail, "request_id", request_id);
+    return store_custody_add_locked(store, capture_id, act, NULL, detail, fail);
+}
+
+static enum tb_err
+created_locked(struct tb_store *store, int64_t row, const char *aws_id, const char *request_id,
+               struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     struct store_query q;
-    enum tb_err err;
-
-    store_lock(store, "resource_created");
     /* one that somebody decided to delete while the call ran keeps that decision */
-    err = store_open_locked(store,
-                            "UPDATE resources SET aws_id = ?, create_request_id = ?,"
-                            " created_utc_ns = ?,"
-                            " state = CASE state WHEN 'intended' THEN 'created' ELSE state END"
-                            " WHERE id = ?",
-                            &q, fail);
+    enum tb_err err =
+        store_open_locked(store,
+                          "UPDATE resources SET aws_id = ?, create_request_id = ?,"
+                          " created_utc_ns = ?,"
+                          " state = CASE state WHEN 'intended' THEN 'created' ELSE state END"
+                          " WHERE id = ?",
+                          &q, fail);
+
     if (err == TB_OK) {
         store_bind_text(&q, aws_id);
         store_bind_text(&q, request_id);
         store_bind_int(&q, tb_clock_utc_ns());
         store_bind_int(&q, row);
         err = update_one_locked(&q, row, fail);
+    }
+    return err == TB_OK ? note_effect_locked(store, row, "aws_created", request_id, fail) : err;
+}
+
+enum tb_err
+tb_store_resource_created(struct tb_store *store, int64_t row, const char *aws_id,
+                          const char *request_id, struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    store_lock(store, "resource_created");
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = created_locked(store, row, aws_id, request_id, fail);
+        err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;
@@ -136,23 +186,36 @@ tb_store_resource_deleting(struct tb_store *store, int64_t row, struct tb_fail *
     return err;
 }
 
-enum tb_err
-tb_store_resource_gone(struct tb_store *store, int64_t row, const char *request_id,
-                       struct tb_fail *fail)
+static enum tb_err
+gone_locked(struct tb_store *store, int64_t row, const char *request_id, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
 {
     struct store_query q;
-    enum tb_err err;
+    enum tb_err err = store_open_locked(store,
+                                        "UPDATE resources SET state = 'gone',"
+                                        " delete_request_id = ?, gone_utc_ns = ? WHERE id = ?",
+                                        &q, fail);
 
-    store_lock(store, "resource_gone");
-    err = store_open_locked(store,
-                            "UPDATE resources SET state = 'gone', delete_request_id = ?,"
-                            " gone_utc_ns = ? WHERE id = ?",
-                            &q, fail);
     if (err == TB_OK) {
         store_bind_text(&q, request_id);
         store_bind_int(&q, tb_clock_utc_ns());
         store_bind_int(&q, row);
         err = update_one_locked(&q, row, fail);
+    }
+    return err == TB_OK ? note_effect_locked(store, row, "aws_deleted", request_id, fail) : err;
+}
+
+enum tb_err
+tb_store_resource_gone(struct tb_store *store, int64_t row, const char *request_id,
+                       struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    store_lock(store, "resource_gone");
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = gone_locked(store, row, request_id, fail);
+        err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;

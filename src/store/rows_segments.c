@@ -3,20 +3,47 @@
 
 #include <stdlib.h>
 
-enum tb_err
-tb_store_segment_add(struct tb_store *store, const struct tb_segment_row *segment,
-                     struct tb_fail *fail)
+static bool
+is_known(const uint8_t *sha256)
+{
+    static const uint8_t zeros[TB_SHA256_SIZE];
+
+    return memcmp(sha256, zeros, sizeof(zeros)) != 0;
+}
+
+static enum tb_err
+note_sealed_locked(struct tb_store *store, const struct tb_segment_row *segment,
+                   struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct tb_json *detail = tb_json_object();
+
+    tb_json_set_str(detail, "name", segment->name);
+    tb_json_set_int(detail, "bytes", (int64_t)segment->bytes);
+    tb_json_set_int(detail, "packets", (int64_t)segment->packets);
+    store_set_sha256(detail, "sha256", segment->sha256);
+    if (is_known(segment->merkle_root)) {
+        store_set_sha256(detail, "merkle_root", segment->merkle_root);
+    }
+    if (segment->recovered) {
+        tb_json_set_bool(detail, "recovered", true);
+    }
+    return store_custody_add_locked(store, segment->capture_id, "segment_sealed", NULL, detail,
+                                    fail);
+}
+
+static enum tb_err
+add_locked(struct tb_store *store, const struct tb_segment_row *segment, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
 {
     struct store_query q;
-    enum tb_err err;
+    int changed = 0;
+    enum tb_err err = store_capture_exists_locked(store, segment->capture_id, fail);
 
-    store_lock(store, "segment_add");
-    err = store_capture_exists_locked(store, segment->capture_id, fail);
     if (err == TB_OK) {
         err = store_open_locked(store,
                                 "INSERT INTO segments (capture_id, name, state, bytes, packets,"
-                                " first_utc_ns, last_utc_ns, recovered, sha256)"
-                                " VALUES (?, ?, 'spooled', ?, ?, ?, ?, ?, ?)"
+                                " first_utc_ns, last_utc_ns, recovered, sha256, merkle_root)"
+                                " VALUES (?, ?, 'spooled', ?, ?, ?, ?, ?, ?, ?)"
                                 " ON CONFLICT (capture_id, name) DO NOTHING",
                                 &q, fail);
     }
@@ -29,7 +56,26 @@ tb_store_segment_add(struct tb_store *store, const struct tb_segment_row *segmen
         store_bind_int(&q, segment->last_utc_ns);
         store_bind_int(&q, segment->recovered);
         store_bind_blob(&q, tb_bytes_of(segment->sha256, sizeof(segment->sha256)));
-        err = store_run_locked(&q, NULL, fail);
+        if (is_known(segment->merkle_root)) {
+            store_bind_blob(&q,
+                            tb_bytes_of(segment->merkle_root, sizeof(segment->merkle_root)));
+        }
+        err = store_run_locked(&q, &changed, fail);
+    }
+    return err == TB_OK && changed > 0 ? note_sealed_locked(store, segment, fail) : err;
+}
+
+enum tb_err
+tb_store_segment_add(struct tb_store *store, const struct tb_segment_row *segment,
+                     struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    store_lock(store, "segment_add");
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = add_locked(store, segment, fail);
+        err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;
@@ -51,43 +97,87 @@ update_one_locked(struct store_query *q, const char *capture_id, const char *nam
     return err;
 }
 
-enum tb_err
-tb_store_segment_uploaded(struct tb_store *store, const struct tb_segment_row *segment,
-                          struct tb_fail *fail)
+static enum tb_err
+uploaded_locked(struct tb_store *store, const struct tb_segment_row *segment,
+                struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
+    struct tb_json *detail;
     struct store_query q;
-    enum tb_err err;
-
-    store_lock(store, "segment_uploaded");
-    err =
+    enum tb_err err =
         store_open_locked(store,
                           "UPDATE segments SET state = 'uploaded', s3_key = ?, s3_version = ?,"
                           " s3_request_id = ?, uploaded_utc_ns = ?"
                           " WHERE capture_id = ? AND name = ?",
                           &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, segment->s3_key);
+    store_bind_text(&q, segment->s3_version);
+    store_bind_text(&q, segment->s3_request_id);
+    store_bind_int(&q, segment->uploaded_utc_ns);
+    err = update_one_locked(&q, segment->capture_id, segment->name, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    detail = tb_json_object();
+    tb_json_set_str(detail, "name", segment->name);
+    tb_json_set_str(detail, "key", segment->s3_key);
+    store_set_text(detail, "version", segment->s3_version);
+    store_set_text(detail, "request_id", segment->s3_request_id);
+    return store_custody_add_locked(store, segment->capture_id, "segment_uploaded", NULL,
+                                    detail, fail);
+}
+
+enum tb_err
+tb_store_segment_uploaded(struct tb_store *store, const struct tb_segment_row *segment,
+                          struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    store_lock(store, "segment_uploaded");
+    err = store_begin_locked(store, fail);
     if (err == TB_OK) {
-        store_bind_text(&q, segment->s3_key);
-        store_bind_text(&q, segment->s3_version);
-        store_bind_text(&q, segment->s3_request_id);
-        store_bind_int(&q, segment->uploaded_utc_ns);
-        err = update_one_locked(&q, segment->capture_id, segment->name, fail);
+        err = uploaded_locked(store, segment, fail);
+        err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;
+}
+
+static enum tb_err
+local_gone_locked(struct tb_store *store, const char *capture_id, const char *name,
+                  struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct tb_json *detail;
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store, "UPDATE segments SET local = 0 WHERE capture_id = ? AND name = ?", &q, fail);
+
+    if (err == TB_OK) {
+        err = update_one_locked(&q, capture_id, name, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    detail = tb_json_object();
+    tb_json_set_str(detail, "name", name);
+    return store_custody_add_locked(store, capture_id, "local_copy_deleted", NULL, detail,
+                                    fail);
 }
 
 enum tb_err
 tb_store_segment_local_gone(struct tb_store *store, const char *capture_id, const char *name,
                             struct tb_fail *fail)
 {
-    struct store_query q;
     enum tb_err err;
 
     store_lock(store, "segment_local_gone");
-    err = store_open_locked(
-        store, "UPDATE segments SET local = 0 WHERE capture_id = ? AND name = ?", &q, fail);
+    err = store_begin_locked(store, fail);
     if (err == TB_OK) {
-        err = update_one_locked(&q, capture_id, name, fail);
+        err = local_gone_locked(store, capture_id, name, fail);
+        err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;
@@ -95,13 +185,13 @@ tb_store_segment_local_gone(struct tb_store *store, const char *capture_id, cons
 
 #define SEGMENT_COLUMNS                                                                        \
     "capture_id, name, state, bytes, packets, first_utc_ns, last_utc_ns, recovered, sha256,"   \
-    " s3_key, s3_version, s3_request_id, uploaded_utc_ns, local"
+    " merkle_root, s3_key, s3_version, s3_request_id, uploaded_utc_ns, local"
 
 static enum tb_err
 read_segment(struct store_query *q, struct tb_segment_row *s, struct tb_fail *fail)
 {
     char state[16];
-    struct tb_bytes sha256;
+    struct tb_bytes root;
 
     store_text(q, s->capture_id, sizeof(s->capture_id));
     store_text(q, s->name, sizeof(s->name));
@@ -112,11 +202,10 @@ read_segment(struct store_query *q, struct tb_segment_row *s, struct tb_fail *fa
     s->first_utc_ns = store_int(q);
     s->last_utc_ns = store_int(q);
     s->recovered = store_int(q) != 0;
-    sha256 = store_blob(q);
-    if (sha256.len == sizeof(s->sha256)) {
-        memcpy(s->sha256, sha256.at, sizeof(s->sha256));
-    } else {
-        q->odd = true;
+    store_sha256(q, s->sha256);
+    root = store_blob(q);
+    if (root.len == sizeof(s->merkle_root)) {
+        memcpy(s->merkle_root, root.at, sizeof(s->merkle_root));
     }
     store_text(q, s->s3_key, sizeof(s->s3_key));
     store_text(q, s->s3_version, sizeof(s->s3_version));

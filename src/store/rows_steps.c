@@ -38,22 +38,35 @@ store_tell_state_locked(struct tb_store *store, const char *id, const char *want
     return tb_fail_set(fail, TB_ESTATE, "capture %s is %s, %s", id, state, wanted);
 }
 
-enum tb_err
-tb_store_capture_move(struct tb_store *store, const char *id, enum tb_capture_state from,
-                      enum tb_capture_state to, enum tb_stop_reason stop_reason,
-                      struct tb_fail *fail)
+/* Not the step to sealed: the log's end is in S3 by then, and the manifest says the same. */
+static enum tb_err
+note_state_locked(struct tb_store *store, const char *id, enum tb_capture_state from,
+                  enum tb_capture_state to, enum tb_stop_reason stop_reason,
+                  struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct tb_json *detail;
+
+    if (to == TB_CAPTURE_SEALED) {
+        return TB_OK;
+    }
+    detail = tb_json_object();
+    tb_json_set_str(detail, "from", tb_capture_state_name(from));
+    tb_json_set_str(detail, "to", tb_capture_state_name(to));
+    if (stop_reason != TB_STOP_NONE) {
+        tb_json_set_str(detail, "reason", tb_stop_reason_name(stop_reason));
+    }
+    return store_custody_add_locked(store, id, "state", NULL, detail, fail);
+}
+
+static enum tb_err
+move_locked(struct tb_store *store, const char *id, enum tb_capture_state from,
+            enum tb_capture_state to, enum tb_stop_reason stop_reason, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
 {
     int64_t now = tb_clock_utc_ns();
     struct store_query q;
     int changed = 0;
-    enum tb_err err;
-
-    if (!tb_capture_may_follow(from, to)) {
-        return tb_fail_set(fail, TB_ESTATE, "capture %s: %s may not follow %s", id,
-                           tb_capture_state_name(to), tb_capture_state_name(from));
-    }
-    store_lock(store, "capture_move");
-    err = store_open_locked(
+    enum tb_err err = store_open_locked(
         store,
         "UPDATE captures SET state = ?, due_utc_ns = ?, attempt = 0,"
         " stop_reason = CASE WHEN ? THEN ? ELSE stop_reason END,"
@@ -86,6 +99,26 @@ tb_store_capture_move(struct tb_store *store, const char *id, enum tb_capture_st
 
         (void)snprintf(wanted, sizeof(wanted), "not %s any more", tb_capture_state_name(from));
         err = store_tell_state_locked(store, id, wanted, fail);
+    }
+    return err == TB_OK ? note_state_locked(store, id, from, to, stop_reason, fail) : err;
+}
+
+enum tb_err
+tb_store_capture_move(struct tb_store *store, const char *id, enum tb_capture_state from,
+                      enum tb_capture_state to, enum tb_stop_reason stop_reason,
+                      struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    if (!tb_capture_may_follow(from, to)) {
+        return tb_fail_set(fail, TB_ESTATE, "capture %s: %s may not follow %s", id,
+                           tb_capture_state_name(to), tb_capture_state_name(from));
+    }
+    store_lock(store, "capture_move");
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = move_locked(store, id, from, to, stop_reason, fail);
+        err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;
@@ -182,23 +215,46 @@ update_locked(struct store_query *q, const char *id, struct tb_fail *fail)
     return err;
 }
 
+static enum tb_err
+deadline_locked(struct tb_store *store, const char *id, const struct tb_deadline *deadline,
+                struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    char time[TB_TIME_TEXT_SIZE];
+    struct tb_json *detail;
+    struct store_query q;
+    enum tb_err err =
+        store_open_locked(store,
+                          "UPDATE captures SET deadline_utc_ns = ?, deadline_boot_ns = ?,"
+                          " deadline_boot_id = ? WHERE id = ?",
+                          &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_int(&q, deadline->utc_ns);
+    store_bind_int(&q, deadline->boot_ns);
+    store_bind_text(&q, deadline->boot_id);
+    err = update_locked(&q, id, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    detail = tb_json_object();
+    tb_time_format_ns(time, deadline->utc_ns);
+    tb_json_set_str(detail, "deadline", time);
+    return store_custody_add_locked(store, id, "deadline", NULL, detail, fail);
+}
+
 enum tb_err
 tb_store_capture_deadline(struct tb_store *store, const char *id,
                           const struct tb_deadline *deadline, struct tb_fail *fail)
 {
-    struct store_query q;
     enum tb_err err;
 
     store_lock(store, "capture_deadline");
-    err = store_open_locked(store,
-                            "UPDATE captures SET deadline_utc_ns = ?, deadline_boot_ns = ?,"
-                            " deadline_boot_id = ? WHERE id = ?",
-                            &q, fail);
+    err = store_begin_locked(store, fail);
     if (err == TB_OK) {
-        store_bind_int(&q, deadline->utc_ns);
-        store_bind_int(&q, deadline->boot_ns);
-        store_bind_text(&q, deadline->boot_id);
-        err = update_locked(&q, id, fail);
+        err = deadline_locked(store, id, deadline, fail);
+        err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;
@@ -263,22 +319,21 @@ tb_store_capture_error(struct tb_store *store, const char *id, const struct tb_f
     return err;
 }
 
-enum tb_err
-tb_store_capture_ask_stop(struct tb_store *store, const char *id, enum tb_stop_reason reason,
-                          struct tb_fail *fail)
+static enum tb_err
+ask_stop_locked(struct tb_store *store, const char *id, enum tb_stop_reason reason,
+                const struct tb_actor *by, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
+    struct tb_json *detail;
     struct store_query q;
     int changed = 0;
-    enum tb_err err;
-
-    store_lock(store, "capture_ask_stop");
     /* who asks again changes nothing: the first reason is the reason */
-    err = store_open_locked(
+    enum tb_err err = store_open_locked(
         store,
         "UPDATE captures SET stop_reason = CASE stop_asked WHEN 1 THEN stop_reason ELSE ? END,"
         " stop_asked = 1, due_utc_ns = min(due_utc_ns, ?)"
         " WHERE id = ? AND state IN ('requested', 'planned', 'arming', 'recording')",
         &q, fail);
+
     if (err == TB_OK) {
         store_bind_text(&q, tb_stop_reason_name(reason));
         store_bind_int(&q, tb_clock_utc_ns());
@@ -287,6 +342,26 @@ tb_store_capture_ask_stop(struct tb_store *store, const char *id, enum tb_stop_r
     }
     if (err == TB_OK && changed == 0) {
         err = store_tell_state_locked(store, id, "there is nothing left to stop", fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    detail = tb_json_object();
+    tb_json_set_str(detail, "reason", tb_stop_reason_name(reason));
+    return store_custody_add_locked(store, id, "stop_asked", by, detail, fail);
+}
+
+enum tb_err
+tb_store_capture_ask_stop(struct tb_store *store, const char *id, enum tb_stop_reason reason,
+                          const struct tb_actor *by, struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    store_lock(store, "capture_ask_stop");
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = ask_stop_locked(store, id, reason, by, fail);
+        err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;

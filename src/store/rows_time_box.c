@@ -1,18 +1,15 @@
 /* The time box of a capture: who may begin when there is room, and longer boxes. */
 #include "store_int.h"
 
-enum tb_err
-tb_store_capture_admit(struct tb_store *store, const char *id, uint32_t most,
-                       bool *out_admitted, struct tb_fail *fail)
+static enum tb_err
+admit_locked(struct tb_store *store, const char *id, uint32_t most, bool *out_admitted,
+             struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
-    int64_t now = tb_clock_utc_ns();
+    struct tb_json *detail;
     struct store_query q;
     int changed = 0;
-    enum tb_err err;
-
-    store_lock(store, "capture_admit");
     /* counted and moved in one statement: two workers cannot both take the last place */
-    err =
+    enum tb_err err =
         store_open_locked(store,
                           "UPDATE captures SET state = 'planned', due_utc_ns = ?, attempt = 0,"
                           " error_code = '', error_text = '', error_request_id = ''"
@@ -20,37 +17,72 @@ tb_store_capture_admit(struct tb_store *store, const char *id, uint32_t most,
                           " (SELECT count(*) FROM captures WHERE state IN"
                           " ('planned', 'arming', 'recording', 'draining'))",
                           &q, fail);
+
     if (err == TB_OK) {
-        store_bind_int(&q, now);
+        store_bind_int(&q, tb_clock_utc_ns());
         store_bind_text(&q, id);
         store_bind_int(&q, most);
         err = store_run_locked(&q, &changed, fail);
     }
+    *out_admitted = changed > 0;
+    if (err != TB_OK || changed == 0) {
+        return err;
+    }
+    detail = tb_json_object();
+    tb_json_set_str(detail, "from", tb_capture_state_name(TB_CAPTURE_REQUESTED));
+    tb_json_set_str(detail, "to", tb_capture_state_name(TB_CAPTURE_PLANNED));
+    return store_custody_add_locked(store, id, "state", NULL, detail, fail);
+}
+
+enum tb_err
+tb_store_capture_admit(struct tb_store *store, const char *id, uint32_t most,
+                       bool *out_admitted, struct tb_fail *fail)
+{
+    bool admitted = false;
+    enum tb_err err;
+
+    store_lock(store, "capture_admit");
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = admit_locked(store, id, most, &admitted, fail);
+        err = store_end_locked(store, err, fail);
+    }
     tb_mutex_unlock(&store->mu);
     if (err == TB_OK) {
-        *out_admitted = changed > 0;
+        *out_admitted = admitted;
     }
     return err;
 }
 
-enum tb_err
-tb_store_capture_ask_extend(struct tb_store *store, const char *id, int64_t to_utc_ns,
-                            struct tb_fail *fail)
+static enum tb_err
+note_deadline_locked(struct tb_store *store, const char *id, const char *act,
+                     const struct tb_actor *by, int64_t deadline_utc_ns, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
 {
+    struct tb_json *detail = tb_json_object();
+    char time[TB_TIME_TEXT_SIZE];
+
+    tb_time_format_ns(time, deadline_utc_ns);
+    tb_json_set_str(detail, "deadline", time);
+    return store_custody_add_locked(store, id, act, by, detail, fail);
+}
+
+static enum tb_err
+ask_extend_locked(struct tb_store *store, const char *id, int64_t to_utc_ns,
+                  const struct tb_actor *by, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    int64_t now = tb_clock_utc_ns();
     struct store_query q;
     int changed = 0;
-    enum tb_err err;
+    enum tb_err err =
+        store_open_locked(store,
+                          "UPDATE captures SET extend_to_utc_ns = max(extend_to_utc_ns, ?),"
+                          " due_utc_ns = min(due_utc_ns, ?)"
+                          " WHERE id = ? AND state IN ('arming', 'recording')"
+                          " AND stop_asked = 0 AND deadline_utc_ns > ?",
+                          &q, fail);
 
-    store_lock(store, "capture_ask_extend");
-    err = store_open_locked(store,
-                            "UPDATE captures SET extend_to_utc_ns = max(extend_to_utc_ns, ?),"
-                            " due_utc_ns = min(due_utc_ns, ?)"
-                            " WHERE id = ? AND state IN ('arming', 'recording')"
-                            " AND stop_asked = 0 AND deadline_utc_ns > ?",
-                            &q, fail);
     if (err == TB_OK) {
-        int64_t now = tb_clock_utc_ns();
-
         store_bind_int(&q, to_utc_ns);
         store_bind_int(&q, now);
         store_bind_text(&q, id);
@@ -59,6 +91,22 @@ tb_store_capture_ask_extend(struct tb_store *store, const char *id, int64_t to_u
     }
     if (err == TB_OK && changed == 0) {
         err = store_tell_state_locked(store, id, "it cannot be extended", fail);
+    }
+    return err == TB_OK ? note_deadline_locked(store, id, "extend_asked", by, to_utc_ns, fail)
+                        : err;
+}
+
+enum tb_err
+tb_store_capture_ask_extend(struct tb_store *store, const char *id, int64_t to_utc_ns,
+                            const struct tb_actor *by, struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    store_lock(store, "capture_ask_extend");
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = ask_extend_locked(store, id, to_utc_ns, by, fail);
+        err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;
@@ -139,6 +187,9 @@ tb_store_capture_extended(struct tb_store *store, const char *id,
     }
     if (err == TB_OK) {
         err = extend_resources_locked(store, id, deadline->utc_ns / TB_NS_PER_S, fail);
+    }
+    if (err == TB_OK) {
+        err = note_deadline_locked(store, id, "deadline", NULL, deadline->utc_ns, fail);
     }
     err = store_end_locked(store, err, fail);
 

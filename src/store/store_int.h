@@ -14,7 +14,7 @@
 #include <tapbox/thread.h>
 
 enum {
-    STORE_MAX_STATEMENTS = 96 /* distinct statements in src/store/, with room */
+    STORE_MAX_STATEMENTS = 128 /* distinct statements in src/store/, with room */
 };
 
 struct tb_store {
@@ -119,5 +119,21 @@ const char *store_filter_name(enum tb_filter_kind filter);
 TB_NODISCARD enum tb_err store_capture_exists_locked(struct tb_store *store, const char *id,
                                                      struct tb_fail *fail)
     TB_REQUIRES(store->mu);
+
+/* Adds an entry inside the caller's transaction; `detail` is taken over, and may be NULL. */
+TB_NODISCARD enum tb_err store_custody_add_locked(struct tb_store *store,
+                                                  const char *capture_id, const char *act,
+                                                  const struct tb_actor *by,
+                                                  struct tb_json *detail, struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
+TB_NODISCARD enum tb_err store_custody_head_locked(struct tb_store *store,
+                                                   const char *capture_id,
+                                                   struct tb_custody_head *out,
+                                                   struct tb_fail *fail) TB_REQUIRES(store->mu);
+/* Reads a column of exactly 32 octets. */
+void store_sha256(struct store_query *q, uint8_t out[TB_SHA256_SIZE]);
+/* An object's member, or nothing when the text is "". */
+void store_set_text(struct tb_json *object, const char *key, const char *text);
+void store_set_sha256(struct tb_json *object, const char *key, const uint8_t *octets);
 
 #endif

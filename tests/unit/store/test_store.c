@@ -520,7 +520,8 @@ a_capture_that_was_asked_to_stop_is_not_joined(void **state)
 
     assert_int_equal(take_in(p->store, "", &r, first), TB_INTAKE_CREATED);
     move_through(p->store, first, TB_CAPTURE_RECORDING);
-    assert_int_equal(tb_store_capture_ask_stop(p->store, first, TB_STOP_OPERATOR, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_ask_stop(p->store, first, TB_STOP_OPERATOR, NULL, NULL),
+                     TB_OK);
     assert_int_equal(take_in(p->store, "", &r, second), TB_INTAKE_CREATED);
 }
 
@@ -720,8 +721,10 @@ a_stop_is_due_at_once_and_keeps_its_first_reason(void **state)
     make_capture(p->store, id);
     move_through(p->store, id, TB_CAPTURE_RECORDING);
     assert_int_equal(tb_store_capture_later(p->store, id, far, NULL, NULL), TB_OK);
-    assert_int_equal(tb_store_capture_ask_stop(p->store, id, TB_STOP_OPERATOR, NULL), TB_OK);
-    assert_int_equal(tb_store_capture_ask_stop(p->store, id, TB_STOP_BUDGET, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_ask_stop(p->store, id, TB_STOP_OPERATOR, NULL, NULL),
+                     TB_OK);
+    assert_int_equal(tb_store_capture_ask_stop(p->store, id, TB_STOP_BUDGET, NULL, NULL),
+                     TB_OK);
     c = get(p->store, id);
     assert_true(c->stop_asked);
     assert_int_equal(c->stop_reason, TB_STOP_OPERATOR);
@@ -731,11 +734,12 @@ a_stop_is_due_at_once_and_keeps_its_first_reason(void **state)
     assert_int_equal(tb_store_capture_move(p->store, id, TB_CAPTURE_RECORDING,
                                            TB_CAPTURE_DRAINING, TB_STOP_NONE, NULL),
                      TB_OK);
-    assert_int_equal(tb_store_capture_ask_stop(p->store, id, TB_STOP_OPERATOR, &fail),
+    assert_int_equal(tb_store_capture_ask_stop(p->store, id, TB_STOP_OPERATOR, NULL, &fail),
                      TB_ESTATE);
     assert_non_null(strstr(fail.text, "draining"));
-    assert_int_equal(tb_store_capture_ask_stop(p->store, "cap-none", TB_STOP_OPERATOR, NULL),
-                     TB_ENOTFOUND);
+    assert_int_equal(
+        tb_store_capture_ask_stop(p->store, "cap-none", TB_STOP_OPERATOR, NULL, NULL),
+        TB_ENOTFOUND);
 }
 
 static void
