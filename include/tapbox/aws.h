@@ -5,6 +5,8 @@
 #ifndef TAPBOX_AWS_H
 #define TAPBOX_AWS_H
 
+#include <stdbool.h>
+
 #include <tapbox/aws_credentials.h>
 #include <tapbox/http_client.h>
 
@@ -27,6 +29,34 @@ struct tb_aws_identity {
 /* sts:GetCallerIdentity */
 TB_NODISCARD enum tb_err tb_aws_caller_identity(struct tb_aws *aws, struct tb_aws_identity *out,
                                                 struct tb_fail *fail);
+
+/*
+ * The same Region in another account: the same endpoints, with credentials that sts:AssumeRole
+ * gives for `role_arn`.  They are fetched at the first call and refreshed ahead of expiry;
+ * *out has rate limits of its own, as the other account has.
+ *
+ * `external_id` NULL or "": none.  The session is named tapbox-<owner>.  The same role and
+ * external id again give the same *out, which is owned by `aws` and goes with it.
+ * Errors: TB_EINVAL not the ARN of a role, not an external id; TB_EFULL more than
+ * TB_AWS_MAX_ROLES.  Whether the role may be assumed shows in the first call: TB_EDENIED, with
+ * "cannot assume" and the role in the sentence.
+ */
+enum {
+    TB_AWS_MAX_ROLES = 256
+};
+TB_NODISCARD enum tb_err tb_aws_assume(struct tb_aws *aws, const char *role_arn,
+                                       const char *external_id, const char *owner,
+                                       struct tb_aws **out, struct tb_fail *fail);
+
+/* How long our credentials last.  May have to fetch them; errors as there. */
+struct tb_aws_lifetime {
+    int64_t expires_utc_s; /* 0: never, or nobody said */
+    bool temporary;        /* they come with a session token */
+    bool refreshable;      /* their source gives new ones by itself */
+    const char *source;    /* static */
+};
+TB_NODISCARD enum tb_err tb_aws_lifetime_get(struct tb_aws *aws, struct tb_aws_lifetime *out,
+                                             struct tb_fail *fail);
 
 /* Own instance, from IMDS; TB_ENOTFOUND when there is no metadata service. */
 struct tb_aws_self {

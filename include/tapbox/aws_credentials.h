@@ -18,7 +18,8 @@ struct tb_aws_credentials {
     struct tb_secret secret_key;
     struct tb_secret session_token; /* empty for long-lived keys */
     int64_t expires_utc_s;          /* 0: never */
-    const char *source; /* "environment", "shared file", "instance metadata": static */
+    const char *source;             /* "environment", "shared file", "instance metadata",
+                                       "assumed role": static */
 };
 void tb_aws_credentials_release(struct tb_aws_credentials *credentials);
 

@@ -121,9 +121,28 @@ tb_aws_free(struct tb_aws *aws)
     if (aws == NULL) {
         return;
     }
+    tb_aws_assumed_release(aws);
     tb_aws_credential_provider_free(aws->credentials);
     tb_mutex_release(&aws->mu);
     free(aws);
+}
+
+enum tb_err
+tb_aws_lifetime_get(struct tb_aws *aws, struct tb_aws_lifetime *out, struct tb_fail *fail)
+{
+    struct tb_aws_credentials now = {.source = NULL};
+    enum tb_err err = tb_aws_credentials_get(aws->credentials, &now, fail);
+
+    if (err == TB_OK) {
+        /* Variables never change in a running process; files do, when somebody writes them. */
+        *out = (struct tb_aws_lifetime){.expires_utc_s = now.expires_utc_s,
+                                        .temporary = now.session_token.len > 0,
+                                        .refreshable = now.expires_utc_s != 0 &&
+                                                       strcmp(now.source, "environment") != 0,
+                                        .source = now.source};
+    }
+    tb_aws_credentials_release(&now);
+    return err;
 }
 
 const char *

@@ -134,6 +134,13 @@ TB_NODISCARD enum tb_err tb_aws_credentials_fill(struct tb_aws_credentials *out,
                                                  const char *secret_key, const char *token,
                                                  const char *source, struct tb_fail *fail);
 
+/* A provider with one source of its own instead of the chain; `arg` is borrowed. */
+typedef enum tb_err tb_aws_own_source_fn(void *arg, struct tb_aws_credentials *out,
+                                         struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_aws_credentials_own_source(tb_aws_own_source_fn *load, void *arg,
+                                                       struct tb_aws_credential_provider **out,
+                                                       struct tb_fail *fail);
+
 /* --- endpoints.c --- */
 
 enum tb_aws_service {
@@ -208,8 +215,14 @@ struct tb_aws {
         int64_t offset_s[TB_AWS_SERVICE_COUNT]; /* server clock minus ours */
         double retry_tokens;                    /* stops retry storms */
         struct tb_aws_bucket buckets[TB_AWS_BUCKETS];
+        struct tb_aws_assumed *assumed; /* accounts reached through roles; owned */
+        size_t assumed_count;
     } locked;
 };
+
+/* --- assume.c --- */
+
+void tb_aws_assumed_release(struct tb_aws *aws);
 
 struct tb_aws_call {
     enum tb_aws_service service;
@@ -250,6 +263,9 @@ TB_NODISCARD enum tb_err tb_aws_query(struct tb_aws *aws, enum tb_aws_service se
 /* Waits for the action's turn; TB_ETHROTTLE when that would be longer than `at_most_ns`. */
 TB_NODISCARD enum tb_err tb_aws_pace(struct tb_aws *aws, const char *action, int64_t at_most_ns,
                                      struct tb_fail *fail);
+/* EC2 has refused one as too fast: the bucket that others in the account share is empty there,
+ * and so it is here. */
+void tb_aws_pace_refused(struct tb_aws *aws, const char *action);
 /* A random part of `at_most_ns`: full jitter. */
 int64_t tb_aws_jitter(int64_t at_most_ns);
 void tb_aws_pause(int64_t ns);

@@ -418,6 +418,9 @@ tb_aws_call(struct tb_aws *aws, const struct tb_aws_call *call, struct tb_aws_re
             give_retry_tokens(aws, retries > 0 ? cost : RETRY_REWARD);
             return TB_OK;
         }
+        if (err == TB_ETHROTTLE && call->service == TB_AWS_EC2) {
+            tb_aws_pace_refused(aws, call->what);
+        }
         if (!clock_learnt && learn_clock(aws, call, out, &why)) {
             clock_learnt = true;
         } else if (!credentials_renewed && wants_new_credentials(out, &why)) {

@@ -31,7 +31,9 @@ enum {
 };
 
 struct tb_aws_credential_provider {
-    struct tb_http_client *http; /* set once; borrowed */
+    struct tb_http_client *http;    /* set once, as the two below; borrowed */
+    tb_aws_own_source_fn *own_load; /* instead of the chain; NULL: the chain */
+    void *own_arg;
     struct tb_mutex mu;
     struct tb_cond refreshed;
     struct { /* touched only while holding mu */
@@ -110,9 +112,9 @@ copy_credentials(const struct tb_aws_credentials *from, struct tb_aws_credential
     return err;
 }
 
-enum tb_err
-tb_aws_credentials_default_chain(struct tb_http_client *http,
-                                 struct tb_aws_credential_provider **out, struct tb_fail *fail)
+static enum tb_err
+make_provider(struct tb_http_client *http, tb_aws_own_source_fn *own_load, void *own_arg,
+              struct tb_aws_credential_provider **out, struct tb_fail *fail)
 {
     struct tb_aws_credential_provider *provider = calloc(1, sizeof(*provider));
 
@@ -120,10 +122,26 @@ tb_aws_credentials_default_chain(struct tb_http_client *http,
         return tb_fail_set(fail, TB_ENOMEM, "credential chain");
     }
     provider->http = http;
+    provider->own_load = own_load;
+    provider->own_arg = own_arg;
     tb_mutex_init(&provider->mu);
     tb_cond_init(&provider->refreshed);
     *out = provider;
     return TB_OK;
+}
+
+enum tb_err
+tb_aws_credentials_default_chain(struct tb_http_client *http,
+                                 struct tb_aws_credential_provider **out, struct tb_fail *fail)
+{
+    return make_provider(http, NULL, NULL, out, fail);
+}
+
+enum tb_err
+tb_aws_credentials_own_source(tb_aws_own_source_fn *own_load, void *arg,
+                              struct tb_aws_credential_provider **out, struct tb_fail *fail)
+{
+    return make_provider(NULL, own_load, arg, out, fail);
 }
 
 void
@@ -230,7 +248,8 @@ refresh_locked(struct tb_aws_credential_provider *provider, struct tb_fail *fail
 
     provider->locked.refreshing = true;
     tb_mutex_unlock(&provider->mu);
-    err = load(provider->http, first, &fresh, &from, fail);
+    err = provider->own_load != NULL ? provider->own_load(provider->own_arg, &fresh, fail)
+                                     : load(provider->http, first, &fresh, &from, fail);
     tb_mutex_lock(&provider->mu);
     provider->locked.refreshing = false;
     /* Also after a failure: what a service called expired is all there is. */

@@ -1,6 +1,8 @@
 /*
  * A token bucket for each EC2 action, as large and as fast as EC2's own: we wait here instead
  * of being refused there, where the bucket is shared with everything else in the account.
+ *
+ * A teardown never waits behind anything else: its deletes have buckets of their own.
  * Source: EC2 Developer Guide, "Request throttling".
  */
 #include "aws_int.h"
@@ -17,7 +19,7 @@ rate_of(const char *action)
     if (strncmp(action, "Describe", 8) == 0) {
         return (struct rate){100, 20};
     }
-    if (strcmp(action, "CreateTags") == 0) {
+    if (strcmp(action, "CreateTags") == 0 || strcmp(action, "DeleteTags") == 0) {
         return (struct rate){100, 10};
     }
     return (struct rate){50, 5};
@@ -41,10 +43,20 @@ find_bucket_locked(struct tb_aws *aws, const char *action, int64_t now_boot_ns)
     return NULL;
 }
 
+static double
+tokens_at(const struct tb_aws_bucket *bucket, int64_t now_boot_ns)
+{
+    struct rate rate = rate_of(bucket->action);
+    double tokens = bucket->tokens + rate.per_s * (double)(now_boot_ns - bucket->at_boot_ns) /
+                                         (double)TB_NS_PER_S;
+
+    return tokens < rate.burst ? tokens : rate.burst;
+}
+
 enum tb_err
 tb_aws_pace(struct tb_aws *aws, const char *action, int64_t at_most_ns, struct tb_fail *fail)
 {
-    struct rate rate = rate_of(action);
+    double per_s = rate_of(action).per_s;
     int64_t now_boot_ns = tb_clock_boot_ns();
     struct tb_aws_bucket *bucket;
     int64_t wait_ns = 0;
@@ -52,13 +64,10 @@ tb_aws_pace(struct tb_aws *aws, const char *action, int64_t at_most_ns, struct t
     tb_mutex_lock(&aws->mu);
     bucket = find_bucket_locked(aws, action, now_boot_ns);
     if (bucket != NULL) {
-        double tokens = bucket->tokens + rate.per_s *
-                                             (double)(now_boot_ns - bucket->at_boot_ns) /
-                                             (double)TB_NS_PER_S;
+        double tokens = tokens_at(bucket, now_boot_ns) - 1;
 
-        tokens = (tokens < rate.burst ? tokens : rate.burst) - 1;
         if (tokens < 0) { /* taken in advance: those behind wait longer */
-            wait_ns = (int64_t)(-tokens / rate.per_s * (double)TB_NS_PER_S);
+            wait_ns = (int64_t)(-tokens / per_s * (double)TB_NS_PER_S);
         }
         if (wait_ns <= at_most_ns) {
             bucket->tokens = tokens;
@@ -71,4 +80,20 @@ tb_aws_pace(struct tb_aws *aws, const char *action, int64_t at_most_ns, struct t
     }
     tb_aws_pause(wait_ns);
     return TB_OK;
+}
+
+void
+tb_aws_pace_refused(struct tb_aws *aws, const char *action)
+{
+    int64_t now_boot_ns = tb_clock_boot_ns();
+    struct tb_aws_bucket *bucket;
+
+    tb_mutex_lock(&aws->mu);
+    bucket = find_bucket_locked(aws, action, now_boot_ns);
+    if (bucket != NULL && tokens_at(bucket, now_boot_ns) > 0) {
+        /* (what those that wait have taken in advance stays taken) */
+        bucket->tokens = 0;
+        bucket->at_boot_ns = now_boot_ns;
+    }
+    tb_mutex_unlock(&aws->mu);
 }

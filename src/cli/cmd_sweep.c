@@ -8,10 +8,22 @@
 
 #include "cli_int.h"
 
+/* A command line, and what came of it. */
+struct sweep {
+    struct tb_sweep_options options;
+    const char *region;
+    const char *external_id;
+    const char *roles[TB_AWS_MAX_ROLES];
+    size_t role_count;
+    struct tb_sweep_result result;
+    size_t accounts_failed;
+};
+
 static void
 print_help(void)
 {
     fputs("Usage: tapbox sweep [--owner NAME] [--standing] [--dry-run] [--region REGION]\n"
+          "                    [--role ARN]... [--external-id ID]\n"
           "\n"
           "Deletes mirror sessions and filters of tapbox whose tapbox:expires has passed, by "
           "AWS's\n"
@@ -24,6 +36,11 @@ print_help(void)
           "                   captures; for taking tapbox out of an account\n"
           "  --dry-run        say what would be deleted\n"
           "  --region REGION  default: as AWS's environment says\n"
+          "  --role ARN       sweep the account of this role, which is assumed; may be given\n"
+          "                   again.  The account of one's own is then swept only by a role\n"
+          "                   of its own\n"
+          "  --external-id ID\n"
+          "                   what these roles ask for when they are assumed\n"
           "\n"
           "Exit status: 0 nothing is left that should not be, 1 something could not be "
           "deleted.\n",
@@ -37,9 +54,39 @@ print_line(void *arg, const char *line)
     puts(line);
 }
 
+static void
+add(struct tb_sweep_result *sum, const struct tb_sweep_result *one)
+{
+    sum->sessions += one->sessions;
+    sum->filters += one->filters;
+    sum->targets += one->targets;
+    sum->failed += one->failed;
+}
+
+/* An account that cannot be swept does not keep the next from it. */
+static void
+sweep_account(struct sweep *sweep, struct tb_aws *aws, const char *role)
+{
+    struct tb_sweep_result result = {0};
+    struct tb_aws *there = NULL;
+    struct tb_fail fail = {0};
+    enum tb_err err;
+
+    printf("%s\n", role);
+    err = tb_aws_assume(aws, role, sweep->external_id, sweep->options.owner, &there, &fail);
+    if (err == TB_OK) {
+        err = tb_sweep(there, &sweep->options, print_line, NULL, &result, &fail);
+    }
+    if (err == TB_OK) {
+        add(&sweep->result, &result);
+    } else {
+        (void)tb_cli_fail("sweep", &fail);
+        sweep->accounts_failed++;
+    }
+}
+
 static enum tb_err
-sweep(const char *region, const struct tb_sweep_options *options, struct tb_sweep_result *out,
-      struct tb_fail *fail)
+sweep_all(struct sweep *sweep, struct tb_fail *fail)
 {
     struct tb_http_client *http = NULL;
     struct tb_aws *aws = NULL;
@@ -47,14 +94,48 @@ sweep(const char *region, const struct tb_sweep_options *options, struct tb_swee
 
     err = tb_http_client_new(&http, fail);
     if (err == TB_OK) {
-        err = tb_aws_new(http, region, &aws, fail);
+        err = tb_aws_new(http, sweep->region, &aws, fail);
     }
-    if (err == TB_OK) {
-        err = tb_sweep(aws, options, print_line, NULL, out, fail);
+    if (err == TB_OK && sweep->role_count == 0) {
+        err = tb_sweep(aws, &sweep->options, print_line, NULL, &sweep->result, fail);
+    }
+    for (size_t i = 0; err == TB_OK && i < sweep->role_count; i++) {
+        sweep_account(sweep, aws, sweep->roles[i]);
     }
     tb_aws_free(aws);
     tb_http_client_free(http);
     return err;
+}
+
+/* TB_EXIT_OK, or a usage error's status. */
+static int
+take_option(struct sweep *sweep, int option, const char *value)
+{
+    switch (option) {
+    case 'o':
+        sweep->options.owner = value;
+        return TB_EXIT_OK;
+    case 's':
+        sweep->options.standing = true;
+        return TB_EXIT_OK;
+    case 'n':
+        sweep->options.dry_run = true;
+        return TB_EXIT_OK;
+    case 'r':
+        sweep->region = value;
+        return TB_EXIT_OK;
+    case 'e':
+        sweep->external_id = value;
+        return TB_EXIT_OK;
+    case 'R':
+        if (sweep->role_count == TB_AWS_MAX_ROLES) {
+            return tb_cli_usage("sweep", "more than %d roles", TB_AWS_MAX_ROLES);
+        }
+        sweep->roles[sweep->role_count++] = value;
+        return TB_EXIT_OK;
+    default:
+        return tb_cli_try_help("sweep");
+    }
 }
 
 int
@@ -63,43 +144,40 @@ tb_cmd_sweep(int argc, char **argv)
     static const struct option options[] = {
         {"owner", required_argument, NULL, 'o'}, {"standing", no_argument, NULL, 's'},
         {"dry-run", no_argument, NULL, 'n'},     {"region", required_argument, NULL, 'r'},
+        {"role", required_argument, NULL, 'R'},  {"external-id", required_argument, NULL, 'e'},
         {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
     };
-    struct tb_sweep_options asked = {.owner = "tapbox"};
-    struct tb_sweep_result result = {0};
+    struct sweep sweep = {.options = {.owner = "tapbox"}};
     struct tb_fail fail = {0};
-    const char *region = NULL;
-    int option;
+    int option, status;
 
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        switch (option) {
-        case 'o':
-            asked.owner = optarg;
-            break;
-        case 's':
-            asked.standing = true;
-            break;
-        case 'n':
-            asked.dry_run = true;
-            break;
-        case 'r':
-            region = optarg;
-            break;
-        case 'h':
+        if (option == 'h') {
             print_help();
             return tb_cli_finish_stdout("sweep");
-        default:
-            return tb_cli_try_help("sweep");
+        }
+        status = take_option(&sweep, option, optarg);
+        if (status != TB_EXIT_OK) {
+            return status;
         }
     }
     if (optind < argc) {
         return tb_cli_usage("sweep", "'%s' is one argument too many", argv[optind]);
     }
-    if (sweep(region, &asked, &result, &fail) != TB_OK) {
+    if (sweep.external_id != NULL && sweep.role_count == 0) {
+        return tb_cli_usage("sweep", "--external-id belongs to --role");
+    }
+    if (sweep_all(&sweep, &fail) != TB_OK) {
         return tb_cli_fail("sweep", &fail);
     }
-    printf("%s: %zu sessions, %zu filters, %zu targets; %zu failed\n",
-           asked.dry_run ? "would be deleted" : "deleted", result.sessions, result.filters,
-           result.targets, result.failed);
-    return result.failed > 0 ? TB_EXIT_FAILED : tb_cli_finish_stdout("sweep");
+    printf("%s: %zu sessions, %zu filters, %zu targets; %zu failed",
+           sweep.options.dry_run ? "would be deleted" : "deleted", sweep.result.sessions,
+           sweep.result.filters, sweep.result.targets, sweep.result.failed);
+    if (sweep.accounts_failed > 0) {
+        printf("; %zu of %zu accounts could not be looked at", sweep.accounts_failed,
+               sweep.role_count);
+    }
+    putchar('\n');
+    return sweep.result.failed + sweep.accounts_failed > 0 ? TB_EXIT_FAILED
+                                                           : tb_cli_finish_stdout("sweep");
 }

@@ -195,6 +195,20 @@ one_action_is_called_no_faster_than_ec2_allows(void **state TB_UNUSED)
 }
 
 static void
+what_ec2_refused_as_too_fast_empties_our_bucket_too(void **state TB_UNUSED)
+{
+    tb_clock_fake(0, TB_NS_PER_S);
+    assert_int_equal(tb_aws_pace(aws, "CreateTrafficMirrorSession", 0, NULL), TB_OK);
+    tb_aws_pace_refused(aws, "CreateTrafficMirrorSession");
+    assert_int_equal(tb_aws_pace(aws, "CreateTrafficMirrorSession", 0, NULL), TB_ETHROTTLE);
+    assert_int_equal(tb_aws_pace(aws, "DeleteTrafficMirrorSession", 0, NULL), TB_OK);
+    tb_clock_fake_advance(200 * TB_NS_PER_MS); /* one of five a second */
+    assert_int_equal(tb_aws_pace(aws, "CreateTrafficMirrorSession", 0, NULL), TB_OK);
+    assert_int_equal(tb_aws_pace(aws, "CreateTrafficMirrorSession", 0, NULL), TB_ETHROTTLE);
+    tb_clock_real();
+}
+
+static void
 what_cannot_get_better_is_not_tried_again(void **state TB_UNUSED)
 {
     static const struct {
@@ -433,6 +447,7 @@ main(void)
         CASE(time_comes_to_an_end_too),
         CASE(a_service_that_is_down_gets_few_retries),
         CASE(one_action_is_called_no_faster_than_ec2_allows),
+        CASE(what_ec2_refused_as_too_fast_empties_our_bucket_too),
         CASE(what_cannot_get_better_is_not_tried_again),
         CASE(a_404_that_is_not_ec2s_is_no_proof_that_it_is_gone),
         CASE(a_success_that_is_not_ec2s_is_no_success),
