@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "history.h"
+
 bool
 fail(struct call *c, int status, const char *code, const char *format, ...)
 {
@@ -24,11 +26,24 @@ fail_not_found(struct call *c, enum kind kind, const char *id)
                 id);
 }
 
+/* Of an object that is not visible yet, not every action knows. */
+static bool
+finds_new(const struct call *c, const struct obj *o)
+{
+    if (obj_is_visible(o)) {
+        return true;
+    }
+    if (strncmp(c->action->name, "Describe", 8) == 0) {
+        return false;
+    }
+    return strncmp(c->action->name, "DeleteTraffic", 13) == 0 ? o->delete_sees : o->use_sees;
+}
+
 void *
 call_object_by_id(struct call *c, enum kind kind, const char *id)
 {
     struct obj *o = obj_find(c->st, kind, id);
-    if (o == NULL || o->owner != c->signer.account) {
+    if (o == NULL || o->owner != c->signer.account || !finds_new(c, o)) {
         fail_not_found(c, kind, id);
         return NULL;
     }
@@ -173,8 +188,8 @@ tags_check(struct call *c, enum kind kind)
     return true;
 }
 
-void
-tags_apply(struct call *c, struct obj *o)
+static void
+tags_apply(const struct call *c, struct obj *o)
 {
     size_t nkeys;
     size_t nvalues;
@@ -189,6 +204,18 @@ tags_apply(struct call *c, struct obj *o)
         }
         tag_set(o, keys[i].value, value);
     }
+}
+
+void
+call_made(struct call *c, struct obj *o)
+{
+    tags_apply(c, o);
+    if (c->plan.visible_after_ns > 0) {
+        o->visible_ns = now_ns() + c->plan.visible_after_ns;
+        o->delete_sees = c->plan.delete_sees;
+        o->use_sees = c->plan.use_sees;
+    }
+    history_add(c->st, "create", o, c->signer.arn, arg_text(&c->query, "ClientToken"));
 }
 
 void

@@ -71,7 +71,10 @@ void *call_object_by_id(struct call *c, enum kind kind, const char *id);
  */
 bool call_may_proceed(struct call *c);
 
-/* TagSpecification.#.…: checked against `kind` by tags_check, put on by tags_apply. */
+/* A create made `o`: its tags, what the call's plan says of it, and its place in history. */
+void call_made(struct call *c, struct obj *o);
+
+/* TagSpecification.#.…: checked against `kind` by tags_check, put on by call_made. */
 #define TAG_SPECIFICATION                                                                      \
     {.path = "TagSpecification.#.ResourceType", .type = P_TEXT},                               \
         {.path = "TagSpecification.#.Tag.#.Key", .type = P_TEXT},                              \
@@ -79,7 +82,6 @@ bool call_may_proceed(struct call *c);
         .path = "TagSpecification.#.Tag.#.Value", .type = P_TEXT                               \
     }
 bool tags_check(struct call *c, enum kind kind);
-void tags_apply(struct call *c, struct obj *o);
 bool tag_key_check(struct call *c, const char *key);
 bool tag_value_check(struct call *c, const char *value);
 void tags_xml(struct str *x, const struct obj *o);

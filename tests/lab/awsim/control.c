@@ -2,9 +2,11 @@
 #include "control.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "history.h"
 #include "jout.h"
 
 #define WHY_MAX 768
@@ -44,22 +46,15 @@ add_json(struct str *out, json_t *j)
 }
 
 static void
-tags_json(struct str *s, const struct obj *o)
-{
-    jout_open(s, "tags", '{');
-    for (size_t i = 0; i < o->ntags; i++) {
-        jout_text(s, o->tags[i].key, o->tags[i].value);
-    }
-    jout_close(s, '}');
-}
-
-static void
 object_json(struct str *s, const struct obj *o)
 {
     jout_open(s, NULL, '{');
     jout_text(s, "id", o->id);
     jout_text(s, "owner", o->owner->id);
     tags_json(s, o);
+    if (!obj_is_visible(o)) {
+        jout_int(s, "visible_ns", o->visible_ns);
+    }
     if (o->kind == K_SESSION) {
         const struct session *x = (const struct session *)o;
         jout_text(s, "eni", x->eni->o.id);
@@ -127,6 +122,18 @@ get_requests(struct control *c, const struct http_request *r, struct http_reply 
 }
 
 static void
+get_history(struct control *c, const struct http_request *r, struct http_reply *reply)
+{
+    unsigned long since = 0;
+    char end;
+    if (r->query[0] != '\0' && sscanf(r->query, "since=%lu%c", &since, &end) != 1) {
+        refuse_request(reply, 400, "only since=NUMBER is known");
+        return;
+    }
+    history_json(c->st, since, &reply->body);
+}
+
+static void
 get_faults(struct control *c, const struct http_request *r, struct http_reply *reply)
 {
     (void)r;
@@ -166,9 +173,10 @@ static const struct {
     const char *path;
     void (*answer)(struct control *, const struct http_request *, struct http_reply *);
 } routes[] = {
-    {"GET", "/counters", get_counters}, {"GET", "/objects", get_objects},
-    {"GET", "/requests", get_requests}, {"GET", "/faults", get_faults},
-    {"PUT", "/faults", put_faults},     {"DELETE", "/faults", delete_faults},
+    {"GET", "/counters", get_counters},   {"GET", "/objects", get_objects},
+    {"GET", "/requests", get_requests},   {"GET", "/history", get_history},
+    {"GET", "/faults", get_faults},       {"PUT", "/faults", put_faults},
+    {"DELETE", "/faults", delete_faults},
 };
 
 void

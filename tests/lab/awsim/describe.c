@@ -4,7 +4,7 @@
  * A NextToken says after which object to go on and carries a hash of the question, so it is
  * good for that question only, and stays good while objects come and go.
  */
-#include "describe.h"
+#include "ghost.h"
 
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -232,56 +232,77 @@ page_next_token(struct call *c, uint64_t after)
 struct item {
     const struct describe *d;
     const struct obj *o;
+    const struct ghost *ghost; /* instead of a live object; `o` is its own */
 };
 
 static void
 item_values(const void *p, const char *filter, struct values *out)
 {
     const struct item *item = p;
-    item->d->values(item->o, filter, out);
+    if (item->ghost != NULL) {
+        ghost_values(item->ghost, filter, out);
+    } else {
+        item->d->values(item->o, filter, out);
+    }
 }
 
 static bool
 sees(const struct call *c, const struct describe *d, const struct obj *o)
 {
-    return o->owner == c->signer.account || (d->visible != NULL && d->visible(c, o));
+    return obj_is_visible(o) &&
+           (o->owner == c->signer.account || (d->visible != NULL && d->visible(c, o)));
 }
 
 static bool
-is_within(const struct call *c, const struct describe *d, const struct obj *o)
+is_within(const struct call *c, const struct item *item)
 {
+    const struct describe *d = item->d;
     const char *wanted = d->within == NULL ? NULL : arg_text(&c->query, d->within);
     struct values has;
     has.n = 0;
     if (wanted == NULL) {
         return true;
     }
-    d->values(o, d->within_filter, &has);
+    item_values(item, d->within_filter, &has);
     return has.n == 1 && strcmp(has.text[0], wanted) == 0;
 }
 
 static bool
-add_item(struct call *c, const struct describe *d, const struct obj *o)
+add_item(struct call *c, const struct item *item)
 {
-    struct item item = {d, o};
-    if (!is_within(c, d, o)) {
-        return false;
-    }
-    if (!sees(c, d, o) || !filters_match(c, &item, d->tag_filters ? o : NULL, item_values)) {
+    const struct describe *d = item->d;
+    const struct obj *o = item->o;
+    if (!is_within(c, item) || !sees(c, d, o) ||
+        !filters_match(c, item, d->tag_filters ? o : NULL, item_values)) {
         return false;
     }
     xml_open(&c->out, "item");
-    d->xml(&c->out, o);
+    if (item->ghost != NULL) {
+        str_add(&c->out, item->ghost->xml);
+    } else {
+        d->xml(&c->out, o);
+    }
     xml_close(&c->out, "item");
     return true;
+}
+
+/* Live, or a ghost; `o` is NULL when there is neither. */
+static struct item
+find_item(const struct call *c, const struct describe *d, const char *id)
+{
+    struct item item = {.d = d, .o = obj_find(c->st, d->kind, id)};
+    if (item.o == NULL && (item.ghost = ghost_find(c->st, d->kind, id)) != NULL) {
+        item.o = &item.ghost->o;
+    }
+    return item;
 }
 
 static bool
 add_by_ids(struct call *c, const struct describe *d, const struct arg *ids, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        const struct obj *o = obj_find(c->st, d->kind, ids[i].value);
-        if (o == NULL || !sees(c, d, o)) {
+        struct item item = find_item(c, d, ids[i].value);
+        if (item.o == NULL || !sees(c, d, item.o)) {
             return fail_not_found(c, d->kind, ids[i].value);
         }
     }
@@ -291,7 +312,8 @@ add_by_ids(struct call *c, const struct describe *d, const struct arg *ids, size
             again = again || strcmp(ids[i].value, ids[k].value) == 0;
         }
         if (!again) {
-            add_item(c, d, obj_find(c->st, d->kind, ids[i].value));
+            struct item item = find_item(c, d, ids[i].value);
+            add_item(c, &item);
         }
     }
     return true;
@@ -323,20 +345,28 @@ describe(struct call *c, const struct describe *d)
     uint64_t last = 0;
     size_t n = 0;
     bool more = false;
-    const struct obj *o;
-    TAILQ_FOREACH(o, &c->st->objects[d->kind], link)
-    {
-        if (o->seq <= after) {
+    const struct obj *o = TAILQ_FIRST(&c->st->objects[d->kind]);
+    struct ghost *ghost = ghost_first(c->st, d->kind);
+    while (o != NULL || ghost != NULL) { /* both are in order of creation */
+        struct item item = {.d = d, .o = o};
+        if (o == NULL || (ghost != NULL && ghost->o.seq < o->seq)) {
+            item.o = &ghost->o;
+            item.ghost = ghost;
+            ghost = ghost_next(ghost);
+        } else {
+            o = TAILQ_NEXT(o, link);
+        }
+        if (item.o->seq <= after) {
             continue;
         }
         if (n == size) {
             more = true; /* whether anything that fits follows is not looked at: nor by EC2 */
             break;
         }
-        if (add_item(c, d, o)) {
+        if (add_item(c, &item)) {
             n++;
         }
-        last = o->seq;
+        last = item.o->seq;
     }
     xml_close(&c->out, d->set);
     if (more) {

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "describe.h"
+#include "ghost.h"
+#include "history.h"
 
 void
 mirror_client_token(struct call *c)
@@ -38,7 +40,7 @@ rules_xml(struct str *x, const struct filter *f, const char *set, bool egress)
 {
     xml_open(x, set);
     for (size_t i = 0; i < f->nrules; i++) {
-        if (f->rules[i]->egress == egress) {
+        if (f->rules[i]->egress == egress && obj_is_visible(&f->rules[i]->o)) {
             xml_open(x, "item");
             rule_xml(x, &f->rules[i]->o);
             xml_close(x, "item");
@@ -88,11 +90,28 @@ create(struct call *c)
     struct filter *f = xalloc(sizeof(*f));
     obj_add(c->st, &f->o, K_FILTER, NULL, c->signer.account);
     f->description = call_description(c);
-    tags_apply(c, &f->o);
+    call_made(c, &f->o);
     answer_filter(c, f);
     mirror_client_token(c);
     return true;
 }
+
+static void
+filter_values(const struct obj *o, const char *filter, struct values *out)
+{
+    value_add(out, strcmp(filter, "description") == 0 ? ((const struct filter *)o)->description
+                                                      : o->id);
+}
+
+static const char *const filter_names[] = {"description", "traffic-mirror-filter-id", NULL};
+
+static const struct describe how_described = {.kind = K_FILTER,
+                                              .set = "trafficMirrorFilterSet",
+                                              .ids = "TrafficMirrorFilterId.#",
+                                              .filters = filter_names,
+                                              .values = filter_values,
+                                              .xml = filter_xml,
+                                              .page_max = 1000};
 
 static bool
 delete_filter(struct call *c)
@@ -110,10 +129,12 @@ delete_filter(struct call *c)
         return false;
     }
     xml_text(&c->out, "trafficMirrorFilterId", f->o.id);
+    ghost_keep(c, &how_described, &f->o); /* with its rules */
     for (size_t i = 0; i < f->nrules; i++) {
         obj_remove(c->st, &f->rules[i]->o);
         rule_free(f->rules[i]);
     }
+    history_add(c->st, "delete", &f->o, c->signer.arn, NULL);
     obj_remove(c->st, &f->o);
     filter_free(f);
     return true;
@@ -147,25 +168,10 @@ modify_services(struct call *c)
     return true;
 }
 
-static void
-filter_values(const struct obj *o, const char *filter, struct values *out)
-{
-    value_add(out, strcmp(filter, "description") == 0 ? ((const struct filter *)o)->description
-                                                      : o->id);
-}
-
 static bool
 describe_filters(struct call *c)
 {
-    static const char *const names[] = {"description", "traffic-mirror-filter-id", NULL};
-    static const struct describe d = {.kind = K_FILTER,
-                                      .set = "trafficMirrorFilterSet",
-                                      .ids = "TrafficMirrorFilterId.#",
-                                      .filters = names,
-                                      .values = filter_values,
-                                      .xml = filter_xml,
-                                      .page_max = 1000};
-    return describe(c, &d);
+    return describe(c, &how_described);
 }
 
 static const char *const services[] = {"amazon-dns", NULL};

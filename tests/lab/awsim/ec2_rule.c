@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "describe.h"
+#include "ghost.h"
 
 static void
 ports_xml(struct str *x, const char *name, const struct port_range *r)
@@ -152,7 +153,7 @@ create(struct call *c)
     obj_add(c->st, &r->o, K_RULE, NULL, c->signer.account);
     r->filter = f;
     r->description = call_description(c);
-    tags_apply(c, &r->o);
+    call_made(c, &r->o);
     f->rules[f->nrules++] = r;
     qsort(f->rules, f->nrules, sizeof(f->rules[0]), by_number);
     mirror_publish_filter(c, f);
@@ -199,27 +200,6 @@ modify(struct call *c)
     return true;
 }
 
-static bool
-delete_rule(struct call *c)
-{
-    struct rule *r = call_object(c, "TrafficMirrorFilterRuleId", K_RULE);
-    if (r == NULL || !call_may_proceed(c)) {
-        return false;
-    }
-    struct filter *f = r->filter;
-    size_t i = 0;
-    while (f->rules[i] != r) {
-        i++;
-    }
-    f->nrules--;
-    memmove(&f->rules[i], &f->rules[i + 1], (f->nrules - i) * sizeof(f->rules[0]));
-    mirror_publish_filter(c, f);
-    xml_text(&c->out, "trafficMirrorFilterRuleId", r->o.id);
-    obj_remove(c->st, &r->o);
-    rule_free(r);
-    return true;
-}
-
 static void
 rule_values(const struct obj *o, const char *filter, struct values *out)
 {
@@ -247,30 +227,54 @@ rule_values(const struct obj *o, const char *filter, struct values *out)
     }
 }
 
+static const char *const filter_names[] = {"traffic-mirror-filter-rule-id",
+                                           "traffic-mirror-filter-id",
+                                           "rule-number",
+                                           "rule-action",
+                                           "traffic-direction",
+                                           "protocol",
+                                           "source-cidr-block",
+                                           "destination-cidr-block",
+                                           "description",
+                                           NULL};
+
+static const struct describe how_described = {.kind = K_RULE,
+                                              .set = "trafficMirrorFilterRuleSet",
+                                              .ids = "TrafficMirrorFilterRuleId.#",
+                                              .filters = filter_names,
+                                              .values = rule_values,
+                                              .xml = rule_xml,
+                                              .within = "TrafficMirrorFilterId",
+                                              .within_kind = K_FILTER,
+                                              .within_filter = "traffic-mirror-filter-id",
+                                              .page_max = 1000};
+
+static bool
+delete_rule(struct call *c)
+{
+    struct rule *r = call_object(c, "TrafficMirrorFilterRuleId", K_RULE);
+    if (r == NULL || !call_may_proceed(c)) {
+        return false;
+    }
+    struct filter *f = r->filter;
+    size_t i = 0;
+    while (f->rules[i] != r) {
+        i++;
+    }
+    f->nrules--;
+    memmove(&f->rules[i], &f->rules[i + 1], (f->nrules - i) * sizeof(f->rules[0]));
+    mirror_publish_filter(c, f);
+    xml_text(&c->out, "trafficMirrorFilterRuleId", r->o.id);
+    ghost_keep(c, &how_described, &r->o);
+    obj_remove(c->st, &r->o);
+    rule_free(r);
+    return true;
+}
+
 static bool
 describe_rules(struct call *c)
 {
-    static const char *const names[] = {"traffic-mirror-filter-rule-id",
-                                        "traffic-mirror-filter-id",
-                                        "rule-number",
-                                        "rule-action",
-                                        "traffic-direction",
-                                        "protocol",
-                                        "source-cidr-block",
-                                        "destination-cidr-block",
-                                        "description",
-                                        NULL};
-    static const struct describe d = {.kind = K_RULE,
-                                      .set = "trafficMirrorFilterRuleSet",
-                                      .ids = "TrafficMirrorFilterRuleId.#",
-                                      .filters = names,
-                                      .values = rule_values,
-                                      .xml = rule_xml,
-                                      .within = "TrafficMirrorFilterId",
-                                      .within_kind = K_FILTER,
-                                      .within_filter = "traffic-mirror-filter-id",
-                                      .page_max = 1000};
-    return describe(c, &d);
+    return describe(c, &how_described);
 }
 
 static const char *const directions[] = {"ingress", "egress", NULL};

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "describe.h"
+#include "ghost.h"
+#include "history.h"
 
 #define VNI_MAX 0xffffff
 #define NLB_PACKET_LENGTH 8500 /* default for Network Load Balancer targets */
@@ -182,7 +184,7 @@ create(struct call *c)
     s->packet_length = length == 0 && t->eni == NULL ? NLB_PACKET_LENGTH : (int)length;
     s->vni = arg_int(&c->query, "VirtualNetworkId", &vni) ? (uint32_t)vni : fresh_vni(c);
     s->description = call_description(c);
-    tags_apply(c, &s->o);
+    call_made(c, &s->o);
     t->nsessions++;
     f->nsessions++;
     e->sessions[e->nsessions++] = s;
@@ -193,6 +195,52 @@ create(struct call *c)
     mirror_client_token(c);
     return true;
 }
+
+static void
+session_values(const struct obj *o, const char *filter, struct values *out)
+{
+    const struct session *s = (const struct session *)o;
+    if (strcmp(filter, "description") == 0) {
+        value_add(out, s->description);
+    } else if (strcmp(filter, "network-interface-id") == 0) {
+        value_add(out, s->eni->o.id);
+    } else if (strcmp(filter, "owner-id") == 0) {
+        value_add(out, o->owner->id);
+    } else if (strcmp(filter, "packet-length") == 0) {
+        if (s->packet_length > 0) {
+            value_int(out, s->packet_length);
+        }
+    } else if (strcmp(filter, "session-number") == 0) {
+        value_int(out, s->number);
+    } else if (strcmp(filter, "traffic-mirror-filter-id") == 0) {
+        value_add(out, s->filter->o.id);
+    } else if (strcmp(filter, "traffic-mirror-session-id") == 0) {
+        value_add(out, o->id);
+    } else if (strcmp(filter, "traffic-mirror-target-id") == 0) {
+        value_add(out, s->target->o.id);
+    } else {
+        value_int(out, s->vni);
+    }
+}
+
+static const char *const filter_names[] = {"description",
+                                           "network-interface-id",
+                                           "owner-id",
+                                           "packet-length",
+                                           "session-number",
+                                           "traffic-mirror-filter-id",
+                                           "traffic-mirror-session-id",
+                                           "traffic-mirror-target-id",
+                                           "virtual-network-id",
+                                           NULL};
+
+static const struct describe how_described = {.kind = K_SESSION,
+                                              .set = "trafficMirrorSessionSet",
+                                              .ids = "TrafficMirrorSessionId.#",
+                                              .filters = filter_names,
+                                              .values = session_values,
+                                              .xml = session_xml,
+                                              .page_max = 1000};
 
 static bool
 delete_session(struct call *c)
@@ -213,6 +261,8 @@ delete_session(struct call *c)
     plane_session_end(c->plane, s);
     c->plane_ticket = plane_publish(c->plane, e);
     xml_text(&c->out, "trafficMirrorSessionId", s->o.id);
+    ghost_keep(c, &how_described, &s->o);
+    history_add(c->st, "delete", &s->o, c->signer.arn, NULL);
     obj_remove(c->st, &s->o);
     session_free(s);
     return true;
@@ -275,58 +325,15 @@ modify(struct call *c)
     }
     qsort(s->eni->sessions, s->eni->nsessions, sizeof(s->eni->sessions[0]), by_number);
     c->plane_ticket = plane_publish(c->plane, s->eni);
+    history_add(c->st, "modify", &s->o, c->signer.arn, NULL);
     answer_session(c, s);
     return true;
-}
-
-static void
-session_values(const struct obj *o, const char *filter, struct values *out)
-{
-    const struct session *s = (const struct session *)o;
-    if (strcmp(filter, "description") == 0) {
-        value_add(out, s->description);
-    } else if (strcmp(filter, "network-interface-id") == 0) {
-        value_add(out, s->eni->o.id);
-    } else if (strcmp(filter, "owner-id") == 0) {
-        value_add(out, o->owner->id);
-    } else if (strcmp(filter, "packet-length") == 0) {
-        if (s->packet_length > 0) {
-            value_int(out, s->packet_length);
-        }
-    } else if (strcmp(filter, "session-number") == 0) {
-        value_int(out, s->number);
-    } else if (strcmp(filter, "traffic-mirror-filter-id") == 0) {
-        value_add(out, s->filter->o.id);
-    } else if (strcmp(filter, "traffic-mirror-session-id") == 0) {
-        value_add(out, o->id);
-    } else if (strcmp(filter, "traffic-mirror-target-id") == 0) {
-        value_add(out, s->target->o.id);
-    } else {
-        value_int(out, s->vni);
-    }
 }
 
 static bool
 describe_sessions(struct call *c)
 {
-    static const char *const names[] = {"description",
-                                        "network-interface-id",
-                                        "owner-id",
-                                        "packet-length",
-                                        "session-number",
-                                        "traffic-mirror-filter-id",
-                                        "traffic-mirror-session-id",
-                                        "traffic-mirror-target-id",
-                                        "virtual-network-id",
-                                        NULL};
-    static const struct describe d = {.kind = K_SESSION,
-                                      .set = "trafficMirrorSessionSet",
-                                      .ids = "TrafficMirrorSessionId.#",
-                                      .filters = names,
-                                      .values = session_values,
-                                      .xml = session_xml,
-                                      .page_max = 1000};
-    return describe(c, &d);
+    return describe(c, &how_described);
 }
 
 static const char *const fields[] = {"packet-length", "description", "virtual-network-id",

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "describe.h"
+#include "history.h"
 
 #define RESOURCES_MAX 1000
 
@@ -44,6 +45,16 @@ value_for(const struct call *c, long index)
         }
     }
     return NULL;
+}
+
+static void
+record_tags(const struct call *c)
+{
+    size_t n;
+    const struct arg *ids = arg_list(&c->query, "ResourceId.#", &n);
+    for (size_t i = 0; i < n; i++) {
+        history_add(c->st, "tags", map_get(&c->st->ids, ids[i].value), c->signer.arn, NULL);
+    }
 }
 
 static bool
@@ -90,6 +101,7 @@ create_tags(struct call *c)
                     value == NULL ? "" : value);
         }
     }
+    record_tags(c);
     xml_bool(&c->out, "return", true);
     return true;
 }
@@ -122,6 +134,7 @@ delete_tags(struct call *c)
             }
         }
     }
+    record_tags(c);
     xml_bool(&c->out, "return", true);
     return true;
 }
@@ -175,7 +188,7 @@ describe_tags(struct call *c)
         const struct obj *o;
         TAILQ_FOREACH(o, &c->st->objects[kind], link)
         {
-            if (o->owner != c->signer.account) {
+            if (o->owner != c->signer.account || !obj_is_visible(o)) {
                 continue;
             }
             for (size_t t = 0; t < o->ntags && !more; t++) {

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "describe.h"
+#include "ghost.h"
+#include "history.h"
 
 static void
 target_xml(struct str *x, const struct obj *o)
@@ -117,13 +119,44 @@ create(struct call *c)
     } else {
         balancer->target = t;
     }
-    tags_apply(c, &t->o);
+    call_made(c, &t->o);
     xml_open(&c->out, "trafficMirrorTarget");
     target_xml(&c->out, &t->o);
     xml_close(&c->out, "trafficMirrorTarget");
     mirror_client_token(c);
     return true;
 }
+
+static void
+target_values(const struct obj *o, const char *filter, struct values *out)
+{
+    const struct target *t = (const struct target *)o;
+    if (strcmp(filter, "description") == 0) {
+        value_add(out, t->description);
+    } else if (strcmp(filter, "network-interface-id") == 0) {
+        value_add(out, t->eni == NULL ? NULL : t->eni->o.id);
+    } else if (strcmp(filter, "network-load-balancer-arn") == 0) {
+        value_add(out, t->balancer == NULL ? NULL : t->balancer->arn);
+    } else if (strcmp(filter, "owner-id") == 0) {
+        value_add(out, o->owner->id);
+    } else {
+        value_add(out, o->id);
+    }
+}
+
+static const char *const filter_names[] = {
+    "description", "network-interface-id",     "network-load-balancer-arn",
+    "owner-id",    "traffic-mirror-target-id", NULL};
+
+static const struct describe how_described = {.kind = K_TARGET,
+                                              .set = "trafficMirrorTargetSet",
+                                              .ids = "TrafficMirrorTargetId.#",
+                                              .filters = filter_names,
+                                              .tag_filters =
+                                                  true, /* AWS's own samples use tag: here */
+                                              .values = target_values,
+                                              .xml = target_xml,
+                                              .page_max = 1000};
 
 static bool
 delete_target(struct call *c)
@@ -146,43 +179,17 @@ delete_target(struct call *c)
     } else {
         t->balancer->target = NULL;
     }
+    ghost_keep(c, &how_described, &t->o);
+    history_add(c->st, "delete", &t->o, c->signer.arn, NULL);
     obj_remove(c->st, &t->o);
     target_free(t);
     return true;
 }
 
-static void
-target_values(const struct obj *o, const char *filter, struct values *out)
-{
-    const struct target *t = (const struct target *)o;
-    if (strcmp(filter, "description") == 0) {
-        value_add(out, t->description);
-    } else if (strcmp(filter, "network-interface-id") == 0) {
-        value_add(out, t->eni == NULL ? NULL : t->eni->o.id);
-    } else if (strcmp(filter, "network-load-balancer-arn") == 0) {
-        value_add(out, t->balancer == NULL ? NULL : t->balancer->arn);
-    } else if (strcmp(filter, "owner-id") == 0) {
-        value_add(out, o->owner->id);
-    } else {
-        value_add(out, o->id);
-    }
-}
-
 static bool
 describe_targets(struct call *c)
 {
-    static const char *const names[] = {
-        "description", "network-interface-id",     "network-load-balancer-arn",
-        "owner-id",    "traffic-mirror-target-id", NULL};
-    static const struct describe d = {.kind = K_TARGET,
-                                      .set = "trafficMirrorTargetSet",
-                                      .ids = "TrafficMirrorTargetId.#",
-                                      .filters = names,
-                                      .tag_filters = true, /* AWS's own samples use tag: here */
-                                      .values = target_values,
-                                      .xml = target_xml,
-                                      .page_max = 1000};
-    return describe(c, &d);
+    return describe(c, &how_described);
 }
 
 static const struct param create_params[] = {

@@ -15,6 +15,8 @@
 #include "api.h"
 #include "control.h"
 #include "faults.h"
+#include "ghost.h"
+#include "history.h"
 #include "http.h"
 #include "idempotency.h"
 #include "imds.h"
@@ -164,6 +166,8 @@ main(int argc, char **argv)
     }
     int status = serve(&st, port_file);
     idempotency_free(&st);
+    ghosts_free(&st);
+    history_free(&st);
     state_free(&st);
     return status;
 }

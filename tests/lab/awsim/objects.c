@@ -43,6 +43,7 @@ state_init(struct state *st)
     pthread_mutex_init(&st->mu, NULL);
     for (int k = 0; k < K_COUNT; k++) {
         TAILQ_INIT(&st->objects[k]);
+        TAILQ_INIT(&st->ghosts[k]);
     }
     st->limits = (struct limits){.sessions = 10000, .targets = 10000, .filters = 10000};
     st->api.port = -1;
@@ -119,6 +120,12 @@ obj_find(const struct state *st, enum kind kind, const char *id)
 {
     struct obj *o = map_get(&st->ids, id);
     return o != NULL && o->kind == kind ? o : NULL;
+}
+
+bool
+obj_is_visible(const struct obj *o)
+{
+    return o->visible_ns == 0 || o->visible_ns <= now_ns();
 }
 
 const char *

@@ -58,6 +58,10 @@ struct obj {
     enum kind kind;
     char id[ID_MAX];
     uint64_t seq; /* order of creation; pages continue after it */
+    /* eventual consistency, by fault rule */
+    int64_t visible_ns; /* realtime: until then no describe shows it */
+    bool delete_sees;   /* until then: deletes find it nevertheless */
+    bool use_sees;      /* and so does everything else */
     struct account *owner;
     struct tag *tags;
     size_t ntags;
@@ -257,7 +261,10 @@ struct state {
     struct map imds_clients; /* client address -> struct instance */
     struct map tokens;       /* idempotency.c */
     struct obj_list objects[K_COUNT];
+    struct obj_list ghosts[K_COUNT]; /* ghost.c */
     uint64_t seq;
+    char **events; /* history.c */
+    size_t nevents;
 };
 
 void state_init(struct state *st);
@@ -272,6 +279,9 @@ void obj_remove(struct state *st, struct obj *o);
 void obj_free(struct obj *o);
 /* NULL when there is none of that kind with that id. */
 void *obj_find(const struct state *st, enum kind kind, const char *id);
+
+/* May describes show it already? */
+bool obj_is_visible(const struct obj *o);
 
 /* "tms-" and 8 or 17 lower-case hexadecimal digits. */
 bool id_is_well_formed(enum kind kind, const char *id);
