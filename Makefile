@@ -123,6 +123,9 @@ endif
 .PHONY: check-build
 check-build: $(UNIT) $(FUZZ) ## Build the unit tests and the corpus replayers
 
+.PHONY: fuzzers
+fuzzers: $(FUZZ) ## Build the fuzzers (MODE=fuzz)
+
 .PHONY: check
 check: all check-build ## Unit tests and the fuzz corpora, in MODE
 	tests/run.sh --mode $(MODE) --build $(BUILD) unit corpus

@@ -221,7 +221,8 @@ tb_unhex(uint8_t *out, size_t len, const char *hex)
         }
     }
     for (size_t i = 0; i < len; i++) {
-        out[i] = (uint8_t)(hex_value(hex[2 * i]) << 4 | hex_value(hex[2 * i + 1]));
+        out[i] = (uint8_t)((unsigned)hex_value(hex[2 * i]) << 4 |
+                           (unsigned)hex_value(hex[2 * i + 1]));
     }
     return TB_OK;
 }

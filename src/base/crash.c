@@ -94,7 +94,7 @@ read_environment(void)
         *number++ = 0;
     }
     wanted_side = strcmp(side, "after") == 0 ? TB_CRASH_AFTER : TB_CRASH_BEFORE;
-    atomic_store(&passes_left, number != NULL ? atoi(number) : 1);
+    atomic_store(&passes_left, number != NULL ? (int)strtol(number, NULL, 10) : 1);
     wanted_act = text;
 }
 

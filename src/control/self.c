@@ -28,7 +28,7 @@ control_self_learn(struct tb_control *control, struct control_self *out, struct 
 {
     struct tb_ec2_interfaces found = {0};
     struct tb_aws_identity identity;
-    struct control_self self = {0};
+    struct control_self self;
     enum tb_err err;
 
     tb_mutex_lock(&control->mu);

@@ -32,7 +32,7 @@ MODULES = {
 
 # Public headers; one that is not here is an error.
 HEADERS = {
-    "base": "attr err bytes limits clock log digest pubkey secret io json thread ids",
+    "base": "attr crash err bytes limits clock log digest pubkey secret io json thread ids",
     "model": "request capture",
     "net": "http_client",
     "priv": "compartment sandbox",

@@ -258,8 +258,8 @@ what_is_no_guardduty_finding_is_not_taken_for_one(void **state)
         "{\"id\":\"f\",\"type\":\"T:EC2/X\"}",
         "{\"id\":\"f\",\"type\":\"T:EC2/X\",\"service\":{\"serviceName\":\"inspector\"}}",
         "{\"Id\":\"f\",\"Type\":\"x\",\"Arn\":\"arn:aws:guardduty:x\",\"ProductArn\":\"y\"}",
-        "{\"detail-type\":\"AWS API Call via CloudTrail\",\"source\":\"aws.guardduty\","
-        "\"detail\":{\"eventName\":\"CreateSampleFindings\"}}",
+        ("{\"detail-type\":\"AWS API Call via CloudTrail\",\"source\":\"aws.guardduty\","
+         "\"detail\":{\"eventName\":\"CreateSampleFindings\"}}"),
     };
     struct tb_alert *a = malloc(sizeof(*a));
 
