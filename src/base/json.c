@@ -293,7 +293,10 @@ make_string(const char *value)
         return NULL;
     }
     for (size_t i = 0; i <= len; i++) {
-        clean[i] = (value[i] & 0x80) != 0 ? '?' : value[i];
+        clean[i] = value[i];
+        if ((value[i] & 0x80) != 0) {
+            clean[i] = '?';
+        }
     }
     made = json_string(clean);
     free(clean);

@@ -55,7 +55,8 @@ public_of(const EVP_PKEY *evp, struct tb_public_key *out)
 
 /* A file that asks for a passphrase gets none: nobody is there to type it. */
 static int
-no_passphrase(char *out, int size, int writing, void *arg)
+no_passphrase(char *out /* NOLINT(readability-non-const-parameter): OpenSSL's type */, int size,
+              int writing, void *arg)
 {
     (void)out;
     (void)size;

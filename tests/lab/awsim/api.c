@@ -105,7 +105,10 @@ log_request(const char *service, const char *what, int status, const char *code,
     long long end_ns = now_ns();
     size_t n = 0;
     for (; what[n] != '\0' && n < sizeof(plain) - 1; n++) { /* one line, whatever was sent */
-        plain[n] = what[n] > ' ' && what[n] < 0x7f ? what[n] : '?';
+        plain[n] = '?';
+        if (what[n] > ' ' && what[n] < 0x7f) {
+            plain[n] = what[n];
+        }
     }
     plain[n] = '\0';
     time_text(now, end_ns / 1000000000LL);
