@@ -104,6 +104,10 @@ struct tb_ec2_effect {
 TB_NODISCARD enum tb_err tb_ec2_create(struct tb_aws *aws, enum tb_ec2_kind kind,
                                        struct tb_bytes body, struct tb_ec2_effect *out,
                                        struct tb_fail *fail);
+/* Whether the create would be allowed, without making anything: TB_OK, TB_EDENIED, or what else
+ * EC2 finds wrong with the request. */
+TB_NODISCARD enum tb_err tb_ec2_create_dry_run(struct tb_aws *aws, enum tb_ec2_kind kind,
+                                               struct tb_bytes body, struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_ec2_delete(struct tb_aws *aws, enum tb_ec2_kind kind,
                                        const char *id, struct tb_ec2_effect *out,
                                        struct tb_fail *fail);
@@ -117,6 +121,9 @@ TB_NODISCARD enum tb_err tb_ec2_tag_set(struct tb_aws *aws, const char *const *i
                                         struct tb_fail *fail);
 
 /* --- describes: every page is read; results belong to the caller --- */
+enum {
+    TB_EC2_MAX_GROUPS = 16 /* of one interface; EC2's own ceiling */
+};
 struct tb_ec2_interface {
     char eni[TB_AWS_ID_SIZE];
     char instance[TB_AWS_ID_SIZE]; /* "" : not attached */
@@ -131,6 +138,8 @@ struct tb_ec2_interface {
     char ip[TB_IP_TEXT_SIZE]; /* primary private */
     char subnet[TB_AWS_ID_SIZE], vpc[TB_AWS_ID_SIZE];
     char availability_zone[32];
+    char groups[TB_EC2_MAX_GROUPS][TB_AWS_ID_SIZE];
+    size_t group_count;
     struct tb_ec2_tags tags;
 };
 struct tb_ec2_interfaces {
@@ -164,6 +173,16 @@ struct tb_ec2_instance {
 TB_NODISCARD enum tb_err tb_ec2_instance_get(struct tb_aws *aws, const char *instance,
                                              struct tb_ec2_instance *out, struct tb_fail *fail);
 void tb_ec2_instance_release(struct tb_ec2_instance *instance);
+struct tb_ec2_instances {
+    struct tb_ec2_instance *at;
+    size_t count;
+};
+/* Those that the interfaces are attached to (unknown interfaces give none). */
+TB_NODISCARD enum tb_err tb_ec2_instances_of_interfaces(struct tb_aws *aws,
+                                                        const char *const *enis, size_t count,
+                                                        struct tb_ec2_instances *out,
+                                                        struct tb_fail *fail);
+void tb_ec2_instances_release(struct tb_ec2_instances *list);
 
 struct tb_ec2_session {
     char id[TB_AWS_ID_SIZE], target[TB_AWS_ID_SIZE], filter[TB_AWS_ID_SIZE];
@@ -178,6 +197,10 @@ struct tb_ec2_sessions {
     int64_t server_utc_s; /* Date of the last page */
 };
 void tb_ec2_sessions_release(struct tb_ec2_sessions *list);
+/* Those that send to a target: also of other accounts, when the target is ours. */
+TB_NODISCARD enum tb_err tb_ec2_sessions_of_target(struct tb_aws *aws, const char *target,
+                                                   struct tb_ec2_sessions *out,
+                                                   struct tb_fail *fail);
 /* All of the account, or those of the named source interfaces. */
 TB_NODISCARD enum tb_err tb_ec2_sessions_list(struct tb_aws *aws, const char *const *enis,
                                               size_t eni_count, struct tb_ec2_sessions *out,
@@ -213,5 +236,70 @@ struct tb_ec2_filters {
 void tb_ec2_filters_release(struct tb_ec2_filters *list);
 TB_NODISCARD enum tb_err tb_ec2_filters_list(struct tb_aws *aws, struct tb_ec2_filters *out,
                                              struct tb_fail *fail);
+
+/* --- what lies around an interface --- */
+
+/* What a security group lets in: one rule for each address range, group or prefix list. */
+struct tb_ec2_group_rule {
+    char protocol[16]; /* "udp", "17", "-1": all */
+    bool has_ports;    /* else all */
+    uint32_t from_port, to_port;
+    char cidr[64];                    /* IPv4 or IPv6; "" : */
+    char group[TB_AWS_ID_SIZE];       /* whoever is in this group; "" : */
+    char prefix_list[TB_AWS_ID_SIZE]; /* ranges that are listed elsewhere */
+};
+struct tb_ec2_group {
+    char id[TB_AWS_ID_SIZE];
+    char vpc[TB_AWS_ID_SIZE];
+    struct tb_ec2_group_rule *rules; /* owned */
+    size_t rule_count;
+};
+struct tb_ec2_groups {
+    struct tb_ec2_group *at;
+    size_t count;
+};
+TB_NODISCARD enum tb_err tb_ec2_groups_by_id(struct tb_aws *aws, const char *const *groups,
+                                             size_t count, struct tb_ec2_groups *out,
+                                             struct tb_fail *fail);
+void tb_ec2_groups_release(struct tb_ec2_groups *list);
+
+struct tb_ec2_route {
+    char cidr[64];            /* IPv4; "" : another kind of destination */
+    char via[TB_AWS_ID_SIZE]; /* "local", "igw-…", "pcx-…", "tgw-…"; "" : something else */
+    bool active;
+};
+struct tb_ec2_route_table {
+    char id[TB_AWS_ID_SIZE];
+    bool main;                       /* of the VPC: for subnets that no table names */
+    char (*subnets)[TB_AWS_ID_SIZE]; /* owned */
+    size_t subnet_count;
+    struct tb_ec2_route *routes; /* owned */
+    size_t route_count;
+};
+struct tb_ec2_route_tables {
+    struct tb_ec2_route_table *at;
+    size_t count;
+};
+TB_NODISCARD enum tb_err tb_ec2_route_tables_of_vpc(struct tb_aws *aws, const char *vpc,
+                                                    struct tb_ec2_route_tables *out,
+                                                    struct tb_fail *fail);
+void tb_ec2_route_tables_release(struct tb_ec2_route_tables *list);
+
+struct tb_ec2_type {
+    char name[32];
+    bool bare_metal;
+    char hypervisor[16]; /* "nitro", "xen"; "" : bare metal */
+    uint32_t vcpus;
+    char network[64]; /* in AWS's words: "Up to 10 Gigabit" */
+};
+struct tb_ec2_types {
+    struct tb_ec2_type *at;
+    size_t count;
+};
+/* Names, in which '*' stands for anything ("m5.*"). */
+TB_NODISCARD enum tb_err tb_ec2_types_list(struct tb_aws *aws, const char *const *names,
+                                           size_t count, struct tb_ec2_types *out,
+                                           struct tb_fail *fail);
+void tb_ec2_types_release(struct tb_ec2_types *list);
 
 #endif

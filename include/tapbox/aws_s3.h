@@ -40,6 +40,13 @@ TB_NODISCARD enum tb_err tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket
 /* HeadBucket: exists and may be reached. */
 TB_NODISCARD enum tb_err
 tb_s3_bucket_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct tb_fail *fail);
+/*
+ * Whether an object could be put there: begins an upload of `key` in parts and gives it up, so
+ * that nothing is left.  TB_EDENIED, TB_ENOTFOUND (no such bucket).  When the giving up failed,
+ * *out_left is true: an upload without parts is left, which a lifecycle rule removes.
+ */
+TB_NODISCARD enum tb_err tb_s3_probe(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+                                     const char *key, bool *out_left, struct tb_fail *fail);
 /* Appends a URL that GETs the key for `expires_s` seconds. */
 TB_NODISCARD enum tb_err tb_s3_presign_get(struct tb_aws *aws,
                                            const struct tb_s3_bucket *bucket, const char *key,

@@ -231,6 +231,7 @@ struct tb_aws_call {
     const char *method;                   /* "POST" */
     const char *host;                     /* NULL: the endpoint's */
     const char *path;                     /* percent-encoded */
+    const char *query;                    /* the same, without '?'; NULL: none */
     const struct tb_http_header *headers; /* signed, besides those made here */
     size_t header_count;
     struct tb_bytes body;
@@ -272,22 +273,42 @@ void tb_aws_pause(int64_t ns);
 /* Now, with what was learned about the service's clock. */
 int64_t tb_aws_now(struct tb_aws *aws, enum tb_aws_service service);
 
-/* --- ec2_list.c, ec2_describe.c: describes, page by page --- */
+/* --- ec2_list.c, ec2_describe.c, ec2_around.c: describes, page by page --- */
 
 /* One kind of answer. */
 struct tb_ec2_listing {
     const char *action;
     const char *items; /* path of the <item>s below the root */
     size_t record_bytes;
+    uint32_t page_items; /* MaxResults: the most that the action takes */
     /* `record` is zeroed before; what it owns after a failure is released all the same. */
     enum tb_err (*read)(const struct tb_xml_node *item, void *record, struct tb_fail *fail);
     void (*release)(void *record);
 };
 
 enum {
-    TB_EC2_LISTINGS = 5
+    TB_EC2_LISTINGS = 5,
+    TB_EC2_AROUND = 3
 };
 extern const struct tb_ec2_listing *const tb_ec2_listings[TB_EC2_LISTINGS];
+extern const struct tb_ec2_listing *const tb_ec2_around[TB_EC2_AROUND]; /* ec2_around.c */
+
+/* A field of a record and where it stands in the item. */
+struct tb_ec2_field {
+    const char *path;
+    char *at;
+    size_t cap;
+};
+#define TB_EC2_FIELD(path, member)                                                             \
+    {                                                                                          \
+        path, member, sizeof(member)                                                           \
+    }
+/* Copies them; TB_EFORMAT when the first, the id, is not there. */
+TB_NODISCARD enum tb_err tb_ec2_read_fields(const struct tb_xml_node *item,
+                                            const struct tb_ec2_field *fields, size_t count,
+                                            struct tb_fail *fail);
+#define TB_EC2_READ_FIELDS(item, fields, fail)                                                 \
+    tb_ec2_read_fields(item, fields, sizeof(fields) / sizeof((fields)[0]), fail)
 
 struct tb_ec2_list {
     uint8_t *at; /* records, owned */

@@ -103,7 +103,7 @@ add_signature(struct tb_aws *aws, const struct tb_aws_call *call, const char *ho
     struct tb_sigv4_request to_sign = {.method = call->method,
                                        .host = host,
                                        .path = path,
-                                       .query = "",
+                                       .query = call->query != NULL ? call->query : "",
                                        .payload_hash = payload_hash};
     enum tb_err err;
 
@@ -216,7 +216,8 @@ send_once(struct tb_aws *aws, const struct tb_aws_call *call, const char *payloa
     out->request_id[0] = '\0';
     len = snprintf(url, sizeof(url), "%s://%s%s%s", endpoint->scheme, host, endpoint->path,
                    call->path);
-    if (len < 0 || (size_t)len >= sizeof(url)) {
+    if (len < 0 ||
+        (size_t)len + (call->query != NULL ? strlen(call->query) + 1 : 0) >= sizeof(url)) {
         return tb_fail_set(fail, TB_EINVAL, "%s: the URL is too long", call->what);
     }
     request.url = url;
@@ -230,6 +231,9 @@ send_once(struct tb_aws *aws, const struct tb_aws_call *call, const char *payloa
         goto out;
     }
     tb_crash_point(TB_CRASH_BEFORE, call->what);
+    if (call->query != NULL) { /* signed apart from the path */
+        (void)snprintf(url + len, sizeof(url) - (size_t)len, "?%s", call->query);
+    }
     err = tb_http_do(aws->http, &request, &out->answer, fail);
     tb_crash_point(TB_CRASH_AFTER, call->what);
     if (err != TB_OK) {

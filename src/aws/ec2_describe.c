@@ -44,16 +44,9 @@ read_tags(const struct tb_xml_node *item, struct tb_ec2_tags *out, struct tb_fai
     return err;
 }
 
-/* A field of a record and where it stands in the item. */
-struct field {
-    const char *path;
-    char *at;
-    size_t cap;
-};
-
-static enum tb_err
-read_fields(const struct tb_xml_node *item, const struct field *fields, size_t count,
-            struct tb_fail *fail)
+enum tb_err
+tb_ec2_read_fields(const struct tb_xml_node *item, const struct tb_ec2_field *fields,
+                   size_t count, struct tb_fail *fail)
 {
     enum tb_err err = TB_OK;
 
@@ -68,34 +61,44 @@ read_fields(const struct tb_xml_node *item, const struct field *fields, size_t c
     return err;
 }
 
-#define FIELD(path, member)                                                                    \
-    {                                                                                          \
-        path, member, sizeof(member)                                                           \
-    }
-#define READ_FIELDS(item, fields, fail)                                                        \
-    read_fields(item, fields, sizeof(fields) / sizeof((fields)[0]), fail)
-
 /* --- network interfaces --- */
+
+static enum tb_err
+read_groups(const struct tb_xml_node *item, struct tb_ec2_interface *eni, struct tb_fail *fail)
+{
+    const struct tb_xml_node *node = tb_xml_at(item, "groupSet/item");
+    enum tb_err err = TB_OK;
+
+    for (; node != NULL && err == TB_OK; node = tb_xml_next(node)) {
+        if (eni->group_count == TB_EC2_MAX_GROUPS) {
+            return tb_fail_set(fail, TB_EFORMAT, "more than %d groups on one interface",
+                               TB_EC2_MAX_GROUPS);
+        }
+        err =
+            tb_xml_copy(node, "groupId", eni->groups[eni->group_count++], TB_AWS_ID_SIZE, fail);
+    }
+    return err;
+}
 
 static enum tb_err
 read_interface(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
 {
     struct tb_ec2_interface *eni = record;
-    const struct field fields[] = {
-        FIELD("networkInterfaceId", eni->eni),
-        FIELD("attachment/instanceId", eni->instance),
-        FIELD("attachment/instanceOwnerId", eni->instance_owner),
-        FIELD("attachment/status", eni->attachment_status),
-        FIELD("status", eni->status),
-        FIELD("interfaceType", eni->interface_type),
-        FIELD("ownerId", eni->owner),
-        FIELD("macAddress", eni->mac),
-        FIELD("privateIpAddress", eni->ip),
-        FIELD("subnetId", eni->subnet),
-        FIELD("vpcId", eni->vpc),
-        FIELD("availabilityZone", eni->availability_zone),
+    const struct tb_ec2_field fields[] = {
+        TB_EC2_FIELD("networkInterfaceId", eni->eni),
+        TB_EC2_FIELD("attachment/instanceId", eni->instance),
+        TB_EC2_FIELD("attachment/instanceOwnerId", eni->instance_owner),
+        TB_EC2_FIELD("attachment/status", eni->attachment_status),
+        TB_EC2_FIELD("status", eni->status),
+        TB_EC2_FIELD("interfaceType", eni->interface_type),
+        TB_EC2_FIELD("ownerId", eni->owner),
+        TB_EC2_FIELD("macAddress", eni->mac),
+        TB_EC2_FIELD("privateIpAddress", eni->ip),
+        TB_EC2_FIELD("subnetId", eni->subnet),
+        TB_EC2_FIELD("vpcId", eni->vpc),
+        TB_EC2_FIELD("availabilityZone", eni->availability_zone),
     };
-    enum tb_err err = READ_FIELDS(item, fields, fail);
+    enum tb_err err = TB_EC2_READ_FIELDS(item, fields, fail);
 
     if (err == TB_OK) {
         err =
@@ -103,6 +106,9 @@ read_interface(const struct tb_xml_node *item, void *record, struct tb_fail *fai
     }
     if (err == TB_OK) {
         eni->requester_managed = tb_xml_true(item, "requesterManaged");
+        err = read_groups(item, eni, fail);
+    }
+    if (err == TB_OK) {
         err = read_tags(item, &eni->tags, fail);
     }
     return err;
@@ -114,9 +120,12 @@ release_interface(void *record)
     release_tags(&((struct tb_ec2_interface *)record)->tags);
 }
 
-static const struct tb_ec2_listing interfaces = {
-    "DescribeNetworkInterfaces", "networkInterfaceSet/item", sizeof(struct tb_ec2_interface),
-    read_interface, release_interface};
+static const struct tb_ec2_listing interfaces = {"DescribeNetworkInterfaces",
+                                                 "networkInterfaceSet/item",
+                                                 sizeof(struct tb_ec2_interface),
+                                                 1000,
+                                                 read_interface,
+                                                 release_interface};
 
 static enum tb_err
 list_interfaces(struct tb_aws *aws, const struct tb_ec2_query *query,
@@ -196,13 +205,17 @@ static enum tb_err
 read_instance(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
 {
     struct tb_ec2_instance *instance = record;
-    const struct field fields[] = {
-        FIELD("instanceId", instance->instance), FIELD("instanceState/name", instance->state),
-        FIELD("instanceType", instance->type),   FIELD("imageId", instance->image),
-        FIELD("vpcId", instance->vpc),           FIELD("subnetId", instance->subnet),
-        FIELD("privateIpAddress", instance->ip), FIELD("launchTime", instance->launch_time),
+    const struct tb_ec2_field fields[] = {
+        TB_EC2_FIELD("instanceId", instance->instance),
+        TB_EC2_FIELD("instanceState/name", instance->state),
+        TB_EC2_FIELD("instanceType", instance->type),
+        TB_EC2_FIELD("imageId", instance->image),
+        TB_EC2_FIELD("vpcId", instance->vpc),
+        TB_EC2_FIELD("subnetId", instance->subnet),
+        TB_EC2_FIELD("privateIpAddress", instance->ip),
+        TB_EC2_FIELD("launchTime", instance->launch_time),
     };
-    enum tb_err err = READ_FIELDS(item, fields, fail);
+    enum tb_err err = TB_EC2_READ_FIELDS(item, fields, fail);
 
     if (err == TB_OK) {
         err = read_tags(item, &instance->tags, fail);
@@ -210,59 +223,137 @@ read_instance(const struct tb_xml_node *item, void *record, struct tb_fail *fail
     return err != TB_OK ? err : read_own_interfaces(item, instance, fail);
 }
 
-/* A reservation: the owner, and the instances it started together. */
-static enum tb_err
-read_reservation(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
-{
-    struct tb_ec2_instance *instance = record;
-    const struct tb_xml_node *node = tb_xml_at(item, "instancesSet/item");
-    enum tb_err err;
-
-    if (node == NULL || tb_xml_next(node) != NULL) {
-        return tb_fail_set(fail, TB_EFORMAT, "one instance was asked for, %zu were described",
-                           tb_xml_count(item, "instancesSet", "item"));
-    }
-    err = tb_xml_copy(item, "ownerId", instance->owner, sizeof(instance->owner), fail);
-    return err != TB_OK ? err : read_instance(node, record, fail);
-}
-
 static void
-release_instance(void *record)
+release_instance(struct tb_ec2_instance *instance)
 {
-    struct tb_ec2_instance *instance = record;
-
     release_tags(&instance->tags);
     tb_ec2_interfaces_release(&instance->interfaces);
 }
 
-static const struct tb_ec2_listing instances = {"DescribeInstances", "reservationSet/item",
-                                                sizeof(struct tb_ec2_instance),
-                                                read_reservation, release_instance};
+/* The instances that were started together. */
+struct reservation {
+    char id[TB_AWS_ID_SIZE];
+    struct tb_ec2_instances instances;
+};
+
+static enum tb_err
+read_reservation(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
+{
+    struct reservation *reservation = record;
+    struct tb_ec2_instances *list = &reservation->instances;
+    const struct tb_xml_node *node = tb_xml_at(item, "instancesSet/item");
+    const struct tb_ec2_field fields[] = {TB_EC2_FIELD("reservationId", reservation->id)};
+    size_t count = tb_xml_count(item, "instancesSet", "item");
+    enum tb_err err = TB_EC2_READ_FIELDS(item, fields, fail);
+
+    if (err != TB_OK || count == 0) {
+        return err;
+    }
+    list->at = calloc(count, sizeof(*list->at));
+    if (list->at == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "instances");
+    }
+    for (; node != NULL && err == TB_OK; node = tb_xml_next(node)) {
+        struct tb_ec2_instance *instance = &list->at[list->count++];
+
+        err = tb_xml_copy(item, "ownerId", instance->owner, sizeof(instance->owner), fail);
+        if (err == TB_OK) {
+            err = read_instance(node, instance, fail);
+        }
+    }
+    return err;
+}
+
+void
+tb_ec2_instances_release(struct tb_ec2_instances *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        release_instance(&list->at[i]);
+    }
+    free(list->at);
+    *list = (struct tb_ec2_instances){NULL, 0};
+}
+
+static void
+release_reservation(void *record)
+{
+    tb_ec2_instances_release(&((struct reservation *)record)->instances);
+}
+
+static const struct tb_ec2_listing reservations = {
+    "DescribeInstances", "reservationSet/item", sizeof(struct reservation), 1000,
+    read_reservation,    release_reservation};
+
+static enum tb_err
+list_instances(struct tb_aws *aws, const struct tb_ec2_query *query,
+               struct tb_ec2_instances *out, struct tb_fail *fail)
+{
+    struct tb_ec2_list list = {NULL, 0, 0, 0};
+    struct tb_ec2_instances flat = {NULL, 0};
+    const struct reservation *from;
+    size_t count = 0;
+    enum tb_err err = tb_ec2_list_all(aws, &reservations, query, &list, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    from = (void *)list.at;
+    for (size_t i = 0; i < list.count; i++) {
+        count += from[i].instances.count;
+    }
+    flat.at = calloc(count > 0 ? count : 1, sizeof(*flat.at));
+    if (flat.at == NULL) {
+        err = tb_fail_set(fail, TB_ENOMEM, "instances");
+        goto out;
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        struct tb_ec2_instances *part = &((struct reservation *)(void *)list.at)[i].instances;
+
+        if (part->count > 0) {
+            memcpy(&flat.at[flat.count], part->at, part->count * sizeof(*flat.at));
+        }
+        flat.count += part->count;
+        part->count = 0; /* what they own has gone out */
+    }
+    *out = flat;
+
+out:
+    tb_ec2_list_release(&reservations, &list);
+    return err;
+}
 
 enum tb_err
 tb_ec2_instance_get(struct tb_aws *aws, const char *instance, struct tb_ec2_instance *out,
                     struct tb_fail *fail)
 {
     struct tb_ec2_query query = {"InstanceId", NULL, &instance, 1};
-    struct tb_ec2_list list = {NULL, 0, 0, 0};
-    struct tb_ec2_instance *found;
-    enum tb_err err = tb_ec2_list_all(aws, &instances, &query, &list, fail);
+    struct tb_ec2_instances found = {NULL, 0};
+    enum tb_err err = list_instances(aws, &query, &found, fail);
 
     if (err != TB_OK) {
         return err;
     }
-    found = (void *)list.at;
-    if (list.count == 0) {
+    if (found.count == 0) {
         err = tb_fail_set(fail, TB_ENOTFOUND, "DescribeInstances: no instance '%s'", instance);
-    } else if (list.count > 1 || strcmp(found->instance, instance) != 0) {
-        err = tb_fail_set(fail, TB_EFORMAT, "DescribeInstances: asked for '%s', told of '%s'",
-                          instance, found->instance);
+    } else if (found.count > 1 || strcmp(found.at[0].instance, instance) != 0) {
+        err = tb_fail_set(fail, TB_EFORMAT,
+                          "DescribeInstances: asked for '%s', told of %zu, '%s' first",
+                          instance, found.count, found.at[0].instance);
     } else {
-        *out = *found;
-        list.count = 0; /* what it owns has gone out */
+        *out = found.at[0];
+        found.count = 0; /* what it owns has gone out */
     }
-    tb_ec2_list_release(&instances, &list);
+    tb_ec2_instances_release(&found);
     return err;
+}
+
+enum tb_err
+tb_ec2_instances_of_interfaces(struct tb_aws *aws, const char *const *enis, size_t count,
+                               struct tb_ec2_instances *out, struct tb_fail *fail)
+{
+    struct tb_ec2_query query = {NULL, "network-interface.network-interface-id", enis, count};
+
+    return list_instances(aws, &query, out, fail);
 }
 
 void
@@ -278,14 +369,14 @@ static enum tb_err
 read_session(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
 {
     struct tb_ec2_session *session = record;
-    const struct field fields[] = {
-        FIELD("trafficMirrorSessionId", session->id),
-        FIELD("trafficMirrorTargetId", session->target),
-        FIELD("trafficMirrorFilterId", session->filter),
-        FIELD("networkInterfaceId", session->eni),
-        FIELD("ownerId", session->owner),
+    const struct tb_ec2_field fields[] = {
+        TB_EC2_FIELD("trafficMirrorSessionId", session->id),
+        TB_EC2_FIELD("trafficMirrorTargetId", session->target),
+        TB_EC2_FIELD("trafficMirrorFilterId", session->filter),
+        TB_EC2_FIELD("networkInterfaceId", session->eni),
+        TB_EC2_FIELD("ownerId", session->owner),
     };
-    enum tb_err err = READ_FIELDS(item, fields, fail);
+    enum tb_err err = TB_EC2_READ_FIELDS(item, fields, fail);
 
     if (err == TB_OK) {
         err = tb_xml_number(item, "sessionNumber", UINT32_MAX, &session->session_number, fail);
@@ -302,22 +393,42 @@ release_session(void *record)
     release_tags(&((struct tb_ec2_session *)record)->tags);
 }
 
-static const struct tb_ec2_listing sessions = {
-    "DescribeTrafficMirrorSessions", "trafficMirrorSessionSet/item",
-    sizeof(struct tb_ec2_session), read_session, release_session};
+static const struct tb_ec2_listing sessions = {"DescribeTrafficMirrorSessions",
+                                               "trafficMirrorSessionSet/item",
+                                               sizeof(struct tb_ec2_session),
+                                               1000,
+                                               read_session,
+                                               release_session};
+
+static enum tb_err
+list_sessions(struct tb_aws *aws, const struct tb_ec2_query *query, struct tb_ec2_sessions *out,
+              struct tb_fail *fail)
+{
+    struct tb_ec2_list list;
+    enum tb_err err = tb_ec2_list_all(aws, &sessions, query, &list, fail);
+
+    if (err == TB_OK) {
+        *out = (struct tb_ec2_sessions){(void *)list.at, list.count, list.server_utc_s};
+    }
+    return err;
+}
 
 enum tb_err
 tb_ec2_sessions_list(struct tb_aws *aws, const char *const *enis, size_t eni_count,
                      struct tb_ec2_sessions *out, struct tb_fail *fail)
 {
     struct tb_ec2_query query = {NULL, "network-interface-id", enis, eni_count};
-    struct tb_ec2_list list;
-    enum tb_err err = tb_ec2_list_all(aws, &sessions, &query, &list, fail);
 
-    if (err == TB_OK) {
-        *out = (struct tb_ec2_sessions){(void *)list.at, list.count, list.server_utc_s};
-    }
-    return err;
+    return list_sessions(aws, &query, out, fail);
+}
+
+enum tb_err
+tb_ec2_sessions_of_target(struct tb_aws *aws, const char *target, struct tb_ec2_sessions *out,
+                          struct tb_fail *fail)
+{
+    struct tb_ec2_query query = {NULL, "traffic-mirror-target-id", &target, 1};
+
+    return list_sessions(aws, &query, out, fail);
 }
 
 void
@@ -336,12 +447,12 @@ static enum tb_err
 read_target(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
 {
     struct tb_ec2_target *target = record;
-    const struct field fields[] = {
-        FIELD("trafficMirrorTargetId", target->id),
-        FIELD("networkInterfaceId", target->eni),
-        FIELD("ownerId", target->owner),
+    const struct tb_ec2_field fields[] = {
+        TB_EC2_FIELD("trafficMirrorTargetId", target->id),
+        TB_EC2_FIELD("networkInterfaceId", target->eni),
+        TB_EC2_FIELD("ownerId", target->owner),
     };
-    enum tb_err err = READ_FIELDS(item, fields, fail);
+    enum tb_err err = TB_EC2_READ_FIELDS(item, fields, fail);
 
     return err != TB_OK ? err : read_tags(item, &target->tags, fail);
 }
@@ -352,9 +463,12 @@ release_target(void *record)
     release_tags(&((struct tb_ec2_target *)record)->tags);
 }
 
-static const struct tb_ec2_listing targets = {
-    "DescribeTrafficMirrorTargets", "trafficMirrorTargetSet/item", sizeof(struct tb_ec2_target),
-    read_target, release_target};
+static const struct tb_ec2_listing targets = {"DescribeTrafficMirrorTargets",
+                                              "trafficMirrorTargetSet/item",
+                                              sizeof(struct tb_ec2_target),
+                                              1000,
+                                              read_target,
+                                              release_target};
 
 enum tb_err
 tb_ec2_targets_list(struct tb_aws *aws, const char *eni, struct tb_ec2_targets *out,
@@ -387,8 +501,8 @@ read_filter(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
 {
     struct tb_ec2_filter *filter = record;
     const struct tb_xml_node *service = tb_xml_at(item, "networkServiceSet/item");
-    const struct field fields[] = {FIELD("trafficMirrorFilterId", filter->id)};
-    enum tb_err err = READ_FIELDS(item, fields, fail);
+    const struct tb_ec2_field fields[] = {TB_EC2_FIELD("trafficMirrorFilterId", filter->id)};
+    enum tb_err err = TB_EC2_READ_FIELDS(item, fields, fail);
 
     filter->ingress_rules = tb_xml_count(item, "ingressFilterRuleSet", "item");
     filter->egress_rules = tb_xml_count(item, "egressFilterRuleSet", "item");
@@ -406,9 +520,12 @@ release_filter(void *record)
     release_tags(&((struct tb_ec2_filter *)record)->tags);
 }
 
-static const struct tb_ec2_listing filters = {
-    "DescribeTrafficMirrorFilters", "trafficMirrorFilterSet/item", sizeof(struct tb_ec2_filter),
-    read_filter, release_filter};
+static const struct tb_ec2_listing filters = {"DescribeTrafficMirrorFilters",
+                                              "trafficMirrorFilterSet/item",
+                                              sizeof(struct tb_ec2_filter),
+                                              1000,
+                                              read_filter,
+                                              release_filter};
 
 enum tb_err
 tb_ec2_filters_list(struct tb_aws *aws, struct tb_ec2_filters *out, struct tb_fail *fail)
@@ -434,4 +551,4 @@ tb_ec2_filters_release(struct tb_ec2_filters *list)
 }
 
 const struct tb_ec2_listing *const tb_ec2_listings[TB_EC2_LISTINGS] = {
-    &interfaces, &instances, &sessions, &targets, &filters};
+    &interfaces, &reservations, &sessions, &targets, &filters};

@@ -8,9 +8,8 @@
 
 enum {
     MAX_PAGES = 1000,
-    MAX_ITEMS = 200000,      /* a Region has 10,000 sessions at the most */
-    MAX_FILTER_VALUES = 200, /* EC2's own ceiling of one request */
-    PAGE_ITEMS = 1000
+    MAX_ITEMS = 200000,     /* a Region has 10,000 sessions at the most */
+    MAX_FILTER_VALUES = 200 /* EC2's own ceiling of one request */
 };
 
 void
@@ -100,7 +99,7 @@ read_pages(struct tb_aws *aws, const struct tb_ec2_listing *listing,
         tb_buf_reset(&body);
         tb_buf_put_bytes(&body, tb_buf_view(request));
         if (paged) {
-            tb_form_put_number(&body, PAGE_ITEMS, "MaxResults");
+            tb_form_put_number(&body, listing->page_items, "MaxResults");
         }
         tb_form_put(&body, next.len > 0 ? tb_buf_str(&next) : NULL, "NextToken");
         err = tb_buf_check(&body, listing->action, fail);

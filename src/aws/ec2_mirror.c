@@ -265,6 +265,38 @@ tb_ec2_create(struct tb_aws *aws, enum tb_ec2_kind kind, struct tb_bytes body,
 }
 
 enum tb_err
+tb_ec2_create_dry_run(struct tb_aws *aws, enum tb_ec2_kind kind, struct tb_bytes body,
+                      struct tb_fail *fail)
+{
+    struct tb_buf asking = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
+    struct tb_ec2_effect effect;
+    struct tb_fail why = {.text = ""};
+    enum tb_err err;
+
+    tb_buf_put_bytes(&asking, body);
+    tb_buf_put_str(&asking, "&DryRun=true");
+    err = tb_buf_check(&asking, kinds[kind].create, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    /* The answer is an error in any case. */
+    err = call_for_effect(aws, TB_AWS_POLICY_READ, kinds[kind].create, tb_buf_view(&asking),
+                          kinds[kind].created_id, kinds[kind].prefix, &effect, &why);
+    if (err != TB_OK && strcmp(why.code, "DryRunOperation") == 0) {
+        err = TB_OK;
+    } else if (err == TB_OK) {
+        err = tb_fail_set(fail, TB_EFORMAT, "%s: made %s, although it was asked not to",
+                          kinds[kind].create, effect.id);
+    } else if (fail != NULL) {
+        *fail = why;
+    }
+
+out:
+    tb_buf_release(&asking);
+    return err;
+}
+
+enum tb_err
 tb_ec2_delete(struct tb_aws *aws, enum tb_ec2_kind kind, const char *id,
               struct tb_ec2_effect *out, struct tb_fail *fail)
 {

@@ -36,6 +36,7 @@ static const struct {
     {"MissingAuthenticationTokenException", TB_EDENIED},
     {"NoSuchBucket", TB_ENOTFOUND},
     {"NoSuchKey", TB_ENOTFOUND},
+    {"NoSuchUpload", TB_ENOTFOUND},
     {"NoSuchVersion", TB_ENOTFOUND},
     {"NotSignedUp", TB_EDENIED},
     {"OperationAborted", TB_ERETRY},

@@ -227,6 +227,91 @@ tb_s3_bucket_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct
     return err;
 }
 
+/* One step of the probe: `query` names it, the answer's body stays in `result`. */
+static enum tb_err
+probe_step(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct place *place,
+           const char *path, const char *what, const char *method, const char *query,
+           struct tb_aws_result *result, struct tb_fail *fail)
+{
+    struct tb_http_header headers[1];
+    struct tb_aws_call call = {.service = TB_AWS_S3,
+                               .policy = TB_AWS_POLICY_READ,
+                               .what = what,
+                               .method = method,
+                               .host = place->host,
+                               .path = path,
+                               .query = query,
+                               .headers = headers,
+                               .body_fd = -1};
+
+    add_owner(bucket, headers, &call.header_count);
+    return tb_aws_call(aws, &call, result, fail);
+}
+
+/* "uploadId=..." out of the answer to the beginning. */
+static enum tb_err
+read_upload_id(const struct tb_aws_result *result, struct tb_buf *out, struct tb_fail *fail)
+{
+    struct tb_xml *doc = NULL;
+    const char *id = NULL;
+    enum tb_err err = tb_xml_parse(tb_buf_view(&result->answer.body), &doc, fail);
+
+    if (err == TB_OK) {
+        id = tb_xml_text(tb_xml_root(doc), "UploadId");
+    }
+    if (err == TB_OK && (id == NULL || id[0] == '\0')) {
+        err =
+            tb_fail_set(fail, TB_EFORMAT, "CreateMultipartUpload: the answer has no UploadId");
+    }
+    if (err == TB_OK) {
+        tb_buf_put_str(out, "uploadId=");
+        tb_buf_put_percent(out, tb_bytes_str(id), false);
+        err = tb_buf_check(out, "UploadId", fail);
+    }
+    tb_xml_free(doc);
+    return err;
+}
+
+enum tb_err
+tb_s3_probe(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *key,
+            bool *out_left, struct tb_fail *fail)
+{
+    struct tb_aws_result begun = TB_AWS_RESULT_INIT;
+    struct tb_aws_result given_up = TB_AWS_RESULT_INIT;
+    struct tb_buf path = TB_BUF_INIT(PATH_MAX_BYTES);
+    struct tb_buf upload = TB_BUF_INIT(PATH_MAX_BYTES);
+    struct place place = {.host = ""};
+    bool begun_it = false;
+    enum tb_err err = find_place(aws, bucket, &place, fail);
+
+    if (err == TB_OK) {
+        err = put_key_path(&path, &place, key, fail);
+    }
+    if (err == TB_OK) {
+        err = probe_step(aws, bucket, &place, tb_buf_str(&path), "CreateMultipartUpload",
+                         "POST", "uploads=", &begun, fail);
+    }
+    if (err == TB_OK) {
+        begun_it = true;
+        err = read_upload_id(&begun, &upload, fail);
+    }
+    if (err == TB_OK) {
+        err = probe_step(aws, bucket, &place, tb_buf_str(&path), "AbortMultipartUpload",
+                         "DELETE", tb_buf_str(&upload), &given_up, fail);
+    }
+    /* (a second try after a lost answer finds it gone) */
+    if (begun_it && (err == TB_OK || err == TB_ENOTFOUND)) {
+        begun_it = false;
+        err = TB_OK;
+    }
+    *out_left = begun_it;
+    tb_aws_result_release(&begun);
+    tb_aws_result_release(&given_up);
+    tb_buf_release(&upload);
+    tb_buf_release(&path);
+    return err;
+}
+
 enum tb_err
 tb_s3_presign_get(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *key,
                   int64_t expires_s, struct tb_buf *out, struct tb_fail *fail)

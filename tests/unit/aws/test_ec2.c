@@ -239,7 +239,8 @@ items_that_make_no_sense_are_refused(void **state TB_UNUSED)
     "<DescribeInstancesResponse><requestId>r</requestId><reservationSet>" items                \
     "</reservationSet></DescribeInstancesResponse>"
 #define INSTANCE                                                                               \
-    "<item><ownerId>111122223333</ownerId><instancesSet><item><instanceId>i-1</instanceId>"    \
+    "<item><reservationId>r-1</reservationId><ownerId>111122223333</"                          \
+    "ownerId><instancesSet><item><instanceId>i-1</instanceId>"                                 \
     "<instanceState><code>16</code><name>running</name></instanceState>"                       \
     "<instanceType>m5.large</instanceType><imageId>ami-1</imageId><vpcId>vpc-1</vpcId>"        \
     "<subnetId>subnet-1</subnetId><privateIpAddress>10.0.0.5</privateIpAddress>"               \

@@ -297,6 +297,58 @@ links_name_the_bucket_where_the_endpoint_wants_it(void **state TB_UNUSED)
     }
 }
 
+#define BEGUN                                                                                  \
+    "<InitiateMultipartUploadResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"        \
+    "<Bucket>evidence</Bucket><Key>k</Key><UploadId>a/b+=</UploadId>"                          \
+    "</InitiateMultipartUploadResult>"
+
+static void
+a_probe_leaves_nothing_behind(void **state TB_UNUSED)
+{
+    static const struct http_peer_step steps[] = {
+        {"POST /evidence/captures/probe?uploads= HTTP/1.1\r\n", 200, NULL, BEGUN, .how = 0},
+        {"DELETE /evidence/captures/probe?uploadId=a%2Fb%2B%3D HTTP/1.1\r\n", 204, NULL, NULL,
+         .how = 0}};
+    bool left = true;
+
+    http_peer_script(peer, steps, 2);
+    assert_int_equal(tb_s3_probe(aws, &bucket, "captures/probe", &left, NULL), TB_OK);
+    assert_false(left);
+    assert_int_equal(http_peer_count(peer), 2);
+}
+
+static void
+a_probe_tells_why_nothing_can_be_put_there(void **state TB_UNUSED)
+{
+    static const struct {
+        struct http_peer_step begin, give_up;
+        enum tb_err err;
+        bool left;
+    } cases[] = {
+        {{"POST", 403, NULL, ERROR("AccessDenied", ""), .how = 0}, {0}, TB_EDENIED, false},
+        {{"POST", 404, NULL, ERROR("NoSuchBucket", ""), .how = 0}, {0}, TB_ENOTFOUND, false},
+        {{"POST", 200, NULL, "<x/>", .how = 0}, {0}, TB_EFORMAT, true},
+        {{"POST", 200, NULL, BEGUN, .how = 0},
+         {"DELETE", 403, NULL, ERROR("AccessDenied", ""), .how = 0},
+         TB_EDENIED,
+         true},
+        {{"POST", 200, NULL, BEGUN, .how = 0},
+         {"DELETE", 404, NULL, ERROR("NoSuchUpload", ""), .how = 0},
+         TB_OK,
+         false},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct http_peer_step steps[] = {cases[i].begin, cases[i].give_up};
+        bool left = !cases[i].left;
+
+        http_peer_script(peer, steps, 2);
+        assert_int_equal(tb_s3_probe(aws, &bucket, "k", &left, NULL), cases[i].err);
+        assert_int_equal(left, cases[i].left);
+        http_peer_script(peer, NULL, 0);
+    }
+}
+
 int
 main(void)
 {
@@ -310,6 +362,8 @@ main(void)
         cmocka_unit_test(a_wrong_clock_is_learnt_from_an_answer_without_body),
         cmocka_unit_test(names_that_are_none_never_leave),
         cmocka_unit_test(links_name_the_bucket_where_the_endpoint_wants_it),
+        cmocka_unit_test(a_probe_leaves_nothing_behind),
+        cmocka_unit_test(a_probe_tells_why_nothing_can_be_put_there),
     };
 
     return cmocka_run_group_tests(tests, start, stop);
