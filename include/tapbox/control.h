@@ -46,11 +46,32 @@ TB_NODISCARD enum tb_err tb_control_live(struct tb_control *control, const char 
 TB_NODISCARD enum tb_err tb_control_extend(struct tb_control *control, const char *capture_id,
                                            int64_t to_utc_ns, struct tb_deadline *out_deadline,
                                            struct tb_fail *fail);
+/* The captures that wait for a place, the next one first; none while there is room. */
+struct tb_control_queue {
+    char (*ids)[TB_CAPTURE_ID_SIZE]; /* owned: free() */
+    size_t count;
+};
+TB_NODISCARD enum tb_err tb_control_queue(struct tb_control *control,
+                                          struct tb_control_queue *out, struct tb_fail *fail);
 /* Captures that would be taken up before this one, which waits for a place; -1: it does not
  * wait for one. */
 int tb_control_queue_position(struct tb_control *control, const char *capture_id);
 /* What the reconciler saw last: mirror sessions of the account that are not ours. */
 size_t tb_control_foreign_sessions(struct tb_control *control);
+/* The same asked from EC2 now: the sessions themselves, released by the caller. */
+TB_NODISCARD enum tb_err tb_control_foreign_list(struct tb_control *control,
+                                                 struct tb_ec2_sessions *out,
+                                                 struct tb_fail *fail);
+
+/* For /metrics. */
+struct tb_control_numbers {
+    uint64_t delete_failures; /* attempts to delete an AWS object that failed */
+    size_t foreign_sessions;  /* as the reconciler saw it last */
+    uint64_t spool_bytes;     /* sealed segments on the local disk */
+    bool recorder_answers;    /* else the next is empty */
+    struct tb_recorder_host recorder;
+};
+void tb_control_numbers(struct tb_control *control, struct tb_control_numbers *out);
 
 /* --- the sweeper: needs nothing but the tags --- */
 struct tb_sweep_options {

@@ -420,33 +420,70 @@ tb_control_extend(struct tb_control *control, const char *capture_id, int64_t to
     return err;
 }
 
+/* Lists are by due time, so what is equally severe stays in that order. */
+static int
+by_turn(const void *left, const void *right)
+{
+    const struct tb_due *a = *(const struct tb_due *const *)left;
+    const struct tb_due *b = *(const struct tb_due *const *)right;
+
+    if (goes_before(a, b) != goes_before(b, a)) {
+        return goes_before(a, b) ? -1 : 1;
+    }
+    return a < b ? -1 : a > b;
+}
+
+enum tb_err
+tb_control_queue(struct tb_control *control, struct tb_control_queue *out, struct tb_fail *fail)
+{
+    struct tb_control_queue queue = {NULL, 0};
+    const struct tb_due **waiting = NULL;
+    struct tb_due *due = NULL;
+    size_t count = 0;
+    enum tb_err err = tb_store_due_list(control->deps.store, &due, &count, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    if (is_full(control, due, count)) {
+        queue.ids = calloc(count, sizeof(*queue.ids));
+        waiting = calloc(count, sizeof(const struct tb_due *));
+        if (queue.ids == NULL || waiting == NULL) {
+            free(queue.ids);
+            err = tb_fail_set(fail, TB_ENOMEM, "no memory for the queue");
+            goto out;
+        }
+        for (size_t i = 0; i < count; i++) {
+            if (waits_for_a_place(&due[i])) {
+                waiting[queue.count++] = &due[i];
+            }
+        }
+        qsort(waiting, queue.count, sizeof(*waiting), by_turn);
+        for (size_t i = 0; i < queue.count; i++) {
+            memcpy(queue.ids[i], waiting[i]->id, TB_CAPTURE_ID_SIZE);
+        }
+    }
+    *out = queue;
+
+out:
+    free(waiting);
+    free(due);
+    return err;
+}
+
 int
 tb_control_queue_position(struct tb_control *control, const char *capture_id)
 {
-    struct tb_due *due = NULL;
-    const struct tb_due *asked = NULL;
-    size_t count = 0;
+    struct tb_control_queue queue;
     int position = -1;
 
-    if (tb_store_due_list(control->deps.store, &due, &count, NULL) != TB_OK) {
+    if (tb_control_queue(control, &queue, NULL) != TB_OK) {
         return -1;
     }
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(due[i].id, capture_id) == 0) {
-            asked = &due[i];
-        }
+    for (size_t i = 0; i < queue.count && position < 0; i++) {
+        position = strcmp(queue.ids[i], capture_id) == 0 ? (int)i : -1;
     }
-    if (asked != NULL && waits_for_a_place(asked) && is_full(control, due, count)) {
-        position = 0;
-        for (size_t i = 0; i < count; i++) {
-            if (&due[i] != asked && waits_for_a_place(&due[i]) &&
-                (goes_before(&due[i], asked) ||
-                 (&due[i] < asked && !goes_before(asked, &due[i])))) {
-                position++;
-            }
-        }
-    }
-    free(due);
+    free(queue.ids);
     return position;
 }
 

@@ -2,6 +2,8 @@
 #ifndef CONTROL_INT_H
 #define CONTROL_INT_H
 
+#include <stdatomic.h>
+
 #include <tapbox/control.h>
 #include <tapbox/thread.h>
 
@@ -36,6 +38,7 @@ struct tb_control {
     unsigned started;
     pthread_t reconciler;
     bool reconciling; /* the reconciler was started */
+    atomic_ullong delete_failures;
 
     struct tb_mutex mu;
     struct tb_cond more;
@@ -101,6 +104,9 @@ control_step_fn control_step_arming;
 control_step_fn control_step_recording;
 control_step_fn control_step_draining;
 control_step_fn control_step_sealing;
+
+/* Whether somebody else made it (numbers.c). */
+bool control_is_foreign(const struct tb_control *control, const struct tb_ec2_session *session);
 
 /* The reconciler's thread (reconcile.c); `arg` is the control. */
 void *control_reconcile_run(void *arg);

@@ -116,6 +116,7 @@ control_delete(struct tb_control *control, struct tb_resource *resource, struct 
     err = tb_ec2_delete(control->deps.aws, ec2_kind[resource->kind], resource->aws_id, &effect,
                         &answer);
     if (err != TB_OK && err != TB_ENOTFOUND) {
+        atomic_fetch_add(&control->delete_failures, 1);
         if (fail != NULL) {
             *fail = answer;
         }

@@ -207,9 +207,7 @@ count_foreign(const struct tb_control *control, const struct tb_ec2_sessions *se
     size_t foreign = 0;
 
     for (size_t i = 0; i < sessions->count; i++) {
-        const char *owner = tb_ec2_tag(&sessions->at[i].tags, TB_TAG_OWNER);
-
-        foreign += owner == NULL || strcmp(owner, control->deps.config->owner) != 0 ? 1 : 0;
+        foreign += control_is_foreign(control, &sessions->at[i]) ? 1 : 0;
     }
     return foreign;
 }
@@ -245,6 +243,8 @@ reconcile_once(struct reconcile *r)
     /* Ours and expired, whether or not this store knows of it. */
     if (tb_sweep(control->deps.aws, &sweep, report_sweep, NULL, &swept, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot sweep");
+    } else {
+        atomic_fetch_add(&control->delete_failures, swept.failed);
     }
     free(captures);
     tb_ec2_sessions_release(&sessions);
