@@ -48,6 +48,16 @@ TB_NODISCARD enum tb_err tb_aws_assume(struct tb_aws *aws, const char *role_arn,
                                        const char *external_id, const char *owner,
                                        struct tb_aws **out, struct tb_fail *fail);
 
+/* Requests sent so far, with those of the accounts above, by what came of each. */
+struct tb_aws_counts {
+    const char *service; /* "ec2", "s3", "sts" */
+    unsigned long long ok, throttled, failed;
+};
+enum {
+    TB_AWS_COUNTED_SERVICES = 3
+};
+void tb_aws_counts(struct tb_aws *aws, struct tb_aws_counts out[TB_AWS_COUNTED_SERVICES]);
+
 /* How long our credentials last.  May have to fetch them; errors as there. */
 struct tb_aws_lifetime {
     int64_t expires_utc_s; /* 0: never, or nobody said */

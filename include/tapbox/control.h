@@ -44,7 +44,8 @@ TB_NODISCARD enum tb_err tb_control_live(struct tb_control *control, const char 
  * 10 s).
  */
 TB_NODISCARD enum tb_err tb_control_extend(struct tb_control *control, const char *capture_id,
-                                           int64_t to_utc_ns, struct tb_deadline *out_deadline,
+                                           int64_t to_utc_ns, const struct tb_actor *by,
+                                           struct tb_deadline *out_deadline,
                                            struct tb_fail *fail);
 /* The captures that wait for a place, the next one first; none while there is room. */
 struct tb_control_queue {
@@ -70,6 +71,7 @@ struct tb_control_numbers {
     uint64_t spool_bytes;     /* sealed segments on the local disk */
     bool recorder_answers;    /* else the next is empty */
     struct tb_recorder_host recorder;
+    struct tb_aws_counts aws[TB_AWS_COUNTED_SERVICES];
 };
 void tb_control_numbers(struct tb_control *control, struct tb_control_numbers *out);
 

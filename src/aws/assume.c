@@ -263,3 +263,29 @@ tb_aws_assume(struct tb_aws *aws, const char *role_arn, const char *external_id,
     }
     return err;
 }
+
+/* --- numbers --- */
+
+void
+tb_aws_counts(struct tb_aws *aws, struct tb_aws_counts out[TB_AWS_COUNTED_SERVICES])
+{
+    static const char *const names[TB_AWS_SERVICE_COUNT] = {
+        [TB_AWS_EC2] = "ec2", [TB_AWS_S3] = "s3", [TB_AWS_STS] = "sts"};
+
+    _Static_assert((int)TB_AWS_COUNTED_SERVICES == (int)TB_AWS_SERVICE_COUNT, "all services");
+    for (size_t i = 0; i < TB_AWS_SERVICE_COUNT; i++) {
+        out[i] = (struct tb_aws_counts){.service = names[i],
+                                        .ok = atomic_load(&aws->counts[i].ok),
+                                        .throttled = atomic_load(&aws->counts[i].throttled),
+                                        .failed = atomic_load(&aws->counts[i].failed)};
+    }
+    tb_mutex_lock(&aws->mu);
+    for (struct tb_aws_assumed *at = aws->locked.assumed; at != NULL; at = at->next) {
+        for (size_t i = 0; i < TB_AWS_SERVICE_COUNT; i++) {
+            out[i].ok += atomic_load(&at->aws->counts[i].ok);
+            out[i].throttled += atomic_load(&at->aws->counts[i].throttled);
+            out[i].failed += atomic_load(&at->aws->counts[i].failed);
+        }
+    }
+    tb_mutex_unlock(&aws->mu);
+}

@@ -2,6 +2,7 @@
 #ifndef TAPBOX_AWS_INT_H
 #define TAPBOX_AWS_INT_H
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include <tapbox/aws.h>
@@ -210,6 +211,9 @@ struct tb_aws {
     char region[TB_REGION_SIZE];
     struct tb_aws_endpoint endpoints[TB_AWS_SERVICE_COUNT];
     struct tb_aws_retry_policy policies[TB_AWS_POLICY_COUNT];
+    struct { /* requests by what came of them; any thread */
+        atomic_ullong ok, throttled, failed;
+    } counts[TB_AWS_SERVICE_COUNT];
     struct tb_mutex mu;
     struct {                                    /* touched only while holding mu */
         int64_t offset_s[TB_AWS_SERVICE_COUNT]; /* server clock minus ours */

@@ -394,6 +394,18 @@ hash_payload(const struct tb_aws_call *call, char out[TB_SHA256_HEX_SIZE], struc
     return TB_OK;
 }
 
+static void
+count(struct tb_aws *aws, enum tb_aws_service service, enum tb_err err)
+{
+    if (err == TB_OK) {
+        atomic_fetch_add(&aws->counts[service].ok, 1);
+    } else if (err == TB_ETHROTTLE) {
+        atomic_fetch_add(&aws->counts[service].throttled, 1);
+    } else {
+        atomic_fetch_add(&aws->counts[service].failed, 1);
+    }
+}
+
 enum tb_err
 tb_aws_call(struct tb_aws *aws, const struct tb_aws_call *call, struct tb_aws_result *out,
             struct tb_fail *fail)
@@ -418,6 +430,7 @@ tb_aws_call(struct tb_aws *aws, const struct tb_aws_call *call, struct tb_aws_re
             }
         }
         err = send_once(aws, call, hash, out, &why);
+        count(aws, call->service, err);
         if (err == TB_OK) {
             give_retry_tokens(aws, retries > 0 ? cost : RETRY_REWARD);
             return TB_OK;

@@ -378,7 +378,8 @@ tb_control_ready(struct tb_control *control, struct tb_fail *fail)
 
 enum tb_err
 tb_control_extend(struct tb_control *control, const char *capture_id, int64_t to_utc_ns,
-                  struct tb_deadline *out_deadline, struct tb_fail *fail)
+                  const struct tb_actor *by, struct tb_deadline *out_deadline,
+                  struct tb_fail *fail)
 {
     int64_t until_ns = tb_clock_boot_ns() + extend_patience_ns;
     struct tb_capture *capture = malloc(sizeof(*capture));
@@ -388,7 +389,7 @@ tb_control_extend(struct tb_control *control, const char *capture_id, int64_t to
     if (capture == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory to extend a capture");
     }
-    err = tb_store_capture_ask_extend(control->deps.store, capture_id, to_utc_ns, NULL, fail);
+    err = tb_store_capture_ask_extend(control->deps.store, capture_id, to_utc_ns, by, fail);
     while (err == TB_OK) {
         tb_control_wake(control);
         err = tb_store_capture_get(control->deps.store, capture_id, capture, fail);

@@ -84,6 +84,7 @@ tb_control_numbers(struct tb_control *control, struct tb_control_numbers *out)
         }
     }
     tb_spool_names_release(&captures);
+    tb_aws_counts(control->deps.aws, out->aws);
     out->recorder_answers =
         tb_recorder_host(control->deps.recorder, &out->recorder, NULL) == TB_OK;
 }

@@ -96,6 +96,7 @@ read_list_query(struct tb_http_call *call, bool *out_live, size_t *out_limit)
 void
 tb_http_list_captures(struct tb_http_call *call)
 {
+    struct tb_control_queue queue = {NULL, 0};
     struct tb_capture *captures = NULL;
     struct tb_json *root, *list;
     struct tb_fail fail = {0};
@@ -110,19 +111,25 @@ tb_http_list_captures(struct tb_http_call *call)
         tb_http_problem_of(call, &fail);
         return;
     }
+    if (call->server->deps.control != NULL &&
+        tb_control_queue(call->server->deps.control, &queue, &fail) != TB_OK) {
+        free(captures);
+        tb_http_problem_of(call, &fail);
+        return;
+    }
     root = tb_json_object();
     list = tb_json_array();
     for (size_t i = 0; i < count; i++) {
-        tb_json_add(list, tb_http_capture_json(&captures[i]));
+        tb_json_add(list, tb_http_capture_json(call->server, &captures[i], &queue, NULL));
     }
     tb_json_set(root, "captures", list);
+    free(queue.ids);
     free(captures);
     tb_http_answer_json(call, 200, root);
 }
 
-/* The capture named in the path, for the caller to free; NULL after an answer. */
-static struct tb_capture *
-load_capture(struct tb_http_call *call)
+struct tb_capture *
+tb_http_load_capture(struct tb_http_call *call)
 {
     struct tb_capture *capture = NULL;
     struct tb_fail fail = {0};
@@ -151,15 +158,22 @@ load_capture(struct tb_http_call *call)
 void
 tb_http_get_capture(struct tb_http_call *call)
 {
-    struct tb_capture *capture = load_capture(call);
+    struct tb_capture *capture = tb_http_load_capture(call);
+    const struct tb_record_status *live = NULL;
+    struct tb_record_status status;
     struct tb_fail fail = {0};
     struct tb_json *root;
 
     if (capture == NULL) {
         return;
     }
-    root = tb_http_capture_json(capture);
-    if (tb_http_capture_details(call->server, capture, root, &fail) == TB_OK) {
+    /* a recorder that cannot be asked right now is no reason not to answer */
+    if (call->server->deps.control != NULL && !tb_capture_state_is_final(capture->state) &&
+        tb_control_live(call->server->deps.control, capture->id, &status, NULL) == TB_OK) {
+        live = &status;
+    }
+    root = tb_http_capture_json(call->server, capture, NULL, live);
+    if (tb_http_capture_details(call->server, capture, live, root, &fail) == TB_OK) {
         tb_http_answer_json(call, 200, root);
     } else {
         tb_json_free(root);
@@ -173,7 +187,7 @@ tb_http_stop_capture(struct tb_http_call *call)
 {
     const struct tb_http_server_deps *deps = &call->server->deps;
     struct tb_actor by = {.who = call->token_name, .from = call->remote};
-    struct tb_capture *capture = load_capture(call);
+    struct tb_capture *capture = tb_http_load_capture(call);
     struct tb_fail fail = {0};
     struct tb_json *root;
     enum tb_err err;
@@ -197,7 +211,7 @@ tb_http_stop_capture(struct tb_http_call *call)
     }
     if (err == TB_OK) {
         root = tb_json_object();
-        tb_json_set(root, "capture", tb_http_capture_json(capture));
+        tb_json_set(root, "capture", tb_http_capture_json(call->server, capture, NULL, NULL));
         tb_http_answer_json(call, 202, root);
     } else {
         tb_http_problem_of(call, &fail);

@@ -1,4 +1,6 @@
 /* A capture as the API shows it.  openapi.json describes the same members. */
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <tapbox/digest.h>
@@ -86,9 +88,88 @@ sources_json(const struct tb_capture *capture)
     return out;
 }
 
-struct tb_json *
-tb_http_capture_json(const struct tb_capture *capture)
+bool
+tb_http_has_no_traffic(const struct tb_http_server *server, const struct tb_capture *capture,
+                       const struct tb_record_status *live)
 {
+    int64_t until_ns =
+        capture->stopped_utc_ns != 0 ? capture->stopped_utc_ns : tb_clock_utc_ns();
+
+    return capture->recording_utc_ns != 0 &&
+           until_ns - capture->recording_utc_ns >=
+               server->deps.config->no_traffic_s * TB_NS_PER_S &&
+           capture->ledger.received == 0 && (live == NULL || live->ledger.received == 0);
+}
+
+static void TB_PRINTF(2, 3) add_line(struct tb_json *list, const char *fmt, ...)
+{
+    char line[400];
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(line, sizeof(line), fmt, args);
+    va_end(args);
+    tb_json_add_str(list, line);
+}
+
+/* What to look at when nothing arrives, in the order of what is most often the cause. */
+static struct tb_json *
+checklist_json(const struct tb_capture *capture, bool no_traffic)
+{
+    struct tb_json *out = tb_json_array();
+    const struct tb_capture_source *source = NULL;
+
+    for (size_t i = 0; i < capture->source_count && source == NULL; i++) {
+        source = capture->sources[i].gap[0] == '\0' ? &capture->sources[i] : NULL;
+    }
+    if (!no_traffic || source == NULL) {
+        return out;
+    }
+    add_line(out, "Security group of the mirror target: it has to admit UDP 4789 from %s.",
+             source->ip);
+    add_line(out, "Route and network ACLs from %s (%s) to the mirror target, for UDP 4789.",
+             source->subnet, source->vpc);
+    add_line(
+        out,
+        "Mirror sessions of others on %s with a number below %u: a packet is mirrored once "
+        "('tapbox list --foreign').",
+        source->eni, (unsigned)source->session_number);
+    add_line(out, "Type of %s: it has to be one that VPC traffic mirroring supports.",
+             source->instance);
+    add_line(out, "Traffic at all: does %s send or receive anything now?", source->eni);
+    add_line(out,
+             "Another sender or VNI than %s and %u: then unknown_vni of the recorder rises "
+             "(tapbox_recorder_packets_total in /metrics).",
+             source->ip, (unsigned)source->vni);
+    return out;
+}
+
+/* Its place in the queue, 1 for the next; null when it does not wait for one. */
+static void
+set_queue_position(struct tb_json *object, const struct tb_http_server *server,
+                   const struct tb_capture *capture, const struct tb_control_queue *queue)
+{
+    int before = -1;
+
+    if (queue != NULL) {
+        for (size_t i = 0; i < queue->count && before < 0; i++) {
+            before = strcmp(queue->ids[i], capture->id) == 0 ? (int)i : -1;
+        }
+    } else if (capture->state == TB_CAPTURE_REQUESTED && server->deps.control != NULL) {
+        before = tb_control_queue_position(server->deps.control, capture->id);
+    }
+    if (before < 0) {
+        tb_json_set_null(object, "queue_position");
+    } else {
+        tb_json_set_int(object, "queue_position", before + 1);
+    }
+}
+
+struct tb_json *
+tb_http_capture_json(const struct tb_http_server *server, const struct tb_capture *capture,
+                     const struct tb_control_queue *queue, const struct tb_record_status *live)
+{
+    bool no_traffic = tb_http_has_no_traffic(server, capture, live);
     struct tb_json *out = tb_json_object();
 
     tb_json_set_str(out, "id", capture->id);
@@ -109,6 +190,12 @@ tb_http_capture_json(const struct tb_capture *capture)
     } else {
         tb_json_set_null(out, "seconds_left");
     }
+    set_time(out, "extending_to",
+             capture->extend_to_utc_ns > capture->deadline.utc_ns ? capture->extend_to_utc_ns
+                                                                  : 0);
+    set_queue_position(out, server, capture, queue);
+    tb_json_set_bool(out, "no_traffic", no_traffic);
+    tb_json_set(out, "checklist", checklist_json(capture, no_traffic));
     tb_json_set(out, "request", request_json(&capture->request));
     tb_json_set(out, "sources", sources_json(capture));
     tb_json_set_int(out, "alerts", capture->alert_count);
@@ -189,13 +276,13 @@ live_json(const struct tb_record_status *status)
 }
 
 enum tb_err
-tb_http_capture_details(struct tb_http_server *server, const struct tb_capture *capture,
-                        struct tb_json *into, struct tb_fail *fail)
+tb_http_capture_details(const struct tb_http_server *server, const struct tb_capture *capture,
+                        const struct tb_record_status *live, struct tb_json *into,
+                        struct tb_fail *fail)
 {
     struct tb_segment_row *segments = NULL;
     struct tb_resource *resources = NULL;
     size_t segment_count = 0, resource_count = 0;
-    struct tb_record_status status;
     struct tb_json *list;
     enum tb_err err;
 
@@ -218,10 +305,8 @@ tb_http_capture_details(struct tb_http_server *server, const struct tb_capture *
         tb_json_add(list, resource_json(&resources[i]));
     }
     tb_json_set(into, "resources", list);
-    /* a recorder that cannot be asked right now is no reason not to answer */
-    if (server->deps.control != NULL && !tb_capture_state_is_final(capture->state) &&
-        tb_control_live(server->deps.control, capture->id, &status, NULL) == TB_OK) {
-        tb_json_set(into, "live", live_json(&status));
+    if (live != NULL) {
+        tb_json_set(into, "live", live_json(live));
     } else {
         tb_json_set_null(into, "live");
     }

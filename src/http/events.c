@@ -55,7 +55,7 @@ tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *
         /* It is committed: whatever happens now, the sender must not send it again. */
         if (capture != NULL && tb_store_capture_get(server->deps.store, result->capture_id,
                                                     capture, &fail) == TB_OK) {
-            tb_json_set(root, "capture", tb_http_capture_json(capture));
+            tb_json_set(root, "capture", tb_http_capture_json(server, capture, NULL, NULL));
         } else {
             struct tb_json *only_id = tb_json_object();
 

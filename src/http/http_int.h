@@ -24,6 +24,7 @@ enum tb_problem {
     TB_PROBLEM_METHOD,
     TB_PROBLEM_CONFLICT,
     TB_PROBLEM_TOO_LARGE,
+    TB_PROBLEM_UNPROCESSABLE,
     TB_PROBLEM_HEADERS_TOO_LARGE,
     TB_PROBLEM_INTERNAL,
     TB_PROBLEM_UNAVAILABLE,
@@ -223,12 +224,26 @@ void tb_http_answer_json(struct tb_http_call *call, int status, struct tb_json *
 
 /* --- capture_json.c --- */
 
-/* What lists and intake answers show; for the caller to tb_json_free. */
-struct tb_json *tb_http_capture_json(const struct tb_capture *capture);
+/* What lists and intake answers show; for the caller to tb_json_free.  `queue` NULL: looked up
+ * when it waits; `live` NULL: not known. */
+struct tb_json *tb_http_capture_json(const struct tb_http_server *server,
+                                     const struct tb_capture *capture,
+                                     const struct tb_control_queue *queue,
+                                     const struct tb_record_status *live);
 /* Adds what only one capture's own page shows: live counters, segments, resources. */
-TB_NODISCARD enum tb_err tb_http_capture_details(struct tb_http_server *server,
+TB_NODISCARD enum tb_err tb_http_capture_details(const struct tb_http_server *server,
                                                  const struct tb_capture *capture,
+                                                 const struct tb_record_status *live,
                                                  struct tb_json *into, struct tb_fail *fail);
+/* Recorded for longer than capture.no_traffic_seconds, and not one packet. */
+bool tb_http_has_no_traffic(const struct tb_http_server *server,
+                            const struct tb_capture *capture,
+                            const struct tb_record_status *live);
+
+/* --- api_captures.c --- */
+
+/* The capture named in the path, for the caller to free; NULL after an answer. */
+struct tb_capture *tb_http_load_capture(struct tb_http_call *call);
 
 /* --- the routes' own files --- */
 
@@ -241,6 +256,8 @@ void tb_http_post_capture(struct tb_http_call *call);
 void tb_http_list_captures(struct tb_http_call *call);
 void tb_http_get_capture(struct tb_http_call *call);
 void tb_http_stop_capture(struct tb_http_call *call);
+void tb_http_extend_capture(struct tb_http_call *call);
+void tb_http_list_foreign(struct tb_http_call *call);
 void tb_http_get_health(struct tb_http_call *call);
 void tb_http_get_ready(struct tb_http_call *call);
 void tb_http_get_metrics(struct tb_http_call *call);

@@ -147,6 +147,141 @@ a_capture_is_listed_shown_and_stopped_once(void **state)
     tb_buf_release(&out);
 }
 
+/* Brings it to `recording` with so much left. */
+static void
+begin_recording(const struct room *r, const char *id, int64_t left_ns)
+{
+    const struct tb_deadline deadline = tb_deadline_in(left_ns);
+    const struct tb_capture_source source = {
+        .eni = ENI, .ip = "10.0.1.10", .vni = 7, .session_number = 2, .armed = true};
+
+    assert_int_equal(tb_store_capture_sources(r->store, id, &source, 1, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_move(r->store, id, TB_CAPTURE_REQUESTED,
+                                           TB_CAPTURE_PLANNED, TB_STOP_NONE, NULL),
+                     TB_OK);
+    assert_int_equal(tb_store_capture_deadline(r->store, id, &deadline, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_move(r->store, id, TB_CAPTURE_PLANNED, TB_CAPTURE_ARMING,
+                                           TB_STOP_NONE, NULL),
+                     TB_OK);
+    assert_int_equal(tb_store_capture_move(r->store, id, TB_CAPTURE_ARMING,
+                                           TB_CAPTURE_RECORDING, TB_STOP_NONE, NULL),
+                     TB_OK);
+}
+
+static void
+an_extension_that_cannot_be_is_refused_with_what_could(void **state)
+{
+    static const struct {
+        const char *body;
+        int status;
+        const char *says;
+    } cases[] = {
+        {"{", 400, "JSON"},
+        {"[]", 400, "object"},
+        {"{}", 400, "duration"},
+        {"{\"duration\":\"soon\"}", 400, "duration"},
+        {"{\"duration\":\"0s\"}", 400, "duration"},
+        {"{\"duration\":-5}", 400, "duration"},
+        {"{\"duration\":\"1ms\"}", 400, "second"},
+        {"{\"duration\":99999999999999}", 400, "duration"},
+        {"{\"duration\":\"1m\",\"until\":1}", 400, "until"},
+        {"{\"duration\":\"1m\",\"reason\":\"a\\u0007b\"}", 400, "reason"},
+        {"{\"duration\":\"6d\"}", 422, "The latest possible deadline is 20"},
+        {"{\"duration\":\"2562047h\"}", 422, "The latest possible deadline is 20"},
+        {"{\"duration\":\"1m\",\"reason\":\"more\"}", 503, "control plane"},
+        {"{\"duration\":60}", 503, "control plane"},
+    };
+    struct room *r = *state;
+    struct tb_buf out = TB_BUF_INIT(ANSWER_MAX);
+    char id[TB_CAPTURE_ID_SIZE], path[100];
+
+    make_capture(r, id);
+    snprintf(path, sizeof(path), "/v1/captures/%s/extend", id);
+    assert_int_equal(call(r, "POST", path, &r->analyst, NULL, "{\"duration\":60}", &out), 409);
+    assert_non_null(strstr(tb_buf_str(&out), "\"state\": \"requested\""));
+    begin_recording(r, id, 90 * TB_NS_PER_S);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int status = call(r, "POST", path, &r->analyst, NULL, cases[i].body, &out);
+
+        if (status != cases[i].status) {
+            fail_msg("%s: %d", cases[i].body, status);
+        }
+        assert_problem(&out, cases[i].status, cases[i].says);
+        assert_true((status == 422) ==
+                    (strstr(tb_buf_str(&out), "\"latest_deadline\": \"20") != NULL));
+    }
+    assert_int_equal(tb_store_capture_ask_stop(r->store, id, TB_STOP_OPERATOR, NULL, NULL),
+                     TB_OK);
+    assert_int_equal(call(r, "POST", path, &r->analyst, NULL, "{\"duration\":60}", &out), 409);
+    assert_problem(&out, 409, "being stopped");
+    assert_int_equal(call(r, "POST", "/v1/captures/cap-20260102T030405Z-1a2b3c4d/extend",
+                          &r->analyst, NULL, "{\"duration\":60}", &out),
+                     404);
+    tb_buf_release(&out);
+}
+
+static void
+no_traffic_has_a_checklist_until_the_first_packet(void **state)
+{
+    const struct tb_ledger one = {.received = 1, .written = 1};
+    struct room *r = *state;
+    struct tb_buf out = TB_BUF_INIT(ANSWER_MAX);
+    char id[TB_CAPTURE_ID_SIZE], path[100];
+    bool no_traffic = false;
+    struct tb_json *json;
+
+    r->config.no_traffic_s = 1;
+    make_capture(r, id);
+    snprintf(path, sizeof(path), "/v1/captures/%s", id);
+    begin_recording(r, id, 90 * TB_NS_PER_S);
+    for (int i = 0; i < 100 && !no_traffic; i++) {
+        assert_int_equal(call(r, "GET", path, &r->analyst, NULL, NULL, &out), 200);
+        json = json_of(&out);
+        assert_true(tb_json_bool(json, "/no_traffic", &no_traffic));
+        assert_int_equal(tb_json_count(tb_json_at(json, "/checklist")), no_traffic ? 6 : 0);
+        assert_true(!no_traffic ||
+                    strstr(tb_json_str(json, "/checklist/0"), "4789 from 10.0.1.10") != NULL);
+        tb_json_free(json);
+        (void)usleep(50000);
+    }
+    assert_true(no_traffic);
+    assert_int_equal(call(r, "GET", "/metrics", &r->scraper, NULL, NULL, &out), 200);
+    assert_non_null(strstr(tb_buf_str(&out), "\ntapbox_captures_no_traffic 1\n"));
+    assert_int_equal(tb_store_capture_ledger(r->store, id, &one, NULL), TB_OK);
+    assert_int_equal(call(r, "GET", path, &r->analyst, NULL, NULL, &out), 200);
+    assert_non_null(strstr(tb_buf_str(&out), "\"no_traffic\": false"));
+    assert_int_equal(call(r, "GET", "/metrics", &r->scraper, NULL, NULL, &out), 200);
+    assert_non_null(strstr(tb_buf_str(&out), "\ntapbox_captures_no_traffic 0\n"));
+    tb_buf_release(&out);
+}
+
+static void
+every_metric_is_explained(void **state)
+{
+    struct room *r = *state;
+    struct tb_buf out = TB_BUF_INIT(ANSWER_MAX);
+    const char *line;
+    size_t families = 0;
+
+    assert_int_equal(call(r, "GET", "/metrics", &r->scraper, NULL, NULL, &out), 200);
+    line = strstr(tb_buf_str(&out), "\r\n\r\n") + 4;
+    for (; *line != '\0'; line = strchr(line, '\n') + 1) {
+        char name[80], help[100];
+
+        if (*line == '#') {
+            families += strncmp(line, "# HELP ", 7) == 0 ? 1 : 0;
+            continue;
+        }
+        snprintf(name, sizeof(name), "%.*s", (int)strcspn(line, "{ "), line);
+        snprintf(help, sizeof(help), "# HELP %s ", name);
+        if (strstr(tb_buf_str(&out), help) == NULL) {
+            fail_msg("%s has no HELP", name);
+        }
+    }
+    assert_true(families >= 8);
+    tb_buf_release(&out);
+}
+
 static void
 a_capture_that_is_not_there_is_404(void **state)
 {
@@ -362,6 +497,9 @@ main(void)
         ROOM_TEST(a_request_makes_a_capture_and_the_same_key_gives_it_again),
         ROOM_TEST(a_finding_makes_a_capture_once_and_a_sample_is_ignored_with_its_reason),
         ROOM_TEST(a_capture_is_listed_shown_and_stopped_once),
+        ROOM_TEST(an_extension_that_cannot_be_is_refused_with_what_could),
+        ROOM_TEST(no_traffic_has_a_checklist_until_the_first_packet),
+        ROOM_TEST(every_metric_is_explained),
         ROOM_TEST(a_capture_that_is_not_there_is_404),
         ROOM_TEST(many_at_once_with_one_key_make_one_capture_and_all_are_counted),
         ROOM_TEST(a_disk_that_takes_no_more_is_503_and_the_sender_may_try_again),

@@ -64,6 +64,10 @@ every_route_wants_the_right_role(void **state)
         {"POST",
          "/v1/captures/cap-20260102T030405Z-1a2b3c4d/stop",
          {false, true, false, false}},
+        {"POST",
+         "/v1/captures/cap-20260102T030405Z-1a2b3c4d/extend",
+         {false, true, false, false}},
+        {"GET", "/v1/foreign-sessions", {false, true, true, false}},
         {"GET", "/metrics", {false, false, false, true}},
     };
     struct tb_buf out = TB_BUF_INIT(ANSWER_MAX);

@@ -1,0 +1,227 @@
+/* /metrics: Prometheus text, each family with its HELP; runbooks/operating.md lists them. */
+#include <stdlib.h>
+
+#include "http_int.h"
+
+static void
+put_family(struct tb_buf *out, const char *name, const char *type, const char *help)
+{
+    tb_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void
+put_requests(struct tb_http_server *server, struct tb_buf *out)
+{
+    put_family(out, "tapbox_http_requests_total", "counter", "Answers by route and status.");
+    for (size_t row = 0; row <= TB_HTTP_MAX_ROUTES; row++) {
+        bool known = row < tb_http_route_count;
+
+        if (!known && row != TB_HTTP_MAX_ROUTES) {
+            continue;
+        }
+        for (size_t status = 1; status < TB_HTTP_STATUS_CLASSES; status++) {
+            unsigned long long n = atomic_load(&server->counters.requests[row][status]);
+
+            if (n > 0) {
+                tb_buf_printf(out,
+                              "tapbox_http_requests_total{method=\"%s\",route=\"%s\","
+                              "status=\"%zuxx\"} %llu\n",
+                              known ? tb_http_routes[row].method : "",
+                              known ? tb_http_routes[row].path : "", status, n);
+            }
+        }
+    }
+}
+
+static void
+put_intake(struct tb_http_server *server, struct tb_buf *out)
+{
+    static const char *const refusals[TB_REFUSAL_COUNT] = {
+        [TB_REFUSAL_NO_TOKEN] = "no_token",
+        [TB_REFUSAL_UNKNOWN_TOKEN] = "unknown_token",
+        [TB_REFUSAL_ROLE] = "role",
+    };
+    static const char *const decisions[] = {
+        [TB_INTAKE_CREATED] = "capture",     [TB_INTAKE_JOINED] = "joined",
+        [TB_INTAKE_DUPLICATE] = "duplicate", [TB_INTAKE_IGNORED] = "ignored",
+        [TB_INTAKE_COOLING] = "cooling",
+    };
+
+    put_family(out, "tapbox_auth_refusals_total", "counter", "Calls refused for their token.");
+    for (size_t i = 0; i < TB_REFUSAL_COUNT; i++) {
+        tb_buf_printf(out, "tapbox_auth_refusals_total{why=\"%s\"} %llu\n", refusals[i],
+                      atomic_load(&server->counters.refusals[i]));
+    }
+    put_family(out, "tapbox_intake_total", "counter", "Alerts and requests by decision.");
+    for (size_t i = 0; i <= TB_INTAKE_COOLING; i++) {
+        tb_buf_printf(out, "tapbox_intake_total{decision=\"%s\"} %llu\n", decisions[i],
+                      atomic_load(&server->counters.intake[i]));
+    }
+}
+
+static void
+put_value(struct tb_buf *out, const char *name, const char *type, const char *help,
+          unsigned long long value)
+{
+    put_family(out, name, type, help);
+    tb_buf_printf(out, "%s %llu\n", name, value);
+}
+
+/* Whether a recording has had no packet for too long; false when it cannot be read now. */
+static bool
+has_no_traffic(const struct tb_http_server *server, const char *id, struct tb_capture *scratch)
+{
+    return tb_store_capture_get(server->deps.store, id, scratch, NULL) == TB_OK &&
+           tb_http_has_no_traffic(server, scratch, NULL);
+}
+
+/* From the store, so that it is true after a restart too. */
+static enum tb_err
+put_captures(struct tb_http_server *server, struct tb_buf *out, struct tb_fail *fail)
+{
+    size_t counts[TB_CAPTURE_STATE_COUNT] = {0};
+    struct tb_capture *scratch = malloc(sizeof(*scratch));
+    struct tb_due *due = NULL;
+    size_t count = 0, late = 0, empty = 0;
+    enum tb_err err;
+
+    if (scratch == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the metrics");
+    }
+    err = tb_store_due_list(server->deps.store, &due, &count, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    for (size_t i = 0; i < count; i++) {
+        counts[due[i].state]++;
+        late += tb_capture_state_is_live(due[i].state) && due[i].deadline.utc_ns != 0 &&
+                        tb_deadline_left_ns(&due[i].deadline) < 0
+                    ? 1
+                    : 0;
+        empty +=
+            due[i].state == TB_CAPTURE_RECORDING && has_no_traffic(server, due[i].id, scratch)
+                ? 1
+                : 0;
+    }
+    put_family(out, "tapbox_captures", "gauge", "Captures that have not ended, by state.");
+    for (size_t i = 0; i < TB_CAPTURE_STATE_COUNT; i++) {
+        if (!tb_capture_state_is_final((enum tb_capture_state)i)) {
+            tb_buf_printf(out, "tapbox_captures{state=\"%s\"} %zu\n",
+                          tb_capture_state_name((enum tb_capture_state)i), counts[i]);
+        }
+    }
+    put_value(out, "tapbox_captures_past_deadline", "gauge",
+              "Captures past their deadline that are not taken down yet.", late);
+    put_value(out, "tapbox_captures_no_traffic", "gauge",
+              "Captures that record and have had no packet for capture.no_traffic_seconds.",
+              empty);
+
+out:
+    free(due);
+    free(scratch);
+    return err;
+}
+
+/* received and what is no term of it (bytes, truncated) have families of their own. */
+static void
+put_recorder(const struct tb_recorder_host *host, struct tb_buf *out)
+{
+    put_value(out, "tapbox_recorder_start_time_seconds", "gauge",
+              "When the recorder started, in seconds since 1970; its counters began then.",
+              (unsigned long long)(host->started_utc_ns / TB_NS_PER_S));
+    put_value(out, "tapbox_recorder_received_packets_total", "counter",
+              "Packets to the VXLAN port that reached the host, and UDP fragments.",
+              host->ledger.received);
+    put_family(out, "tapbox_recorder_packets_total", "counter",
+               "Where they went; the sum is what was received, less what is on its way.");
+    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
+        if (tb_ledger_fields[i].is_term) {
+            tb_buf_printf(out, "tapbox_recorder_packets_total{to=\"%s\"} %llu\n",
+                          tb_ledger_fields[i].name,
+                          (unsigned long long)tb_ledger_get(&host->ledger, i));
+        }
+    }
+    put_value(out, "tapbox_recorder_truncated_packets_total", "counter",
+              "Packets that AWS or a snaplen cut.", host->ledger.truncated);
+    put_value(out, "tapbox_recorder_written_bytes_total", "counter",
+              "Captured bytes written, without the files' own.", host->ledger.written_bytes);
+}
+
+static void
+put_aws(const struct tb_control_numbers *numbers, struct tb_buf *out)
+{
+    put_family(out, "tapbox_aws_requests_total", "counter",
+               "Requests to AWS, each attempt, by what came of it.");
+    for (size_t i = 0; i < TB_AWS_COUNTED_SERVICES; i++) {
+        const struct tb_aws_counts *aws = &numbers->aws[i];
+
+        tb_buf_printf(out,
+                      "tapbox_aws_requests_total{service=\"%s\",result=\"ok\"} %llu\n"
+                      "tapbox_aws_requests_total{service=\"%s\",result=\"throttled\"} %llu\n"
+                      "tapbox_aws_requests_total{service=\"%s\",result=\"failed\"} %llu\n",
+                      aws->service, aws->ok, aws->service, aws->throttled, aws->service,
+                      aws->failed);
+    }
+}
+
+static enum tb_err
+put_control(struct tb_control *control, struct tb_buf *out, struct tb_fail *fail)
+{
+    struct tb_control_queue queue = {NULL, 0};
+    struct tb_control_numbers numbers;
+    enum tb_err err = tb_control_queue(control, &queue, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    free(queue.ids);
+    tb_control_numbers(control, &numbers);
+    put_value(out, "tapbox_queue_length", "gauge",
+              "Captures that wait for a place (capture.max_concurrent).", queue.count);
+    put_value(out, "tapbox_foreign_sessions", "gauge",
+              "Mirror sessions of the account that tapbox did not make.",
+              numbers.foreign_sessions);
+    put_value(out, "tapbox_delete_failures_total", "counter",
+              "Attempts to delete an AWS object that failed; each is repeated.",
+              numbers.delete_failures);
+    put_aws(&numbers, out);
+    put_value(out, "tapbox_spool_bytes", "gauge",
+              "Sealed segments on the local disk: what S3 has not acknowledged.",
+              numbers.spool_bytes);
+    put_value(out, "tapbox_recorder_up", "gauge", "1: the recorder answers.",
+              numbers.recorder_answers ? 1 : 0);
+    if (numbers.recorder_answers) {
+        put_recorder(&numbers.recorder, out);
+    }
+    return TB_OK;
+}
+
+void
+tb_http_get_metrics(struct tb_http_call *call)
+{
+    struct tb_http_server *server = call->server;
+    struct tb_buf *out = &call->answer.body;
+    struct tb_fail fail = {0};
+    enum tb_err err;
+
+    put_family(out, "tapbox_build_info", "gauge", "The version that runs.");
+    tb_buf_put_str(out, "tapbox_build_info{version=\"" TB_VERSION "\"} 1\n");
+    put_requests(server, out);
+    put_intake(server, out);
+    put_value(out, "tapbox_http_connections_dropped_total", "counter",
+              "Connections closed because they took too long, or made room for others.",
+              atomic_load(&server->peers.dropped));
+    err = put_captures(server, out, &fail);
+    if (err == TB_OK && server->deps.control != NULL) {
+        err = put_control(server->deps.control, out, &fail);
+    }
+    if (err == TB_OK) {
+        err = tb_buf_check(out, "metrics", &fail);
+    }
+    if (err != TB_OK) {
+        tb_http_problem_of(call, &fail);
+        return;
+    }
+    call->answer.status = 200;
+    call->answer.content_type = "text/plain; version=0.0.4; charset=utf-8";
+}
