@@ -9,6 +9,7 @@
 #ifndef TAPBOX_CLOCK_H
 #define TAPBOX_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <tapbox/err.h>
@@ -26,6 +27,15 @@ int64_t tb_clock_boot_ns(void);
 
 /* The kernel's boot id (36 characters); "unknown" where /proc has none.  Static storage. */
 const char *tb_clock_boot_id(void);
+
+/* What the kernel knows of its own clock (adjtimex(2)). */
+struct tb_clock_state {
+    bool synchronised;
+    int64_t offset_ns;    /* last measured, against the source it is kept by */
+    int64_t max_error_ns; /* the bound that goes with it */
+};
+/* False where the kernel does not tell. */
+bool tb_clock_state_get(struct tb_clock_state *out);
 
 /* A deadline in all three forms (DESIGN section 5). */
 struct tb_deadline {

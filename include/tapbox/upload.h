@@ -14,7 +14,8 @@ struct tb_uploader_deps { /* all borrowed, outlive the uploader */
     struct tb_store *store;
     struct tb_aws *aws;
     struct tb_s3_bucket bucket;
-    const char *prefix; /* "captures" */
+    const char *prefix;               /* "captures" */
+    const struct tb_signing_key *key; /* signs what the custody log gets after sealing */
     int spool_fd;
     unsigned threads;
 };
@@ -37,5 +38,10 @@ TB_NODISCARD enum tb_err tb_upload_object(struct tb_aws *aws, const struct tb_s3
                                           const char *prefix, const char *capture_id,
                                           const char *name, const char *content_type,
                                           struct tb_bytes body, struct tb_fail *fail);
+/* The public halves of all keys that S3 does not have yet, as <prefix>/keys/<fingerprint>.pem.
+ */
+TB_NODISCARD enum tb_err tb_upload_keys(struct tb_store *store, struct tb_aws *aws,
+                                        const struct tb_s3_bucket *bucket, const char *prefix,
+                                        struct tb_fail *fail);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -84,6 +85,21 @@ tb_clock_boot_id(void)
 
     (void)pthread_once(&once, load_boot_id);
     return boot_id;
+}
+
+bool
+tb_clock_state_get(struct tb_clock_state *out)
+{
+    struct timex kernel = {.modes = 0}; /* only reads */
+    int state = adjtimex(&kernel);
+
+    if (state < 0) {
+        return false;
+    }
+    out->synchronised = state != TIME_ERROR && (kernel.status & STA_UNSYNC) == 0;
+    out->offset_ns = (kernel.status & STA_NANO) != 0 ? kernel.offset : kernel.offset * 1000;
+    out->max_error_ns = (int64_t)kernel.maxerror * 1000;
+    return true;
 }
 
 struct tb_deadline

@@ -227,6 +227,10 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
+    err = tb_store_key_use(service->store, tb_signing_key_public(service->key), fail);
+    if (err != TB_OK) {
+        return err;
+    }
     tb_log(TB_LOG_INFO, NULL, "signing with key %s", tb_signing_key_fingerprint(service->key));
     if (service->with_recorder) {
         (void)snprintf(service->socket_path, sizeof(service->socket_path), "%s/recorder.sock",
@@ -259,6 +263,7 @@ start(struct service *service, struct tb_fail *fail)
         .aws = service->aws,
         .bucket = service->bucket,
         .prefix = config->s3_prefix,
+        .key = service->key,
         .spool_fd = service->spool_fd,
         .threads = UPLOAD_THREADS,
     };
@@ -272,6 +277,7 @@ start(struct service *service, struct tb_fail *fail)
         .aws = service->aws,
         .recorder = service->link,
         .uploader = service->uploader,
+        .key = service->key,
         .bucket = service->bucket,
         .spool_fd = service->spool_fd,
     };

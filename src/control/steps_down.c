@@ -1,7 +1,6 @@
 /* From a recording to a sealed capture: sessions away, recorder closed, evidence in S3. */
 #include "control_int.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <tapbox/evidence.h>
@@ -14,11 +13,6 @@ static const int64_t in_flight_ns = TB_NS_PER_S;
 static const int64_t poll_ns = 100 * TB_NS_PER_MS;
 /* How long a recorder that does not answer is waited for before its spool is taken as it is. */
 static const int64_t recorder_patience_ns = 30 * TB_NS_PER_S;
-
-enum {
-    ALERT_CEILING = TB_EVENT_MAX_BYTES,
-    MANIFEST_CEILING = 64 << 20
-};
 
 static bool
 is_session(const struct tb_resource *row)
@@ -150,152 +144,77 @@ out:
 
 /* --- sealing --- */
 
-/* Everything the manifest names, gathered once. */
-struct seal {
-    struct tb_manifest_alert *alerts;
-    size_t alert_count;
-    struct tb_segment_row *segments;
-    size_t segment_count;
-    struct tb_resource *resources;
-    size_t resource_count;
-    struct tb_buf sums;
-};
-
-static void
-seal_release(struct seal *seal)
-{
-    free(seal->alerts);
-    free(seal->segments);
-    tb_resources_free(seal->resources, seal->resource_count);
-    tb_buf_release(&seal->sums);
-}
-
-static enum tb_err
-put(struct tb_control *control, const struct tb_capture *capture, const char *name,
-    const char *type, struct tb_bytes body, struct tb_fail *fail)
-{
-    return tb_upload_object(control->deps.aws, &control->deps.bucket,
-                            control->deps.config->s3_prefix, capture->id, name, type, body,
-                            fail);
-}
-
-static enum tb_err
-put_alert(struct tb_control *control, const struct tb_capture *capture, uint32_t number,
-          struct seal *seal, struct tb_fail *fail)
-{
-    struct tb_manifest_alert *alert = &seal->alerts[number - 1];
-    struct tb_buf body = TB_BUF_INIT(ALERT_CEILING);
-    char name[32];
-    enum tb_err err;
-
-    err = tb_store_alert(control->deps.store, capture->id, number, &alert->row, &body, fail);
-    if (err != TB_OK) {
-        goto out;
-    }
-    alert->bytes = body.len;
-    err = tb_sha256(tb_buf_view(&body), &alert->sha256);
-    if (err != TB_OK) {
-        err = tb_fail_set(fail, err, "SHA-256 of an alert failed");
-        goto out;
-    }
-    (void)snprintf(name, sizeof(name), "alerts/%04u.json", number);
-    err = put(control, capture, name, "application/json", tb_buf_view(&body), fail);
-    if (err == TB_OK) {
-        tb_sums_add(&seal->sums, &alert->sha256, name);
-        seal->alert_count = number;
-    }
-
-out:
-    tb_buf_release(&body);
-    return err;
-}
-
-static enum tb_err
-put_manifest(struct tb_control *control, const struct tb_capture *capture, struct seal *seal,
-             struct tb_fail *fail)
-{
-    struct tb_buf text = TB_BUF_INIT(MANIFEST_CEILING);
-    struct tb_ledger host;
-    struct tb_sha256 digest;
-    struct control_self self = {0};
-    struct tb_manifest_input input = {
-        .capture = capture,
-        .alerts = seal->alerts,
-        .alert_count = seal->alert_count,
-        .segments = seal->segments,
-        .segment_count = seal->segment_count,
-        .resources = seal->resources,
-        .resource_count = seal->resource_count,
-        .host_name = control->host_name,
-        .kernel = control->kernel,
-        .account = self.account,
-        .region = tb_aws_region(control->deps.aws),
-        .now_utc_ns = tb_clock_utc_ns(),
-    };
-    enum tb_err err;
-
-    if (control_host_since_mark(control, capture->id, &host)) {
-        input.host_ledger = &host;
-    }
-    err = control_self_learn(control, &self, fail);
-    if (err == TB_OK) {
-        err = tb_manifest_build(&input, &text, fail);
-    }
-    if (err == TB_OK) {
-        err = tb_sha256(tb_buf_view(&text), &digest);
-    }
-    if (err == TB_OK) {
-        tb_sums_add(&seal->sums, &digest, "manifest.json");
-        err = put(control, capture, "manifest.json", "application/json", tb_buf_view(&text),
-                  fail);
-    }
-    tb_buf_release(&text);
-    return err;
-}
-
-/* False while a segment waits for S3. */
 static bool
-all_uploaded(const struct seal *seal)
+all_uploaded(const struct tb_segment_row *segments, size_t count)
 {
-    for (size_t i = 0; i < seal->segment_count; i++) {
-        if (seal->segments[i].state != TB_SEGMENT_UPLOADED) {
+    for (size_t i = 0; i < count; i++) {
+        if (segments[i].state != TB_SEGMENT_UPLOADED) {
             return false;
         }
     }
     return true;
 }
 
+struct seal_put {
+    struct tb_control *control;
+    const char *capture_id;
+};
+
 static enum tb_err
-put_evidence(struct tb_control *control, const struct tb_capture *capture, struct seal *seal,
-             struct tb_fail *fail)
+put(void *arg, const char *name, const char *content_type, struct tb_bytes content,
+    struct tb_fail *fail)
 {
-    enum tb_err err = TB_OK;
+    const struct seal_put *to = arg;
+    const struct tb_control_deps *deps = &to->control->deps;
 
-    for (size_t i = 0; i < seal->segment_count; i++) {
-        struct tb_sha256 digest;
-        char name[TB_S3_KEY_SIZE];
+    return tb_upload_object(deps->aws, &deps->bucket, deps->config->s3_prefix, to->capture_id,
+                            name, content_type, content, fail);
+}
 
-        memcpy(digest.octets, seal->segments[i].sha256, sizeof(digest.octets));
-        (void)snprintf(name, sizeof(name), "segments/%s", seal->segments[i].name);
-        tb_sums_add(&seal->sums, &digest, name);
+/* Everything besides the segments, which are in S3 already. */
+static enum tb_err
+put_evidence(struct tb_control *control, const struct tb_capture *capture,
+             const struct tb_segment_row *segments, size_t segment_count, struct tb_fail *fail)
+{
+    struct seal_put to = {control, capture->id};
+    struct tb_resource *resources = NULL;
+    struct control_self self = {0};
+    struct tb_clock_state clock;
+    struct tb_ledger host;
+    struct tb_seal seal = {.store = control->deps.store,
+                           .key = control->deps.key,
+                           .put = put,
+                           .arg = &to,
+                           .input = {.capture = capture,
+                                     .segments = segments,
+                                     .segment_count = segment_count,
+                                     .host_name = control->host_name,
+                                     .kernel = control->kernel,
+                                     .account = self.account,
+                                     .region = tb_aws_region(control->deps.aws),
+                                     .now_utc_ns = tb_clock_utc_ns()}};
+    enum tb_err err;
+
+    if (control_host_since_mark(control, capture->id, &host)) {
+        seal.input.host_ledger = &host;
     }
-    seal->alerts = calloc(capture->alert_count + 1, sizeof(*seal->alerts));
-    if (seal->alerts == NULL) {
-        return tb_fail_set(fail, TB_ENOMEM, "no memory for the alerts of a capture");
+    if (tb_clock_state_get(&clock)) {
+        seal.input.clock = &clock;
     }
-    for (uint32_t n = 1; n <= capture->alert_count && err == TB_OK; n++) {
-        err = put_alert(control, capture, n, seal, fail);
+    err = control_self_learn(control, &self, fail);
+    if (err == TB_OK) {
+        err = tb_store_resource_list(control->deps.store, capture->id, true, &resources,
+                                     &seal.input.resource_count, fail);
+        seal.input.resources = resources;
     }
     if (err == TB_OK) {
-        err = put_manifest(control, capture, seal, fail);
+        err = tb_upload_keys(control->deps.store, control->deps.aws, &control->deps.bucket,
+                             control->deps.config->s3_prefix, fail);
     }
     if (err == TB_OK) {
-        err = tb_buf_check(&seal->sums, "SHA256SUMS", fail);
+        err = tb_seal(&seal, fail);
     }
-    /* Last, so that a complete SHA256SUMS says that everything else is there. */
-    if (err == TB_OK) {
-        err = put(control, capture, "SHA256SUMS", "text/plain", tb_buf_view(&seal->sums), fail);
-    }
+    tb_resources_free(resources, seal.input.resource_count);
     return err;
 }
 
@@ -303,27 +222,24 @@ enum tb_err
 control_step_sealing(struct tb_control *control, const struct tb_capture *capture,
                      int64_t *out_again_ns, struct tb_fail *fail)
 {
-    struct seal seal = {.sums = TB_BUF_INIT(MANIFEST_CEILING)};
+    struct tb_segment_row *segments = NULL;
+    size_t segment_count = 0;
     enum tb_err err;
 
     *out_again_ns = poll_ns;
     err = tb_upload_scan(control->deps.store, control->deps.spool_fd, capture->id, fail);
     if (err == TB_OK) {
-        err = tb_store_segment_list(control->deps.store, capture->id, &seal.segments,
-                                    &seal.segment_count, fail);
+        err = tb_store_segment_list(control->deps.store, capture->id, &segments, &segment_count,
+                                    fail);
     }
     if (err != TB_OK) {
         goto out;
     }
-    if (!all_uploaded(&seal)) {
+    if (!all_uploaded(segments, segment_count)) {
         tb_uploader_wake(control->deps.uploader);
         goto out;
     }
-    err = tb_store_resource_list(control->deps.store, capture->id, true, &seal.resources,
-                                 &seal.resource_count, fail);
-    if (err == TB_OK) {
-        err = put_evidence(control, capture, &seal, fail);
-    }
+    err = put_evidence(control, capture, segments, segment_count, fail);
     if (err == TB_OK) {
         err = tb_spool_remove_capture(control->deps.spool_fd, capture->id, fail);
     }
@@ -333,11 +249,11 @@ control_step_sealing(struct tb_control *control, const struct tb_capture *captur
     }
     if (err == TB_OK) {
         control_forget(control, capture->id);
-        tb_log(TB_LOG_INFO, capture->id, "sealed segments=%zu packets=%llu", seal.segment_count,
+        tb_log(TB_LOG_INFO, capture->id, "sealed segments=%zu packets=%llu", segment_count,
                (unsigned long long)capture->ledger.written);
     }
 
 out:
-    seal_release(&seal);
+    free(segments);
     return err;
 }

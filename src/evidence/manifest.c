@@ -62,6 +62,7 @@ static struct tb_json *
 request_json(const struct tb_capture_request *request)
 {
     struct tb_json *out = tb_json_object();
+    char severity[32];
 
     set_text(out, "requested_by", request->requested_by);
     set_text(out, "reason", request->reason);
@@ -69,7 +70,9 @@ request_json(const struct tb_capture_request *request)
     set_text(out, "finding_id", request->finding_id);
     set_text(out, "finding_type", request->finding_type);
     set_text(out, "instance", request->instance);
-    tb_json_set_number(out, "severity", request->severity);
+    /* as text: JSON writers differ in how they write fractions, and the octets count here */
+    (void)snprintf(severity, sizeof(severity), "%.1f", request->severity);
+    tb_json_set_str(out, "severity", severity);
     tb_json_set_int(out, "duration_seconds", request->duration_ns / TB_NS_PER_S);
     tb_json_set_int(out, "snaplen", request->snaplen);
     tb_json_set_int(out, "max_bytes", (int64_t)request->max_bytes);
@@ -119,11 +122,25 @@ alerts_json(const struct tb_manifest_input *input)
         set_time(one, "received", alert->row.received_utc_ns);
         set_text(one, "from", alert->row.remote);
         set_text(one, "token", alert->row.token_name);
+        set_text(one, "decision_reason", alert->row.reason);
         tb_json_set_int(one, "bytes", (int64_t)alert->bytes);
         set_digest(one, "sha256", alert->sha256.octets);
         tb_json_add(out, one);
     }
     return out;
+}
+
+/* Segments that an earlier tapbox entered have none. */
+static void
+set_root(struct tb_json *segment, const uint8_t *root)
+{
+    static const uint8_t zeros[TB_SHA256_SIZE];
+
+    if (memcmp(root, zeros, sizeof(zeros)) == 0) {
+        tb_json_set_null(segment, "merkle_root");
+    } else {
+        set_digest(segment, "merkle_root", root);
+    }
 }
 
 static struct tb_json *
@@ -140,6 +157,7 @@ segments_json(const struct tb_manifest_input *input)
         tb_json_set_str(one, "name", name);
         tb_json_set_int(one, "bytes", (int64_t)segment->bytes);
         set_digest(one, "sha256", segment->sha256);
+        set_root(one, segment->merkle_root);
         tb_json_set_int(one, "packets", (int64_t)segment->packets);
         set_time(one, "first_packet", segment->first_utc_ns);
         set_time(one, "last_packet", segment->last_utc_ns);
@@ -261,9 +279,46 @@ completeness_json(const struct tb_manifest_input *input)
     return out;
 }
 
+static struct tb_json *
+chain_json(const struct tb_manifest_place *place)
+{
+    struct tb_json *out = tb_json_object();
+
+    tb_json_set_str(out, "key", place->key);
+    tb_json_set_int(out, "sequence", place->sequence);
+    if (place->before != NULL) {
+        set_digest(out, "previous", place->before->octets);
+    } else {
+        tb_json_set_null(out, "previous");
+    }
+    return out;
+}
+
+static struct tb_json *
+custody_json(const struct tb_custody_head *head)
+{
+    struct tb_json *out = tb_json_object();
+
+    tb_json_set_str(out, "name", "custody/0001.jsonl");
+    tb_json_set_int(out, "entries", head->number);
+    set_digest(out, "head", head->sha256.octets);
+    return out;
+}
+
+static struct tb_json *
+clock_json(const struct tb_clock_state *state)
+{
+    struct tb_json *out = tb_json_object();
+
+    tb_json_set_bool(out, "synchronised", state->synchronised);
+    tb_json_set_int(out, "offset_ns", state->offset_ns);
+    tb_json_set_int(out, "max_error_ns", state->max_error_ns);
+    return out;
+}
+
 enum tb_err
-tb_manifest_build(const struct tb_manifest_input *input, struct tb_buf *out,
-                  struct tb_fail *fail)
+tb_manifest_build(const struct tb_manifest_input *input, const struct tb_manifest_place *place,
+                  struct tb_buf *out, struct tb_fail *fail)
 {
     const struct tb_capture *capture = input->capture;
     struct tb_json *root = tb_json_object();
@@ -288,6 +343,13 @@ tb_manifest_build(const struct tb_manifest_input *input, struct tb_buf *out,
     set_text(host, "kernel", input->kernel);
     set_text(host, "account", input->account);
     set_text(host, "region", input->region);
+    if (input->clock != NULL) {
+        tb_json_set(host, "clock", clock_json(input->clock));
+    } else {
+        tb_json_set_null(host, "clock");
+    }
+    tb_json_set(root, "chain", chain_json(place));
+    tb_json_set(root, "custody", custody_json(&place->custody));
     tb_json_set(root, "sources", sources_json(capture));
     tb_json_set(root, "alerts", alerts_json(input));
     tb_json_set(root, "aws_objects", resources_json(input));
@@ -311,7 +373,7 @@ tb_manifest_build(const struct tb_manifest_input *input, struct tb_buf *out,
         set_text(error, "request_id", capture->error_request_id);
         tb_json_set(root, "last_error", error);
     }
-    err = tb_json_dump(root, true, out, fail);
+    err = tb_json_dump(root, false, out, fail);
     if (err == TB_OK) {
         tb_buf_put_str(out, "\n");
         err = tb_buf_check(out, "the manifest", fail);

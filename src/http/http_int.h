@@ -258,6 +258,7 @@ void tb_http_get_capture(struct tb_http_call *call);
 void tb_http_stop_capture(struct tb_http_call *call);
 void tb_http_extend_capture(struct tb_http_call *call);
 void tb_http_list_foreign(struct tb_http_call *call);
+void tb_http_get_keys(struct tb_http_call *call);
 void tb_http_get_health(struct tb_http_call *call);
 void tb_http_get_ready(struct tb_http_call *call);
 void tb_http_get_metrics(struct tb_http_call *call);

@@ -20,6 +20,7 @@ const struct tb_http_route tb_http_routes[] = {
     {"POST", "/v1/captures/{id}/stop", TB_ROLE_ANALYST, no_query, tb_http_stop_capture},
     {"POST", "/v1/captures/{id}/extend", TB_ROLE_ANALYST, no_query, tb_http_extend_capture},
     {"GET", "/v1/foreign-sessions", READERS, no_query, tb_http_list_foreign},
+    {"GET", "/v1/keys", 0, NULL, tb_http_get_keys},
     {"GET", "/healthz", 0, NULL, tb_http_get_health},
     {"GET", "/readyz", 0, NULL, tb_http_get_ready},
     {"GET", "/metrics", TB_ROLE_SCRAPER, NULL, tb_http_get_metrics},

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <tapbox/evidence.h>
 #include <tapbox/ids.h>
 #include <tapbox/io.h>
 #include <tapbox/segment.h>
@@ -26,7 +27,7 @@ read_segment(int spool_fd, struct tb_segment_row *row, struct tb_fail *fail)
 {
     struct tb_segment_reader *reader = NULL;
     struct tb_segment_summary summary;
-    struct tb_sha256 digest;
+    struct tb_sha256 digest, root;
     int fd = -1;
     enum tb_err err;
 
@@ -39,6 +40,11 @@ read_segment(int spool_fd, struct tb_segment_row *row, struct tb_fail *fail)
         goto out;
     }
     tb_segment_reader_summary(reader, &summary);
+    err = tb_segment_merkle_root(reader, &root, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    memcpy(row->merkle_root, root.octets, sizeof(row->merkle_root));
     err = tb_sha256_fd(fd, &digest, &row->bytes, fail);
     if (err != TB_OK) {
         goto out;

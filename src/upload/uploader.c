@@ -1,13 +1,15 @@
 /*
  * Threads: `threads` uploaders.  Each waits on `more` (or the scan period), takes the oldest
  * segment nobody else has taken, sends it, and only then removes the local file.  The first of
- * them also looks for new segments in the spool.
+ * them also looks for new segments in the spool, and for what
+ * custody logs have got since their captures were sealed.
  */
-#include <tapbox/upload.h>
+#include "upload_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <tapbox/evidence.h>
 #include <tapbox/ids.h>
 #include <tapbox/io.h>
 #include <tapbox/log.h>
@@ -19,6 +21,8 @@ enum {
     BACKLOG_ROWS = 64, /* looked at in one go: more than can be in the hands of all threads */
 };
 static const int64_t scan_period_ns = TB_NS_PER_S / 2;
+static const int64_t custody_period_ns =
+    10 * TB_NS_PER_S; /* acts after sealing gather this long */
 static const int64_t backoff_first_ns = TB_NS_PER_S / 4;
 static const int64_t backoff_most_ns = 30 * TB_NS_PER_S; /* S3 may be away for hours */
 
@@ -41,51 +45,6 @@ struct tb_uploader {
     } locked;
 };
 
-/* One object below the capture's prefix, whatever it is. */
-static enum tb_err
-put_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *prefix,
-           const char *capture_id, const char *name, struct tb_s3_put *put, char *out_key,
-           size_t key_cap, struct tb_s3_ack *out, struct tb_fail *fail)
-{
-    char base[TB_S3_KEY_SIZE];
-    int len;
-    enum tb_err err;
-
-    err = tb_upload_capture_prefix(prefix, capture_id, base, sizeof(base), fail);
-    if (err != TB_OK) {
-        return err;
-    }
-    len = snprintf(out_key, key_cap, "%s/%s", base, name);
-    if (len < 0 || (size_t)len >= key_cap) {
-        return tb_fail_set(fail, TB_ETOOBIG, "the S3 key %s/%s is over 1,024 octets", base,
-                           name);
-    }
-    put->key = out_key;
-    return tb_s3_put(aws, bucket, put, out, fail);
-}
-
-enum tb_err
-tb_upload_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *prefix,
-                 const char *capture_id, const char *name, const char *content_type,
-                 struct tb_bytes body, struct tb_fail *fail)
-{
-    struct tb_s3_put put = {.content_type = content_type, .body = body, .body_fd = -1};
-    struct tb_s3_ack ack;
-    char key[TB_S3_KEY_SIZE];
-    enum tb_err err;
-
-    put.bytes = body.len;
-    err = tb_sha256(body, &put.sha256);
-    if (err != TB_OK) {
-        return tb_fail_set(fail, err, "SHA-256 of %s failed", name);
-    }
-    err = put_object(aws, bucket, prefix, capture_id, name, &put, key, sizeof(key), &ack, fail);
-    if (err != TB_OK) {
-        tb_fail_prefix(fail, "%s", name);
-    }
-    return err;
-}
-
 static enum tb_err
 upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fail *fail)
 {
@@ -101,8 +60,8 @@ upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fai
     }
     put.bytes = row->bytes;
     memcpy(put.sha256.octets, row->sha256, sizeof(put.sha256.octets));
-    err = put_object(up->deps.aws, &up->deps.bucket, up->deps.prefix, row->capture_id, name,
-                     &put, row->s3_key, sizeof(row->s3_key), &ack, fail);
+    err = upload_put(up->deps.aws, &up->deps.bucket, up->deps.prefix, row->capture_id, name,
+                     &put, row->s3_key, &ack, fail);
     if (err != TB_OK) {
         goto out;
     }
@@ -210,6 +169,46 @@ scan_all(struct tb_uploader *up)
     tb_spool_names_release(&captures);
 }
 
+struct custody_put {
+    struct tb_uploader *up;
+    const char *capture_id;
+};
+
+static enum tb_err
+put_custody(void *arg, const char *name, const char *content_type, struct tb_bytes content,
+            struct tb_fail *fail)
+{
+    const struct custody_put *to = arg;
+
+    return tb_upload_object(to->up->deps.aws, &to->up->deps.bucket, to->up->deps.prefix,
+                            to->capture_id, name, content_type, content, fail);
+}
+
+/* What happened to captures after they were sealed. */
+static void
+flush_custody(struct tb_uploader *up)
+{
+    char(*ids)[TB_CAPTURE_ID_SIZE] = NULL;
+    struct tb_fail fail;
+    size_t count = 0;
+
+    if (tb_store_custody_waiting(up->deps.store, BACKLOG_ROWS, &ids, &count, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read what custody logs have got");
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct custody_put to = {up, ids[i]};
+
+        if (tb_seal_custody(up->deps.store, up->deps.key, ids[i], put_custody, &to, &fail) !=
+            TB_OK) {
+            tb_log_fail(TB_LOG_WARN, ids[i], &fail,
+                        "the rest of the custody log is tried again soon");
+            break; /* S3 is one: the others would fail the same way */
+        }
+    }
+    free(ids);
+}
+
 struct worker {
     struct tb_uploader *up;
     unsigned me;
@@ -221,12 +220,17 @@ run(void *arg)
     struct worker worker = *(struct worker *)arg;
     struct tb_uploader *up = worker.up;
     struct tb_segment_row row;
+    int64_t custody_at_boot_ns = 0;
     bool stopping = false;
 
     free(arg);
     while (!stopping) {
         if (worker.me == 0) {
             scan_all(up);
+            if (tb_clock_boot_ns() >= custody_at_boot_ns) {
+                flush_custody(up);
+                custody_at_boot_ns = tb_clock_boot_ns() + custody_period_ns;
+            }
         }
         while (take(up, worker.me, &row)) {
             struct tb_fail fail;

@@ -18,6 +18,7 @@ struct fixture {
     struct tb_manifest_alert alert;
     struct tb_ledger host;
     struct tb_manifest_input input;
+    struct tb_manifest_place place;
     struct tb_json *root; /* of the last build */
 };
 
@@ -55,6 +56,8 @@ make(void **state)
         .host_name = "host",
         .now_utc_ns = 1767323100 * TB_NS_PER_S,
     };
+    f->place =
+        (struct tb_manifest_place){.key = "aabb", .sequence = 1, .custody = {.number = 7}};
     *state = f;
     return 0;
 }
@@ -76,7 +79,7 @@ build(struct fixture *f)
 
     tb_json_free(f->root);
     f->root = NULL;
-    assert_int_equal(tb_manifest_build(&f->input, &text, NULL), TB_OK);
+    assert_int_equal(tb_manifest_build(&f->input, &f->place, &text, NULL), TB_OK);
     assert_int_equal(text.at[text.len - 1], '\n');
     assert_int_equal(tb_json_parse(tb_buf_view(&text), &f->root, NULL), TB_OK);
     tb_buf_release(&text);

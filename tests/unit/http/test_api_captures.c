@@ -437,6 +437,33 @@ assert_same_members(const struct tb_json *value, const struct tb_json *propertie
 }
 
 static void
+public_keys_are_told_to_anybody(void **state)
+{
+    struct room *r = *state;
+    struct tb_buf out = TB_BUF_INIT(ANSWER_MAX);
+    struct tb_public_key key = {{7}}, back;
+    struct tb_fingerprint fingerprint;
+    struct tb_json *api, *json;
+
+    assert_int_equal(tb_store_key_use(r->store, &key, NULL), TB_OK);
+    assert_int_equal(tb_public_key_fingerprint(&key, &fingerprint), TB_OK);
+    assert_int_equal(call(r, "GET", "/openapi.json", NULL, NULL, NULL, &out), 200);
+    api = json_of(&out);
+    assert_int_equal(call(r, "GET", "/v1/keys", NULL, NULL, NULL, &out), 200);
+    json = json_of(&out);
+    assert_same_members(tb_json_at(json, "/keys/0"),
+                        tb_json_at(api, "/components/schemas/Key/properties"));
+    assert_string_equal(tb_json_str(json, "/keys/0/fingerprint"), fingerprint.text);
+    assert_int_equal(
+        tb_public_key_parse(tb_bytes_str(tb_json_str(json, "/keys/0/pem")), &back, NULL),
+        TB_OK);
+    assert_memory_equal(&back, &key, sizeof(key));
+    tb_json_free(json);
+    tb_json_free(api);
+    tb_buf_release(&out);
+}
+
+static void
 the_description_has_the_members_that_answers_have(void **state)
 {
     struct room *r = *state;
@@ -504,6 +531,7 @@ main(void)
         ROOM_TEST(many_at_once_with_one_key_make_one_capture_and_all_are_counted),
         ROOM_TEST(a_disk_that_takes_no_more_is_503_and_the_sender_may_try_again),
         ROOM_TEST(the_description_names_every_route_and_no_other),
+        ROOM_TEST(public_keys_are_told_to_anybody),
         ROOM_TEST(the_description_has_the_members_that_answers_have),
     };
 

@@ -1,0 +1,260 @@
+/*
+ * What closes a capture's evidence: the manifest in its place in the chain, its signature, the
+ * custody log, SHA256SUMS.
+ *
+ * The manifest's octets are committed in the store before they are signed, and signed before
+ * anything that depends on them leaves.  Whatever is repeated after a crash is therefore the
+ * same, octet for octet.
+ */
+#include <tapbox/evidence.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    MANIFEST_CEILING = 64 << 20,
+    NAME_SIZE = 160
+};
+
+static enum tb_err
+body(void *arg, const struct tb_manifest_place *place, struct tb_buf *out, struct tb_fail *fail)
+{
+    return tb_manifest_build(arg, place, out, fail);
+}
+
+/* An alert's octets as they came, and what the manifest says of them. */
+static enum tb_err
+load_alert(struct tb_store *store, const char *capture_id, uint32_t number,
+           struct tb_manifest_alert *out, struct tb_buf *out_body, struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    tb_buf_reset(out_body);
+    err = tb_store_alert(store, capture_id, number, &out->row, out_body, fail);
+    if (err == TB_OK) {
+        out->bytes = out_body->len;
+        err = tb_sha256(tb_buf_view(out_body), &out->sha256);
+        if (err != TB_OK) {
+            (void)tb_fail_set(fail, err, "SHA-256 of an alert failed");
+        }
+    }
+    return err;
+}
+
+static enum tb_err
+load_alerts(const struct tb_seal *seal, struct tb_manifest_input *input,
+            struct tb_manifest_alert **out, struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    uint32_t count = seal->input.capture->alert_count;
+    struct tb_manifest_alert *alerts = calloc((size_t)count + 1, sizeof(*alerts));
+    enum tb_err err = TB_OK;
+
+    if (alerts == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the alerts of a capture");
+    }
+    for (uint32_t i = 0; i < count && err == TB_OK; i++) {
+        err = load_alert(seal->store, seal->input.capture->id, i + 1, &alerts[i], &text, fail);
+    }
+    tb_buf_release(&text);
+    if (err != TB_OK) {
+        free(alerts);
+        return err;
+    }
+    input->alerts = alerts;
+    input->alert_count = count;
+    *out = alerts; /* the caller owns them */
+    return TB_OK;
+}
+
+/* The same key always gives the same signature, so that a crash between the two commits does
+ * not matter; another key must not sign what names the first. */
+static enum tb_err
+sign(const struct tb_seal *seal, struct tb_bytes text, struct tb_manifest_row *row,
+     struct tb_fail *fail)
+{
+    const char *id = seal->input.capture->id;
+    enum tb_err err;
+
+    if (row->is_signed) {
+        return TB_OK;
+    }
+    if (strcmp(row->key.text, tb_signing_key_fingerprint(seal->key)) != 0) {
+        return tb_fail_set(
+            fail, TB_EDENIED,
+            "the manifest of %s was begun with key %s, which is not the one that "
+            "is configured: put it back until this capture is sealed",
+            id, row->key.text);
+    }
+    err = tb_sign(seal->key, text, &row->signature, fail);
+    if (err == TB_OK) {
+        err = tb_store_manifest_signed(seal->store, id, &row->signature, fail);
+    }
+    return err;
+}
+
+static enum tb_err
+put_alerts(const struct tb_seal *seal, struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_manifest_alert alert;
+    char name[NAME_SIZE];
+    enum tb_err err = TB_OK;
+
+    for (uint32_t n = 1; n <= seal->input.capture->alert_count && err == TB_OK; n++) {
+        err = load_alert(seal->store, seal->input.capture->id, n, &alert, &text, fail);
+        if (err == TB_OK) {
+            (void)snprintf(name, sizeof(name), "alerts/%04u.json", n);
+            err = seal->put(seal->arg, name, "application/json", tb_buf_view(&text), fail);
+        }
+    }
+    tb_buf_release(&text);
+    return err;
+}
+
+static void
+add_sum_of(struct tb_buf *sums, struct tb_bytes content, const char *name)
+{
+    struct tb_sha256 sha256;
+
+    if (tb_sha256(content, &sha256) == TB_OK) {
+        tb_sums_add(sums, &sha256, name);
+    } else if (sums->err == TB_OK) {
+        sums->err = TB_EINTERNAL;
+    }
+}
+
+/* In this order, always: segments, alerts, custody/0001.jsonl, manifest.json, manifest.sig. */
+static enum tb_err
+write_sums(const struct tb_seal *seal, const struct tb_manifest_input *input,
+           const struct tb_manifest_row *row, struct tb_buf *out, struct tb_fail *fail)
+{
+    struct tb_buf log = TB_BUF_INIT(TB_CUSTODY_MAX_BYTES);
+    struct tb_sha256 sha256;
+    char name[NAME_SIZE];
+    enum tb_err err;
+
+    for (size_t i = 0; i < input->segment_count; i++) {
+        memcpy(sha256.octets, input->segments[i].sha256, sizeof(sha256.octets));
+        (void)snprintf(name, sizeof(name), "segments/%s", input->segments[i].name);
+        tb_sums_add(out, &sha256, name);
+    }
+    for (size_t i = 0; i < input->alert_count; i++) {
+        (void)snprintf(name, sizeof(name), "alerts/%04u.json", input->alerts[i].row.number);
+        tb_sums_add(out, &input->alerts[i].sha256, name);
+    }
+    err = tb_store_custody_text(seal->store, input->capture->id, 1, row->custody_number, &log,
+                                fail);
+    if (err == TB_OK) {
+        add_sum_of(out, tb_buf_view(&log), "custody/0001.jsonl");
+        tb_sums_add(out, &row->sha256, "manifest.json");
+        add_sum_of(out, tb_bytes_of(row->signature.octets, sizeof(row->signature.octets)),
+                   "manifest.sig");
+        err = tb_buf_check(out, "SHA256SUMS", fail);
+    }
+    tb_buf_release(&log);
+    return err;
+}
+
+static enum tb_err
+put_all(const struct tb_seal *seal, const struct tb_manifest_input *input,
+        const struct tb_manifest_row *row, struct tb_bytes manifest, struct tb_fail *fail)
+{
+    struct tb_buf sums = TB_BUF_INIT(MANIFEST_CEILING);
+    enum tb_err err = put_alerts(seal, fail);
+
+    if (err == TB_OK) {
+        err = seal->put(seal->arg, "manifest.json", "application/json", manifest, fail);
+    }
+    if (err == TB_OK) {
+        err =
+            seal->put(seal->arg, "manifest.sig", "application/octet-stream",
+                      tb_bytes_of(row->signature.octets, sizeof(row->signature.octets)), fail);
+    }
+    if (err == TB_OK) {
+        err = tb_seal_custody(seal->store, seal->key, input->capture->id, seal->put, seal->arg,
+                              fail);
+    }
+    if (err == TB_OK) {
+        err = write_sums(seal, input, row, &sums, fail);
+    }
+    /* Last, so that a complete SHA256SUMS says that everything else is there. */
+    if (err == TB_OK) {
+        err = seal->put(seal->arg, "SHA256SUMS", "text/plain", tb_buf_view(&sums), fail);
+    }
+    tb_buf_release(&sums);
+    return err;
+}
+
+enum tb_err
+tb_seal(const struct tb_seal *seal, struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(MANIFEST_CEILING);
+    struct tb_manifest_input input = seal->input;
+    struct tb_manifest_alert *alerts = NULL;
+    struct tb_manifest_row row;
+    enum tb_err err = load_alerts(seal, &input, &alerts, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    err = tb_store_manifest_make(seal->store, input.capture->id,
+                                 tb_signing_key_fingerprint(seal->key), body, &input, &row,
+                                 &text, fail);
+    if (err == TB_OK) {
+        err = sign(seal, tb_buf_view(&text), &row, fail);
+    }
+    if (err == TB_OK) {
+        err = put_all(seal, &input, &row, tb_buf_view(&text), fail);
+    }
+    free(alerts);
+    tb_buf_release(&text);
+    return err;
+}
+
+/* One object of the log; those behind the first are signed themselves. */
+static enum tb_err
+put_custody(struct tb_store *store, const struct tb_signing_key *key, const char *capture_id,
+            const struct tb_custody_object *object, tb_seal_put_fn *put, void *arg,
+            struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_CUSTODY_MAX_BYTES);
+    struct tb_signature signature;
+    char name[NAME_SIZE];
+    enum tb_err err;
+
+    err = tb_store_custody_text(store, capture_id, object->first, object->last, &text, fail);
+    if (err == TB_OK) {
+        (void)snprintf(name, sizeof(name), "custody/%04u.jsonl", object->number);
+        err = put(arg, name, "application/jsonl", tb_buf_view(&text), fail);
+    }
+    if (err == TB_OK && object->number > 1) {
+        err = tb_sign(key, tb_buf_view(&text), &signature, fail);
+        if (err == TB_OK) {
+            (void)snprintf(name, sizeof(name), "custody/%04u.sig", object->number);
+            err = put(arg, name, "application/octet-stream",
+                      tb_bytes_of(signature.octets, sizeof(signature.octets)), fail);
+        }
+    }
+    if (err == TB_OK) {
+        err = tb_store_custody_uploaded(store, capture_id, object->number, fail);
+    }
+    tb_buf_release(&text);
+    return err;
+}
+
+enum tb_err
+tb_seal_custody(struct tb_store *store, const struct tb_signing_key *key,
+                const char *capture_id, tb_seal_put_fn *put, void *arg, struct tb_fail *fail)
+{
+    struct tb_custody_object object;
+    enum tb_err err;
+
+    while ((err = tb_store_custody_next(store, capture_id, &object, fail)) == TB_OK) {
+        err = put_custody(store, key, capture_id, &object, put, arg, fail);
+        if (err != TB_OK) {
+            return err;
+        }
+    }
+    return err == TB_ENOTFOUND ? TB_OK : err;
+}

@@ -1,0 +1,103 @@
+/* Single objects to S3: what belongs to a capture, and the public keys beside the captures. */
+#include "upload_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/digest.h>
+
+enum tb_err
+upload_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *prefix,
+           const char *capture_id, const char *name, struct tb_s3_put *put,
+           char out_key[TB_S3_KEY_SIZE], struct tb_s3_ack *out, struct tb_fail *fail)
+{
+    char base[TB_S3_KEY_SIZE];
+    int len;
+    enum tb_err err;
+
+    err = tb_upload_capture_prefix(prefix, capture_id, base, sizeof(base), fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    len = snprintf(out_key, TB_S3_KEY_SIZE, "%s/%s", base, name);
+    if (len < 0 || len >= TB_S3_KEY_SIZE) {
+        return tb_fail_set(fail, TB_ETOOBIG, "the S3 key %s/%s is over 1,024 octets", base,
+                           name);
+    }
+    put->key = out_key;
+    return tb_s3_put(aws, bucket, put, out, fail);
+}
+
+/* A put of octets in memory, with their hash. */
+static enum tb_err
+describe(struct tb_bytes body, const char *content_type, const char *name,
+         struct tb_s3_put *out, struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    *out = (struct tb_s3_put){
+        .content_type = content_type, .body = body, .body_fd = -1, .bytes = body.len};
+    err = tb_sha256(body, &out->sha256);
+    return err == TB_OK ? TB_OK : tb_fail_set(fail, err, "SHA-256 of %s failed", name);
+}
+
+enum tb_err
+tb_upload_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *prefix,
+                 const char *capture_id, const char *name, const char *content_type,
+                 struct tb_bytes body, struct tb_fail *fail)
+{
+    struct tb_s3_put put;
+    struct tb_s3_ack ack;
+    char key[TB_S3_KEY_SIZE];
+    enum tb_err err = describe(body, content_type, name, &put, fail);
+
+    if (err == TB_OK) {
+        err = upload_put(aws, bucket, prefix, capture_id, name, &put, key, &ack, fail);
+    }
+    if (err != TB_OK) {
+        tb_fail_prefix(fail, "%s", name);
+    }
+    return err;
+}
+
+static enum tb_err
+put_key(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *prefix,
+        const struct tb_key_row *row, struct tb_fail *fail)
+{
+    struct tb_s3_put put;
+    struct tb_s3_ack ack;
+    char key[TB_S3_KEY_SIZE];
+    enum tb_err err =
+        describe(tb_bytes_str(row->pem), "application/x-pem-file", "a public key", &put, fail);
+
+    if (err == TB_OK) {
+        (void)snprintf(key, sizeof(key), "%s%skeys/%s.pem", prefix, prefix[0] != 0 ? "/" : "",
+                       row->fingerprint.text);
+        put.key = key;
+        err = tb_s3_put(aws, bucket, &put, &ack, fail);
+    }
+    if (err != TB_OK) {
+        tb_fail_prefix(fail, "keys/%s.pem", row->fingerprint.text);
+    }
+    return err;
+}
+
+enum tb_err
+tb_upload_keys(struct tb_store *store, struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+               const char *prefix, struct tb_fail *fail)
+{
+    struct tb_key_row *keys = NULL;
+    size_t count = 0;
+    enum tb_err err = tb_store_key_list(store, &keys, &count, fail);
+
+    for (size_t i = 0; i < count && err == TB_OK; i++) {
+        if (!keys[i].in_bucket) {
+            err = put_key(aws, bucket, prefix, &keys[i], fail);
+            if (err == TB_OK) {
+                err = tb_store_key_in_bucket(store, keys[i].fingerprint.text, fail);
+            }
+        }
+    }
+    free(keys);
+    return err;
+}
