@@ -106,6 +106,11 @@ osd memory target = 939524096
 osd crush update on start = false
 osd numa prefer iface = false
 osd class update on start = false
+# Who starts without a map of the monitors does not know the cluster's id until one has come, and what it
+# asks before is refused (EPERM, "wrong fsid").
+monmap = $dir/monmap
+[client]
+monmap = $dir/monmap
 [client.rgw.lab]
 rgw data = $dir/rgw
 rgw frontends = beast endpoint=$listen
