@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "change.h"
 #include "history.h"
 #include "jout.h"
 
@@ -168,15 +169,34 @@ delete_faults(struct control *c, const struct http_request *r, struct http_reply
     }
 }
 
+static void
+post_world(struct control *c, const struct http_request *r, struct http_reply *reply)
+{
+    char why[WHY_MAX];
+    json_t *added = NULL;
+    json_t *changes = read_body(r, reply);
+    if (changes == NULL) {
+        return;
+    }
+    if (world_change(c->st, c->plane, changes, &added, why, sizeof(why))) {
+        json_incref(added);
+        add_json(&reply->body, added);
+    } else {
+        refuse_request(reply, 400, why);
+    }
+    json_decref(added);
+    json_decref(changes);
+}
+
 static const struct {
     const char *method;
     const char *path;
     void (*answer)(struct control *, const struct http_request *, struct http_reply *);
 } routes[] = {
-    {"GET", "/counters", get_counters},   {"GET", "/objects", get_objects},
-    {"GET", "/requests", get_requests},   {"GET", "/history", get_history},
-    {"GET", "/faults", get_faults},       {"PUT", "/faults", put_faults},
-    {"DELETE", "/faults", delete_faults},
+    {"GET", "/counters", get_counters}, {"GET", "/objects", get_objects},
+    {"GET", "/requests", get_requests}, {"GET", "/history", get_history},
+    {"POST", "/world", post_world},     {"GET", "/faults", get_faults},
+    {"PUT", "/faults", put_faults},     {"DELETE", "/faults", delete_faults},
 };
 
 void

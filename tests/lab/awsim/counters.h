@@ -25,9 +25,10 @@ enum never {
 /* Why a copy cannot reach its target at all; it still counts as matched. */
 enum block {
     BLOCK_NONE,
-    BLOCK_GROUP,   /* the target's security groups do not admit UDP 4789 from the source */
-    BLOCK_ROUTE,   /* another VPC, and no peering or transit route towards it */
-    BLOCK_NO_PORT, /* the target has no port in this world */
+    BLOCK_GROUP,       /* the target's security groups do not admit UDP 4789 from the source */
+    BLOCK_ROUTE,       /* another VPC, and no peering or transit route towards it */
+    BLOCK_NO_PORT,     /* the target has no port in this world */
+    BLOCK_TARGET_GONE, /* deleted or detached, or its instance is stopped */
     BLOCK_COUNT
 };
 

@@ -57,11 +57,26 @@ fresh_vni(const struct call *c)
     }
 }
 
+/* Interfaces of these two services can be mirrored without an instance to be seen. */
+static bool
+is_of_service(const struct eni *e)
+{
+    return strcmp(e->requester_id, "amazon-rds") == 0 ||
+           strcmp(e->requester_id, "amazon-elasticache") == 0;
+}
+
+bool
+eni_is_mirrored(const struct eni *e)
+{
+    const struct instance *i = e->instance;
+    return !e->gone && (is_of_service(e) ||
+                        (i != NULL && instance_is_up(i) && type_can_be_mirrored(i->type)));
+}
+
 static bool
 eni_may_be_source(struct call *c, const struct eni *e)
 {
-    bool service = strcmp(e->requester_id, "amazon-rds") == 0 ||
-                   strcmp(e->requester_id, "amazon-elasticache") == 0;
+    bool service = is_of_service(e);
     if (strcmp(e->type, "interface") != 0) {
         return fail(
             c, 400, "NetworkInterfaceNotSupported",
@@ -115,6 +130,9 @@ target_has_room(struct call *c, const struct target *t, const struct eni *source
         type_sources_per_target(t->eni->instance == NULL ? NULL : t->eni->instance->type);
     size_t sources = 0;
     const struct obj *o;
+    if (t->nsessions < room) {
+        return true; /* each source has one of them at least */
+    }
     TAILQ_FOREACH(o, &c->st->objects[K_ENI], link)
     {
         const struct eni *e = (const struct eni *)o;
@@ -242,13 +260,9 @@ static const struct describe how_described = {.kind = K_SESSION,
                                               .xml = session_xml,
                                               .page_max = 1000};
 
-static bool
-delete_session(struct call *c)
+uint64_t
+mirror_end_session(struct state *st, struct plane *plane, struct session *s, const char *by)
 {
-    struct session *s = call_object(c, "TrafficMirrorSessionId", K_SESSION);
-    if (s == NULL || !call_may_proceed(c)) {
-        return false;
-    }
     struct eni *e = s->eni;
     size_t i = 0;
     while (e->sessions[i] != s) {
@@ -258,13 +272,24 @@ delete_session(struct call *c)
     memmove(&e->sessions[i], &e->sessions[i + 1], (e->nsessions - i) * sizeof(e->sessions[0]));
     s->target->nsessions--;
     s->filter->nsessions--;
-    plane_session_end(c->plane, s);
-    c->plane_ticket = plane_publish(c->plane, e);
+    plane_session_end(plane, s);
+    uint64_t ticket = plane_publish(plane, e);
+    history_add(st, "delete", &s->o, by, NULL);
+    obj_remove(st, &s->o);
+    session_free(s);
+    return ticket;
+}
+
+static bool
+delete_session(struct call *c)
+{
+    struct session *s = call_object(c, "TrafficMirrorSessionId", K_SESSION);
+    if (s == NULL || !call_may_proceed(c)) {
+        return false;
+    }
     xml_text(&c->out, "trafficMirrorSessionId", s->o.id);
     ghost_keep(c, &how_described, &s->o);
-    history_add(c->st, "delete", &s->o, c->signer.arn, NULL);
-    obj_remove(c->st, &s->o);
-    session_free(s);
+    c->plane_ticket = mirror_end_session(c->st, c->plane, s, c->signer.arn);
     return true;
 }
 

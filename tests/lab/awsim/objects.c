@@ -45,6 +45,7 @@ state_init(struct state *st)
         TAILQ_INIT(&st->objects[k]);
         TAILQ_INIT(&st->ghosts[k]);
     }
+    TAILQ_INIT(&st->departed);
     st->limits = (struct limits){.sessions = 10000, .targets = 10000, .filters = 10000};
     st->api.port = -1;
     st->imds.port = -1;
@@ -126,6 +127,28 @@ bool
 obj_is_visible(const struct obj *o)
 {
     return o->visible_ns == 0 || o->visible_ns <= now_ns();
+}
+
+void
+eni_detach(struct eni *e)
+{
+    struct instance *i = e->instance;
+    size_t n = 0;
+    if (i == NULL) {
+        return;
+    }
+    while (i->enis[n] != e) {
+        n++;
+    }
+    i->nenis--;
+    memmove(&i->enis[n], &i->enis[n + 1], (i->nenis - n) * sizeof(struct eni *));
+    e->instance = NULL;
+}
+
+bool
+instance_is_up(const struct instance *i)
+{
+    return strcmp(i->state, "running") == 0 || strcmp(i->state, "pending") == 0;
 }
 
 const char *
@@ -236,8 +259,8 @@ filter_free(struct filter *f)
     obj_free(&f->o);
 }
 
-static void
-free_any(struct obj *o)
+void
+obj_free_any(struct obj *o)
 {
     switch (o->kind) {
     case K_SESSION:
@@ -276,8 +299,13 @@ state_free(struct state *st)
         struct obj *o;
         while ((o = TAILQ_FIRST(&st->objects[k])) != NULL) {
             TAILQ_REMOVE(&st->objects[k], o, link);
-            free_any(o);
+            obj_free_any(o);
         }
+    }
+    while (!TAILQ_EMPTY(&st->departed)) {
+        struct obj *o = TAILQ_FIRST(&st->departed);
+        TAILQ_REMOVE(&st->departed, o, link);
+        obj_free_any(o);
     }
     map_free(&st->ids, NULL);
     map_free(&st->keys, key_free);

@@ -174,6 +174,7 @@ struct eni {
     struct session *sessions[SESSIONS_PER_ENI]; /* ascending session number */
     size_t nsessions;
     struct target *target;    /* the target object made of this ENI */
+    bool gone;                /* deleted; only its target still knows it */
     struct plane_port *plane; /* NULL without a port */
 };
 
@@ -262,6 +263,7 @@ struct state {
     struct map tokens;       /* idempotency.c */
     struct obj_list objects[K_COUNT];
     struct obj_list ghosts[K_COUNT]; /* ghost.c */
+    struct obj_list departed;        /* interfaces that are gone but still pointed to */
     uint64_t seq;
     char **events; /* history.c */
     size_t nevents;
@@ -283,6 +285,11 @@ void *obj_find(const struct state *st, enum kind kind, const char *id);
 /* May describes show it already? */
 bool obj_is_visible(const struct obj *o);
 
+/* From its instance, if it has one. */
+void eni_detach(struct eni *e);
+/* Neither stopped nor terminated, nor on the way there. */
+bool instance_is_up(const struct instance *i);
+
 /* "tms-" and 8 or 17 lower-case hexadecimal digits. */
 bool id_is_well_formed(enum kind kind, const char *id);
 /* The kind that an id's prefix names, or K_COUNT. */
@@ -296,6 +303,8 @@ struct account *account_find(const struct state *st, const char *id);
 struct key *key_add(struct state *st, struct account *account, const char *access,
                     const char *secret, const char *token);
 
+/* Whatever kind it is; out of the indexes before. */
+void obj_free_any(struct obj *o);
 void session_free(struct session *s);
 void target_free(struct target *t);
 void filter_free(struct filter *f);

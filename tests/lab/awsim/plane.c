@@ -97,6 +97,7 @@ plane_add(struct plane *p, struct eni *e, char *why, size_t why_size)
             return false;
         }
         close(fd);
+        e->mtu = e->mtu == 0 ? request.ifr_mtu : e->mtu; /* before anybody sees the port */
         struct plane_port *port = xalloc(sizeof(*port));
         port->plane = p;
         port->eni = e;
@@ -108,8 +109,9 @@ plane_add(struct plane *p, struct eni *e, char *why, size_t why_size)
         port->next = p->ports;
         p->ports = port;
         e->plane = port;
+    } else if (e->mtu == 0) {
+        e->mtu = request.ifr_mtu;
     }
-    e->mtu = e->mtu == 0 ? request.ifr_mtu : e->mtu;
     return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "mirror.h"
 #include "str.h"
 
 static bool
@@ -104,6 +105,12 @@ is_reachable(const struct state *st, const struct eni *source, const struct eni 
     return false;
 }
 
+static bool
+can_receive(const struct eni *target)
+{
+    return target->instance != NULL && instance_is_up(target->instance);
+}
+
 static void
 copy_session(const struct state *st, const struct session *s,
              int (*ifindex_of)(const struct eni *), struct view_session *out)
@@ -118,6 +125,10 @@ copy_session(const struct state *st, const struct session *s,
     out->nrules = s->filter->nrules;
     for (size_t i = 0; i < s->filter->nrules; i++) {
         out->rules[i] = *s->filter->rules[i];
+    }
+    if (target != NULL && (target->gone || (s->target->eni != NULL && !can_receive(target)))) {
+        out->block = BLOCK_TARGET_GONE;
+        return;
     }
     if (target == NULL || ifindex_of(target) == 0) {
         out->block = BLOCK_NO_PORT;
@@ -139,7 +150,7 @@ view_of(const struct state *st, const struct eni *source, int (*ifindex_of)(cons
     const struct cidr *vpc = &source->subnet->vpc->cidr;
     v->resolver = vpc->base;
     v->resolver.b[3] = (uint8_t)(v->resolver.b[3] + 2); /* the block is a /28 at the least */
-    v->n = source->nsessions;
+    v->n = eni_is_mirrored(source) ? source->nsessions : 0;
     for (size_t i = 0; i < v->n; i++) {
         copy_session(st, source->sessions[i], ifindex_of, &v->sessions[i]);
     }

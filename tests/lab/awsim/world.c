@@ -15,6 +15,8 @@ struct loader {
     struct form form;
     struct state *st;
     struct obj *loose; /* being made, not yet in the state */
+    json_t *made;      /* what `generate` gives to the other loaders */
+    struct map taken;  /* addresses, for `generate` */
 };
 
 static void *
@@ -329,6 +331,126 @@ load_section(struct loader *l, json_t *root, const char *key,
     }
 }
 
+/* The next address of the subnet that nobody has; the first four are AWS's. */
+static void
+free_address(struct loader *l, const struct subnet *s, uint32_t *cursor, char out[IP_TEXT_MAX])
+{
+    const uint8_t *b = s->cidr.base.b;
+    uint32_t base = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+    uint32_t end = s->cidr.bits >= 31 ? 0 : (uint32_t)((1ULL << (32 - s->cidr.bits)) - 1);
+    for (*cursor = *cursor < 4 ? 4 : *cursor; *cursor < end; (*cursor)++) {
+        uint32_t at = base + *cursor;
+        snprintf(out, IP_TEXT_MAX, "%u.%u.%u.%u", at >> 24, at >> 16 & 255, at >> 8 & 255,
+                 at & 255);
+        if (map_put(&l->taken, out, l) == NULL) {
+            return;
+        }
+    }
+    form_fail(&l->form, "%s has no more addresses", s->o.id);
+}
+
+/* The kind's prefix and 17 digits: those of `prefix`, then the number. */
+static void
+make_id(enum kind kind, const char *prefix, unsigned long number, char out[ID_MAX])
+{
+    char digits[20];
+    snprintf(digits, sizeof(digits), "%017lx", number);
+    snprintf(out, ID_MAX, "%s%s%s", kinds[kind].prefix, prefix, digits + strlen(prefix));
+}
+
+/* Hand `made` to another loader, with those keys of `o` that mean the same there. */
+static void
+load_made(struct loader *l, json_t *o, json_t *made, const char *const *same,
+          void (*load)(struct loader *, json_t *))
+{
+    l->made = made;
+    for (; *same != NULL; same++) {
+        json_object_set(made, *same, json_object_get(o, *same));
+    }
+    load(l, made);
+    json_decref(made);
+    l->made = NULL;
+}
+
+static void
+generate_interface(struct loader *l, json_t *o, const struct subnet *subnet,
+                   const char *instance, const char *id, uint32_t *cursor)
+{
+    static const char *const same[] = {"owner", "groups", "tags", NULL};
+    char address[IP_TEXT_MAX];
+    char mac[18];
+    uint64_t m = l->st->seq; /* no two objects have the same */
+    free_address(l, subnet, cursor, address);
+    snprintf(mac, sizeof(mac), "0e:%02x:%02x:%02x:%02x:%02x", (unsigned)(m >> 32 & 255),
+             (unsigned)(m >> 24 & 255), (unsigned)(m >> 16 & 255), (unsigned)(m >> 8 & 255),
+             (unsigned)(m & 255));
+    load_made(l, o,
+              json_pack("{s:s,s:s,s:s,s:s,s:[s]}", "id", id, "mac", mac, "subnet", subnet->o.id,
+                        "instance", instance, "private_ips", address),
+              same, load_eni);
+}
+
+/* Many instances that are alike, with ids that can be told beforehand. */
+static void
+load_generated(struct loader *l, json_t *o)
+{
+    static const char *const same[] = {"subnet", "type", "state", "owner",
+                                       "tags",   "role", NULL};
+    char text[IP_TEXT_MAX];
+    char id[ID_MAX];
+    char eni[ID_MAX];
+    uint32_t cursor = 0;
+    form_keys(&l->form, o,
+              "instances prefix first interfaces subnet type state owner groups tags role");
+    const char *prefix = form_text(&l->form, o, "prefix", NULL);
+    long n = form_number(&l->form, o, "instances", 0);
+    long first = form_number(&l->form, o, "first", 0);
+    long each = form_number(&l->form, o, "interfaces", 1);
+    const struct subnet *subnet = reference(l, o, "subnet", K_SUBNET);
+    if (n < 1 || n > 100000 || first < 0 || first > 1000000 || each < 1 ||
+        each > ENIS_PER_INSTANCE || strlen(prefix) > 9) {
+        form_fail(&l->form,
+                  "from 1 to 100000 \"instances\" with 1 to %d \"interfaces\", and a "
+                  "\"prefix\" of at most 9 digits",
+                  ENIS_PER_INSTANCE);
+    }
+    const struct obj *e;
+    TAILQ_FOREACH(e, &l->st->objects[K_ENI], link)
+    {
+        for (size_t i = 0; i < ((const struct eni *)e)->nv4; i++) {
+            map_put(&l->taken, ip_text(&((const struct eni *)e)->v4[i], text), l);
+        }
+    }
+    for (long i = first; i < first + n; i++) {
+        make_id(K_INSTANCE, prefix, (unsigned long)i, id);
+        load_made(l, o, json_pack("{s:s}", "id", id), same, load_instance);
+        for (long k = 0; k < each; k++) {
+            make_id(K_ENI, prefix, (unsigned long)(i * each + k), eni);
+            generate_interface(l, o, subnet, id, eni, &cursor);
+        }
+    }
+    map_free(&l->taken, NULL);
+}
+
+static void
+load_objects(struct loader *l, json_t *root)
+{
+    load_section(l, root, "vpcs", load_vpc);
+    load_section(l, root, "subnets", load_subnet);
+    load_section(l, root, "route_tables", load_route_table);
+    load_section(l, root, "security_groups", load_group);
+    load_section(l, root, "instances", load_instance);
+    load_section(l, root, "enis", load_eni);
+    load_section(l, root, "load_balancers", load_balancer);
+    l->form.where = "generate";
+    json_t *generate = json_object_get(root, "generate");
+    if (json_is_array(generate)) {
+        load_section(l, root, "generate", load_generated);
+    } else if (generate != NULL) {
+        load_generated(l, generate);
+    }
+}
+
 static void
 load_root(struct loader *l, json_t *root)
 {
@@ -336,7 +458,7 @@ load_root(struct loader *l, json_t *root)
     l->form.where = "world";
     form_keys(&l->form, root,
               "region partition api imds control router_mac limits accounts vpcs subnets "
-              "route_tables security_groups instances enis load_balancers");
+              "route_tables security_groups instances enis load_balancers generate");
     form_copy(&l->form, root, "region", "us-east-1", st->region, sizeof(st->region));
     form_copy(&l->form, root, "partition", "aws", st->partition, sizeof(st->partition));
     form_copy(&l->form, root, "control", "", st->control_path, sizeof(st->control_path));
@@ -348,13 +470,7 @@ load_root(struct loader *l, json_t *root)
     if (st->accounts == NULL) {
         form_fail(&l->form, "at least one is needed");
     }
-    load_section(l, root, "vpcs", load_vpc);
-    load_section(l, root, "subnets", load_subnet);
-    load_section(l, root, "route_tables", load_route_table);
-    load_section(l, root, "security_groups", load_group);
-    load_section(l, root, "instances", load_instance);
-    load_section(l, root, "enis", load_eni);
-    load_section(l, root, "load_balancers", load_balancer);
+    load_objects(l, root);
 
     json_t *limits = json_object_get(root, "limits");
     if (limits != NULL) {
@@ -390,24 +506,70 @@ load_root(struct loader *l, json_t *root)
     }
 }
 
-bool
-world_load(const char *path, struct state *st, char *why, size_t why_size)
+static bool
+run_loader(struct state *st, json_t *root, void (*load)(struct loader *, json_t *), char *why,
+           size_t why_size)
 {
-    json_error_t error;
-    json_t *volatile root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL) {
-        snprintf(why, why_size, "%s:%d: %s", path, error.line, error.text);
-        return false;
-    }
+    why[0] = '\0';
     static struct loader l; /* not on the stack: it changes between setjmp and longjmp */
     l = (struct loader){.form = {.where = "world", .why = why, .why_size = why_size}, .st = st};
     volatile bool loaded = false;
     if (setjmp(l.form.failed) == 0) {
-        load_root(&l, root);
+        load(&l, root);
         loaded = true;
     } else {
         free(l.loose);
+        json_decref(l.made);
+        map_free(&l.taken, NULL);
     }
+    return loaded;
+}
+
+bool
+world_load(const char *path, struct state *st, char *why, size_t why_size)
+{
+    json_error_t error;
+    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL) {
+        snprintf(why, why_size, "%s:%d: %s", path, error.line, error.text);
+        return false;
+    }
+    bool loaded = run_loader(st, root, load_root, why, why_size);
     json_decref(root);
     return loaded;
+}
+
+static void
+load_more(struct loader *l, json_t *more)
+{
+    form_keys(&l->form, more,
+              "vpcs subnets route_tables security_groups instances enis load_balancers "
+              "generate");
+    load_objects(l, more);
+}
+
+bool
+world_add(struct state *st, json_t *more, char *why, size_t why_size)
+{
+    uint64_t before = st->seq;
+    bool added = run_loader(st, more, load_more, why, why_size);
+    if (!added) {
+        world_undo(st, before);
+    }
+    return added;
+}
+
+void
+world_undo(struct state *st, uint64_t seq)
+{
+    for (int kind = K_COUNT - 1; kind >= 0; kind--) { /* what points to others first */
+        struct obj *o;
+        while ((o = TAILQ_LAST(&st->objects[kind], obj_list)) != NULL && o->seq > seq) {
+            if (kind == K_ENI) {
+                eni_detach((struct eni *)o);
+            }
+            obj_remove(st, o);
+            obj_free_any(o);
+        }
+    }
 }
