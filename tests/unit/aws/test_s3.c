@@ -242,8 +242,8 @@ names_that_are_none_never_leave(void **state TB_UNUSED)
                                         "../x",
                                         ".abc",
                                         "a@evil",
-                                        "0123456789012345678901234567890123456789012345678901"
-                                        "234567890123"};
+                                        ("0123456789012345678901234567890123456789012345678901"
+                                         "234567890123")};
     char long_key[TB_S3_KEY_SIZE + 1];
     struct tb_s3_ack ack;
 
