@@ -35,7 +35,7 @@ hosts       workload workload2 capture cloud remote:   lab_exec HOST COMMAND... 
 talk        tests/lab/traffic.sh talk quick | demo | jumbo | bulk
 alert       curl $LAB_API/v1/events -H "X-Api-Key: \$TAPBOX_ALERT_TOKEN" -d @$LAB_DIR/finding.json
 capture     tapbox start $(lab_instance workload) --duration 5m --reason drill;  tapbox list
-evidence    aws --endpoint-url $LAB_S3_URL s3 ls --recursive s3://$LAB_BUCKET
+evidence    /usr/bin/aws --endpoint-url $LAB_S3_URL s3 ls --recursive s3://$LAB_BUCKET
 what AWS mirrored   curl -s --unix-socket $LAB_CONTROL http://awsim/counters | jq .
 logs        $LAB_DIR/logs/
 END

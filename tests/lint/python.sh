@@ -3,7 +3,7 @@
 set -eu
 . tests/lint/sources.sh
 sources '*.py' | while IFS= read -r file; do
-    /usr/bin/python3 -W error -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$file"
+    /usr/bin/python3 -W error -c 'import pathlib, sys; compile(pathlib.Path(sys.argv[1]).read_bytes(), sys.argv[1], "exec")' "$file"
     if [ -x "$file" ] && [ "$(head -n 1 "$file")" != '#!/usr/bin/python3' ]; then
         echo "$file: begins with $(head -n 1 "$file"), not with #!/usr/bin/python3"
         exit 1
