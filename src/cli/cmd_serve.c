@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -115,6 +116,27 @@ start_recorder(struct service *service, struct tb_fail *fail)
     return tb_compartment_start(argv, &service->recorder_pid, &service->recorder_fd, fail);
 }
 
+/*
+ * After a service that was killed, its recorder seals what it has and only then lets go of the
+ * spool: ours would be refused meanwhile.  Waiting for longer than that takes, or for somebody
+ * else's recorder, is left to the recorder's own refusal.
+ */
+static void
+await_former_recorder(const struct service *service)
+{
+    int64_t until = tb_clock_boot_ns() + recorder_stop_ns;
+
+    while (flock(service->spool_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK &&
+           tb_clock_boot_ns() < until) {
+        struct pollfd wait = {.fd = service->signal_fd, .events = POLLIN};
+
+        if (poll(&wait, 1, 20) > 0) {
+            break; /* a signal: whatever comes next looks at it */
+        }
+    }
+    (void)flock(service->spool_fd, LOCK_UN);
+}
+
 /* The recorder that could not start has said why on stderr: then we do not start either. */
 static enum tb_err
 await_recorder(struct service *service, struct tb_fail *fail)
@@ -129,6 +151,15 @@ await_recorder(struct service *service, struct tb_fail *fail)
 
         if (waitpid(service->recorder_pid, &status, WNOHANG) == service->recorder_pid) {
             service->recorder_pid = 0;
+            if (WIFSIGNALED(status)) { /* it refused nothing, somebody killed it */
+                tb_close(&service->recorder_fd);
+                err = start_recorder(service, fail);
+                if (err == TB_OK) {
+                    err = TB_ECLOSED;
+                    continue;
+                }
+                return err;
+            }
             return tb_fail_set(fail, TB_EIO,
                                "the recorder could not start (its reason is above)");
         }
@@ -235,6 +266,7 @@ start(struct service *service, struct tb_fail *fail)
     if (service->with_recorder) {
         (void)snprintf(service->socket_path, sizeof(service->socket_path), "%s/recorder.sock",
                        config->state_dir);
+        await_former_recorder(service);
         err = start_recorder(service, fail);
         if (err != TB_OK) {
             return err;
