@@ -152,11 +152,19 @@ local_gone_locked(struct tb_store *store, const char *capture_id, const char *na
 {
     struct tb_json *detail;
     struct store_query q;
-    enum tb_err err = store_open_locked(
-        store, "UPDATE segments SET local = 0 WHERE capture_id = ? AND name = ?", &q, fail);
+    enum tb_err err = store_open_locked(store,
+                                        "UPDATE segments SET local = 0"
+                                        " WHERE capture_id = ? AND name = ? AND local = 1",
+                                        &q, fail);
 
     if (err == TB_OK) {
         err = update_one_locked(&q, capture_id, name, fail);
+    }
+    if (err == TB_ENOTFOUND) {
+        /* Known to be gone already, perhaps: that is said once in the custody log. */
+        err = store_open_locked(
+            store, "UPDATE segments SET local = 0 WHERE capture_id = ? AND name = ?", &q, fail);
+        return err == TB_OK ? update_one_locked(&q, capture_id, name, fail) : err;
     }
     if (err != TB_OK) {
         return err;

@@ -66,6 +66,26 @@ out:
     return err;
 }
 
+/* A service that was killed between S3's answer and the removal of the file finishes that now;
+ * else the capture's folder would never be empty. */
+static enum tb_err
+finish_removals(struct tb_store *store, int spool_fd, const struct tb_segment_row *known,
+                size_t count, struct tb_fail *fail)
+{
+    enum tb_err err = TB_OK;
+
+    for (size_t i = 0; i < count && err == TB_OK; i++) {
+        if (known[i].state != TB_SEGMENT_UPLOADED || !known[i].local) {
+            continue;
+        }
+        err = tb_spool_remove(spool_fd, known[i].capture_id, known[i].name, fail);
+        if (err == TB_OK) {
+            err = tb_store_segment_local_gone(store, known[i].capture_id, known[i].name, fail);
+        }
+    }
+    return err;
+}
+
 enum tb_err
 tb_upload_scan(struct tb_store *store, int spool_fd, const char *capture_id,
                struct tb_fail *fail)
@@ -76,10 +96,9 @@ tb_upload_scan(struct tb_store *store, int spool_fd, const char *capture_id,
     enum tb_err err;
 
     err = tb_spool_sealed(spool_fd, capture_id, &names, fail);
-    if (err != TB_OK || names.count == 0) {
-        goto out;
+    if (err == TB_OK) {
+        err = tb_store_segment_list(store, capture_id, &known, &known_count, fail);
     }
-    err = tb_store_segment_list(store, capture_id, &known, &known_count, fail);
     for (size_t i = 0; i < names.count && err == TB_OK; i++) {
         struct tb_segment_row row = {0};
 
@@ -93,8 +112,9 @@ tb_upload_scan(struct tb_store *store, int spool_fd, const char *capture_id,
             err = tb_store_segment_add(store, &row, fail);
         }
     }
-
-out:
+    if (err == TB_OK) {
+        err = finish_removals(store, spool_fd, known, known_count, fail);
+    }
     free(known);
     tb_spool_names_release(&names);
     return err;
