@@ -138,6 +138,11 @@ integration: all ## The integration tests, in the lab
 lint: ## Layout, layers, static analysis, shell
 	tests/run.sh --build $(BUILD) lint
 
+.PHONY: chaos
+chaos: deps-demo ## SIGKILL at every crash point, then count what is left (RUNS=1000 SEED=1 [JOBS=...])
+	$(MAKE) --no-print-directory MODE=release all
+	tests/chaos/chaos.py --build $(BUILD) --runs $(or $(RUNS),1000) --seed $(or $(SEED),1) $(if $(JOBS),--jobs $(JOBS))
+
 .PHONY: fuzz-smoke
 fuzz-smoke: ## Fuzz every parser for a few seconds (SECONDS_EACH=5)
 	tests/run.sh --build $(BUILD) fuzz

@@ -1,0 +1,191 @@
+#!/usr/bin/python3
+"""make chaos: SIGKILL of the shipped programs at every crash point, and nothing may be left.
+
+usage: tests/chaos/chaos.py [--runs N] [--seed N] [--jobs N] [--only RUN] [--build DIR] [--mode MODE] [--grace SECONDS]
+
+Runs are numbered SEED*1000000 + 0, 1, 2, ...: the number is printed where one fails, and --only NUMBER repeats it.
+Writes DIR/chaos/result.json, and DIR/chaos/failed/NUMBER/ for each run that failed.
+"""
+import argparse
+import json
+import multiprocessing
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, HERE)
+import host  # noqa: E402
+import life  # noqa: E402
+import world  # noqa: E402
+
+KINDS = ("leaks", "duplicates", "stuck", "lost_alerts", "other")
+SCRATCH = "/run/chaos"  # the lab's own /run, in memory: SIGKILL asks nothing of a disk
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=0, help="hosts side by side; default 8 for each processor")
+    parser.add_argument("--only", type=int, help="one run, by its number")
+    parser.add_argument("--build", default=os.path.join(ROOT, "build"))
+    parser.add_argument("--mode", default="release")
+    parser.add_argument("--grace", type=float, default=10, help="seconds after an expiry")
+    parser.add_argument("--extra", type=int, default=4, help="more runs for each point that was not come by")
+    return parser.parse_args()
+
+
+def prepare(args, out, jobs):
+    """S3, tokens and the hosts' wires."""
+    host.run("ip", "addr", "add", world.S3.split(":")[0] + "/32", "dev", "lo")
+    env = {**os.environ, "LAB_ACCESS_KEY": world.KEY, "LAB_SECRET_KEY": world.SECRET}
+    host.run(os.path.join(ROOT, "tests/lab/radosgw.sh"), "start", SCRATCH + "/s3", "--listen", world.S3, "--bucket",
+             world.BUCKET, env=env)
+    context = {"out": out, "grace_s": args.grace, "tokens_file": SCRATCH + "/tokens", "tokens": {}}
+    for role in ("alert", "analyst"):
+        context["tokens"][role] = host.run(out + "/tapbox", "token", "add", role, "--role", role, "--file",
+                                           context["tokens_file"]).stdout.strip()
+    everyone = [world.Names(k) for k in range(1, jobs + 1)]
+    for names in everyone:
+        host.build_wires(names)
+    return context, everyone
+
+
+def work(names, points, context, seeds, results, failed):
+    """A worker: one host after the other in one namespace."""
+    host.end_with_us()
+    while True:
+        seed = seeds.get()
+        if seed is None:
+            return
+        folder = f"{SCRATCH}/{seed}"
+        result = life.live(seed, points, context, names, folder)
+        if any(result[kind] for kind in KINDS):
+            shutil.rmtree(os.path.join(failed, str(seed)), ignore_errors=True)
+            shutil.copytree(folder, os.path.join(failed, str(seed)), ignore=shutil.ignore_patterns("*.sock"))
+        shutil.rmtree(folder, ignore_errors=True)
+        results.put(result)
+
+
+class Tally:
+    def __init__(self, points):
+        self.points, self.covered = {f"{act}:{side}" for act, side in points}, {}
+        self.count = {kind: 0 for kind in KINDS}
+        self.runs = self.captures = self.sessions = self.acks = 0
+        self.lag_s, self.lag_of, self.began = 0.0, 0, time.monotonic()
+
+    def add(self, result):
+        self.runs += 1
+        for word in ("captures", "sessions", "acks"):
+            setattr(self, word, getattr(self, word) + result[word])
+        for point in result["covered"]:
+            self.covered[point] = self.covered.get(point, 0) + 1
+        for kind in KINDS:
+            self.count[kind] += len(result[kind])
+            for sentence in result[kind]:
+                print(f"\rrun {result['seed']}: {kind}: {sentence}", flush=True)
+        if result["lag_s"] > self.lag_s:
+            self.lag_s, self.lag_of = result["lag_s"], result["seed"]
+
+    def missing(self):
+        return sorted(self.points - self.covered.keys())
+
+    def line(self, of):
+        seconds = time.monotonic() - self.began
+        return (f"{self.runs}/{of} runs, {self.runs / max(seconds, 0.1):.2f} a second, "
+                f"{len(self.points) - len(self.missing())}/{len(self.points)} points, {self.captures} captures, "
+                f"{self.sessions} sessions, lag {self.lag_s:.1f} s, "
+                + ", ".join(f"{kind} {self.count[kind]}" for kind in KINDS))
+
+    def result(self, seed):
+        return {"runs": self.runs, "crash_points_covered": len(self.points) - len(self.missing()),
+                "crash_points_total": len(self.points), "leaks": self.count["leaks"],
+                "duplicates": self.count["duplicates"], "stuck": self.count["stuck"],
+                "lost_alerts": self.count["lost_alerts"], "other": self.count["other"],
+                "seconds": round(time.monotonic() - self.began, 1), "max_teardown_lag_s": self.lag_s, "max_teardown_lag_run": self.lag_of, "seed": seed,
+                "captures": self.captures, "sessions": self.sessions, "acknowledged": self.acks,
+                "crash_points_missing": self.missing(), "kills_by_point": dict(sorted(self.covered.items()))}
+
+
+def gather(tally, seeds, results, wanted):
+    """Hands out these runs and takes in what becomes of them."""
+    for seed in wanted:
+        seeds.put(seed)
+    of, shown = tally.runs + len(wanted), 0.0
+    done = 0
+    while done < len(wanted):
+        try:
+            tally.add(results.get(timeout=300))
+        except queue.Empty:
+            print("\nno run has ended for 300 s", flush=True)
+            return False
+        done += 1
+        if sys.stdout.isatty():
+            print("\r" + tally.line(of), end="", flush=True)
+        elif time.monotonic() - shown > 15 or done == len(wanted):
+            shown = time.monotonic()
+            print(tally.line(of), flush=True)
+    return True
+
+
+def main():
+    args = arguments()
+    if "LAB_INSIDE" not in os.environ:
+        enter = os.path.join(ROOT, "tests/lab/enter")
+        os.execv(enter, [enter, sys.executable, *sys.argv])
+    out = os.path.join(os.path.abspath(args.build), args.mode)
+    folder = os.path.join(os.path.abspath(args.build), "chaos")
+    failed = os.path.join(folder, "failed")
+    shutil.rmtree(failed, ignore_errors=True)
+    os.makedirs(failed)
+    os.makedirs(SCRATCH)
+    points = world.crash_points(ROOT)
+    jobs = min(args.jobs or 8 * len(os.sched_getaffinity(0)), 200)
+    if args.only is not None:
+        jobs = 1
+    context, everyone = prepare(args, out, jobs)
+    seeds, results = multiprocessing.Queue(), multiprocessing.Queue()
+    workers = [multiprocessing.Process(target=work, args=(names, points, context, seeds, results, failed))
+               for names in everyone]
+    for worker in workers:
+        worker.start()
+    tally = Tally(points)
+    base = args.seed * 1000000
+    good = True
+    if args.only is not None:
+        good = gather(tally, seeds, results, [args.only])
+        print(json.dumps(life.draw(args.only, points), indent=1))
+    else:
+        good = gather(tally, seeds, results, list(range(base, base + args.runs)))
+        following = base + args.runs
+        for _ in range(args.extra if args.runs >= len(points) and good else 0):
+            missing = set(tally.missing())
+            if not missing:
+                break
+            more = [n for n in range(following, following + len(points))
+                    if f"{points[n % len(points)][0]}:{points[n % len(points)][1]}" in missing]
+            following += len(points)
+            good = gather(tally, seeds, results, more) and good
+    for _ in workers:
+        seeds.put(None)
+    result = tally.result(args.seed)
+    print(("" if not sys.stdout.isatty() else "\n") + json.dumps({k: v for k, v in result.items() if not k.startswith(("kills", "crash_points_m"))}))
+    if args.only is None:
+        with open(os.path.join(folder, "result.json"), "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+            file.write("\n")
+        if tally.missing():
+            print("no run was killed at " + ", ".join(tally.missing()))
+        if args.runs >= len(points) and tally.missing():
+            good = False
+    subprocess.run([os.path.join(ROOT, "tests/lab/radosgw.sh"), "stop", SCRATCH + "/s3"], check=False)
+    sys.exit(0 if good and not any(tally.count.values()) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,339 @@
+"""A run: one host's life, drawn from its seed.
+
+Something is asked of it from several sides, EC2 misbehaves, the service is killed at a named crash point (or inside
+`tapbox sweep`), the recorder whenever, then the service is started again or only the sweeper runs; and when all is over,
+the verdict.
+"""
+import http.client
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+
+import host
+import verdict
+import world
+
+# Only `sweep --standing` comes by these.
+STANDING = {"DeleteTrafficMirrorFilter", "DeleteTrafficMirrorTarget"}
+# `sweep` comes by these too.
+SWEEPING = {"DescribeTrafficMirrorSessions", "DescribeTrafficMirrorFilters", "DescribeTrafficMirrorTargets",
+            "DeleteTrafficMirrorSession"}
+PATIENCE_S = 90  # a capture that is not final so long after everything answers again is stuck
+
+
+def draw(seed, points):
+    """Everything about a run that is decided beforehand."""
+    rng = world.dice("life", seed)
+    act, side = points[seed % len(points)]
+    plan = {"seed": seed, "act": act, "side": side, "nth": rng.choices([1, 2, 3, 5], [7, 2, 1, 1])[0],
+            "kind": "serve", "after": rng.choices(["restart", "sweep"], [3, 1])[0], "second": "",
+            "restart_after_s": rng.choice([0, 0, rng.uniform(0, 1.5)]), "recorder_dies_s": 0, "service_dies_s": 0,
+            "plant": rng.random() < 0.25, "gentle_end": rng.random() < 0.7, "again_s": 0}
+    if act in STANDING:
+        plan.update(kind="standing", nth=1)
+    elif act in SWEEPING and rng.random() < 0.35:
+        plan.update(kind="sweep", nth=1)
+    if plan["kind"] == "serve" and plan["after"] == "restart" and rng.random() < 0.3:
+        second = rng.choice(points)
+        plan["second"] = f"{second[0]}:{second[1]}#{rng.choice([1, 1, 2])}"
+    if rng.random() < 0.35:
+        plan["recorder_dies_s"] = rng.uniform(0.3, 6)
+    if rng.random() < 0.2:
+        plan["service_dies_s"] = rng.uniform(1, 7)
+    if plan["kind"] != "serve":
+        plan["service_dies_s"] = rng.uniform(1.5, 4)
+    elif plan["after"] == "sweep":
+        plan["service_dies_s"] = rng.uniform(4, 8)  # at the latest
+    rules = [world.fault(rng) for _ in range(rng.choices([0, 1, 2, 3, 4], [2, 3, 3, 2, 1])[0])]
+    plan["lifted_s"] = rng.uniform(2, 8)
+    if act == "capture_withdraw_extend":
+        rules.append({"action": "CreateTags", "do": {"error": {"status": 403, "code": "UnauthorizedOperation"}}})
+        plan["lifted_s"] = 8
+    plan["rules"] = rules
+    plan["actions"] = draw_actions(rng, act)
+    return plan
+
+
+def draw_actions(rng, act):
+    """What is asked of the service: (seconds, what, ...)."""
+    def sometimes(chance, *acts):
+        return rng.random() < chance or act in acts
+
+    def soon(least=0.0, most=3.0):
+        return round(rng.uniform(least, most), 2)
+
+    actions = [{"at": soon(0, 0.6), "what": "finding", "instance": 1, "times": rng.randint(1, 4)},
+               {"at": soon(0, 1.0), "what": "request", "source": world.eni(2), "duration": f"{rng.randint(2, 5)}s",
+                "times": rng.randint(1, 2)}]
+    for _ in range(rng.randint(0, 3)):
+        actions.append({"at": soon(), "what": "request", "source": world.instance(rng.randint(3, 12)),
+                        "duration": f"{rng.randint(2, 6)}s", "times": rng.randint(1, 2)})
+    for _ in range(rng.randint(0, 2)):
+        actions.append({"at": soon(), "what": "finding", "instance": rng.choice([1, 1, 2, 5, 6]),
+                        "times": rng.randint(1, 3)})
+    if sometimes(0.3, "capture_error"):
+        actions.append({"at": soon(), "what": "request", "source": "i-0123456789abcdef0", "duration": "3s", "times": 1})
+    if sometimes(0.2):
+        actions.append({"at": soon(), "what": "request", "source": world.STOPPED_ENI, "duration": "3s", "times": 1})
+    if sometimes(0.4, "capture_ask_stop"):
+        actions.append({"at": soon(1.2, 3), "what": "stop", "of": 1})
+    if sometimes(0.5, "capture_extended", "capture_ask_extend", "capture_withdraw_extend", "CreateTags"):
+        # joins the first, and so makes it longer
+        actions.append({"at": soon(0.9, 2), "what": "request", "source": world.instance(1), "times": 1,
+                        "duration": f"{rng.randint(5, 8)}s"})
+    if sometimes(0.4, "capture_extended", "capture_ask_extend", "capture_withdraw_extend", "CreateTags"):
+        actions.append({"at": soon(1.2, 2.2), "what": "extend", "of": 0, "duration": f"{rng.randint(2, 4)}s"})
+    if act == "HeadBucket" or sometimes(0.15):
+        actions.append({"at": soon(), "what": "plan", "source": world.instance(4)})
+    return actions
+
+
+class Life:
+    def __init__(self, plan, context, names, folder):
+        self.plan, self.context, self.names, self.folder = plan, context, names, folder
+        self.owner = f"chaos-{plan['seed']}"
+        self.acks, self.covered, self.odd = [], [], []
+        self.mu = threading.Lock()
+        self.asked = {}  # number of the action -> its capture
+        self.began = 0
+        self.restarted = 0  # when the service last began or changed its mind about EC2
+        self.lifted_ns = 0
+        self.over = threading.Event()
+        self.awsim = self.service = None
+
+    def since(self):
+        return time.monotonic() - self.began
+
+    # --- those who ask ---
+
+    def deliver(self, number, method, path, body, key, **headers):
+        """As a sender does that gives up only when the day is over."""
+        token = self.context["tokens"]["alert" if path == "/v1/events" else "analyst"]
+        pause = 0.05
+        until = time.monotonic() + 8
+        while not self.over.is_set() and time.monotonic() < until:
+            try:
+                status, answer = self.service.call(method, path, body, token, **headers)
+            except (OSError, http.client.HTTPException, ValueError):
+                status, answer = 0, None
+            if status in (200, 202):
+                capture = (answer.get("capture") or {}).get("id", "")
+                with self.mu:
+                    if body and path in ("/v1/events", "/v1/captures"):
+                        self.acks.append({"body": body, "status": status, "decision": answer.get("decision", ""),
+                                          "capture": capture, "key": key})
+                    if capture:
+                        self.asked.setdefault(number, capture)
+            if status and status < 500 and status != 429:
+                return
+            time.sleep(pause)
+            pause = min(0.4, pause * 2)
+
+    def act(self, number, action, seed):
+        rng = world.dice("act", seed)
+        if self.over.wait(max(0, action["at"] - self.since())):
+            return
+        what, calls = action["what"], []
+        if what == "finding":
+            calls = [("POST", "/v1/events", world.finding(rng, action["instance"]), f"finding {seed}", {})]
+        elif what == "request":
+            body = json.dumps({"source": action["source"], "duration": action["duration"], "reason": f"chaos {seed}"})
+            calls = [("POST", "/v1/captures", body, f"request {seed}", {"Idempotency_Key": seed})]
+        elif what == "plan":
+            body = json.dumps({"source": action["source"], "reason": f"plan {seed}"})
+            calls = [("POST", "/v1/captures?dry_run=1", body, "", {})]
+        else:
+            until = time.monotonic() + 4
+            while action["of"] not in self.asked and time.monotonic() < until and not self.over.wait(0.05):
+                pass
+            capture = self.asked.get(action["of"])
+            if capture:
+                body = json.dumps({"duration": action["duration"]}) if what == "extend" else None
+                calls = [("POST", f"/v1/captures/{capture}/{what}", body, "", {})]
+        threads = [threading.Thread(target=self.deliver, args=(number, *call[:4]), kwargs=call[4], daemon=True)
+                   for call in calls for _ in range(action.get("times", 1))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    # --- those who kill ---
+
+    def service_ended(self):
+        """True when it is dead; says whether that was to be."""
+        code = self.service.process.poll()
+        if code is None:
+            return False
+        if self.service.killed:
+            return True
+        self.service.killed = True  # said once
+        if code == -signal.SIGKILL:
+            self.service.note("died at its crash point")
+            self.covered.append(self.crash.split("#")[0])
+        else:
+            self.odd.append(f"the service ended by itself, status {code}")
+        return True
+
+    def start(self, crash):
+        self.crash = crash
+        self.service.start(crash)
+        self.restarted = time.monotonic()
+
+    def lift(self):
+        if not self.lifted_ns and self.since() >= self.plan["lifted_s"]:
+            self.awsim.faults([])
+            self.lifted_ns = time.time_ns()
+            self.service.note("no more faults")
+
+    def point(self):
+        return f"{self.plan['act']}:{self.plan['side']}#{self.plan['nth']}"
+
+    def open(self):
+        """Captures that are not final yet."""
+        return [c for c in self.service.captures().values() if c["state"] not in verdict.FINAL]
+
+    def still_there(self, standing=False):
+        return [o for o in verdict.owned(self.awsim.history(), self.owner)
+                if not o["until_ns"] and (standing or "tapbox:expires" in o["tags"])]
+
+    def serve(self):
+        """With the service killed and started again, until every capture is final."""
+        plan = self.plan
+        deaths = [(plan["recorder_dies_s"], "recorder"), (plan["service_dies_s"], "service")]
+        deaths = sorted(d for d in deaths if d[0])
+        again = 0
+        crash = self.point() if plan["kind"] == "serve" else ""
+        self.start(crash)
+        while True:
+            time.sleep(0.05)
+            self.lift()
+            if deaths and self.since() >= deaths[0][0]:
+                who = deaths.pop(0)[1]
+                if who == "recorder":
+                    self.service.kill_recorder()
+                elif not (plan["after"] == "restart" and plan["kind"] == "serve" and again):
+                    self.service_ended()
+                    self.service.end(signal.SIGKILL)
+            if self.service_ended():
+                if self.odd:
+                    return
+                if plan["after"] == "sweep" or plan["kind"] != "serve":
+                    return
+                if not again:
+                    again = time.monotonic() + plan["restart_after_s"]
+                if time.monotonic() >= again:
+                    again = 0
+                    crash, plan["second"] = plan["second"], ""
+                    self.start(crash)
+                continue
+            if all(not t.is_alive() for t in self.senders) and self.lifted_ns and not self.open():
+                return
+            if self.is_late():
+                return
+
+    def is_late(self):
+        """Nothing stands in its way any more, and it is not done."""
+        last = max([c["deadline_utc_ns"] for c in self.service.captures().values()] + [self.lifted_ns])
+        return (self.lifted_ns and time.time_ns() > last + PATIENCE_S * verdict.NS
+                and time.monotonic() > self.restarted + PATIENCE_S)
+
+    def sweep(self):
+        """Nothing but the sweeper, on another host, until nothing is left that expires."""
+        crash = self.point() if self.plan["kind"] != "serve" else ""
+        options = ["--standing"] if self.plan["kind"] == "standing" else []
+        standing = bool(options)
+        while True:
+            self.lift()
+            left = self.still_there(standing)
+            soonest = min([verdict.utc_ns(o["tags"]["tapbox:expires"]) for o in left if "tapbox:expires" in o["tags"]],
+                          default=0)
+            latest = max([verdict.utc_ns(o["tags"]["tapbox:expires"]) for o in left if "tapbox:expires" in o["tags"]],
+                         default=0)
+            if crash and (time.time_ns() > latest + verdict.NS):
+                # where there is nothing to delete the point is not come by: that is a run like any other
+                if self.service.sweep(*options, crash=crash) == -signal.SIGKILL:
+                    self.covered.append(crash.split("#")[0])
+                crash = ""
+            elif not crash:
+                self.service.sweep(*options)
+                if not self.still_there(standing) and self.lifted_ns:
+                    return
+            if self.lifted_ns and time.time_ns() > max(latest, self.lifted_ns) + PATIENCE_S * verdict.NS:
+                return
+            time.sleep(max(0.2, min(1.0, (soonest - time.time_ns()) / verdict.NS)) if soonest else 0.5)
+
+    # --- from birth to verdict ---
+
+    def live(self):
+        plan, out = self.plan, self.context["out"]
+        os.makedirs(self.folder)
+        self.awsim = host.Awsim(out, self.names, self.folder)
+        traffic = host.Traffic(self.names)
+        try:
+            planted = host.plant(self.names) if plan["plant"] else []
+            self.awsim.faults(plan["rules"])
+            self.service = host.Service(out, self.names, self.folder, self.owner, self.context["tokens_file"])
+            self.began = time.monotonic()
+            self.senders = [threading.Thread(target=self.act, args=(n, action, f"{plan['seed']}-{n}"), daemon=True)
+                            for n, action in enumerate(plan["actions"])]
+            for thread in self.senders:
+                thread.start()
+            self.serve()
+            only_swept = self.service.process.poll() is not None
+            if only_swept:
+                self.over.set()
+                self.sweep()
+                if plan["gentle_end"]:  # the host comes back: its captures end too
+                    self.awsim.faults([])
+                    self.start("")
+                    while self.open() and not self.is_late():
+                        if self.service_ended():
+                            break
+                        time.sleep(0.1)
+            self.over.set()
+            for thread in self.senders:
+                thread.join()
+            self.service_ended()
+            self.service.end(signal.SIGTERM if plan["gentle_end"] else signal.SIGKILL)
+            return self.judge(planted, only_swept and not plan["gentle_end"])
+        finally:
+            self.over.set()
+            if self.service is not None:
+                self.service.end(signal.SIGKILL)
+            traffic.stop()
+            self.awsim.stop()
+
+    def judge(self, planted, only_swept):
+        history, captures, alerts = self.awsim.history(), self.service.captures(), self.service.alerts()
+        leaks, lag = verdict.leaks(history, self.owner, self.context["grace_s"], self.lifted_ns if self.plan["rules"] else 0)
+        result = {"leaks": leaks, "duplicates": verdict.duplicates(history, self.owner) + verdict.twice(self.acks),
+                  "stuck": [] if only_swept else verdict.stuck(captures),
+                  "lost_alerts": verdict.lost(self.acks, captures, alerts),
+                  "other": self.odd + verdict.touched(history, self.owner, planted)}
+        sessions = [o for o in verdict.owned(history, self.owner) if o["kind"] == "session"]
+        with open(self.folder + "/history.json", "w", encoding="utf-8") as file:
+            json.dump(history, file, indent=1)
+        return {**result, "lag_s": round(lag / verdict.NS, 2), "covered": self.covered, "captures": len(captures),
+                "sessions": len(sessions), "acks": len(self.acks)}
+
+
+def live(seed, points, context, names, folder):
+    """One run; its result.  What is left of it lies in `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    plan = draw(seed, points)
+    life = Life(json.loads(json.dumps(plan)), context, names, folder)
+    started = time.monotonic()
+    try:
+        result = life.live()
+    except (OSError, RuntimeError, sqlite3.Error, subprocess.SubprocessError) as e:
+        result = {"leaks": [], "duplicates": [], "stuck": [], "lost_alerts": [], "other": [f"the run broke: {e!r}"],
+                  "lag_s": 0, "covered": life.covered, "captures": 0, "sessions": 0, "acks": len(life.acks)}
+    result.update(seed=seed, seconds=round(time.monotonic() - started, 2))
+    with open(folder + "/run.json", "w", encoding="utf-8") as file:
+        json.dump({"plan": plan, "acks": life.acks, "result": result}, file, indent=1)
+    return result

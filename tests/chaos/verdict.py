@@ -1,0 +1,126 @@
+"""What a run has to answer for: pure functions over what awsim, the store and the senders say.
+
+history   the answer of awsim's GET /history after everything has ended
+acks      what senders were told: {"body", "status", "decision", "capture"}
+captures  rows of the store by id: {"state", "stop_reason", "requested_utc_ns"}
+alerts    rows of the store: {"body", "capture", "outcome"}
+"""
+import calendar
+import time
+
+NS = 1000000000
+FINAL = {"sealed", "refused", "failed"}
+
+
+def utc_ns(text):
+    """2026-01-02T03:04:05Z in nanoseconds since 1970."""
+    return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")) * NS
+
+
+def lives(history):
+    """What there was: a dict for each object, with from_ns, until_ns (0: it is still there), its tags at the end."""
+    objects = {}
+    for event in history["events"]:
+        if event["event"] == "create":
+            objects[event["id"]] = {"kind": event["kind"], "id": event["id"], "eni": event.get("eni", ""),
+                                    "tags": event["tags"], "from_ns": event["time_ns"], "until_ns": 0, "by": ""}
+        elif event["id"] in objects:
+            known = objects[event["id"]]
+            known["tags"] = event["tags"]
+            if event["event"] == "delete":
+                known["until_ns"] = event["time_ns"]
+                known["by"] = event.get("by", "")
+    return list(objects.values())
+
+
+def owned(history, owner):
+    return [o for o in lives(history) if o["tags"].get("tapbox:owner") == owner]
+
+
+def lag_ns(thing, end_ns, excused_ns):
+    """How long after its expiry it lived, counted from when somebody could have taken it away."""
+    return (thing["until_ns"] or end_ns) - max(utc_ns(thing["tags"]["tapbox:expires"]), excused_ns)
+
+
+def leaks(history, owner, grace_s, excused_ns=0):
+    """Sentences, and the greatest lag in nanoseconds."""
+    found, most = [], 0
+    for o in owned(history, owner):
+        if "tapbox:expires" not in o["tags"]:
+            if "tapbox:standing" not in o["tags"]:
+                found.append(f"{o['kind']} {o['id']} has neither an expiry nor is it standing")
+            continue
+        lag = lag_ns(o, history["now_ns"], excused_ns)
+        most = max(most, lag)
+        if lag > grace_s * NS:
+            found.append(f"{o['kind']} {o['id']} of {o['tags'].get('tapbox:capture')} expired "
+                         f"{o['tags']['tapbox:expires']} and lived {lag / NS:.1f} s longer"
+                         + ("" if o["until_ns"] else "; it is still there"))
+        elif not o["until_ns"] and lag > 0:
+            found.append(f"{o['kind']} {o['id']} is expired and still there at the end")
+    return found, most
+
+
+def duplicates(history, owner):
+    """Pairs of sessions of one owner that were on one interface at the same time."""
+    found = []
+    sessions = [o for o in owned(history, owner) if o["kind"] == "session"]
+    for i, a in enumerate(sessions):
+        for b in sessions[i + 1:]:
+            if (a["eni"] == b["eni"] and a["from_ns"] < (b["until_ns"] or history["now_ns"])
+                    and b["from_ns"] < (a["until_ns"] or history["now_ns"])):
+                found.append(f"{a['id']} and {b['id']} at once on {a['eni']} "
+                             f"({a['tags'].get('tapbox:capture')}, {b['tags'].get('tapbox:capture')})")
+    return found
+
+
+def touched(history, owner, planted):
+    """What was somebody else's, and is not as it was."""
+    foreign = {o["id"]: o for o in lives(history) if o["tags"].get("tapbox:owner") != owner}
+    return [f"{key} of somebody else was deleted" for key in planted
+            if key not in foreign or foreign[key]["until_ns"]]
+
+
+def cut_short(history, owner, captures):
+    """Sessions that ended before their time although nobody asked for that."""
+    found = []
+    for o in owned(history, owner):
+        capture = captures.get(o["tags"].get("tapbox:capture"))
+        if (o["kind"] == "session" and o["until_ns"] and capture and capture["stop_reason"] == "deadline"
+                and o["until_ns"] < utc_ns(o["tags"]["tapbox:expires"]) - NS):
+            found.append(f"{o['id']} ended {(utc_ns(o['tags']['tapbox:expires']) - o['until_ns']) / NS:.1f} s early")
+    return found
+
+
+def stuck(captures):
+    return [f"{key} is '{c['state']}'" for key, c in sorted(captures.items()) if c["state"] not in FINAL]
+
+
+def lost(acks, captures, alerts):
+    """Acknowledged, and not known any more; or not as it was acknowledged."""
+    found = []
+    kept = {}
+    for alert in alerts:
+        kept.setdefault(alert["body"], []).append(alert)
+    for ack in acks:
+        if ack["status"] not in (200, 202):
+            continue
+        rows = kept.get(ack["body"], [])
+        what = f"{ack['body'][:60]!r}... acknowledged with {ack['status']} {ack['decision']}"
+        if not rows:
+            found.append(f"{what}: no such alert is kept")
+        elif ack["decision"] in ("capture", "joined", "duplicate") and ack["capture"]:
+            if ack["capture"] not in captures:
+                found.append(f"{what}: no such capture {ack['capture']}")
+            elif all(row["capture"] != ack["capture"] for row in rows):
+                found.append(f"{what} for {ack['capture']}: kept for {[row['capture'] for row in rows]}")
+    return found
+
+
+def twice(acks):
+    """The same alert (one body with one key) that began more than one capture."""
+    began = {}
+    for ack in acks:
+        if ack["decision"] == "capture" and ack["key"]:
+            began.setdefault(ack["key"], set()).add(ack["capture"])
+    return [f"{key} began {sorted(c)}" for key, c in began.items() if len(c) > 1]

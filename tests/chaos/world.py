@@ -1,0 +1,183 @@
+"""The world of one host: awsim's description, tapbox's configuration, alerts.  Numbered, so that many stand side by side."""
+import json
+import os
+import random
+import time
+import uuid
+
+ACCOUNT = "111122223333"
+REGION = "eu-central-1"
+KEY, SECRET = "AKIALABTAPBOX0000001", "lab/not-a-secret/only-this-lab-knows+it"
+BUCKET = "tapbox-evidence"
+S3 = "10.98.0.1:7480"
+VPC, SUBNET = "vpc-0c4a05c4a05000001", "subnet-0c4a05c4a05000001"
+INSTANCES = 40  # of each world; the first WIRED of them have interfaces on which there is traffic
+WIRED = 2
+TWO = 3  # this one has two interfaces
+STOPPED_ENI = "eni-0c4a05c4a05ffffff"  # exists, but is attached to nothing
+
+
+def instance(n):
+    return f"i-0c4a05c4a05{n:06x}"
+
+
+def eni(n, device=0):
+    return f"eni-0c4a05c4a0{device}{n:06x}"
+
+
+TARGET = "eni-0c4a05c4a05aaaaaa"
+
+
+class Names:
+    """What belongs to host number `k`."""
+
+    def __init__(self, k):
+        self.k = k
+        self.netns = f"h{k}"
+        self.port = f"p{k}"
+        self.gate = f"10.99.{k}.1"  # our side of the wire: EC2 and STS
+        self.address = f"10.99.{k}.2"  # the capture host's
+        self.wires = [(f"s{k}w{n}", f"s{k}x{n}") for n in range(WIRED)]
+        self.ec2 = f"http://{self.gate}:8480"
+        self.api = f"http://{self.address}:8480"
+
+
+def describe(names, control):
+    """awsim's world file."""
+    def interface(key, ip, **more):
+        return {"id": key, "mac": "02:99:%02x:00:%02x:%02x" % (names.k, *map(int, ip.split(".")[2:])), "subnet": SUBNET,
+                "private_ips": [ip], "device_index": 0, **more}
+
+    enis = [interface(TARGET, names.address, instance=instance(0), port=names.port, mac=f"02:99:{names.k:02x}:00:00:02")]
+    for n in range(1, INSTANCES + 1):
+        wire = {"port": names.wires[n - 1][0]} if n <= WIRED else {}
+        enis.append(interface(eni(n), f"10.99.{names.k}.{n + 10}", instance=instance(n), **wire))
+    enis.append(interface(eni(TWO, 1), f"10.99.{names.k}.200", instance=instance(TWO), device_index=1))
+    enis[-1]["device_index"] = 1
+    enis.append(interface(STOPPED_ENI, f"10.99.{names.k}.201"))
+    return {
+        "region": REGION, "api": {"listen": names.gate, "port": 8480}, "control": control,
+        "accounts": [{"id": ACCOUNT, "keys": [{"access_key": KEY, "secret_key": SECRET}]}],
+        "vpcs": [{"id": VPC, "cidr": f"10.99.{names.k}.0/24"}],
+        "subnets": [{"id": SUBNET, "vpc": VPC, "cidr": f"10.99.{names.k}.0/24", "az": REGION + "a"}],
+        "instances": [{"id": instance(n), "subnet": SUBNET, "type": "m5.large"} for n in range(INSTANCES + 1)],
+        "enis": enis}
+
+
+def configuration(names, owner, state, tokens, **more):
+    settings = {"duration": "4s", "max_duration": "1m", "max_concurrent": 30, "rotate_seconds": 1, **more}
+    return f"""listen: {names.address}:8480
+state_dir: {state}
+tokens_file: {tokens}
+owner: {owner}
+log: info
+target:
+  eni: {TARGET}
+recorder:
+  interface: eth0
+  ring: 1MiB
+  memory: 8MiB
+  level: 1
+spool:
+  min_free: 0
+s3:
+  bucket: {BUCKET}
+  path_style: true
+capture:
+""" + "".join(f"  {key}: {value}\n" for key, value in settings.items()) + "policy:\n  cooldown: 1s\n"
+
+
+def environment(names, state):
+    """For the programs that are to take awsim for AWS, and must never find the real one."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("AWS_") and key != "TAPBOX_CRASH"}
+    env.update(AWS_REGION=REGION, AWS_ENDPOINT_URL=names.ec2, AWS_ENDPOINT_URL_S3=f"http://{S3}",
+               AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET, AWS_CONFIG_FILE="/dev/null",
+               AWS_SHARED_CREDENTIALS_FILE="/dev/null", AWS_EC2_METADATA_DISABLED="true", HOME=state)
+    return env
+
+
+def finding(rng, n, severity=8):
+    """A GuardDuty finding about instance `n`, as EventBridge delivers it."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    key = "%032x" % rng.getrandbits(128)
+    detail = {
+        "schemaVersion": "2.0", "accountId": ACCOUNT, "region": REGION, "partition": "aws", "id": key,
+        "arn": f"arn:aws:guardduty:{REGION}:{ACCOUNT}:detector/a1b2c3d4e5f60718293a4b5c6d7e8f90/finding/{key}",
+        "type": "Backdoor:EC2/C&CActivity.B", "severity": severity, "createdAt": now + ".011Z",
+        "updatedAt": now + ".246Z", "title": f"Command and control server contacted by {instance(n)}.",
+        "description": "A known command and control server was contacted.",
+        "resource": {"resourceType": "Instance", "instanceDetails": {
+            "instanceId": instance(n), "instanceType": "m5.large",
+            "networkInterfaces": [{"networkInterfaceId": eni(n), "ipv6Addresses": [], "subnetId": SUBNET, "vpcId": VPC,
+                                   "privateIpAddress": "10.99.0.1"}]}},
+        "service": {"serviceName": "guardduty", "detectorId": "a1b2c3d4e5f60718293a4b5c6d7e8f90", "archived": False,
+                    "count": 1, "resourceRole": "ACTOR", "eventFirstSeen": now + ".000Z",
+                    "eventLastSeen": now + ".000Z", "additionalInfo": {"type": "default"},
+                    "action": {"actionType": "NETWORK_CONNECTION", "networkConnectionAction": {
+                        "connectionDirection": "OUTBOUND", "protocol": "TCP", "blocked": False,
+                        "localNetworkInterface": eni(n), "localIpDetails": {"ipAddressV4": "10.99.0.1"},
+                        "localPortDetails": {"port": 40022}, "remotePortDetails": {"port": 443},
+                        "remoteIpDetails": {"ipAddressV4": "198.51.100.10"}}}}}
+    return json.dumps({"version": "0", "id": str(uuid.UUID(int=rng.getrandbits(128))),
+                       "detail-type": "GuardDuty Finding", "source": "aws.guardduty", "account": ACCOUNT,
+                       "time": now + "Z", "region": REGION, "resources": [], "detail": detail})
+
+
+# --- what goes wrong in EC2 ---
+
+CHANGES = ["CreateTrafficMirrorSession", "CreateTrafficMirrorTarget", "CreateTrafficMirrorFilter",
+           "CreateTrafficMirrorFilterRule", "DeleteTrafficMirrorSession", "CreateTags",
+           "ModifyTrafficMirrorFilterNetworkServices"]
+LOOKS = ["DescribeInstances", "DescribeNetworkInterfaces", "DescribeTrafficMirrorSessions",
+         "DescribeTrafficMirrorFilters", "DescribeTrafficMirrorTargets"]
+
+
+def fault(rng):
+    """One rule for awsim."""
+    kind = rng.choice(["latency", "throttle", "error", "error after", "lost", "lost before", "hang", "late", "gone late",
+                       "expired", "sts", "sometimes"])
+    change = rng.choice(CHANGES[:1] * 4 + CHANGES[4:5] * 3 + CHANGES)
+    look = rng.choice(LOOKS)
+    some = {"nth": rng.randint(1, 3)}
+    error = rng.choice([{"status": 500, "code": "InternalError"}, {"status": 503, "code": "Unavailable"},
+                        {"status": 503, "code": "InsufficientInstanceCapacity"}])
+    if kind == "latency":
+        return {"action": rng.choice(["*", change, look]), "do": {"latency_ms": [10, rng.randint(20, 900)]}}
+    if kind == "throttle":
+        return {"action": rng.choice(["*", change, look]), "from": 1, "to": rng.randint(1, 4), "do": {"throttle": True}}
+    if kind == "error":
+        return {"action": rng.choice([change, look]), **some, "do": {"error": error}}
+    if kind == "error after":
+        return {"action": change, **some, "do": {"error": error, "effect": "after"}}
+    if kind == "lost":
+        return {"action": change, **some, "do": {"lose": "after"}}
+    if kind == "lost before":
+        return {"action": rng.choice([change, look]), **some, "do": {"lose": "before"}}
+    if kind == "hang":
+        return {"action": change, **some, "do": {"hang_ms": rng.randint(500, 4000),
+                                                 "effect": rng.choice(["before", "after"])}}
+    if kind == "late":
+        return {"action": "Create*", "do": {"visible_after_ms": rng.randint(200, 3000)}}
+    if kind == "gone late":
+        return {"action": "Delete*", "do": {"gone_after_ms": rng.randint(200, 3000)}}
+    if kind == "expired":
+        return {"action": rng.choice(["*", change, look]), "from": some["nth"], "to": some["nth"] + rng.randint(0, 3),
+                "do": {"expired_credentials": True}}
+    if kind == "sts":
+        return {"service": "sts", "from": 1, "to": rng.randint(1, 3),
+                "do": rng.choice([{"throttle": True}, {"expired_credentials": True}, {"lose": "after"}])}
+    return {"action": "*", "probability": rng.choice([0.1, 0.2, 0.3]), "seed": rng.randint(1, 1 << 30),
+            "do": rng.choice([{"throttle": True}, {"error": error}, {"lose": "before"}, {"lose": "after"},
+                              {"error": error, "effect": "after"}])}
+
+
+def crash_points(root):
+    """The list in the code: (act, side)."""
+    text = open(os.path.join(root, "src/base/crash.c"), encoding="utf-8").read()
+    table = text[text.index("acts[] = {"):]
+    acts = [line.strip().strip('",') for line in table[:table.index("};")].splitlines() if line.strip().startswith('"')]
+    return [(act, side) for act in acts for side in ("before", "after")]
+
+
+def dice(*words):
+    return random.Random("/".join(str(word) for word in words))

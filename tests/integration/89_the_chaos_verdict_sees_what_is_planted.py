@@ -1,0 +1,114 @@
+#!/usr/bin/python3
+"""A check that cannot fail is worth nothing: leaks, duplicates and lost alerts are planted, and have to be found."""
+import os
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "../support"), os.path.join(HERE, "../chaos")]
+import host  # noqa: E402
+import life  # noqa: E402
+import verdict  # noqa: E402
+import world  # noqa: E402
+from recorder import ROOT, finish, inside_the_lab, is_, run, wait_until  # noqa: E402
+
+NS = verdict.NS
+OURS = {"tapbox:owner": "us", "tapbox:capture": "cap-1", "tapbox:expires": "2026-01-02T03:04:05Z"}
+END = verdict.utc_ns(OURS["tapbox:expires"])
+
+
+def event(what, key, at, tags, eni="eni-1", kind="session"):
+    return {"event": what, "kind": kind, "id": key, "eni": eni, "time_ns": END + int(at * NS), "tags": tags, "by": "x"}
+
+
+def history(*events, now=60):
+    return {"now_ns": END + now * NS, "events": sorted(events, key=lambda e: e["time_ns"])}
+
+
+def sentences():
+    """The pure part, from made-up histories."""
+    gone = history(event("create", "a", -5, OURS), event("delete", "a", 3, OURS))
+    is_("what goes within the grace is no leak, and its lag is told", verdict.leaks(gone, "us", 10) == ([], 3 * NS))
+    late = history(event("create", "a", -5, OURS), event("delete", "a", 11, OURS))
+    is_("what goes after the grace is a leak", len(verdict.leaks(late, "us", 10)[0]) == 1)
+    is_("unless EC2 could not be asked before", verdict.leaks(late, "us", 10, END + 4 * NS) == ([], 7 * NS))
+    left = history(event("create", "a", -5, OURS))
+    is_("what is still there is a leak", "still there" in verdict.leaks(left, "us", 10)[0][0])
+    is_("also within the grace, when all is over", len(verdict.leaks(history(event("create", "a", -5, OURS), now=2), "us", 10)[0]) == 1)
+    is_("a filter is like a session", len(verdict.leaks(history(event("create", "f", -5, OURS, kind="filter")), "us", 10)[0]) == 1)
+    longer = dict(OURS, **{"tapbox:expires": "2026-01-02T03:04:25Z"})
+    is_("a tag that was rewritten counts",
+        verdict.leaks(history(event("create", "a", -5, OURS), event("tags", "a", -1, longer),
+                              event("delete", "a", 21, longer)), "us", 10) == ([], NS))
+    is_("ours without an expiry and not standing is a leak",
+        len(verdict.leaks(history(event("create", "a", -5, {"tapbox:owner": "us"})), "us", 10)[0]) == 1)
+    is_("somebody else's is no leak", verdict.leaks(history(event("create", "a", -5, dict(OURS, **{"tapbox:owner": "you"}))), "us", 10) == ([], 0))
+    two = [event("create", "a", -5, OURS), event("delete", "a", 1, OURS), event("create", "b", 0, OURS), event("delete", "b", 2, OURS)]
+    is_("two sessions on one interface at once are seen", len(verdict.duplicates(history(*two), "us")) == 1)
+    is_("not when one of them is of somebody else", verdict.duplicates(history(*two[:2], *[
+        dict(e, tags=dict(OURS, **{"tapbox:owner": "you"})) for e in two[2:]]), "us") == [])
+    is_("nor one after the other", verdict.duplicates(history(*two[:2], event("create", "b", 1.5, OURS)), "us") == [])
+    is_("nor on two interfaces", verdict.duplicates(history(*two[:2], event("create", "b", 0, OURS, "eni-2")), "us") == [])
+    is_("a foreign object that was deleted is seen", len(verdict.touched(
+        history(event("create", "x", 0, {}), event("delete", "x", 1, {})), "us", ["x"])) == 1)
+    ack = {"body": "one", "status": 202, "decision": "capture", "capture": "cap-1", "key": "k"}
+    row = {"body": "one", "capture": "cap-1", "outcome": "created"}
+    captures = {"cap-1": {"state": "sealed", "stop_reason": "deadline"}}
+    is_("what is kept as acknowledged is fine", verdict.lost([ack], captures, [row]) == [])
+    is_("an alert that is gone is lost", len(verdict.lost([ack], captures, [])) == 1)
+    is_("so is a capture that is gone", len(verdict.lost([ack], {}, [row])) == 1)
+    is_("and an alert that belongs to another capture now",
+        len(verdict.lost([ack], captures, [dict(row, capture="cap-2")])) == 1)
+    is_("what was refused may be forgotten", verdict.lost([dict(ack, status=503)], {}, []) == [])
+    is_("one alert that began two captures is seen", len(verdict.twice([ack, dict(ack, capture="cap-2")])) == 1)
+    is_("a capture that is not final is stuck", verdict.stuck({"c": {"state": "draining"}, "d": {"state": "failed"}}) == ["c is 'draining'"])
+
+
+def for_real(work):
+    """Planted in a real awsim and a real store, seen by the same code that judges the runs."""
+    out = os.environ.get("TB_OUT", os.path.join(ROOT, "build/debug"))
+    names = world.Names(1)
+    host.build_wires(names)
+    run("ip", "addr", "add", world.S3.split(":")[0] + "/32", "dev", "lo")
+    tokens = {"alert": "", "analyst": run(out + "/tapbox", "token", "add", "a", "--role", "analyst", "--file", work + "/tokens").stdout.strip()}
+    context = {"out": out, "grace_s": 1, "tokens": tokens, "tokens_file": work + "/tokens"}
+    plan = life.draw(1, [("intake", "before")])
+    one = life.Life(dict(plan, rules=[], actions=[]), context, names, work + "/run")
+    os.makedirs(one.folder)
+    one.awsim = host.Awsim(out, names, one.folder)
+    one.service = host.Service(out, names, one.folder, one.owner, context["tokens_file"])
+    try:
+        tags = {}
+        for i, (key, value) in enumerate({**OURS, "tapbox:owner": one.owner}.items(), 1):
+            tags[f"TagSpecification_1_Tag_{i}_Key"], tags[f"TagSpecification_1_Tag_{i}_Value"] = key, value
+        tags["TagSpecification_1_ResourceType"] = "traffic-mirror-session"
+        planted = host.plant(names)
+        for number in (7, 8):
+            host.ec2(names, "CreateTrafficMirrorSession", NetworkInterfaceId=world.eni(5), TrafficMirrorTargetId=planted[1],
+                     TrafficMirrorFilterId=planted[0], SessionNumber=number, **tags)
+        one.service.start()
+        wait_until("the service", one.service.ready, 20)
+        one.deliver(0, "POST", "/v1/captures", '{"source":"i-0123456789abcdef0","reason":"x"}', "k")
+        wait_until("its end", lambda: not one.open(), 20)
+        one.service.end()
+        is_("the acknowledged request is known", len(one.acks) == 1 and one.judge(planted, False)["lost_alerts"] == [], one.acks)
+        one.acks.append(dict(one.acks[0], body="never sent"))
+        host.ec2(names, "DeleteTrafficMirrorSession", TrafficMirrorSessionId=planted[2])
+        seen = one.judge(planted, False)
+        is_("sessions planted in EC2 are seen as leaks", len(seen["leaks"]) == 2 and seen["lag_s"] > 1000, seen)
+        is_("and as duplicates", len(seen["duplicates"]) == 1, seen)
+        is_("an acknowledgement that nobody kept is seen", len(seen["lost_alerts"]) == 1, seen)
+        is_("a foreign session that was deleted is seen", len(seen["other"]) == 1, seen)
+        one.service.sweep()
+        is_("a sweep takes the leaks away", one.still_there() == [], one.still_there())
+    finally:
+        one.over.set()
+        one.service.end(host.signal.SIGKILL)
+        one.awsim.stop()
+
+
+inside_the_lab()
+sentences()
+with tempfile.TemporaryDirectory() as folder:
+    for_real(folder)
+finish()
