@@ -17,7 +17,9 @@ enum tb_exit {
     TB_EXIT_NOT_FOUND = 3,   /* no such capture, file or token */
     TB_EXIT_DENIED = 4,      /* token or permission missing or wrong */
     TB_EXIT_UNREACHABLE = 5, /* no answer from tapbox or AWS: may work later */
-    TB_EXIT_STATE = 6        /* not possible in the present state, e.g. stopped already */
+    TB_EXIT_STATE = 6,       /* not possible in the present state, e.g. stopped already */
+    TB_EXIT_EVIDENCE = 7,    /* verify: the evidence does not hold */
+    TB_EXIT_UNPROVEN = 8     /* verify: it holds, by a key that nobody vouched for */
 };
 
 /* Where the configuration is unless --config says otherwise. */
@@ -33,6 +35,7 @@ int tb_cmd_show(int argc, char **argv);
 int tb_cmd_start(int argc, char **argv);
 int tb_cmd_stop(int argc, char **argv);
 int tb_cmd_sweep(int argc, char **argv);
+int tb_cmd_verify(int argc, char **argv);
 int tb_cmd_token(int argc, char **argv);
 
 /* "tapbox <command>: <sentence>" (with code and request id when known) on stderr; the exit

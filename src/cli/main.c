@@ -21,6 +21,7 @@ static const struct command commands[] = {
     {"list", tb_cmd_list, "list captures"},
     {"show", tb_cmd_show, "show one capture: state, packets, segments, AWS objects"},
     {"stop", tb_cmd_stop, "end a capture before its deadline"},
+    {"verify", tb_cmd_verify, "prove a folder of evidence, with nothing but the public key"},
     {"sweep", tb_cmd_sweep, "delete expired mirror sessions by their tags, from any host"},
     {"bpf-compile", tb_cmd_bpf_compile, NULL},
     {NULL, NULL, NULL},

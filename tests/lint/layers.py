@@ -42,7 +42,7 @@ HEADERS = {
     "store": "store",
     "segment": "segment pcapng",
     "aws": "aws aws_credentials aws_sigv4 aws_ec2 aws_s3",
-    "evidence": "evidence",
+    "evidence": "evidence verify",
     "recorder": "recorder vxlan spool source",
     "upload": "upload",
     "intake": "intake",

@@ -1,0 +1,518 @@
+/* tapbox verify: whether a folder of evidence holds.  Needs the files and the public key only.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <tapbox/clock.h>
+#include <tapbox/ids.h>
+#include <tapbox/io.h>
+#include <tapbox/json.h>
+#include <tapbox/verify.h>
+
+#include "cli_int.h"
+
+static const char help[] =
+    "Usage: tapbox verify PATH --key FILE\n"
+    "       tapbox verify PATH --fingerprint HEX\n"
+    "\n"
+    "Checks the evidence in PATH, which is the folder of a capture or any folder above some:\n"
+    "signature, chain, custody log, every hash, Merkle roots, ledger, packet counts, and that\n"
+    "no file is missing or too many.  Tells the first thing that is wrong with each file and\n"
+    "goes on.  Works offline.\n"
+    "\n"
+    "  -k, --key FILE         a public key (PEM) that you trust; may be given again\n"
+    "  -f, --fingerprint HEX  or the fingerprint of one that lies in keys/ beside the "
+    "evidence\n"
+    "  -d, --deep             also decode every chunk and count its packets\n"
+    "      --json             the result as JSON\n"
+    "  -h, --help             this text\n"
+    "\n"
+    "Without --key and --fingerprint the keys in keys/ are taken as they come.  That shows\n"
+    "damage, but proves nothing: who wrote the evidence wrote that key.\n"
+    "\n"
+    "Status: 0 all of it holds, 7 something does not, 8 it holds by a key that nobody vouched\n"
+    "for, 3 there is no evidence or no key.\n";
+
+enum {
+    MAX_KEYS = 32,
+    MAX_NAMES = 16,    /* of --key, and of --fingerprint */
+    MAX_LEVELS = 8,    /* of folders above PATH in which keys/ is looked for: prefix and date */
+    OPEN_FOLDERS = 16, /* at a time, while looking for captures */
+    PATH_SIZE = 4096
+};
+static const int64_t quiet_ns = TB_NS_PER_S; /* no progress is shown for less */
+static const int64_t redraw_ns = TB_NS_PER_S / 5;
+
+struct paths {
+    char (*at)[PATH_SIZE]; /* owned */
+    size_t count;
+};
+
+struct names { /* as given on the command line */
+    const char *at[MAX_NAMES];
+    size_t count;
+};
+
+struct run {
+    struct tb_verify verify;
+    struct tb_verify_key keys[MAX_KEYS];
+    bool json;
+    bool is_terminal;
+    struct paths captures, key_folders; /* at and below PATH */
+    struct tb_verified *done;           /* owned */
+    size_t done_count;
+    struct tb_json *findings; /* with --json */
+    uint64_t total_bytes, done_bytes;
+    int64_t began_ns, drawn_ns;
+    bool is_drawn;
+};
+
+/* --- what is seen meanwhile --- */
+
+static void
+clear_line(struct run *run)
+{
+    if (run->is_drawn) {
+        fputs("\r\033[K", stderr);
+        run->is_drawn = false;
+    }
+}
+
+static void
+on_progress(void *arg, uint64_t more_bytes)
+{
+    struct run *run = arg;
+    int64_t now = tb_clock_boot_ns();
+    unsigned percent;
+
+    run->done_bytes += more_bytes;
+    if (!run->is_terminal || now - run->began_ns < quiet_ns ||
+        now - run->drawn_ns < redraw_ns) {
+        return;
+    }
+    percent = run->total_bytes == 0
+                  ? 100
+                  : (unsigned)(run->done_bytes >= run->total_bytes
+                                   ? 100
+                                   : run->done_bytes * 100 / run->total_bytes);
+    fprintf(stderr, "\r[%-40.*s] %3u %%  %llu of %llu MiB\033[K", (int)(percent * 40 / 100),
+            "########################################", percent,
+            (unsigned long long)(run->done_bytes >> 20),
+            (unsigned long long)(run->total_bytes >> 20));
+    run->drawn_ns = now;
+    run->is_drawn = true;
+}
+
+/* Names of files come from whoever made the folder: nothing of them moves a cursor. */
+static void
+print_harmless(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+    }
+}
+
+static void
+on_finding(void *arg, const struct tb_finding *finding)
+{
+    struct run *run = arg;
+
+    if (run->json) {
+        struct tb_json *one = tb_json_object();
+
+        tb_json_set_str(one, "capture", finding->capture);
+        tb_json_set_str(one, "file", finding->file[0] != '\0' ? finding->file : NULL);
+        tb_json_set_str(one, "kind", finding->kind);
+        tb_json_set_str(one, "text", finding->text);
+        tb_json_add(run->findings, one);
+        return;
+    }
+    clear_line(run);
+    print_harmless(finding->capture);
+    putchar(' ');
+    print_harmless(finding->file[0] != '\0' ? finding->file : "(the capture)");
+    printf(": %s: ", finding->kind);
+    print_harmless(finding->text);
+    putchar('\n');
+}
+
+/* --- keys --- */
+
+static bool
+add_key(struct run *run, const struct tb_public_key *key, bool trusted)
+{
+    struct tb_verify_key *place = &run->keys[run->verify.key_count];
+
+    if (run->verify.key_count == MAX_KEYS ||
+        tb_public_key_fingerprint(key, &place->fingerprint) != TB_OK) {
+        return false;
+    }
+    place->key = *key;
+    place->trusted = trusted;
+    run->verify.key_count++;
+    return true;
+}
+
+/* The keys of one folder: all as they come, or the one that is wanted, which is trusted then.
+ */
+static void
+take_keys(struct run *run, const char *folder, const char *wanted)
+{
+    DIR *dir = opendir(folder);
+    const struct dirent *entry;
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        char file[PATH_SIZE + 300];
+        struct tb_public_key key;
+        struct tb_fingerprint fingerprint;
+        size_t len = strlen(entry->d_name);
+
+        if (len < 5 || strcmp(entry->d_name + len - 4, ".pem") != 0) {
+            continue;
+        }
+        (void)snprintf(file, sizeof(file), "%s/%s", folder, entry->d_name);
+        if (tb_public_key_load(file, &key, NULL) == TB_OK &&
+            tb_public_key_fingerprint(&key, &fingerprint) == TB_OK &&
+            (wanted == NULL || strcmp(fingerprint.text, wanted) == 0)) {
+            (void)add_key(run, &key, wanted != NULL);
+        }
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+}
+
+/* keys/ lies beside the captures: below PATH, in it, or some levels above it. */
+static void
+find_keys(struct run *run, const char *path, const char *wanted)
+{
+    size_t before = run->verify.key_count;
+    char folder[PATH_SIZE];
+
+    for (size_t i = 0; i < run->key_folders.count; i++) {
+        take_keys(run, run->key_folders.at[i], wanted);
+    }
+    for (int level = 1; level < MAX_LEVELS && run->verify.key_count == before; level++) {
+        int len = snprintf(folder, sizeof(folder), "%s/%.*skeys", path, 3 * level,
+                           "../../../../../../../../");
+
+        if (len > 0 && (size_t)len < sizeof(folder)) {
+            take_keys(run, folder, wanted);
+        }
+    }
+}
+
+/* --- captures --- */
+
+static struct run *walking; /* nftw(3) passes no argument on; there is one walk */
+
+static bool
+add_path(struct paths *paths, const char *path)
+{
+    char(*more)[PATH_SIZE] = realloc(paths->at, (paths->count + 1) * sizeof(*paths->at));
+
+    if (more == NULL) {
+        return false;
+    }
+    paths->at = more;
+    return tb_str_copy(paths->at[paths->count++], PATH_SIZE, path);
+}
+
+static bool
+is_capture(const char *path, const char *name)
+{
+    char manifest[PATH_SIZE + 16];
+
+    (void)snprintf(manifest, sizeof(manifest), "%s/manifest.json", path);
+    return tb_capture_id_valid(name) || access(manifest, F_OK) == 0;
+}
+
+static int
+on_walk(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    if (kind == FTW_F) {
+        walking->total_bytes += st->st_size > 0 ? (uint64_t)st->st_size : 0;
+    } else if (kind == FTW_DNR || kind == FTW_NS) {
+        return -1;
+    } else if (kind == FTW_D && is_capture(path, path + where->base)) {
+        return add_path(&walking->captures, path) ? 0 : -1;
+    } else if (kind == FTW_D && strcmp(path + where->base, "keys") == 0) {
+        return add_path(&walking->key_folders, path) ? 0 : -1;
+    }
+    return 0;
+}
+
+static enum tb_err
+find_captures(struct run *run, const char *path, struct tb_fail *fail)
+{
+    walking = run;
+    errno = 0;
+    if (nftw(path, on_walk, OPEN_FOLDERS, FTW_PHYS) != 0) {
+        return tb_fail_errno(fail, errno, "cannot look through %s", path);
+    }
+    if (run->captures.count == 0) {
+        return tb_fail_set(fail, TB_ENOTFOUND, "there is no capture in %s", path);
+    }
+    run->total_bytes *= run->verify.deep ? 2 : 1;
+    return TB_OK;
+}
+
+static enum tb_err
+verify_one(struct run *run, const char *path, struct tb_fail *fail)
+{
+    char name[256] = "";
+    char whole[PATH_SIZE];
+    const char *slash;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    enum tb_err err;
+
+    if (fd < 0) {
+        return tb_fail_errno(fail, errno, "cannot open %s", path);
+    }
+    /* "." and paths that end in a slash have a name too */
+    if (realpath(path, whole) != NULL && (slash = strrchr(whole, '/')) != NULL) {
+        (void)tb_str_copy(name, sizeof(name), slash + 1);
+    }
+    err = tb_verify_capture(&run->verify, fd, name, &run->done[run->done_count], fail);
+    if (err == TB_OK) {
+        run->done_count++;
+    } else {
+        tb_fail_prefix(fail, "%s", path);
+    }
+    tb_close(&fd);
+    return err;
+}
+
+/* --- the result --- */
+
+static struct tb_json *
+capture_json(const struct tb_verified *one)
+{
+    struct tb_json *out = tb_json_object();
+
+    tb_json_set_str(out, "capture", one->capture);
+    tb_json_set_bool(out, "holds", one->findings == 0);
+    tb_json_set_bool(out, "signed", one->is_signed);
+    tb_json_set_bool(out, "trusted", one->is_trusted);
+    tb_json_set_str(out, "key", one->key.text[0] != '\0' ? one->key.text : NULL);
+    tb_json_set_int(out, "sequence", one->sequence);
+    tb_json_set_int(out, "segments", (int64_t)one->segments);
+    tb_json_set_int(out, "packets", (int64_t)one->packets);
+    tb_json_set_int(out, "bytes", (int64_t)one->bytes);
+    tb_json_set_int(out, "alerts", (int64_t)one->alerts);
+    tb_json_set_int(out, "custody_entries", one->custody_entries);
+    tb_json_set_str(out, "complete", one->complete[0] != '\0' ? one->complete : NULL);
+    return out;
+}
+
+static const char *
+verdict_name(int status)
+{
+    return status == TB_EXIT_OK ? "proven" : status == TB_EXIT_UNPROVEN ? "unproven" : "broken";
+}
+
+static enum tb_err
+print_json(struct run *run, int status, struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(SIZE_MAX);
+    struct tb_json *root = tb_json_object(), *list = tb_json_array();
+    enum tb_err err;
+
+    for (size_t i = 0; i < run->done_count; i++) {
+        tb_json_add(list, capture_json(&run->done[i]));
+    }
+    tb_json_set_str(root, "verdict", verdict_name(status));
+    tb_json_set(root, "captures", list);
+    tb_json_set(root, "findings", run->findings);
+    run->findings = NULL;
+    err = tb_json_dump(root, true, &text, fail);
+    if (err == TB_OK) {
+        printf("%s\n", tb_buf_str(&text));
+    }
+    tb_json_free(root);
+    tb_buf_release(&text);
+    return err;
+}
+
+static void
+print_text(const struct run *run, int status)
+{
+    for (size_t i = 0; i < run->done_count; i++) {
+        const struct tb_verified *one = &run->done[i];
+
+        print_harmless(one->capture);
+        if (one->findings > 0) {
+            printf(": does NOT hold, %zu finding%s\n", one->findings,
+                   one->findings == 1 ? "" : "s");
+            continue;
+        }
+        printf(": holds: %zu segments with %llu packets, %zu alerts, %lld acts; complete: %s; "
+               "manifest %lld of key %.16s...\n",
+               one->segments, (unsigned long long)one->packets, one->alerts,
+               (long long)one->custody_entries, one->complete, (long long)one->sequence,
+               one->key.text);
+    }
+    if (status == TB_EXIT_UNPROVEN) {
+        puts("Nobody vouched for the key: compare its fingerprint with GET /v1/keys of the "
+             "service,\nor with what was written down, and give it as --fingerprint:");
+        for (size_t i = 0; i < run->verify.key_count; i++) {
+            printf("  %s\n", run->keys[i].fingerprint.text);
+        }
+    }
+}
+
+static int
+status_of(const struct run *run)
+{
+    int status = TB_EXIT_OK;
+
+    for (size_t i = 0; i < run->done_count; i++) {
+        if (run->done[i].findings > 0) {
+            return TB_EXIT_EVIDENCE;
+        }
+        if (!run->done[i].is_trusted) {
+            status = TB_EXIT_UNPROVEN;
+        }
+    }
+    return status;
+}
+
+static enum tb_err
+verify_all(struct run *run, struct tb_fail *fail)
+{
+    enum tb_err err = TB_OK;
+
+    run->done = calloc(run->captures.count, sizeof(*run->done));
+    if (run->done == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for %zu captures", run->captures.count);
+    }
+    for (size_t i = 0; i < run->captures.count && err == TB_OK; i++) {
+        err = verify_one(run, run->captures.at[i], fail);
+    }
+    if (err == TB_OK) {
+        tb_verify_chain(&run->verify, run->done, run->done_count);
+    }
+    clear_line(run);
+    return err;
+}
+
+/* The keys that the command line names; TB_EXIT_OK when there is one to go by. */
+static int
+take_trusted(struct run *run, const char *path, const struct names *files,
+             const struct names *fingerprints)
+{
+    struct tb_public_key key;
+    struct tb_fail fail = {0};
+
+    for (size_t i = 0; i < files->count; i++) {
+        if (tb_public_key_load(files->at[i], &key, &fail) != TB_OK) {
+            return tb_cli_fail("verify", &fail);
+        }
+        (void)add_key(run, &key, true);
+    }
+    for (size_t i = 0; i < fingerprints->count; i++) {
+        size_t before = run->verify.key_count;
+
+        find_keys(run, path, fingerprints->at[i]);
+        if (run->verify.key_count == before) {
+            fprintf(stderr, "tapbox verify: there is no key %s in keys/ near %s\n",
+                    fingerprints->at[i], path);
+            return TB_EXIT_NOT_FOUND;
+        }
+    }
+    if (run->verify.key_count == 0) {
+        find_keys(run, path, NULL);
+    }
+    if (run->verify.key_count == 0) {
+        fprintf(stderr, "tapbox verify: no public key: give one with --key\n");
+        return TB_EXIT_NOT_FOUND;
+    }
+    return TB_EXIT_OK;
+}
+
+static int
+verify(struct run *run, const char *path, const struct names *files,
+       const struct names *fingerprints)
+{
+    struct tb_fail fail = {0};
+    int status;
+
+    if (find_captures(run, path, &fail) != TB_OK) {
+        return tb_cli_fail("verify", &fail);
+    }
+    status = take_trusted(run, path, files, fingerprints);
+    if (status != TB_EXIT_OK) {
+        return status;
+    }
+    if (verify_all(run, &fail) != TB_OK) {
+        return tb_cli_fail("verify", &fail);
+    }
+    status = status_of(run);
+    if (!run->json) {
+        print_text(run, status);
+    } else if (print_json(run, status, &fail) != TB_OK) {
+        return tb_cli_fail("verify", &fail);
+    }
+    return tb_cli_finish_stdout("verify") == TB_EXIT_OK ? status : TB_EXIT_FAILED;
+}
+
+int
+tb_cmd_verify(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"key", required_argument, NULL, 'k'}, {"fingerprint", required_argument, NULL, 'f'},
+        {"deep", no_argument, NULL, 'd'},      {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0},
+    };
+    struct run run = {.verify = {.finding = on_finding, .progress = on_progress}};
+    struct names files = {0}, fingerprints = {0};
+    struct names *names;
+    int option, status;
+
+    while ((option = getopt_long(argc, argv, "k:f:dh", options, NULL)) != -1) {
+        switch (option) {
+        case 'k':
+        case 'f':
+            names = option == 'k' ? &files : &fingerprints;
+            if (names->count == MAX_NAMES) {
+                return tb_cli_usage("verify", "more than %d of --key or --fingerprint",
+                                    MAX_NAMES);
+            }
+            names->at[names->count++] = optarg;
+            break;
+        case 'd':
+            run.verify.deep = true;
+            break;
+        case 'j':
+            run.json = true;
+            break;
+        case 'h':
+            fputs(help, stdout);
+            return tb_cli_finish_stdout("verify");
+        default:
+            return tb_cli_try_help("verify");
+        }
+    }
+    if (optind + 1 != argc) {
+        return tb_cli_usage("verify", "which evidence?  'tapbox verify PATH --key FILE'");
+    }
+    run.verify.keys = run.keys;
+    run.verify.arg = &run;
+    run.is_terminal = isatty(STDERR_FILENO) == 1;
+    run.began_ns = tb_clock_boot_ns();
+    run.findings = tb_json_array();
+    status = verify(&run, argv[optind], &files, &fingerprints);
+    tb_json_free(run.findings);
+    free(run.done);
+    free(run.captures.at);
+    free(run.key_folders.at);
+    return status;
+}

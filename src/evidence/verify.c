@@ -1,0 +1,425 @@
+/*
+ * One capture's folder against its manifest, and the manifest against its signature.
+ *
+ * What is wrong is told once for each file, and the check goes on: a damaged segment says
+ * nothing about the others.
+ */
+#include "verify_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/evidence.h>
+#include <tapbox/ids.h>
+
+static const char manifest_name[] = "manifest.json";
+static const char signature_name[] = "manifest.sig";
+static const char sums_name[] = "SHA256SUMS";
+
+/* --- the manifest and its signature --- */
+
+static const struct tb_verify_key *
+key_of(const struct verify_job *job, const char *fingerprint)
+{
+    const struct tb_verify_key *found = NULL;
+
+    for (size_t i = 0; i < job->verify->key_count; i++) {
+        const struct tb_verify_key *key = &job->verify->keys[i];
+
+        if (strcmp(key->fingerprint.text, fingerprint) == 0 &&
+            (found == NULL || key->trusted)) {
+            found = key;
+        }
+    }
+    return found;
+}
+
+/* What SHA256SUMS, which nobody signed, says of a file: only to tell which of two was changed.
+ */
+static bool
+sums_agree(struct verify_job *job, const char *name, struct tb_bytes content)
+{
+    struct tb_buf sums = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES), line = TB_BUF_INIT(256);
+    struct tb_sha256 sha256;
+    const struct verify_file *file = verify_find(job, sums_name);
+    bool agree = false;
+
+    if (file != NULL && file->is_plain && verify_read(job, sums_name, &sums) == TB_OK &&
+        tb_sha256(content, &sha256) == TB_OK) {
+        tb_sums_add(&line, &sha256, name);
+        agree = line.err == TB_OK && memmem(sums.at, sums.len, line.at, line.len) != NULL;
+    }
+    tb_buf_release(&line);
+    tb_buf_release(&sums);
+    return agree;
+}
+
+static void
+check_key(struct verify_job *job, struct tb_bytes signature)
+{
+    const struct tb_verify_key *key = key_of(job, job->out->key.text);
+    struct tb_bytes text = tb_buf_view(&job->text);
+
+    if (key != NULL && tb_signature_check(&key->key, text, signature, NULL) == TB_OK) {
+        job->out->is_signed = true;
+        job->out->is_trusted = key->trusted;
+    } else if (sums_agree(job, manifest_name, text) &&
+               !sums_agree(job, signature_name, signature)) {
+        verify_report(job, signature_name, "signature",
+                      "it is not the signature of manifest.json, nor what SHA256SUMS says");
+    } else if (key == NULL) {
+        verify_report(job, manifest_name, "key",
+                      "it names key %s, which was not given: nothing is proven",
+                      job->out->key.text[0] != 0 ? job->out->key.text : "(none)");
+    } else {
+        verify_report(job, manifest_name, "signature",
+                      "the signature does not hold: it is not what was signed with key %s",
+                      key->fingerprint.text);
+    }
+}
+
+static enum tb_err
+check_manifest_signature(struct verify_job *job)
+{
+    struct tb_buf signature = TB_BUF_INIT(TB_SIGNATURE_SIZE);
+    const struct verify_file *file = verify_want(job, signature_name);
+    enum tb_err err = TB_OK;
+
+    if (file == NULL) {
+        return TB_OK;
+    }
+    if (file->bytes != TB_SIGNATURE_SIZE) {
+        verify_report(job, signature_name, "signature",
+                      "it has %llu octets, a signature has %d", (unsigned long long)file->bytes,
+                      TB_SIGNATURE_SIZE);
+        return TB_OK;
+    }
+    err = verify_read(job, signature_name, &signature);
+    if (err == TB_OK) {
+        check_key(job, tb_buf_view(&signature));
+    }
+    tb_buf_release(&signature);
+    return err;
+}
+
+/* *out_known tells whether there is a manifest to check the rest against. */
+static enum tb_err
+load_manifest(struct verify_job *job, bool *out_known)
+{
+    struct tb_fail why = {0};
+    enum tb_err err;
+
+    *out_known = false;
+    if (verify_want(job, manifest_name) == NULL) {
+        return TB_OK;
+    }
+    err = verify_read(job, manifest_name, &job->text);
+    if (err == TB_ETOOBIG) {
+        verify_report(job, manifest_name, "format", "it is larger than any manifest");
+        return TB_OK;
+    }
+    if (err == TB_OK) {
+        err = tb_sha256(tb_buf_view(&job->text), &job->out->sha256);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    err = tb_manifest_read(tb_buf_view(&job->text), &job->manifest, &why);
+    if (err == TB_OK) {
+        *out_known = true;
+        (void)tb_str_copy(job->out->capture, sizeof(job->out->capture), job->manifest.capture);
+        job->out->key = job->manifest.key;
+    } else if (err == TB_EFORMAT || err == TB_ETOOBIG) {
+        verify_report(job, manifest_name, "format", "%s", why.text);
+        err = TB_OK;
+    } else {
+        *job->fail = why;
+    }
+    return err;
+}
+
+/* --- the rest --- */
+
+static enum tb_err
+check_alerts(struct verify_job *job)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    enum tb_err err = TB_OK;
+
+    for (size_t i = 0; i < job->manifest.alert_count && err == TB_OK; i++) {
+        const struct tb_evidence_file *alert = &job->manifest.alerts[i];
+        const struct verify_file *file = verify_want(job, alert->name);
+        struct tb_sha256 sha256;
+
+        if (file == NULL) {
+            continue;
+        }
+        if (file->bytes != alert->bytes) {
+            verify_report(job, alert->name, "hash",
+                          "it has %llu octets, the manifest says %llu",
+                          (unsigned long long)file->bytes, (unsigned long long)alert->bytes);
+            continue;
+        }
+        tb_buf_reset(&text);
+        err = verify_read(job, alert->name, &text);
+        if (err == TB_OK) {
+            err = tb_sha256(tb_buf_view(&text), &sha256);
+        }
+        if (err == TB_OK && memcmp(&sha256, &alert->sha256, sizeof(sha256)) != 0) {
+            verify_report(job, alert->name, "hash",
+                          "its SHA-256 is not the one in the manifest");
+        }
+    }
+    tb_buf_release(&text);
+    return err;
+}
+
+static void
+check_ledger(struct verify_job *job)
+{
+    const struct tb_manifest *m = &job->manifest;
+    int64_t residual = tb_ledger_residual(&m->ledger);
+
+    if (residual != 0) {
+        verify_report(job, manifest_name, "ledger",
+                      "the ledger does not balance: %lld are left", (long long)residual);
+    } else if (strcmp(m->complete, "yes") == 0 && m->ledger.written != job->out->packets) {
+        verify_report(job, manifest_name, "ledger",
+                      "it says complete, with %llu packets written and %llu in segments",
+                      (unsigned long long)m->ledger.written,
+                      (unsigned long long)job->out->packets);
+    }
+}
+
+/* Appends the line of a small file as it is now. */
+static void
+add_sum_of(struct verify_job *job, struct tb_buf *out, const char *name)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_CUSTODY_TEXT_MAX_BYTES);
+    const struct verify_file *file = verify_find(job, name);
+    struct tb_sha256 sha256 = {{0}};
+
+    if (file == NULL || !file->is_plain || verify_read(job, name, &text) != TB_OK ||
+        tb_sha256(tb_buf_view(&text), &sha256) != TB_OK) {
+        sha256 =
+            (struct tb_sha256){{0}}; /* the line is excused: the file is told of elsewhere */
+    }
+    tb_sums_add(out, &sha256, name);
+    tb_buf_release(&text);
+}
+
+/* The next line of `text`, its newline included. */
+static struct tb_bytes
+take_line(struct tb_bytes *text)
+{
+    const uint8_t *end = text->len == 0 ? NULL : memchr(text->at, '\n', text->len);
+    size_t len = end == NULL ? text->len : (size_t)(end - text->at) + 1;
+    struct tb_bytes line = tb_bytes_of(text->at, len);
+
+    *text = tb_bytes_of(text->at + len, text->len - len);
+    return line;
+}
+
+/* A line may differ for the file it is about, if that one was found to be wrong. */
+static bool
+is_excused(struct verify_job *job, struct tb_bytes expected)
+{
+    static const char *const names[] = {manifest_name, signature_name, "custody/0001.jsonl"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        size_t len = strlen(names[i]) + 1;
+
+        if (expected.len > len &&
+            memcmp(expected.at + expected.len - len, names[i], len - 1) == 0) {
+            return verify_is_reported(job, names[i]);
+        }
+    }
+    return false;
+}
+
+static void
+compare_sums(struct verify_job *job, struct tb_bytes expected, struct tb_bytes there)
+{
+    for (size_t line = 1; expected.len > 0 || there.len > 0; line++) {
+        struct tb_bytes want = take_line(&expected);
+        struct tb_bytes got = take_line(&there);
+
+        if (!tb_bytes_equal(want, got) && !(want.len > 0 && is_excused(job, want))) {
+            if (want.len == 0) {
+                verify_report(job, sums_name, "sums", "line %zu is one too many", line);
+            } else {
+                verify_report(job, sums_name, "sums", "line %zu should be '%.*s'", line,
+                              (int)want.len - 1, (const char *)want.at);
+            }
+            return;
+        }
+    }
+}
+
+static enum tb_err
+check_sums(struct verify_job *job)
+{
+    struct tb_buf expected = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES);
+    struct tb_buf there = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES);
+    const struct tb_manifest *m = &job->manifest;
+    enum tb_err err;
+
+    if (verify_want(job, sums_name) == NULL) {
+        return TB_OK;
+    }
+    for (size_t i = 0; i < m->segment_count; i++) {
+        tb_sums_add(&expected, &m->segments[i].sha256, m->segments[i].name);
+    }
+    for (size_t i = 0; i < m->alert_count; i++) {
+        tb_sums_add(&expected, &m->alerts[i].sha256, m->alerts[i].name);
+    }
+    add_sum_of(job, &expected, "custody/0001.jsonl");
+    tb_sums_add(&expected, &job->out->sha256, manifest_name);
+    add_sum_of(job, &expected, signature_name);
+    err = tb_buf_check(&expected, "the expected SHA256SUMS", job->fail);
+    if (err == TB_OK) {
+        err = verify_read(job, sums_name, &there);
+        if (err == TB_ETOOBIG) {
+            verify_report(job, sums_name, "format", "it is larger than it can be");
+            err = TB_OK;
+        } else if (err == TB_OK) {
+            compare_sums(job, tb_buf_view(&expected), tb_buf_view(&there));
+        }
+    }
+    tb_buf_release(&there);
+    tb_buf_release(&expected);
+    return err;
+}
+
+static void
+tell_extra(struct verify_job *job)
+{
+    for (size_t i = 0; i < job->file_count; i++) {
+        if (!job->files[i].is_expected) {
+            verify_report(job, job->files[i].name, "extra",
+                          "it is no part of the evidence: nothing vouches for it");
+        }
+    }
+}
+
+static enum tb_err
+check_content(struct verify_job *job, const char *name)
+{
+    const struct tb_manifest *m = &job->manifest;
+    struct tb_verified *out = job->out;
+    enum tb_err err;
+
+    out->sequence = m->sequence;
+    out->has_previous = m->has_previous;
+    out->previous = m->previous;
+    out->segments = m->segment_count;
+    out->alerts = m->alert_count;
+    memcpy(out->complete, m->complete, sizeof(out->complete));
+    if (tb_capture_id_valid(name) && strcmp(name, m->capture) != 0) {
+        verify_report(job, "", "name", "the folder is named %s, its manifest is that of %s",
+                      name, m->capture);
+    }
+    err = verify_custody(job);
+    if (err == TB_OK) {
+        err = check_alerts(job);
+    }
+    if (err == TB_OK) {
+        err = verify_segments(job);
+    }
+    if (err == TB_OK) {
+        check_ledger(job);
+        err = check_sums(job);
+    }
+    if (err == TB_OK) {
+        tell_extra(job);
+    }
+    return err;
+}
+
+enum tb_err
+tb_verify_capture(const struct tb_verify *verify, int folder_fd, const char *name,
+                  struct tb_verified *out, struct tb_fail *fail)
+{
+    struct tb_fail unasked;
+    struct verify_job job = {.verify = verify,
+                             .folder_fd = folder_fd,
+                             .out = out,
+                             .text = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES),
+                             .fail = fail != NULL ? fail : &unasked};
+    bool known = false;
+    enum tb_err err;
+
+    *out = (struct tb_verified){.sequence = 0};
+    (void)tb_str_copy(out->capture, sizeof(out->capture), name);
+    err = verify_list(&job);
+    if (err == TB_OK) {
+        err = load_manifest(&job, &known);
+    }
+    if (err == TB_OK && job.text.len > 0) {
+        err = check_manifest_signature(&job);
+    }
+    if (err == TB_OK && known) {
+        err = check_content(&job, name);
+    }
+    tb_manifest_release(&job.manifest);
+    tb_buf_release(&job.text);
+    free(job.files);
+    return err;
+}
+
+/* --- between captures --- */
+
+static int
+by_place(const void *a, const void *b)
+{
+    const struct tb_verified *one = a, *two = b;
+    int keys = strcmp(one->key.text, two->key.text);
+
+    if (keys != 0) {
+        return keys;
+    }
+    if (one->sequence != two->sequence) {
+        return one->sequence < two->sequence ? -1 : 1;
+    }
+    return strcmp(one->capture, two->capture);
+}
+
+static void
+tell_chain(const struct tb_verify *verify, struct tb_verified *of, const char *text)
+{
+    struct tb_finding finding = {
+        .capture = of->capture, .file = manifest_name, .kind = "chain", .text = text};
+
+    of->findings++;
+    verify->finding(verify->arg, &finding);
+}
+
+void
+tb_verify_chain(const struct tb_verify *verify, struct tb_verified *list, size_t count)
+{
+    char text[256];
+
+    if (count > 0) {
+        qsort(list, count, sizeof(*list), by_place);
+    }
+    for (size_t i = 1; i < count; i++) {
+        const struct tb_verified *before = &list[i - 1];
+
+        if (!list[i].is_signed || !before->is_signed ||
+            strcmp(list[i].key.text, before->key.text) != 0) {
+            continue;
+        }
+        if (list[i].sequence == before->sequence) {
+            (void)snprintf(text, sizeof(text),
+                           "number %lld of its chain is here twice, also as %s",
+                           (long long)list[i].sequence, before->capture);
+            tell_chain(verify, &list[i], text);
+        } else if (list[i].sequence == before->sequence + 1 &&
+                   memcmp(&list[i].previous, &before->sha256, sizeof(before->sha256)) != 0) {
+            (void)snprintf(text, sizeof(text),
+                           "it does not name the manifest before it, which is that of %s",
+                           before->capture);
+            tell_chain(verify, &list[i], text);
+        }
+    }
+}
