@@ -176,7 +176,11 @@ find_action(struct api *api, struct call *c)
                     "The action %.64s is not valid for this web service.", name);
     }
     c->action = pointer.action;
-    return query_check(&c->query, c->action->params, &c->refusal);
+    bool good = query_check(&c->query, c->action->params, &c->refusal);
+    if (!good && sts) { /* one code for all of it */
+        snprintf(c->refusal.code, sizeof(c->refusal.code), "ValidationError");
+    }
+    return good;
 }
 
 static bool

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "history.h"
+#include "share.h"
 
 bool
 fail(struct call *c, int status, const char *code, const char *format, ...)
@@ -43,8 +44,14 @@ void *
 call_object_by_id(struct call *c, enum kind kind, const char *id)
 {
     struct obj *o = obj_find(c->st, kind, id);
-    if (o == NULL || o->owner != c->signer.account || !finds_new(c, o)) {
+    if (o == NULL || !account_sees(c->st, c->signer.account, o) || !finds_new(c, o)) {
         fail_not_found(c, kind, id);
+        return NULL;
+    }
+    if (o->owner != c->signer.account) {
+        fail(c, 403, "UnauthorizedOperation",
+             "You are not authorized to perform this operation. %s is owned by %s", id,
+             o->owner->id);
         return NULL;
     }
     return o;
@@ -56,11 +63,24 @@ call_object(struct call *c, const char *path, enum kind kind)
     return call_object_by_id(c, kind, arg_text(&c->query, path));
 }
 
-static bool
-is_denied(const struct call *c)
+struct target *
+call_target(struct call *c)
+{
+    const char *id = arg_text(&c->query, "TrafficMirrorTargetId");
+    struct target *t = obj_find(c->st, K_TARGET, id);
+    if (t != NULL && t->o.owner != c->signer.account &&
+        target_is_open_to(c->st, t, c->signer.account)) {
+        return t;
+    }
+    return call_object_by_id(c, K_TARGET, id);
+}
+
+bool
+call_is_denied(const struct call *c)
 {
     char name[96];
-    snprintf(name, sizeof(name), "ec2:%s", c->action->name);
+    snprintf(name, sizeof(name), "%s:%s", c->action->service == SERVICE_STS ? "sts" : "ec2",
+             c->action->name);
     for (size_t i = 0; i < c->signer.key->ndeny; i++) {
         const char *deny = c->signer.key->deny[i];
         size_t prefix = strcspn(deny, "*");
@@ -74,7 +94,7 @@ is_denied(const struct call *c)
 bool
 call_may_proceed(struct call *c)
 {
-    if (is_denied(c)) {
+    if (call_is_denied(c)) {
         return fail(c, 403, "UnauthorizedOperation",
                     "You are not authorized to perform this operation. User: %s is not "
                     "authorized to perform: ec2:%s",

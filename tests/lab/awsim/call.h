@@ -62,8 +62,13 @@ bool fail_not_found(struct call *c, enum kind kind, const char *id);
 
 /* The object named by a parameter, of the caller's account; NULL after refusing. */
 void *call_object(struct call *c, const char *path, enum kind kind);
+/* The target named by TrafficMirrorTargetId: the caller's own, or one shared with it. */
+struct target *call_target(struct call *c);
 /* Same for an id at hand. */
 void *call_object_by_id(struct call *c, enum kind kind, const char *id);
+
+/* Is the action among those that the key may not do? */
+bool call_is_denied(const struct call *c);
 
 /*
  * The last thing before an effect: refuses with UnauthorizedOperation where the key may not,

@@ -9,6 +9,7 @@
 #include "change.h"
 #include "history.h"
 #include "jout.h"
+#include "share.h"
 
 #define WHY_MAX 768
 
@@ -188,15 +189,44 @@ post_world(struct control *c, const struct http_request *r, struct http_reply *r
     json_decref(changes);
 }
 
+static void
+get_shares(struct control *c, const struct http_request *r, struct http_reply *reply)
+{
+    (void)r;
+    pthread_mutex_lock(&c->st->mu);
+    json_t *shares = shares_json(c->st);
+    pthread_mutex_unlock(&c->st->mu);
+    add_json(&reply->body, shares);
+}
+
+static void
+change_shares(struct control *c, const struct http_request *r, struct http_reply *reply)
+{
+    char why[WHY_MAX];
+    json_t *shares = read_body(r, reply);
+    if (shares == NULL) {
+        return;
+    }
+    if (shares_change(c->st, c->plane, shares, strcmp(r->method, "DELETE") == 0, why,
+                      sizeof(why))) {
+        get_shares(c, r, reply);
+    } else {
+        refuse_request(reply, 400, why);
+    }
+    json_decref(shares);
+}
+
 static const struct {
     const char *method;
     const char *path;
     void (*answer)(struct control *, const struct http_request *, struct http_reply *);
 } routes[] = {
-    {"GET", "/counters", get_counters}, {"GET", "/objects", get_objects},
-    {"GET", "/requests", get_requests}, {"GET", "/history", get_history},
-    {"POST", "/world", post_world},     {"GET", "/faults", get_faults},
-    {"PUT", "/faults", put_faults},     {"DELETE", "/faults", delete_faults},
+    {"GET", "/counters", get_counters},   {"GET", "/objects", get_objects},
+    {"GET", "/requests", get_requests},   {"GET", "/history", get_history},
+    {"POST", "/world", post_world},       {"GET", "/shares", get_shares},
+    {"POST", "/shares", change_shares},   {"DELETE", "/shares", change_shares},
+    {"GET", "/faults", get_faults},       {"PUT", "/faults", put_faults},
+    {"DELETE", "/faults", delete_faults},
 };
 
 void

@@ -5,8 +5,8 @@
 
 static const char *const never_names[NEVER_COUNT] = {
     "arp", "not_ip", "dhcp", "metadata", "ntp", "windows_activation", "amazon_dns"};
-static const char *const block_names[BLOCK_COUNT] = {NULL, "security_group", "no_route",
-                                                     "no_port", "target_gone"};
+static const char *const block_names[BLOCK_COUNT] = {NULL,      "security_group", "no_route",
+                                                     "no_port", "target_gone",    "not_shared"};
 
 static void
 add(struct str *s, const char *key, const counter *c, uint64_t *sum)

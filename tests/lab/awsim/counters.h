@@ -29,6 +29,7 @@ enum block {
     BLOCK_ROUTE,       /* another VPC, and no peering or transit route towards it */
     BLOCK_NO_PORT,     /* the target has no port in this world */
     BLOCK_TARGET_GONE, /* deleted or detached, or its instance is stopped */
+    BLOCK_NOT_SHARED,  /* another account's, and the share has ended */
     BLOCK_COUNT
 };
 

@@ -5,6 +5,7 @@
  * good for that question only, and stays good while objects come and go.
  */
 #include "ghost.h"
+#include "share.h"
 
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -247,10 +248,13 @@ item_values(const void *p, const char *filter, struct values *out)
 }
 
 static bool
-sees(const struct call *c, const struct describe *d, const struct obj *o)
+sees(const struct call *c, const struct item *item)
 {
+    const struct describe *d = item->d;
+    const struct obj *o = item->o;
     return obj_is_visible(o) &&
-           (o->owner == c->signer.account || (d->visible != NULL && d->visible(c, o)));
+           (o->owner == c->signer.account || (d->foreign_xml != NULL && item->ghost == NULL &&
+                                              account_sees(c->st, c->signer.account, o)));
 }
 
 static bool
@@ -272,15 +276,19 @@ add_item(struct call *c, const struct item *item)
 {
     const struct describe *d = item->d;
     const struct obj *o = item->o;
-    if (!is_within(c, item) || !sees(c, d, o) ||
-        !filters_match(c, item, d->tag_filters ? o : NULL, item_values)) {
+    static const struct obj untagged; /* how others see it */
+    bool mine = o->owner == c->signer.account;
+    if (!is_within(c, item) || !sees(c, item) ||
+        !filters_match(c, item, d->tag_filters ? (mine ? o : &untagged) : NULL, item_values)) {
         return false;
     }
     xml_open(&c->out, "item");
     if (item->ghost != NULL) {
         str_add(&c->out, item->ghost->xml);
-    } else {
+    } else if (mine) {
         d->xml(&c->out, o);
+    } else {
+        d->foreign_xml(&c->out, o);
     }
     xml_close(&c->out, "item");
     return true;
@@ -302,7 +310,7 @@ add_by_ids(struct call *c, const struct describe *d, const struct arg *ids, size
 {
     for (size_t i = 0; i < n; i++) {
         struct item item = find_item(c, d, ids[i].value);
-        if (item.o == NULL || !sees(c, d, item.o)) {
+        if (item.o == NULL || !sees(c, &item)) {
             return fail_not_found(c, d->kind, ids[i].value);
         }
     }

@@ -25,8 +25,8 @@ struct describe {
     /* Add the object's values for a filter of the list above. */
     void (*values)(const struct obj *o, const char *filter, struct values *out);
     void (*xml)(struct str *x, const struct obj *o);
-    /* NULL: objects of the caller's account. */
-    bool (*visible)(const struct call *c, const struct obj *o);
+    /* For objects of other accounts that the caller sees; NULL where that cannot be. */
+    void (*foreign_xml)(struct str *x, const struct obj *o);
     /* A single parameter that narrows the answer: value for `within_filter`; may be NULL. */
     const char *within;
     enum kind within_kind;

@@ -12,7 +12,7 @@
 #define NLB_PACKET_LENGTH 8500 /* default for Network Load Balancer targets */
 
 static void
-session_xml(struct str *x, const struct obj *o)
+bare_xml(struct str *x, const struct obj *o)
 {
     const struct session *s = (const struct session *)o;
     xml_text(x, "trafficMirrorSessionId", o->id);
@@ -26,7 +26,21 @@ session_xml(struct str *x, const struct obj *o)
     xml_int(x, "sessionNumber", s->number);
     xml_int(x, "virtualNetworkId", s->vni);
     xml_opt(x, "description", s->description);
+}
+
+static void
+session_xml(struct str *x, const struct obj *o)
+{
+    bare_xml(x, o);
     tags_xml(x, o);
+}
+
+/* Tags belong to their account: nobody else sees them. */
+static void
+foreign_xml(struct str *x, const struct obj *o)
+{
+    bare_xml(x, o);
+    xml_empty(x, "tagSet");
 }
 
 static void
@@ -171,7 +185,7 @@ create(struct call *c)
         return false;
     }
     struct eni *e = call_object(c, "NetworkInterfaceId", K_ENI);
-    struct target *t = e == NULL ? NULL : call_object(c, "TrafficMirrorTargetId", K_TARGET);
+    struct target *t = e == NULL ? NULL : call_target(c);
     struct filter *f = t == NULL ? NULL : call_object(c, "TrafficMirrorFilterId", K_FILTER);
     if (f == NULL || !eni_may_be_source(c, e) || !number_is_free(c, e, (int)number, NULL)) {
         return false;
@@ -258,6 +272,7 @@ static const struct describe how_described = {.kind = K_SESSION,
                                               .filters = filter_names,
                                               .values = session_values,
                                               .xml = session_xml,
+                                              .foreign_xml = foreign_xml,
                                               .page_max = 1000};
 
 uint64_t
@@ -306,7 +321,7 @@ modify(struct call *c)
     long length = s->packet_length;
     long vni = s->vni;
     if (arg_text(&c->query, "TrafficMirrorTargetId") != NULL) {
-        t = call_object(c, "TrafficMirrorTargetId", K_TARGET);
+        t = call_target(c);
     }
     if (t != NULL && arg_text(&c->query, "TrafficMirrorFilterId") != NULL) {
         f = call_object(c, "TrafficMirrorFilterId", K_FILTER);

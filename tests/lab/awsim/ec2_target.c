@@ -9,7 +9,7 @@
 #include "history.h"
 
 static void
-target_xml(struct str *x, const struct obj *o)
+bare_xml(struct str *x, const struct obj *o)
 {
     const struct target *t = (const struct target *)o;
     xml_text(x, "trafficMirrorTargetId", o->id);
@@ -22,7 +22,21 @@ target_xml(struct str *x, const struct obj *o)
     }
     xml_opt(x, "description", t->description);
     xml_text(x, "ownerId", o->owner->id);
+}
+
+static void
+target_xml(struct str *x, const struct obj *o)
+{
+    bare_xml(x, o);
     tags_xml(x, o);
+}
+
+/* Tags belong to their account: nobody else sees them. */
+static void
+foreign_xml(struct str *x, const struct obj *o)
+{
+    bare_xml(x, o);
+    xml_empty(x, "tagSet");
 }
 
 static struct balancer *
@@ -156,6 +170,7 @@ static const struct describe how_described = {.kind = K_TARGET,
                                                   true, /* AWS's own samples use tag: here */
                                               .values = target_values,
                                               .xml = target_xml,
+                                              .foreign_xml = foreign_xml,
                                               .page_max = 1000};
 
 static bool

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "api.h"
+#include "role.h"
 #include "str.h"
 
 #define TOKEN_TTL_MAX_S 21600
@@ -46,25 +47,6 @@ imds_free(struct imds *imds)
         free(imds);
     }
 }
-
-static void
-random_text(char *out, size_t len, const char *alphabet)
-{
-    unsigned char bytes[512];
-    size_t n = strlen(alphabet);
-    if (len > sizeof(bytes)) {
-        abort();
-    }
-    random_bytes(bytes, len);
-    for (size_t i = 0; i < len; i++) {
-        out[i] = alphabet[bytes[i] % n];
-    }
-    out[len] = '\0';
-}
-
-#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#define BASE64 UPPER "abcdefghijklmnopqrstuvwxyz0123456789+/"
-#define BASE64URL UPPER "abcdefghijklmnopqrstuvwxyz0123456789-_"
 
 static const struct instance *
 find_client(const struct imds *imds, const char *address)
@@ -143,20 +125,11 @@ role_key(struct imds *imds, const struct instance *i)
         a->issued->expires_s - now_s > spare_s && strcmp(a->issued->arn, arn) == 0) {
         return a->issued;
     }
-    char access[21] = "ASIA";
-    char secret[41];
-    char token[401];
-    random_text(access + 4, 16, UPPER "234567");
-    random_text(secret, 40, BASE64);
-    random_text(token, 398, BASE64);
-    strcat(token, "==");
-    struct key *k = key_add(imds->st, a, access, secret, token);
-    k->issued_s = now_s;
-    k->expires_s = imds->hand_out_expired ? now_s - 1 : now_s + a->role_lifetime_s;
-    k->arn = xdup(arn);
-    struct str user = {0};
-    str_addf(&user, "AROALABLABLABLABLAB01:%s", i->o.id);
-    k->user_id = user.p;
+    char user_id[128];
+    snprintf(user_id, sizeof(user_id), "AROALABLABLABLABLAB01:%s", i->o.id);
+    struct key *k =
+        key_issue(imds->st, a, imds->hand_out_expired ? now_s - 1 : now_s + a->role_lifetime_s,
+                  arn, user_id);
     if (!imds->hand_out_expired) {
         a->issued = k;
     }

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "role.h"
+#include "share.h"
 #include "str.h"
 
 const struct kind_info kinds[K_COUNT] = {
@@ -307,11 +309,13 @@ state_free(struct state *st)
         TAILQ_REMOVE(&st->departed, o, link);
         obj_free_any(o);
     }
+    shares_free(st);
     map_free(&st->ids, NULL);
     map_free(&st->keys, key_free);
     map_free(&st->imds_clients, NULL);
     while (st->accounts != NULL) {
         struct account *next = st->accounts->next;
+        roles_free(st->accounts->roles);
         free(st->accounts);
         st->accounts = next;
     }

@@ -73,6 +73,7 @@ struct account {
     char id[13];
     char role[65];         /* role whose credentials IMDS hands out; "" for none */
     long role_lifetime_s;  /* of credentials that IMDS issues */
+    struct role *roles;    /* those that AssumeRole knows */
     struct key *issued;    /* the newest ones */
     size_t count[K_COUNT]; /* live objects by kind */
 };
@@ -265,7 +266,8 @@ struct state {
     struct obj_list ghosts[K_COUNT]; /* ghost.c */
     struct obj_list departed;        /* interfaces that are gone but still pointed to */
     uint64_t seq;
-    char **events; /* history.c */
+    struct share *shares; /* share.c */
+    char **events;        /* history.c */
     size_t nevents;
 };
 

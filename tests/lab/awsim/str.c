@@ -123,6 +123,21 @@ random_hex(char *out, size_t digits)
 }
 
 void
+random_text(char *out, size_t len, const char *alphabet)
+{
+    unsigned char bytes[512];
+    size_t n = strlen(alphabet);
+    if (len > sizeof(bytes)) {
+        abort();
+    }
+    random_bytes(bytes, len);
+    for (size_t i = 0; i < len; i++) {
+        out[i] = alphabet[bytes[i] % n];
+    }
+    out[len] = '\0';
+}
+
+void
 random_uuid(char out[37])
 {
     char hex[33];

@@ -26,6 +26,11 @@ char *xdup(const char *text);
 void random_bytes(void *p, size_t len);
 void random_hex(char *out, size_t digits);
 void random_uuid(char out[37]);
+/* `len` characters of the alphabet, and a NUL. */
+void random_text(char *out, size_t len, const char *alphabet);
+#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define BASE64 UPPER "abcdefghijklmnopqrstuvwxyz0123456789+/"
+#define BASE64URL UPPER "abcdefghijklmnopqrstuvwxyz0123456789-_"
 
 /* 2026-01-02T03:04:05Z and back; -1 when the text is something else. */
 void time_text(char out[32], long long utc_s);

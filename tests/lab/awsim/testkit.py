@@ -143,7 +143,7 @@ class Awsim:
         import boto3
         from botocore.config import Config
         return boto3.session.Session(key, secret, token, region).client(
-            service, endpoint_url=self.url, config=Config(retries={'total_max_attempts': 1}))
+            service, endpoint_url=self.url, config=Config(retries={'total_max_attempts': 1}, parameter_validation=False))
 
     def control(self, path, method='GET', body=None):
         c = http.client.HTTPConnection('x')

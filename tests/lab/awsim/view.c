@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "mirror.h"
+#include "share.h"
 #include "str.h"
 
 static bool
@@ -128,6 +129,10 @@ copy_session(const struct state *st, const struct session *s,
     }
     if (target != NULL && (target->gone || (s->target->eni != NULL && !can_receive(target)))) {
         out->block = BLOCK_TARGET_GONE;
+        return;
+    }
+    if (!target_is_open_to(st, s->target, s->o.owner)) {
+        out->block = BLOCK_NOT_SHARED;
         return;
     }
     if (target == NULL || ifindex_of(target) == 0) {

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "form.h"
+#include "role.h"
+#include "share.h"
 #include "str.h"
 
 struct loader {
@@ -88,7 +90,7 @@ static void
 load_account(struct loader *l, json_t *o)
 {
     struct state *st = l->st;
-    form_keys(&l->form, o, "id role role_credentials_s keys");
+    form_keys(&l->form, o, "id role role_credentials_s keys roles");
     struct account *a = xalloc(sizeof(*a));
     struct account **end = &st->accounts;
     while (*end != NULL) {
@@ -101,6 +103,7 @@ load_account(struct loader *l, json_t *o)
     }
     form_copy(&l->form, o, "role", "", a->role, sizeof(a->role));
     a->role_lifetime_s = form_number(&l->form, o, "role_credentials_s", 21600);
+    roles_read(&l->form, st, a, form_list(&l->form, o, "roles"));
     json_t *j;
     size_t i;
     json_array_foreach(form_list(&l->form, o, "keys"), i, j)
@@ -458,7 +461,7 @@ load_root(struct loader *l, json_t *root)
     l->form.where = "world";
     form_keys(&l->form, root,
               "region partition api imds control router_mac limits accounts vpcs subnets "
-              "route_tables security_groups instances enis load_balancers generate");
+              "route_tables security_groups instances enis load_balancers generate shares");
     form_copy(&l->form, root, "region", "us-east-1", st->region, sizeof(st->region));
     form_copy(&l->form, root, "partition", "aws", st->partition, sizeof(st->partition));
     form_copy(&l->form, root, "control", "", st->control_path, sizeof(st->control_path));
@@ -471,6 +474,9 @@ load_root(struct loader *l, json_t *root)
         form_fail(&l->form, "at least one is needed");
     }
     load_objects(l, root);
+    if (json_object_get(root, "shares") != NULL) {
+        shares_read(&l->form, st, json_object_get(root, "shares"));
+    }
 
     json_t *limits = json_object_get(root, "limits");
     if (limits != NULL) {
