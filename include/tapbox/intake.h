@@ -2,6 +2,7 @@
 #ifndef TAPBOX_INTAKE_H
 #define TAPBOX_INTAKE_H
 
+#include <tapbox/json.h>
 #include <tapbox/policy.h>
 #include <tapbox/store.h>
 
@@ -32,5 +33,26 @@ TB_NODISCARD enum tb_err tb_intake_request(struct tb_store *store,
                                            const char *idempotency_key,
                                            const struct tb_intake_from *from,
                                            struct tb_intake_result *out, struct tb_fail *fail);
+
+/* --- what would become of it: nothing is committed --- */
+
+struct tb_intake_preview {
+    bool capture; /* else it would be ignored */
+    char reason[TB_CAPTURE_MAX_TEXT];
+    struct tb_alert alert;             /* adapter NULL: an analyst's own request */
+    struct tb_capture_request request; /* when `capture` */
+};
+/* Errors as of tb_intake_event and tb_intake_request. */
+TB_NODISCARD enum tb_err tb_intake_preview_event(const struct tb_policy *policy,
+                                                 struct tb_bytes body,
+                                                 struct tb_intake_preview *out,
+                                                 struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_intake_preview_request(const struct tb_policy *policy,
+                                                   struct tb_bytes body,
+                                                   struct tb_intake_preview *out,
+                                                   struct tb_fail *fail);
+/* {"decision", "reason", "rule", "alert", "sources", "indicators", "profile", "filter"};
+ * `blocked`: pre-flight says that it cannot run.  For the caller to tb_json_free. */
+struct tb_json *tb_intake_preview_json(const struct tb_intake_preview *preview, bool blocked);
 
 #endif

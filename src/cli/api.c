@@ -168,7 +168,7 @@ tell_problem(const struct tb_api_call *call, const char *url, int status,
 
 static enum tb_err
 exchange(const struct tb_api_call *call, const char *url, const char *authorization,
-         struct tb_http_answer *answer, struct tb_fail *fail)
+         int64_t patience_ns, struct tb_http_answer *answer, struct tb_fail *fail)
 {
     struct tb_http_client *client = NULL;
     struct tb_http_request request = {
@@ -177,7 +177,7 @@ exchange(const struct tb_api_call *call, const char *url, const char *authorizat
         .body = call->body != NULL ? tb_bytes_str(call->body) : tb_bytes_of(NULL, 0),
         .body_fd = -1,
         .connect_timeout_ns = connect_timeout_ns,
-        .total_timeout_ns = total_timeout_ns,
+        .total_timeout_ns = patience_ns > 0 ? patience_ns : total_timeout_ns,
         .no_proxy = is_local(url),
     };
     enum tb_err err = tb_http_client_new(&client, fail);
@@ -226,7 +226,8 @@ tb_api_do(const struct tb_api_options *options, const struct tb_api_call *call,
         status = tb_cli_fail(call->command, &fail);
         goto out;
     }
-    if (exchange(call, url, authorization.text, &answer, &fail) != TB_OK) {
+    if (exchange(call, url, authorization.text, options->patience_ns, &answer, &fail) !=
+        TB_OK) {
         status = tb_cli_fail(call->command, &fail);
         if (fail.err == TB_ERETRY) {
             fprintf(stderr,

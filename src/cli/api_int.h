@@ -12,6 +12,7 @@ struct tb_api_options {
     const char *url;        /* --url; NULL: TAPBOX_URL, then the default */
     const char *token_file; /* --token-file; NULL: TAPBOX_TOKEN */
     bool json;              /* --json */
+    int64_t patience_ns;    /* for the answer; 0: as usual */
 };
 
 /* Long options of theirs, for the option tables; each is told to tb_api_option. */
@@ -49,6 +50,37 @@ struct tb_api_call {
  */
 int tb_api_do(const struct tb_api_options *options, const struct tb_api_call *call,
               struct tb_json **out);
+
+/* --- what to capture (request.c), for start and plan --- */
+
+struct tb_cli_request {
+    const char *reason, *duration, *case_id, *bpf, *snaplen, *max_bytes; /* NULL: not given */
+};
+enum {
+    TB_CLI_OPTION_REASON = 'r',
+    TB_CLI_OPTION_DURATION = 'd',
+    TB_CLI_OPTION_CASE = 1100,
+    TB_CLI_OPTION_BPF,
+    TB_CLI_OPTION_SNAPLEN,
+    TB_CLI_OPTION_MAX_BYTES
+};
+#define TB_CLI_REQUEST_OPTIONS                                                                 \
+    {"reason", required_argument, NULL, TB_CLI_OPTION_REASON},                                 \
+        {"duration", required_argument, NULL, TB_CLI_OPTION_DURATION},                         \
+        {"case", required_argument, NULL, TB_CLI_OPTION_CASE},                                 \
+        {"bpf", required_argument, NULL, TB_CLI_OPTION_BPF},                                   \
+        {"snaplen", required_argument, NULL, TB_CLI_OPTION_SNAPLEN},                           \
+    {                                                                                          \
+        "max-bytes", required_argument, NULL, TB_CLI_OPTION_MAX_BYTES                          \
+    }
+/* True when it was one of these. */
+bool tb_cli_request_option(struct tb_cli_request *request, int option, const char *value);
+/* Appends the body of POST /v1/captures; a usage error's exit status, or TB_EXIT_OK. */
+int tb_cli_request_body(const char *command, const struct tb_cli_request *request,
+                        char **sources, size_t count, struct tb_buf *out);
+
+/* A plan as a table (show_plan.c). */
+void tb_show_plan(const struct tb_json *plan);
 
 /* --- text for people (show.c of lists and single captures) --- */
 

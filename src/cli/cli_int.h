@@ -28,6 +28,7 @@ enum tb_exit {
 int tb_cmd_check_config(int argc, char **argv);
 int tb_cmd_keygen(int argc, char **argv);
 int tb_cmd_list(int argc, char **argv);
+int tb_cmd_plan(int argc, char **argv);
 int tb_cmd_record(int argc, char **argv);
 int tb_cmd_bpf_compile(int argc, char **argv);
 int tb_cmd_serve(int argc, char **argv);

@@ -17,6 +17,7 @@ static const struct command commands[] = {
     {"token", tb_cmd_token, "make a token for who may call the API"},
     {"serve", tb_cmd_serve, "run the service: alerts in, mirrors up and down, evidence to S3"},
     {"record", tb_cmd_record, "receive mirrored packets and write segments"},
+    {"plan", tb_cmd_plan, "say what a capture or an alert would do, and why it may not work"},
     {"start", tb_cmd_start, "record the traffic of an instance or interface"},
     {"list", tb_cmd_list, "list captures"},
     {"show", tb_cmd_show, "show one capture: state, packets, segments, AWS objects"},

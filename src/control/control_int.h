@@ -68,6 +68,24 @@ void control_forget_mark(struct tb_control *control, const char *capture_id);
 /* A finished capture: its place in the recorder and its mark are free again. */
 void control_forget(struct tb_control *control, const char *capture_id);
 
+/* --- what EC2 knows of a request's sources (describe.c) --- */
+struct control_found {
+    struct tb_ec2_interfaces interfaces;
+    struct tb_ec2_instances instances; /* that they are attached to */
+};
+/* One round trip.  Errors: those of the describes; TB_ENOTFOUND with EC2's code. */
+TB_NODISCARD enum tb_err control_describe(struct tb_control *control,
+                                          const struct tb_capture_request *request,
+                                          struct control_found *out, struct tb_fail *fail);
+void control_found_release(struct control_found *found);
+
+/* Runs them at the same time and comes back when all have ended. */
+struct control_task {
+    void (*run)(void *arg);
+    void *arg;
+};
+void control_together(struct control_task *tasks, size_t count);
+
 /* --- AWS objects (objects.c): intent before effect --- */
 
 /* Writes the intent down, sends it, writes the answer down. */

@@ -7,36 +7,16 @@
 #include <tapbox/digest.h>
 #include <tapbox/ids.h>
 
+#include "preflight.h"
+
 enum {
     SESSION_NUMBER_MOST = 32766
 }; /* CreateTrafficMirrorSession, SessionNumber */
 
-/* The first reason why this interface cannot be a mirror source, or NULL. */
-static const char *
-why_not(const struct tb_capture_request *request, const struct tb_ec2_interface *interface,
-        const char *target_eni)
-{
-    if (strcmp(interface->eni, target_eni) == 0) {
-        return "it is tapbox's own mirror target";
-    }
-    if (strcmp(interface->interface_type, "interface") != 0) {
-        return "interfaces of this type cannot be mirrored";
-    }
-    if (interface->instance[0] == 0 || strcmp(interface->status, "in-use") != 0) {
-        return "it is not attached to an instance";
-    }
-    if (request->instance[0] != 0 && strcmp(interface->instance, request->instance) != 0) {
-        return "it is attached to another instance than the one named";
-    }
-    if (interface->ip[0] == 0) {
-        return "it has no private IPv4 address";
-    }
-    return NULL;
-}
-
 size_t
 tb_plan_sources(const struct tb_capture_request *request,
-                const struct tb_ec2_interfaces *interfaces, const char *target_eni,
+                const struct tb_ec2_interfaces *interfaces,
+                const struct tb_ec2_instances *instances, const char *target_eni,
                 struct tb_capture_source out[TB_CAPTURE_MAX_SOURCES], size_t *out_count)
 {
     size_t usable = 0;
@@ -45,7 +25,7 @@ tb_plan_sources(const struct tb_capture_request *request,
     for (size_t i = 0; i < interfaces->count && count < TB_CAPTURE_MAX_SOURCES; i++) {
         const struct tb_ec2_interface *interface = &interfaces->at[i];
         struct tb_capture_source *source = &out[count++];
-        const char *reason = why_not(request, interface, target_eni);
+        struct tb_check blocked;
 
         memset(source, 0, sizeof(*source));
         (void)tb_str_copy(source->eni, sizeof(source->eni), interface->eni);
@@ -55,8 +35,10 @@ tb_plan_sources(const struct tb_capture_request *request,
         (void)tb_str_copy(source->subnet, sizeof(source->subnet), interface->subnet);
         (void)tb_str_copy(source->vpc, sizeof(source->vpc), interface->vpc);
         (void)tb_str_copy(source->account, sizeof(source->account), interface->owner);
-        if (reason != NULL) {
-            (void)tb_str_copy(source->gap, sizeof(source->gap), reason);
+        if (preflight_source_blocked(request, interface,
+                                     preflight_instance_of(instances, interface), target_eni,
+                                     &blocked)) {
+            (void)tb_str_copy(source->gap, sizeof(source->gap), blocked.text);
         } else {
             usable++;
         }

@@ -7,6 +7,8 @@
 #include <tapbox/ids.h>
 #include <tapbox/log.h>
 
+#include "preflight.h"
+
 static const int64_t watch_period_ns = TB_NS_PER_S; /* how often a recording is looked at */
 
 /* Ends a capture that has made nothing yet. */
@@ -38,31 +40,6 @@ begin_draining(struct tb_control *control, const struct tb_capture *capture,
     if (err == TB_OK) {
         tb_log(TB_LOG_INFO, capture->id, "draining, reason=%s", tb_stop_reason_name(reason));
     }
-    return err;
-}
-
-/* What was found in EC2 for the request. */
-static enum tb_err
-describe_sources(struct tb_control *control, const struct tb_capture_request *request,
-                 struct tb_ec2_interfaces *out, struct tb_fail *fail)
-{
-    struct tb_ec2_instance instance = {0};
-    enum tb_err err;
-
-    if (request->eni_count > 0) {
-        const char *ids[TB_CAPTURE_MAX_SOURCES];
-
-        for (size_t i = 0; i < request->eni_count; i++) {
-            ids[i] = request->enis[i];
-        }
-        return tb_ec2_interfaces_by_id(control->deps.aws, ids, request->eni_count, out, fail);
-    }
-    err = tb_ec2_instance_get(control->deps.aws, request->instance, &instance, fail);
-    if (err == TB_OK) {
-        *out = instance.interfaces;
-        instance.interfaces = (struct tb_ec2_interfaces){0};
-    }
-    tb_ec2_instance_release(&instance);
     return err;
 }
 
@@ -107,8 +84,9 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
                        int64_t *out_again_ns, struct tb_fail *fail)
 {
     struct tb_capture_source sources[TB_CAPTURE_MAX_SOURCES];
-    struct tb_ec2_interfaces found = {0};
+    struct control_found found = {0};
     struct control_self self;
+    struct tb_check blocked;
     struct tb_fail why = {0};
     size_t count = 0;
     size_t usable;
@@ -119,8 +97,13 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
         return begin_draining(control, capture, TB_STOP_OPERATOR, fail);
     }
     err = control_self_learn(control, &self, &why);
+    if (err == TB_OK && preflight_request_blocked(&capture->request, self.account,
+                                                  tb_aws_region(control->deps.aws), &blocked)) {
+        (void)tb_fail_set(&why, TB_EINVAL, "%s", blocked.text);
+        return end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
+    }
     if (err == TB_OK) {
-        err = describe_sources(control, &capture->request, &found, &why);
+        err = control_describe(control, &capture->request, &found, &why);
     }
     if (err != TB_OK) {
         if (tb_err_is_retryable(err)) {
@@ -130,7 +113,8 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
         err = end_early(control, capture, TB_CAPTURE_FAILED, &why, fail);
         goto out;
     }
-    usable = tb_plan_sources(&capture->request, &found, self.target.eni, sources, &count);
+    usable = tb_plan_sources(&capture->request, &found.interfaces, &found.instances,
+                             self.target.eni, sources, &count);
     if (usable == 0) {
         char gaps[400];
 
@@ -156,7 +140,7 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
     }
 
 out:
-    tb_ec2_interfaces_release(&found);
+    control_found_release(&found);
     return err;
 }
 

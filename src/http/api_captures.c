@@ -45,7 +45,7 @@ tb_http_post_capture(struct tb_http_call *call)
     const char *key = NULL;
     struct tb_fail fail = {0};
 
-    if (!read_idempotency_key(call, &key)) {
+    if (tb_http_plan_capture(call) || !read_idempotency_key(call, &key)) {
         return;
     }
     result = calloc(1, sizeof(*result));

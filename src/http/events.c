@@ -72,10 +72,14 @@ tb_http_post_event(struct tb_http_call *call)
 {
     const struct tb_http_server_deps *deps = &call->server->deps;
     const struct tb_intake_from from = {.remote = call->remote, .token_name = call->token_name};
-    struct tb_intake_result *result = calloc(1, sizeof(*result));
+    struct tb_intake_result *result;
     struct tb_fail fail = {0};
     enum tb_err err;
 
+    if (tb_http_plan_event(call)) {
+        return;
+    }
+    result = calloc(1, sizeof(*result));
     if (result == NULL) {
         (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for this event");
         tb_http_problem_of(call, &fail);

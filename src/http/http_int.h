@@ -251,6 +251,11 @@ struct tb_capture *tb_http_load_capture(struct tb_http_call *call);
 struct tb_intake_result;
 void tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *result);
 
+/* plan.c: true when it was ?dry_run=1 (or a wrong value of it) and is taken care of. */
+bool tb_http_plan_event(struct tb_http_call *call);
+bool tb_http_plan_capture(struct tb_http_call *call);
+bool tb_http_is_dry_run(struct tb_http_call *call);
+
 void tb_http_post_event(struct tb_http_call *call);
 void tb_http_post_capture(struct tb_http_call *call);
 void tb_http_list_captures(struct tb_http_call *call);

@@ -6,6 +6,7 @@
 #include "http_int.h"
 
 static const char *const no_query[] = {NULL};
+static const char *const dry_run_query[] = {"dry_run", NULL};
 static const char *const list_query[] = {"live", "limit", NULL};
 
 enum {
@@ -14,7 +15,7 @@ enum {
 
 const struct tb_http_route tb_http_routes[] = {
     {"POST", "/v1/events", TB_ROLE_ALERT, NULL, tb_http_post_event},
-    {"POST", "/v1/captures", TB_ROLE_ANALYST, no_query, tb_http_post_capture},
+    {"POST", "/v1/captures", TB_ROLE_ANALYST, dry_run_query, tb_http_post_capture},
     {"GET", "/v1/captures", READERS, list_query, tb_http_list_captures},
     {"GET", "/v1/captures/{id}", READERS, no_query, tb_http_get_capture},
     {"POST", "/v1/captures/{id}/stop", TB_ROLE_ANALYST, no_query, tb_http_stop_capture},

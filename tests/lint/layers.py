@@ -46,7 +46,7 @@ HEADERS = {
     "recorder": "recorder vxlan spool source",
     "upload": "upload",
     "intake": "intake",
-    "control": "control",
+    "control": "control preflight",
     "http": "http_server",
 }
 OWNER = {name: module for module, names in HEADERS.items() for name in names.split()}

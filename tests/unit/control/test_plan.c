@@ -42,16 +42,19 @@ what_cannot_be_mirrored_is_named_with_its_reason(void **state)
     (void)strcpy(at[4].instance, "i-0fffffffffffffff0");
     at[5] = usable_interface("eni-00000006");
     at[5].ip[0] = 0;
-    assert_int_equal(tb_plan_sources(&request, &found, "eni-00000002", sources, &count), 1);
+    assert_int_equal(tb_plan_sources(&request, &found, NULL, "eni-00000002", sources, &count),
+                     1);
     assert_int_equal(count, 6);
     assert_string_equal(sources[0].gap, "");
     assert_string_equal(sources[0].ip, "10.0.0.5");
     assert_string_equal(sources[1].gap, "it is tapbox's own mirror target");
-    assert_string_equal(sources[2].gap, "interfaces of this type cannot be mirrored");
+    assert_string_equal(sources[2].gap, "interfaces of type 'lambda' cannot be mirrored");
     assert_string_equal(sources[3].gap, "it is not attached to an instance");
-    assert_string_equal(sources[4].gap,
-                        "it is attached to another instance than the one named");
-    assert_string_equal(sources[5].gap, "it has no private IPv4 address");
+    assert_string_equal(
+        sources[4].gap,
+        "it is attached to another instance than the one named, i-0fffffffffffffff0");
+    assert_string_equal(sources[5].gap,
+                        "it has no private IPv4 address, which copies are sent from");
 }
 
 static void

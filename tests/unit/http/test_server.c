@@ -258,9 +258,19 @@ what_is_no_alert_is_400_with_the_reason(void **state)
     assert_int_equal(call(r, "POST", "/v1/captures", &r->analyst, NULL, "{\"sauce\":1}", &out),
                      400);
     assert_problem(&out, 400, "sauce");
-    assert_int_equal(call(r, "POST", "/v1/captures?dry_run=1", &r->analyst, NULL, BODY, &out),
+    assert_int_equal(call(r, "POST", "/v1/captures?dryrun=1", &r->analyst, NULL, BODY, &out),
                      400);
-    assert_problem(&out, 400, "'dry_run'");
+    assert_problem(&out, 400, "'dryrun'");
+    assert_int_equal(call(r, "POST", "/v1/captures?dry_run=yes", &r->analyst, NULL, BODY, &out),
+                     400);
+    assert_problem(&out, 400, "dry_run");
+    assert_int_equal(call(r, "POST", "/v1/captures?dry_run=1", &r->analyst, NULL, BODY, &out),
+                     503); /* no control plane in this room */
+    assert_problem(&out, 503, "control plane");
+    assert_int_equal(call(r, "POST", "/v1/events?dry_run=1", &r->analyst, NULL, "{}", &out),
+                     503);
+    assert_int_equal(call(r, "POST", "/v1/events?dry_run=0", &r->analyst, NULL, "{}", &out),
+                     403);
     assert_int_equal(
         call(r, "POST", "/v1/captures", &r->analyst, "Idempotency-Key:\r\n", BODY, &out), 400);
     assert_problem(&out, 400, "Idempotency-Key");

@@ -1,0 +1,247 @@
+/* tapbox plan: what a request or an alert would do, and why it may not work. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <tapbox/clock.h>
+#include <tapbox/config.h>
+#include <tapbox/intake.h>
+#include <tapbox/io.h>
+
+#include "api_int.h"
+#include "cli_int.h"
+
+/* AWS is asked in three rounds, and each call is tried again when it is throttled. */
+static const int64_t patience_ns = 150 * TB_NS_PER_S;
+
+static const char help[] =
+    "Usage: tapbox plan SOURCE... [OPTION]...\n"
+    "       tapbox plan --event FILE [--offline] [OPTION]...\n"
+    "\n"
+    "Says what a capture of these sources (i-... or eni-...), or an alert, would do and why "
+    "it\n"
+    "may not work, and makes nothing.\n"
+    "\n"
+    "  -e, --event FILE       an alert as its sender posts it; -: standard input\n"
+    "      --offline          only what policy says of the alert: asks nobody\n"
+    "  -c, --config FILE      with --offline: the policy (default " TB_CLI_CONFIG ",\n"
+    "                         and without that file the defaults)\n"
+    "  -r, --reason TEXT      as for start, as are the following\n"
+    "  -d, --duration TIME\n"
+    "      --case ID\n"
+    "      --bpf EXPRESSION\n"
+    "      --snaplen N\n"
+    "      --max-bytes SIZE\n" TB_API_HELP "\n"
+    "Exit status: 0 nothing stands against it, 1 it would be refused, others as of every\n"
+    "command.\n";
+
+struct plan {
+    struct tb_api_options api;
+    struct tb_cli_request request;
+    const char *event, *config;
+    bool offline;
+};
+
+enum {
+    OPTION_OFFLINE = 1
+};
+
+static bool
+take_option(struct plan *plan, int option, const char *value)
+{
+    switch (option) {
+    case 'e':
+        plan->event = value;
+        return true;
+    case 'c':
+        plan->config = value;
+        return true;
+    case OPTION_OFFLINE:
+        plan->offline = true;
+        return true;
+    default:
+        return tb_cli_request_option(&plan->request, option, value) ||
+               tb_api_option(&plan->api, option, value);
+    }
+}
+
+static enum tb_err
+read_event(const char *path, struct tb_buf *out, struct tb_fail *fail)
+{
+    uint8_t piece[16384];
+    ssize_t got;
+
+    if (strcmp(path, "-") != 0) {
+        return tb_read_file(AT_FDCWD, path, out, fail);
+    }
+    while ((got = read(STDIN_FILENO, piece, sizeof(piece))) > 0) {
+        tb_buf_put(out, piece, (size_t)got);
+    }
+    return got < 0 ? tb_fail_errno(fail, errno, "standard input")
+                   : tb_buf_check(out, "standard input", fail);
+}
+
+/* The exit status that a plan stands for. */
+static int
+exit_of(const struct tb_json *answer)
+{
+    bool blocked = false;
+
+    return tb_json_bool(answer, "/blocked", &blocked) && blocked ? TB_EXIT_FAILED : TB_EXIT_OK;
+}
+
+/* The policy of a file; without one, as it is when nothing is configured. */
+static enum tb_err
+load_config(const char *path, struct tb_config *out, struct tb_fail *fail)
+{
+    if (path == NULL && access(TB_CLI_CONFIG, F_OK) != 0) {
+        fputs("tapbox plan: there is no " TB_CLI_CONFIG ": with the defaults\n", stderr);
+        return tb_config_parse(tb_bytes_str("s3: {bucket: not-used}"), "defaults", out, fail);
+    }
+    return tb_config_load(path != NULL ? path : TB_CLI_CONFIG, out, fail);
+}
+
+static enum tb_err
+decide(const char *config_path, struct tb_bytes event, struct tb_json **out,
+       struct tb_fail *fail)
+{
+    struct tb_config *config = malloc(sizeof(*config));
+    struct tb_intake_preview *preview = malloc(sizeof(*preview));
+    enum tb_err err = TB_OK;
+
+    if (config == NULL || preview == NULL) {
+        err = tb_fail_set(fail, TB_ENOMEM, "no memory for a plan");
+    }
+    if (err == TB_OK) {
+        err = load_config(config_path, config, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_intake_preview_event(&config->policy, event, preview, fail);
+        if (err == TB_ENOTFOUND || err == TB_EFORMAT) {
+            err = TB_EINVAL; /* an event that nobody knows is a wrong input */
+            fail->err = err;
+        }
+    }
+    if (err == TB_OK) {
+        *out = tb_intake_preview_json(preview, false);
+        tb_json_set_bool(*out, "blocked", false);
+        tb_json_set(*out, "checks", tb_json_array());
+    }
+    free(preview);
+    free(config);
+    return err;
+}
+
+static int
+plan_offline(const struct plan *plan, struct tb_bytes event)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_json *root = NULL;
+    struct tb_fail fail = {0};
+    enum tb_err err = decide(plan->config, event, &root, &fail);
+    int status = TB_EXIT_OK;
+
+    if (err == TB_OK && plan->api.json) {
+        err = tb_json_dump(root, true, &text, &fail);
+    }
+    if (err != TB_OK) {
+        status = tb_cli_fail("plan", &fail);
+    } else if (plan->api.json) {
+        puts(tb_buf_str(&text));
+    } else {
+        tb_show_plan(root);
+    }
+    if (status == TB_EXIT_OK) {
+        status = tb_cli_finish_stdout("plan");
+    }
+    tb_json_free(root);
+    tb_buf_release(&text);
+    return status;
+}
+
+static int
+plan_online(const struct plan *plan, const char *path, const char *body)
+{
+    struct tb_json *answer = NULL;
+    int status =
+        tb_api_do(&plan->api, &(struct tb_api_call){"plan", "POST", path, body, NULL}, &answer);
+
+    if (status == TB_EXIT_OK && !plan->api.json) {
+        tb_show_plan(answer);
+        status = tb_cli_finish_stdout("plan");
+    }
+    if (status == TB_EXIT_OK) {
+        status = exit_of(answer);
+    }
+    tb_json_free(answer);
+    return status;
+}
+
+static int
+check_usage(const struct plan *plan, int sources)
+{
+    if (plan->event != NULL && sources > 0) {
+        return tb_cli_usage("plan", "either sources or --event");
+    }
+    if (plan->event == NULL && sources == 0) {
+        return tb_cli_usage("plan",
+                            "which instance (i-...), interface (eni-...) or --event FILE?");
+    }
+    if (plan->event == NULL && plan->offline) {
+        return tb_cli_usage("plan", "--offline belongs to --event: a source has to be looked "
+                                    "up");
+    }
+    if (plan->config != NULL && !plan->offline) {
+        return tb_cli_usage("plan", "--config belongs to --offline: the service has its own");
+    }
+    return TB_EXIT_OK;
+}
+
+int
+tb_cmd_plan(int argc, char **argv)
+{
+    static const struct option options[] = {
+        TB_API_OPTIONS,
+        TB_CLI_REQUEST_OPTIONS,
+        {"event", required_argument, NULL, 'e'},
+        {"offline", no_argument, NULL, OPTION_OFFLINE},
+        {"config", required_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    struct plan plan = {.api = {.patience_ns = patience_ns}, .request = {.reason = "plan"}};
+    struct tb_buf body = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_fail fail = {0};
+    int option, status;
+
+    while ((option = getopt_long(argc, argv, "e:c:r:d:h", options, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(help, stdout);
+            return tb_cli_finish_stdout("plan");
+        }
+        if (!take_option(&plan, option, optarg)) {
+            return tb_cli_try_help("plan");
+        }
+    }
+    status = check_usage(&plan, argc - optind);
+    if (status != TB_EXIT_OK) {
+        return status;
+    }
+    if (plan.event == NULL) {
+        status = tb_cli_request_body("plan", &plan.request, argv + optind,
+                                     (size_t)(argc - optind), &body);
+        if (status == TB_EXIT_OK) {
+            status = plan_online(&plan, "/v1/captures?dry_run=1", tb_buf_str(&body));
+        }
+    } else if (read_event(plan.event, &body, &fail) != TB_OK) {
+        status = tb_cli_fail("plan", &fail);
+    } else if (plan.offline) {
+        status = plan_offline(&plan, tb_buf_view(&body));
+    } else {
+        status = plan_online(&plan, "/v1/events?dry_run=1", tb_buf_str(&body));
+    }
+    tb_buf_release(&body);
+    return status;
+}

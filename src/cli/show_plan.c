@@ -1,0 +1,127 @@
+/* A plan as text for people, from the API's answer. */
+#include <stdio.h>
+#include <string.h>
+
+#include "api_int.h"
+
+enum {
+    SHOWN_TEXT = 600,
+    MARGIN = 8, /* "  block " */
+    COLUMNS = 92
+};
+
+/* Words of `text` in lines of COLUMNS, those after the first behind a margin. */
+static void
+print_wrapped(const char *text, int at)
+{
+    while (*text != '\0') {
+        size_t len = strcspn(text, " ");
+
+        if (at > MARGIN && at + 1 + (int)len > COLUMNS) {
+            printf("\n%*s", MARGIN, "");
+            at = MARGIN;
+        } else if (at > MARGIN) {
+            putchar(' ');
+            at++;
+        }
+        printf("%.*s", (int)len, text);
+        at += (int)len;
+        text += len;
+        text += strspn(text, " ");
+    }
+    putchar('\n');
+}
+
+static void
+print_sources(const struct tb_json *plan)
+{
+    const struct tb_json *sources = tb_json_at(plan, "/sources");
+    char eni[80], instance[80], ip[80];
+
+    if (tb_json_count(sources) == 0) {
+        return;
+    }
+    printf("\n  %-21s  %-19s  %-15s  %s\n", "INTERFACE", "INSTANCE", "ADDRESS", "SESSION");
+    for (size_t i = 0; i < tb_json_count(sources); i++) {
+        const struct tb_json *source = tb_json_item(sources, i);
+        int64_t number = 0;
+
+        printf("  %-21s  %-19s  %-15s  ", tb_show_text(source, "/eni", eni, sizeof(eni)),
+               tb_show_text(source, "/instance", instance, sizeof(instance)),
+               tb_show_text(source, "/ip", ip, sizeof(ip)));
+        if (tb_json_str(source, "/gap") != NULL) {
+            puts("not captured");
+        } else if (tb_json_int(source, "/session_number", &number) && number > 0) {
+            printf("%lld\n", (long long)number);
+        } else {
+            puts("-");
+        }
+    }
+}
+
+static void
+print_checks(const struct tb_json *plan, const char *severity)
+{
+    const struct tb_json *checks = tb_json_at(plan, "/checks");
+    char code[80], eni[80], text[SHOWN_TEXT];
+
+    for (size_t i = 0; i < tb_json_count(checks); i++) {
+        const struct tb_json *check = tb_json_item(checks, i);
+        const char *is = tb_json_str(check, "/severity");
+        int at;
+
+        if (is == NULL || strcmp(is, severity) != 0) {
+            continue;
+        }
+        at = printf("  %-5s %s", severity, tb_show_text(check, "/code", code, sizeof(code)));
+        if (tb_json_str(check, "/eni") != NULL) {
+            at += printf(" %s", tb_show_text(check, "/eni", eni, sizeof(eni)));
+        }
+        at += printf(":");
+        print_wrapped(tb_show_text(check, "/text", text, sizeof(text)), at);
+    }
+}
+
+static void
+print_profile(const struct tb_json *plan)
+{
+    char duration[40], bytes[40];
+    int64_t value = 0;
+
+    if (!tb_json_int(plan, "/profile/duration_seconds", &value)) {
+        return;
+    }
+    tb_show_seconds(duration, sizeof(duration), value);
+    printf("  for %s", duration);
+    if (tb_json_int(plan, "/profile/max_bytes", &value) && value > 0) {
+        tb_show_bytes(bytes, sizeof(bytes), value);
+        printf(", at most %s", bytes);
+    }
+    if (tb_json_int(plan, "/profile/snaplen", &value) && value > 0) {
+        printf(", %lld octets of each frame", (long long)value);
+    }
+    putchar('\n');
+}
+
+void
+tb_show_plan(const struct tb_json *plan)
+{
+    static const char *const order[] = {"block", "warn", "info"};
+    char decision[40], reason[SHOWN_TEXT];
+    bool blocked = false;
+
+    (void)tb_json_bool(plan, "/blocked", &blocked);
+    printf("%s: %s\n", tb_show_text(plan, "/decision", decision, sizeof(decision)),
+           tb_show_text(plan, "/reason", reason, sizeof(reason)));
+    print_profile(plan);
+    print_sources(plan);
+    if (tb_json_count(tb_json_at(plan, "/checks")) > 0) {
+        putchar('\n');
+    }
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        print_checks(plan, order[i]);
+    }
+    if (blocked) {
+        puts("\nIt would be refused.");
+    }
+}
