@@ -212,6 +212,12 @@ cmp -s "$LAB_DIR/finding.json" "$(find "$LAB_DIR/evidence" -path "*/$first/alert
     fail 'alerts/0001.json is not the alert as it was sent'
 good "$(grep -c ': OK$' "$LAB_DIR/logs/sha256sum.log") files are what SHA256SUMS says; the alert is there as it was sent"
 
+show 'tapbox verify build/demo/evidence --key key.pem --deep      (key.pem: from GET /v1/keys)'
+lab_exec capture curl -sS "$LAB_API/v1/keys" | jq -r '.keys[] | select(.current) | .pem' >"$LAB_DIR/key.pem"
+"$LAB_OUT/tapbox" verify "$LAB_DIR/evidence" --key "$LAB_DIR/key.pem" --deep >"$LAB_DIR/logs/verify.log" 2>&1 ||
+    fail 'the evidence does not hold' "$LAB_DIR/logs/verify.log"
+good 'signatures, chain, custody log and all hashes hold'
+
 show 'tshark -r segments/....pcapng.zst      (every segment)'
 tshark_packets=0
 printf '   %-44s %9s %12s %14s\n' segment packets bytes conversations
