@@ -206,7 +206,7 @@ class Life:
         plan = self.plan
         deaths = [(plan["recorder_dies_s"], "recorder"), (plan["service_dies_s"], "service")]
         deaths = sorted(d for d in deaths if d[0])
-        again = 0
+        again = look = 0
         crash = self.point() if plan["kind"] == "serve" else ""
         self.start(crash)
         while True:
@@ -231,10 +231,12 @@ class Life:
                     crash, plan["second"] = plan["second"], ""
                     self.start(crash)
                 continue
-            if all(not t.is_alive() for t in self.senders) and self.lifted_ns and not self.open():
-                return
-            if self.is_late():
-                return
+            if time.monotonic() >= look:
+                look = time.monotonic() + 0.3
+                if all(not t.is_alive() for t in self.senders) and self.lifted_ns and not self.open():
+                    return
+                if self.is_late():
+                    return
 
     def is_late(self):
         """Nothing stands in its way any more, and it is not done."""
@@ -291,10 +293,8 @@ class Life:
                 if plan["gentle_end"]:  # the host comes back: its captures end too
                     self.awsim.faults([])
                     self.start("")
-                    while self.open() and not self.is_late():
-                        if self.service_ended():
-                            break
-                        time.sleep(0.1)
+                    while self.open() and not self.is_late() and not self.service_ended():
+                        time.sleep(0.3)
             self.over.set()
             for thread in self.senders:
                 thread.join()
