@@ -208,10 +208,17 @@ struct tb_resource {
 void tb_resources_free(struct tb_resource *resources, size_t count);
 
 /* Commits the intent; `out_row` names it from here on.  kind, capture_id, key, client_token,
- * params and expires are taken from `intent`. */
+ * params and expires are taken from `intent`.  TB_EEXIST for a session when another capture has
+ * one for that key that is not gone: an interface never has two of ours. */
 TB_NODISCARD enum tb_err tb_store_resource_intend(struct tb_store *store,
                                                   const struct tb_resource *intent,
                                                   int64_t *out_row, struct tb_fail *fail);
+/* The other capture that has (or may have) a session on this interface; "" when there is none.
+ * `out_stays` tells whether it goes on recording; else the session is about to go. */
+TB_NODISCARD enum tb_err tb_store_session_holder(struct tb_store *store, const char *eni,
+                                                 const char *not_capture_id,
+                                                 char out_capture_id[TB_CAPTURE_ID_SIZE],
+                                                 bool *out_stays, struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_store_resource_created(struct tb_store *store, int64_t row,
                                                    const char *aws_id, const char *request_id,
                                                    struct tb_fail *fail);

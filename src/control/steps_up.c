@@ -274,6 +274,30 @@ is_about_standing_objects(enum tb_err err, const struct tb_fail *fail)
     return err == TB_ENOTFOUND && strstr(fail->code, "TrafficMirror") != NULL;
 }
 
+/*
+ * An interface never has two sessions of ours.  One that another capture keeps is this one's
+ * gap; one that is being taken down is waited for (TB_ERETRY).
+ */
+static enum tb_err
+await_former_session(struct tb_control *control, const struct tb_capture *capture,
+                     struct tb_capture_source *source, struct tb_fail *fail)
+{
+    char holder[TB_CAPTURE_ID_SIZE];
+    bool stays;
+    enum tb_err err = tb_store_session_holder(control->deps.store, source->eni, capture->id,
+                                              holder, &stays, fail);
+
+    if (err != TB_OK || holder[0] == 0) {
+        return err;
+    }
+    if (stays) {
+        (void)snprintf(source->gap, sizeof(source->gap), "it is being captured by %s", holder);
+        return TB_OK;
+    }
+    return tb_fail_set(fail, TB_ERETRY, "%s still has the session of %s, which is ending",
+                       source->eni, holder);
+}
+
 /* One session; a reason that lies in the interface becomes its gap and TB_OK. */
 static enum tb_err
 make_session(struct tb_control *control, const struct tb_capture *capture,
@@ -291,6 +315,10 @@ make_session(struct tb_control *control, const struct tb_capture *capture,
     } else {
         size_t foreign = tb_plan_foreign(others, source->eni, control->deps.config->owner);
 
+        err = await_former_session(control, capture, source, fail);
+        if (err != TB_OK || source->gap[0] != 0) {
+            return err;
+        }
         source->session_number = tb_plan_session_number(others, source->eni);
         if (source->session_number == 0) {
             (void)tb_str_copy(source->gap, sizeof(source->gap),

@@ -31,8 +31,11 @@ find_key_locked(struct tb_store *store, const struct tb_intake *intake, struct s
     return err;
 }
 
+/* ?1 is now: one that is past its deadline, and only not yet taken down, would swallow what
+ * joins it. */
 #define STILL_OPEN                                                                             \
-    " state IN ('requested', 'planned', 'arming', 'recording') AND stop_asked = 0"
+    " state IN ('requested', 'planned', 'arming', 'recording') AND stop_asked = 0"             \
+    " AND (deadline_utc_ns = 0 OR deadline_utc_ns > ?1)"
 
 /* The capture that covers this interface: it names it, was resolved to it, or takes all of its
  * instance. */
@@ -45,9 +48,9 @@ find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance
     enum tb_err err = store_open_locked(
         store,
         "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
-        " (SELECT capture_id FROM capture_enis WHERE eni = ?1"
-        "  UNION SELECT capture_id FROM capture_sources WHERE eni = ?1"
-        "  UNION SELECT id FROM captures AS c WHERE instance = ?2 AND instance <> ''"
+        " (SELECT capture_id FROM capture_enis WHERE eni = ?2"
+        "  UNION SELECT capture_id FROM capture_sources WHERE eni = ?2"
+        "  UNION SELECT id FROM captures AS c WHERE instance = ?3 AND instance <> ''"
         "   AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = c.id))"
         " ORDER BY number LIMIT 1",
         &q, fail);
@@ -55,6 +58,7 @@ find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance
     if (err != TB_OK) {
         return err;
     }
+    store_bind_int(&q, tb_clock_utc_ns());
     store_bind_text(&q, eni);
     store_bind_text(&q, instance);
     err = store_step_locked(&q, out_found, fail);
@@ -75,14 +79,15 @@ find_by_instance_locked(struct tb_store *store, const char *instance,
     enum tb_err err =
         store_open_locked(store,
                           "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
-                          " (SELECT id FROM captures WHERE instance = ?1"
-                          "  UNION SELECT capture_id FROM capture_sources WHERE instance = ?1)"
+                          " (SELECT id FROM captures WHERE instance = ?2"
+                          "  UNION SELECT capture_id FROM capture_sources WHERE instance = ?2)"
                           " ORDER BY number LIMIT 1",
                           &q, fail);
 
     if (err != TB_OK) {
         return err;
     }
+    store_bind_int(&q, tb_clock_utc_ns());
     store_bind_text(&q, instance);
     err = store_step_locked(&q, out_found, fail);
     if (err == TB_OK && *out_found) {

@@ -45,18 +45,23 @@ tb_store_resource_intend(struct tb_store *store, const struct tb_resource *inten
                          int64_t *out_row, struct tb_fail *fail)
 {
     struct store_query q;
+    int changed = 0;
     enum tb_err err;
 
     store_lock(store, "resource_intend");
     err = intent->capture_id[0] == 0
               ? TB_OK
               : store_capture_exists_locked(store, intent->capture_id, fail);
+    /* looked at and written in one statement: of two captures that both want to mirror an
+     * interface one is second */
     if (err == TB_OK) {
         err = store_open_locked(
             store,
             "INSERT INTO resources (kind, state, capture_id, key, client_token,"
             " params, expires_utc_s, intended_utc_ns)"
-            " VALUES (?, 'intended', ?, ?, ?, ?, ?, ?)",
+            " SELECT ?1, 'intended', ?2, ?3, ?4, ?5, ?6, ?7"
+            " WHERE ?1 <> 'session' OR NOT EXISTS (SELECT 1 FROM resources"
+            "  WHERE kind = 'session' AND key = ?3 AND state <> 'gone' AND capture_id <> ?2)",
             &q, fail);
     }
     if (err == TB_OK) {
@@ -67,10 +72,47 @@ tb_store_resource_intend(struct tb_store *store, const struct tb_resource *inten
         store_bind_text(&q, intent->params == NULL ? "" : intent->params);
         store_bind_int(&q, intent->expires_utc_s);
         store_bind_int(&q, tb_clock_utc_ns());
-        err = store_run_locked(&q, NULL, fail);
+        err = store_run_locked(&q, &changed, fail);
+    }
+    if (err == TB_OK && changed == 0) {
+        err = tb_fail_set(fail, TB_EEXIST, "%s has a session of another capture", intent->key);
     }
     if (err == TB_OK) {
         *out_row = sqlite3_last_insert_rowid(store->locked.db);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_session_holder(struct tb_store *store, const char *eni, const char *not_capture_id,
+                        char out_capture_id[TB_CAPTURE_ID_SIZE], bool *out_stays,
+                        struct tb_fail *fail)
+{
+    struct store_query q;
+    bool found = false;
+    enum tb_err err;
+
+    store_lock(store, NULL);
+    err =
+        store_open_locked(store,
+                          "SELECT c.id, c.state IN ('arming', 'recording') AND c.stop_asked = 0"
+                          "  AND c.deadline_utc_ns > ?1 FROM resources AS r JOIN captures AS c"
+                          "  ON c.id = r.capture_id WHERE r.kind = 'session' AND r.key = ?2"
+                          "  AND r.state <> 'gone' AND c.id <> ?3 LIMIT 1",
+                          &q, fail);
+    if (err == TB_OK) {
+        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_text(&q, eni);
+        store_bind_text(&q, not_capture_id);
+        err = store_step_locked(&q, &found, fail);
+        out_capture_id[0] = 0;
+        *out_stays = false;
+        if (err == TB_OK && found) {
+            store_text(&q, out_capture_id, TB_CAPTURE_ID_SIZE);
+            *out_stays = store_int(&q) != 0;
+        }
+        store_close(&q);
     }
     tb_mutex_unlock(&store->mu);
     return err;
