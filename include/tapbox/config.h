@@ -21,6 +21,7 @@ struct tb_config {
     char recorder_socket[108];               /* recorder.socket: /run/tapbox/recorder.sock */
     uint64_t recorder_ring_bytes;            /* recorder.ring: 64MiB */
     uint64_t recorder_slab_bytes;            /* recorder.memory: 64MiB */
+    uint32_t recorder_lanes;                 /* recorder.lanes: 1 */
     int recorder_level;                      /* recorder.level: 3 */
     uint64_t spool_limit_bytes;              /* spool.limit: 0 */
     uint64_t spool_min_free_bytes;           /* spool.min_free: 256MiB */

@@ -38,6 +38,8 @@ struct tb_pcapng_section {
     const char *application; /* "tapbox 0.1.0" */
     const char *hardware, *os;
     int64_t started_utc_ns;
+    int64_t gap_from_utc_ns,
+        gap_to_utc_ns; /* no recorder had the capture then; 0: none known */
 };
 size_t tb_pcapng_put_section(uint8_t *at, size_t cap, const struct tb_pcapng_section *section);
 

@@ -8,6 +8,10 @@
 
 #include <tapbox/capture.h>
 
+enum {
+    TB_RECORDER_MAX_LANES = 16 /* more receive threads than one network interface feeds */
+};
+
 /* --- the process --- */
 
 struct tb_recorder_options {
@@ -15,7 +19,8 @@ struct tb_recorder_options {
     const char *socket_path; /* where it listens; or: */
     int socket_fd;           /* -1, or an already connected socket (serve --with-recorder) */
     const char *spool_dir;
-    uint64_t ring_bytes;        /* of the receive ring; default 64 MiB */
+    unsigned lanes;             /* receive threads, each with a ring and files; 0: one */
+    uint64_t ring_bytes;        /* of all receive rings; default 64 MiB */
     uint64_t slab_bytes;        /* memory for chunks between receive and compression; 64 MiB */
     uint64_t spool_limit_bytes; /* recording stops (spool_full) above; 0: disk size only */
     uint64_t spool_min_free_bytes; /* and below this much room on the disk */
@@ -60,6 +65,17 @@ struct tb_bpf_insn { /* as in <linux/filter.h>, which is where it ends up */
     uint32_t k;
 };
 
+/*
+ * What another recorder, which has ended, had recorded of the capture: the ledger goes on from
+ * there, and the time since is a named gap.  What that one had received and not written counts
+ * as queue_dropped.  Not part of what "armed with other parameters" compares.
+ */
+struct tb_record_base {
+    int64_t known_utc_ns;              /* when this was so; 0: there was no other recorder */
+    int64_t first_utc_ns, last_utc_ns; /* of its packets */
+    struct tb_ledger ledger;
+};
+
 /* Everything the recorder has to know about a capture. */
 struct tb_record_spec {
     char capture_id[TB_CAPTURE_ID_SIZE];
@@ -76,6 +92,7 @@ struct tb_record_spec {
     char bpf_text[TB_CAPTURE_MAX_BPF_TEXT];
     const struct tb_bpf_insn *bpf; /* borrowed; NULL: everything */
     uint32_t bpf_count;
+    struct tb_record_base base;
 };
 
 enum tb_record_state {
@@ -93,6 +110,9 @@ struct tb_record_status {
     int64_t first_utc_ns; /* first packet; 0: none yet */
     int64_t last_utc_ns;
     bool over_budget; /* max_bytes reached */
+    int32_t level; /* zstd level of the last chunk, the lowest of the lanes; 0: no chunk yet */
+    uint32_t level_changes;                 /* down under load, and up again */
+    int64_t gap_from_utc_ns, gap_to_utc_ns; /* no recorder had it then; 0: there is no gap */
 };
 
 struct tb_replay_result {
@@ -117,6 +137,8 @@ TB_NODISCARD enum tb_err tb_recorder_link_open(const char *socket_path, int fd,
 void tb_recorder_link_close(struct tb_recorder_link *link);
 
 /* Threads: any; calls are answered one after the other, each within a second or TB_ETIMEOUT.
+ * _status and _host read the recorder's counters in memory, without asking it, while it is
+ * connected and alive.
  * Errors: TB_ECLOSED no recorder; TB_EEXIST armed already with other parameters (the same again
  * is TB_OK); TB_EFULL no room; TB_EINVAL. */
 TB_NODISCARD enum tb_err tb_recorder_arm(struct tb_recorder_link *link,
@@ -131,6 +153,13 @@ TB_NODISCARD enum tb_err tb_recorder_disarm(struct tb_recorder_link *link,
 TB_NODISCARD enum tb_err tb_recorder_status(struct tb_recorder_link *link,
                                             const char *capture_id,
                                             struct tb_record_status *out, struct tb_fail *fail);
+/*
+ * What the recorder before the present one had recorded of the capture, as of the moment it
+ * ended (its counters outlive it in serve's memory): the base to arm it again with.
+ * TB_ENOTFOUND when serve was not there at that moment, or that recorder did not know it.
+ */
+TB_NODISCARD enum tb_err tb_recorder_last(struct tb_recorder_link *link, const char *capture_id,
+                                          struct tb_record_base *out, struct tb_fail *fail);
 /* Lets a closed capture's slot be used again. */
 TB_NODISCARD enum tb_err tb_recorder_forget(struct tb_recorder_link *link,
                                             const char *capture_id, struct tb_fail *fail);

@@ -54,6 +54,9 @@ print_help(void)
         "  --socket PATH       where serve finds it, e.g. /run/tapbox/recorder.sock\n"
         "  --spool DIR         where segments are kept until they are in S3\n"
         "  --ring SIZE         kernel memory for packets that wait to be read (64MiB)\n"
+        "  --lanes N           receive threads, each with its share of the packets and its "
+        "own\n"
+        "                      files (1); one a core at most\n"
         "  --memory SIZE       memory for chunks that wait to be compressed (64MiB)\n"
         "  --level N           zstd level, -5 to 19 (3); falls by itself under load\n"
         "  --spool-limit SIZE  above this, packets are counted and not kept (0: no limit)\n"
@@ -143,6 +146,7 @@ enum {
     OPT_SPOOL,
     OPT_RING,
     OPT_MEMORY,
+    OPT_LANES,
     OPT_LEVEL,
     OPT_SPOOL_LIMIT,
     OPT_MIN_FREE,
@@ -163,6 +167,7 @@ static const struct option long_options[] = {
     {"socket-fd", required_argument, NULL, OPT_SOCKET_FD},
     {"spool", required_argument, NULL, OPT_SPOOL},
     {"ring", required_argument, NULL, OPT_RING},
+    {"lanes", required_argument, NULL, OPT_LANES},
     {"memory", required_argument, NULL, OPT_MEMORY},
     {"level", required_argument, NULL, OPT_LEVEL},
     {"spool-limit", required_argument, NULL, OPT_SPOOL_LIMIT},
@@ -205,6 +210,12 @@ take_option(struct options *o, int which, const char *value)
         return value[0] != '\0';
     case OPT_RING:
         return parse_size(value, &o->record.ring_bytes);
+    case OPT_LANES:
+        if (!parse_number(value, 1, TB_RECORDER_MAX_LANES, &number)) {
+            return false;
+        }
+        o->record.lanes = (unsigned)number;
+        return true;
     case OPT_MEMORY:
         return parse_size(value, &o->record.slab_bytes);
     case OPT_LEVEL:

@@ -83,6 +83,7 @@ start_recorder(struct service *service, struct tb_fail *fail)
 {
     const struct tb_config *config = &service->config;
     char ring[32];
+    char lanes[16];
     char memory[32];
     char level[16];
     char limit[32];
@@ -97,6 +98,8 @@ start_recorder(struct service *service, struct tb_fail *fail)
                           service->spool_path,
                           "--ring",
                           ring,
+                          "--lanes",
+                          lanes,
                           "--memory",
                           memory,
                           "--level",
@@ -108,6 +111,7 @@ start_recorder(struct service *service, struct tb_fail *fail)
                           NULL};
 
     (void)snprintf(ring, sizeof(ring), "%" PRIu64, config->recorder_ring_bytes);
+    (void)snprintf(lanes, sizeof(lanes), "%u", config->recorder_lanes);
     (void)snprintf(memory, sizeof(memory), "%" PRIu64, config->recorder_slab_bytes);
     (void)snprintf(level, sizeof(level), "%d", config->recorder_level);
     (void)snprintf(limit, sizeof(limit), "%" PRIu64, config->spool_limit_bytes);

@@ -120,6 +120,8 @@ const struct tb_config_key tb_config_keys[] = {
      false, NULL, NULL, "receive ring: what waits while the recorder is busy"},
     {"recorder.memory", TB_CONFIG_BYTES, AT(recorder_slab_bytes), 0, 4 * MIB, 64 * GIB, "64MiB",
      false, NULL, NULL, "packets that wait for compression"},
+    {"recorder.lanes", TB_CONFIG_U32, AT(recorder_lanes), 0, 1, 16, "1", false, NULL, NULL,
+     "receive threads that share the packets, each with its own segments; one a core at most"},
     {"recorder.level", TB_CONFIG_INT, AT(recorder_level), 0, 1, 19, "3", false, NULL, NULL,
      "zstd level; higher is smaller and slower"},
     {"spool.limit", TB_CONFIG_BYTES, AT(spool_limit_bytes), 0, 0, 1024 * TIB, "0", false, NULL,

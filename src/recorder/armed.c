@@ -46,18 +46,21 @@ put_header(const struct tb_armed *armed, uint8_t *at, size_t cap)
     if (uname(&host) == 0) {
         (void)snprintf(os, sizeof(os), "%.70s %.70s", host.sysname, host.release);
     }
-    used = tb_pcapng_put_section(at, cap,
-                                 &(struct tb_pcapng_section){
-                                     .capture_id = spec->capture_id,
-                                     .case_id = spec->case_id,
-                                     .finding_id = spec->finding_id,
-                                     .finding_type = spec->finding_type,
-                                     .reason = spec->reason,
-                                     .application = "tapbox " TB_VERSION,
-                                     .hardware = "",
-                                     .os = os,
-                                     .started_utc_ns = tb_clock_utc_ns(),
-                                 });
+    used = tb_pcapng_put_section(
+        at, cap,
+        &(struct tb_pcapng_section){
+            .capture_id = spec->capture_id,
+            .case_id = spec->case_id,
+            .finding_id = spec->finding_id,
+            .finding_type = spec->finding_type,
+            .reason = spec->reason,
+            .application = "tapbox " TB_VERSION,
+            .hardware = "",
+            .os = os,
+            .started_utc_ns = tb_clock_utc_ns(),
+            .gap_from_utc_ns = atomic_load(&armed->shared->gap_from_utc_ns),
+            .gap_to_utc_ns = atomic_load(&armed->shared->gap_to_utc_ns),
+        });
     if (used == 0) {
         return 0;
     }
@@ -111,6 +114,7 @@ init_stream(struct tb_stream *stream, struct tb_armed *armed, unsigned lane_inde
             struct tb_segment_workspace *workspace, struct tb_fail *fail)
 {
     stream->armed = armed;
+    stream->shared = &armed->shared->lanes[lane_index];
     stream->lane_index = lane_index;
     stream->writer.file.fd = -1;
     stream->writer.file.dir_fd = -1;
@@ -121,6 +125,34 @@ init_stream(struct tb_stream *stream, struct tb_armed *armed, unsigned lane_inde
     }
     return tb_segment_encoder_new_in(workspace, TB_LANE_SEGMENT_CHUNKS, &stream->writer.encoder,
                                      fail);
+}
+
+/*
+ * With the ledger that a dead recorder left.  What that one had received and not yet put down
+ * died with it, between ring and disk: queue_dropped.  The first lane carries it on.
+ */
+static void
+go_on(struct tb_armed *armed, const struct tb_record_base *base)
+{
+    struct tb_shared_capture *shared = armed->shared;
+    struct tb_ledger ledger = base->ledger;
+    int64_t residual = tb_ledger_residual(&ledger);
+
+    if (base->known_utc_ns == 0) {
+        return;
+    }
+    if (residual > 0) {
+        ledger.queue_dropped += (uint64_t)residual;
+    } else { /* read while it was being counted */
+        ledger.received += (uint64_t)-residual;
+    }
+    tb_counters_set(&shared->base, &ledger);
+    tb_counters_set(&shared->lanes[0].counters, &ledger);
+    atomic_store(&shared->lanes[0].first_utc_ns, base->first_utc_ns);
+    atomic_store(&shared->lanes[0].last_utc_ns, base->last_utc_ns);
+    atomic_store(&shared->gap_from_utc_ns, base->known_utc_ns);
+    atomic_store(&shared->gap_to_utc_ns, tb_clock_utc_ns());
+    atomic_store(&armed->budget_used, ledger.written_bytes);
 }
 
 enum tb_err
@@ -139,6 +171,15 @@ tb_armed_new(const struct tb_record_spec *spec, const struct tb_record_source *s
     armed->spec.source_count = source_count;
     armed->lane_count = lane_count;
     atomic_store(&armed->deadline_boot_ns, spec->deadline_boot_ns);
+    armed->own = aligned_alloc(TB_CACHE_LINE, sizeof(*armed->own));
+    if (armed->own == NULL) {
+        err = tb_fail_set(fail, TB_ENOMEM, "no memory for a capture's counters");
+        goto out;
+    }
+    memset(armed->own, 0, sizeof(*armed->own));
+    armed->shared = armed->own;
+    atomic_store(&armed->shared->lane_count, lane_count);
+    go_on(armed, &spec->base);
     armed->sources = calloc(source_count, sizeof(*armed->sources));
     if (armed->sources == NULL) {
         err = tb_fail_set(fail, TB_ENOMEM, "no memory for %u sources", source_count);
@@ -177,6 +218,7 @@ tb_armed_free(struct tb_armed *armed)
     free(armed->sources);
     free(armed->filter);
     free(armed->header);
+    free(armed->own);
     free(armed);
 }
 
@@ -184,7 +226,7 @@ bool
 tb_armed_is_closed(const struct tb_armed *armed)
 {
     for (unsigned i = 0; i < armed->lane_count; i++) {
-        if (atomic_load(&armed->streams[i].state) != TB_STREAM_CLOSED) {
+        if (atomic_load(&armed->shared->lanes[i].state) != TB_STREAM_CLOSED) {
             return false;
         }
     }
@@ -194,34 +236,15 @@ tb_armed_is_closed(const struct tb_armed *armed)
 void
 tb_armed_status(const struct tb_armed *armed, struct tb_record_status *out)
 {
-    struct tb_record_status status = {.state = TB_RECORD_ARMED};
-    bool stopped = atomic_load(&armed->stop_asked);
+    tb_shared_status(armed->shared, out);
+}
 
-    /* The state first: what is read afterwards can only be more complete than it says. */
+void
+tb_armed_share(struct tb_armed *armed, struct tb_shared_capture *place)
+{
+    tb_shared_set(place, armed->spec.capture_id, armed->shared);
+    armed->shared = place;
     for (unsigned i = 0; i < armed->lane_count; i++) {
-        stopped = stopped || atomic_load(&armed->streams[i].state) != TB_STREAM_OPEN;
+        armed->streams[i].shared = &place->lanes[i];
     }
-    if (tb_armed_is_closed(armed)) {
-        status.state = TB_RECORD_CLOSED;
-    } else if (stopped) {
-        status.state = TB_RECORD_CLOSING;
-    }
-    for (unsigned i = 0; i < armed->lane_count; i++) {
-        const struct tb_stream *stream = &armed->streams[i];
-        int64_t first = atomic_load(&stream->first_utc_ns);
-        int64_t last = atomic_load(&stream->last_utc_ns);
-        struct tb_ledger ledger;
-
-        tb_counters_read(&stream->counters, &ledger);
-        tb_ledger_add(&status.ledger, &ledger);
-        status.segments += atomic_load(&stream->segments);
-        if (first != 0 && (status.first_utc_ns == 0 || first < status.first_utc_ns)) {
-            status.first_utc_ns = first;
-        }
-        if (last > status.last_utc_ns) {
-            status.last_utc_ns = last;
-        }
-    }
-    status.over_budget = atomic_load(&armed->over_budget);
-    *out = status;
 }

@@ -1,5 +1,7 @@
 /* Counters that one thread writes and every thread may read. */
-#include "lane_int.h"
+#include "shared_int.h"
+
+#include <stddef.h>
 
 _Static_assert((int)TB_COUNTS == (int)TB_LEDGER_FIELDS, "one counter for each field");
 _Static_assert(offsetof(struct tb_ledger, ring_dropped) == 8 * TB_COUNT_RING_DROPPED, "order");
@@ -11,27 +13,15 @@ _Static_assert(offsetof(struct tb_ledger, written_bytes) == 8 * TB_COUNT_WRITTEN
 void
 tb_counters_read(const struct tb_counters *counters, struct tb_ledger *out)
 {
-    out->received = tb_counted(counters, TB_COUNT_RECEIVED);
-    out->written = tb_counted(counters, TB_COUNT_WRITTEN);
-    out->ring_dropped = tb_counted(counters, TB_COUNT_RING_DROPPED);
-    out->fragments = tb_counted(counters, TB_COUNT_FRAGMENTS);
-    out->not_vxlan = tb_counted(counters, TB_COUNT_NOT_VXLAN);
-    out->malformed = tb_counted(counters, TB_COUNT_MALFORMED);
-    out->unknown_vni = tb_counted(counters, TB_COUNT_UNKNOWN_VNI);
-    out->not_armed = tb_counted(counters, TB_COUNT_NOT_ARMED);
-    out->filtered = tb_counted(counters, TB_COUNT_FILTERED);
-    out->over_budget = tb_counted(counters, TB_COUNT_OVER_BUDGET);
-    out->queue_dropped = tb_counted(counters, TB_COUNT_QUEUE_DROPPED);
-    out->spool_full = tb_counted(counters, TB_COUNT_SPOOL_FULL);
-    out->truncated = tb_counted(counters, TB_COUNT_TRUNCATED);
-    out->written_bytes = tb_counted(counters, TB_COUNT_WRITTEN_BYTES);
+    for (size_t i = 0; i < TB_COUNTS; i++) {
+        tb_ledger_set(out, i, atomic_load_explicit(&counters->of[i], memory_order_acquire));
+    }
 }
 
 void
-tb_host_add_capture(struct tb_ledger *host, const struct tb_ledger *capture)
+tb_counters_set(struct tb_counters *counters, const struct tb_ledger *ledger)
 {
-    struct tb_ledger terms = *capture;
-
-    terms.received = 0;
-    tb_ledger_add(host, &terms);
+    for (size_t i = 0; i < TB_COUNTS; i++) {
+        atomic_store_explicit(&counters->of[i], tb_ledger_get(ledger, i), memory_order_release);
+    }
 }

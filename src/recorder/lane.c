@@ -46,7 +46,7 @@ hand_over(struct tb_lane *lane, struct tb_stream *stream, bool full)
 
     stream->lane.slab = NULL;
     stream->lane.want_large = full;
-    tb_counters_read(&stream->counters, &slab->info.ledger);
+    tb_counters_read(&stream->shared->counters, &slab->info.ledger);
     tb_handover_push(&lane->queue, (struct tb_handover){.slab = slab});
 }
 
@@ -79,12 +79,12 @@ within_budget(struct tb_armed *armed, uint32_t octets)
     if (armed->spec.max_bytes == 0) {
         return true;
     }
-    if (atomic_load_explicit(&armed->over_budget, memory_order_relaxed)) {
+    if (atomic_load_explicit(&armed->shared->over_budget, memory_order_relaxed)) {
         return false;
     }
     if (atomic_fetch_add_explicit(&armed->budget_used, octets, memory_order_relaxed) + octets >
         armed->spec.max_bytes) {
-        atomic_store_explicit(&armed->over_budget, true, memory_order_relaxed);
+        atomic_store_explicit(&armed->shared->over_budget, true, memory_order_relaxed);
         return false;
     }
     return true;
@@ -107,10 +107,11 @@ note_packet(struct tb_stream *stream, struct tb_slab *slab,
     if (packet->interface < TB_CAPTURE_MAX_SOURCES) {
         slab->of_interface[packet->interface]++;
     }
-    if (atomic_load_explicit(&stream->first_utc_ns, memory_order_relaxed) == 0) {
-        atomic_store_explicit(&stream->first_utc_ns, packet->utc_ns, memory_order_relaxed);
+    if (atomic_load_explicit(&stream->shared->first_utc_ns, memory_order_relaxed) == 0) {
+        atomic_store_explicit(&stream->shared->first_utc_ns, packet->utc_ns,
+                              memory_order_relaxed);
     }
-    atomic_store_explicit(&stream->last_utc_ns, packet->utc_ns, memory_order_relaxed);
+    atomic_store_explicit(&stream->shared->last_utc_ns, packet->utc_ns, memory_order_relaxed);
 }
 
 static void
@@ -130,14 +131,14 @@ record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64
     };
     size_t len;
 
-    tb_count(&stream->counters, TB_COUNT_RECEIVED, 1);
+    tb_count(&stream->shared->counters, TB_COUNT_RECEIVED, 1);
     if (armed->filter != NULL &&
         bpf_filter(armed->filter, frame.at, packet.original, (u_int)frame.len) == 0) {
-        tb_count(&stream->counters, TB_COUNT_FILTERED, 1);
+        tb_count(&stream->shared->counters, TB_COUNT_FILTERED, 1);
         return;
     }
     if (!within_budget(armed, packet.captured)) {
-        tb_count(&stream->counters, TB_COUNT_OVER_BUDGET, 1);
+        tb_count(&stream->shared->counters, TB_COUNT_OVER_BUDGET, 1);
         return;
     }
     if (slab != NULL && slab->cap - slab->len < tb_pcapng_packet_size(packet.captured, *gap)) {
@@ -149,21 +150,21 @@ record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64
     }
     if (slab == NULL) {
         ++*gap;
-        tb_count(&stream->counters, TB_COUNT_QUEUE_DROPPED, 1);
+        tb_count(&stream->shared->counters, TB_COUNT_QUEUE_DROPPED, 1);
         return;
     }
     packet.dropped = *gap;
     len = tb_pcapng_put_packet(slab->at + slab->len, slab->cap - slab->len, &packet, frame.at);
     if (len == 0) { /* cannot be: the smallest slab holds the largest packet */
         ++*gap;
-        tb_count(&stream->counters, TB_COUNT_QUEUE_DROPPED, 1);
+        tb_count(&stream->shared->counters, TB_COUNT_QUEUE_DROPPED, 1);
         return;
     }
     *gap = 0;
     slab->len += len;
     note_packet(stream, slab, &packet);
     if (packet.original > packet.captured) {
-        tb_count(&stream->counters, TB_COUNT_TRUNCATED, 1);
+        tb_count(&stream->shared->counters, TB_COUNT_TRUNCATED, 1);
     }
 }
 
@@ -174,31 +175,31 @@ tb_lane_packet(struct tb_lane *lane, int64_t utc_ns, struct tb_bytes frame)
     struct tb_stream *stream;
     struct tb_outer outer;
 
-    tb_count(&lane->counters, TB_COUNT_RECEIVED, 1);
+    tb_count(lane->counters, TB_COUNT_RECEIVED, 1);
     switch (tb_outer_parse(frame, lane->port, &outer)) {
     case TB_OUTER_VXLAN:
         break;
     case TB_OUTER_FRAGMENT:
-        tb_count(&lane->counters, TB_COUNT_FRAGMENTS, 1);
+        tb_count(lane->counters, TB_COUNT_FRAGMENTS, 1);
         return;
     case TB_OUTER_NOT_VXLAN:
-        tb_count(&lane->counters, TB_COUNT_NOT_VXLAN, 1);
+        tb_count(lane->counters, TB_COUNT_NOT_VXLAN, 1);
         return;
     case TB_OUTER_MALFORMED:
     default:
-        tb_count(&lane->counters, TB_COUNT_MALFORMED, 1);
+        tb_count(lane->counters, TB_COUNT_MALFORMED, 1);
         return;
     }
     entry = lane->lane.table == NULL
                 ? NULL
                 : tb_table_find(lane->lane.table, outer.source, outer.vxlan.vni);
     if (entry == NULL) {
-        tb_count(&lane->counters, TB_COUNT_UNKNOWN_VNI, 1);
+        tb_count(lane->counters, TB_COUNT_UNKNOWN_VNI, 1);
         return;
     }
     stream = &entry->armed->streams[lane->index];
     if (stream->lane.stopped) {
-        tb_count(&lane->counters, TB_COUNT_NOT_ARMED, 1);
+        tb_count(lane->counters, TB_COUNT_NOT_ARMED, 1);
         return;
     }
     record(lane, stream, entry->interface, utc_ns, outer.vxlan.inner);
@@ -233,7 +234,7 @@ stop_stream(struct tb_lane *lane, struct tb_stream *stream)
     if (stream->lane.slab != NULL) {
         hand_over(lane, stream, false);
     }
-    atomic_store(&stream->state, TB_STREAM_STOPPED);
+    atomic_store(&stream->shared->state, TB_STREAM_STOPPED);
     tb_handover_push(&lane->queue, (struct tb_handover){.ended = stream});
 }
 
@@ -250,7 +251,7 @@ tb_lane_look(struct tb_lane *lane, int64_t now_boot_ns, bool all)
         if (stream->lane.stopped) {
             continue;
         }
-        if (all || atomic_load(&armed->stop_asked) ||
+        if (all || atomic_load(&armed->shared->stop_asked) ||
             now_boot_ns >= atomic_load(&armed->deadline_boot_ns)) {
             stop_stream(lane, stream);
         } else if (stream->lane.slab != NULL &&
@@ -267,8 +268,8 @@ count_ring_drops(struct tb_lane *lane)
 {
     uint64_t dropped = lane->source->ops->dropped(lane->source);
 
-    tb_count(&lane->counters, TB_COUNT_RECEIVED, dropped);
-    tb_count(&lane->counters, TB_COUNT_RING_DROPPED, dropped);
+    tb_count(lane->counters, TB_COUNT_RECEIVED, dropped);
+    tb_count(lane->counters, TB_COUNT_RING_DROPPED, dropped);
     lane->lane.stats_boot_ns = lane->lane.now_boot_ns;
 }
 
@@ -370,6 +371,7 @@ tb_lane_init(struct tb_lane *lane, unsigned index, uint16_t port, struct tb_sour
     enum tb_err err;
 
     *lane = (struct tb_lane){.index = index, .port = port, .source = source, .wake_fd = -1};
+    lane->counters = &lane->own_counters;
     lane->writer.room = *room;
     lane->writer.level = room->level;
     tb_mutex_init(&lane->mu);
@@ -442,26 +444,40 @@ tb_lane_wake(struct tb_lane *lane)
     (void)!write(lane->wake_fd, &one, sizeof(one));
 }
 
-enum tb_err
-tb_lane_adopt(struct tb_lane *lane, struct tb_table *table, struct tb_fail *fail)
+static bool
+has_adopted(struct tb_lane *lane, const struct tb_table *table, int64_t until_boot_ns)
 {
-    int64_t until = tb_clock_boot_ns() + ADOPT_WAIT_MS * TB_NS_PER_MS;
     int64_t left;
     bool seen;
 
-    atomic_store_explicit(&lane->next_table, table, memory_order_release);
-    if (!lane->receiving) {
-        adopt(lane);
-        return TB_OK;
-    }
-    tb_lane_wake(lane);
     tb_mutex_lock(&lane->mu);
-    while (lane->locked.seen != table && (left = until - tb_clock_boot_ns()) > 0) {
+    while (lane->locked.seen != table && (left = until_boot_ns - tb_clock_boot_ns()) > 0) {
         (void)tb_cond_wait_for(&lane->adopted, &lane->mu, left);
     }
     seen = lane->locked.seen == table;
     tb_mutex_unlock(&lane->mu);
-    return seen ? TB_OK : tb_fail_set(fail, TB_ETIMEOUT, "the receive thread does not answer");
+    return seen;
+}
+
+enum tb_err
+tb_lanes_adopt(struct tb_lane *lanes, unsigned count, struct tb_table *table,
+               struct tb_fail *fail)
+{
+    int64_t until = tb_clock_boot_ns() + ADOPT_WAIT_MS * TB_NS_PER_MS;
+    bool seen = true;
+
+    for (unsigned i = 0; i < count; i++) {
+        atomic_store_explicit(&lanes[i].next_table, table, memory_order_release);
+        if (lanes[i].receiving) {
+            tb_lane_wake(&lanes[i]);
+        } else {
+            adopt(&lanes[i]);
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        seen = has_adopted(&lanes[i], table, until) && seen;
+    }
+    return seen ? TB_OK : tb_fail_set(fail, TB_ETIMEOUT, "a receive thread does not answer");
 }
 
 void

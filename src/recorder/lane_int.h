@@ -20,8 +20,9 @@
 #include <tapbox/thread.h>
 #include <tapbox/vxlan.h>
 
+#include "shared_int.h"
+
 enum {
-    TB_LANES_MAX = 8,
     /* A capture with little traffic does not hold a megabyte; the largest packet fits. */
     TB_SLAB_SMALL_BYTES = 128 * 1024,
     /* 1 chunk a second of a quiet minute is 60; 2,048 full ones are 2 GiB of packets. */
@@ -30,48 +31,6 @@ enum {
     TB_REPLAY_MAX_SOURCES = 4096, /* (outer source, VNI) pairs of one replayed file */
     TB_FRAME_MIN_BYTES = 14
 };
-
-/* --- counters: every field has one writing thread; any thread may read --- */
-
-/* The fields of struct tb_ledger, in its order. */
-enum tb_count {
-    TB_COUNT_RECEIVED,
-    TB_COUNT_WRITTEN,
-    TB_COUNT_RING_DROPPED,
-    TB_COUNT_FRAGMENTS,
-    TB_COUNT_NOT_VXLAN,
-    TB_COUNT_MALFORMED,
-    TB_COUNT_UNKNOWN_VNI,
-    TB_COUNT_NOT_ARMED,
-    TB_COUNT_FILTERED,
-    TB_COUNT_OVER_BUDGET,
-    TB_COUNT_QUEUE_DROPPED,
-    TB_COUNT_SPOOL_FULL,
-    TB_COUNT_TRUNCATED,
-    TB_COUNT_WRITTEN_BYTES,
-    TB_COUNTS
-};
-
-struct tb_counters {
-    _Atomic uint64_t of[TB_COUNTS];
-};
-
-/* Only the field's own thread calls this: no locked instruction is needed. */
-static inline void
-tb_count(struct tb_counters *counters, enum tb_count field, uint64_t n)
-{
-    uint64_t now = atomic_load_explicit(&counters->of[field], memory_order_relaxed);
-
-    atomic_store_explicit(&counters->of[field], now + n, memory_order_relaxed);
-}
-static inline uint64_t
-tb_counted(const struct tb_counters *counters, enum tb_count field)
-{
-    return atomic_load_explicit(&counters->of[field], memory_order_relaxed);
-}
-void tb_counters_read(const struct tb_counters *counters, struct tb_ledger *out);
-/* Into a host's ledger: a capture's terms, all but `received`, which the lane counted. */
-void tb_host_add_capture(struct tb_ledger *host, const struct tb_ledger *capture);
 
 /* --- slabs: memory for chunks, all of it allocated before anything is armed --- */
 
@@ -158,20 +117,11 @@ struct tb_segfile {
     bool dirty;
 };
 
-enum tb_stream_state {
-    TB_STREAM_OPEN,
-    TB_STREAM_STOPPED, /* the lane takes nothing more; the writer still has some of it */
-    TB_STREAM_CLOSED
-};
-
 /* A capture's share in one lane. */
 struct tb_stream {
     struct tb_armed *armed;
     unsigned lane_index;
-    struct tb_counters counters; /* received, filtered, ... truncated: lane; others: writer */
-    _Atomic int state;           /* enum tb_stream_state */
-    _Atomic uint32_t segments;   /* sealed */
-    _Atomic int64_t first_utc_ns, last_utc_ns; /* of its packets; written by the lane */
+    struct tb_shared_stream *shared; /* its counters */
     _Atomic uint32_t
         lost[TB_CAPTURE_MAX_SOURCES]; /* given up by the writer, for the next EPB */
     _Atomic uint32_t lost_any;
@@ -203,10 +153,11 @@ struct tb_armed {
     unsigned lane_count;
     struct tb_stream streams[TB_LANES_MAX];
 
+    struct tb_shared_capture *shared; /* `own`, or where serve sees it */
+    struct tb_shared_capture *own;
+
     _Atomic int64_t deadline_boot_ns;
-    _Atomic bool stop_asked;
-    _Atomic uint64_t budget_used;
-    _Atomic bool over_budget;
+    _Atomic uint64_t budget_used; /* captured octets, of all lanes */
 };
 /* `sources` may be more than the spec can hold (replay); everything is copied.  `workspaces`:
  * each lane's writer's own. */
@@ -215,6 +166,8 @@ tb_armed_new(const struct tb_record_spec *spec, const struct tb_record_source *s
              uint32_t source_count, struct tb_segment_workspace *const *workspaces,
              unsigned lane_count, struct tb_armed **out, struct tb_fail *fail);
 void tb_armed_free(struct tb_armed *armed);
+/* Its counters are in `place` from here on; before any lane knows it. */
+void tb_armed_share(struct tb_armed *armed, struct tb_shared_capture *place);
 void tb_armed_status(const struct tb_armed *armed, struct tb_record_status *out);
 /* All of its streams are closed: no thread but control touches it. */
 bool tb_armed_is_closed(const struct tb_armed *armed);
@@ -248,6 +201,8 @@ typedef void tb_packet_fn(void *arg, int64_t utc_ns, struct tb_bytes frame);
 
 struct tb_source;
 struct tb_source_ops {
+    /* Packets come from here on; NULL: they come already. */
+    enum tb_err (*start)(struct tb_source *source, struct tb_fail *fail);
     /* Gives up to about `max` packets to `packet`; TB_ECLOSED at the end of a file. */
     enum tb_err (*read)(struct tb_source *source, int max, tb_packet_fn *packet, void *arg,
                         size_t *out_count, struct tb_fail *fail);
@@ -259,9 +214,13 @@ struct tb_source {
     const struct tb_source_ops *ops;
     int poll_fd; /* -1: always ready */
 };
-/* The wire: everything that needs rights happens here. */
+/* The wire: everything that needs rights happens here.  Nothing comes before start: sources of
+ * one group (`*group` 0: it is made, and set) share the packets by the flow of the outer
+ * datagrams, and one that took part while another did not would lose its share. */
 TB_NODISCARD enum tb_err tb_source_pcap_open(const char *interface, uint64_t ring_bytes,
                                              uint16_t port, struct tb_source **out,
+                                             struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_source_pcap_join(struct tb_source *source, uint32_t *group,
                                              struct tb_fail *fail);
 /* A capture file of outer frames. */
 TB_NODISCARD enum tb_err tb_source_replay_open(const char *path, struct tb_source **out,
@@ -312,7 +271,8 @@ struct tb_lane {
     struct tb_slab_pool pool;
     struct tb_handover_queue queue;
     struct tb_segment_workspace *workspace; /* used by the writer thread alone */
-    struct tb_counters counters; /* host-level terms; written by the receive thread */
+    struct tb_counters *counters;    /* host-level terms; written by the receive thread */
+    struct tb_counters own_counters; /* they are here, unless they are shared */
     int wake_fd;
     pthread_t receive_thread, writer_thread;
     bool receiving, writing;
@@ -346,10 +306,10 @@ TB_NODISCARD enum tb_err tb_lane_init(struct tb_lane *lane, unsigned index, uint
 void tb_lane_release(struct tb_lane *lane);
 TB_NODISCARD enum tb_err tb_lane_start(struct tb_lane *lane, struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_lane_start_writer(struct tb_lane *lane, struct tb_fail *fail);
-/* Makes the lane look up in `table` from now on; afterwards it touches no other.  TB_ETIMEOUT.
- */
-TB_NODISCARD enum tb_err tb_lane_adopt(struct tb_lane *lane, struct tb_table *table,
-                                       struct tb_fail *fail);
+/* Makes the lanes look up in `table` from now on; afterwards they touch no other.  TB_ETIMEOUT:
+ * one of them may still use the old one. */
+TB_NODISCARD enum tb_err tb_lanes_adopt(struct tb_lane *lanes, unsigned count,
+                                        struct tb_table *table, struct tb_fail *fail);
 /* Look again for stops and deadlines. */
 void tb_lane_wake(struct tb_lane *lane);
 /* Ends every stream, waits until all is written and sealed, ends the threads. */

@@ -1,7 +1,9 @@
 /* Serve's side of the socket: one request at a time, connected again when needed. */
+#include "shared_int.h"
 #include "wire_int.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -16,6 +18,9 @@ enum {
     ANSWER_WAIT_NS = 1000000000
 };
 
+/* A recorder that was not seen for so long is asked, not read: it may hang. */
+static const int64_t alive_ns = 3 * TB_NS_PER_S;
+
 struct tb_recorder_link {
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* "" : only the given socket */
     struct tb_mutex mu;
@@ -25,6 +30,9 @@ struct tb_recorder_link {
         struct tb_buf message;
         struct tb_request request; /* too big for a stack */
         struct tb_answer answer;
+        int pass_fd;                    /* what came with the answer */
+        const struct tb_shared *shared; /* the connected recorder's counters; NULL: ask */
+        const struct tb_shared *last;   /* those of the one before, which has ended */
     } locked;
 };
 
@@ -45,6 +53,7 @@ tb_recorder_link_open(const char *socket_path, int fd, struct tb_recorder_link *
     }
     tb_mutex_init(&link->mu);
     link->locked.fd = fd;
+    link->locked.pass_fd = -1;
     link->locked.message = (struct tb_buf)TB_BUF_INIT(TB_RECORDER_MAX_MESSAGE);
     *out = link;
     return TB_OK;
@@ -55,6 +64,9 @@ tb_recorder_link_close(struct tb_recorder_link *link)
 {
     if (link != NULL) {
         tb_close(&link->locked.fd);
+        tb_close(&link->locked.pass_fd);
+        tb_shared_unmap(link->locked.shared);
+        tb_shared_unmap(link->locked.last);
         tb_buf_release(&link->locked.message);
         tb_mutex_release(&link->mu);
         free(link);
@@ -115,8 +127,11 @@ static enum tb_err
 receive_locked(struct tb_recorder_link *link, struct tb_fail *fail)
 {
     for (;;) {
-        enum tb_err err = tb_message_receive(link->locked.fd, &link->locked.message, NULL,
-                                             ANSWER_WAIT_NS, fail);
+        enum tb_err err;
+
+        tb_close(&link->locked.pass_fd);
+        err = tb_message_receive(link->locked.fd, &link->locked.message, &link->locked.pass_fd,
+                                 ANSWER_WAIT_NS, fail);
 
         if (err == TB_OK) {
             err = tb_answer_decode(tb_buf_view(&link->locked.message), &link->locked.answer,
@@ -176,21 +191,24 @@ exchange_locked(struct tb_recorder_link *link, struct tb_fail *fail)
     return TB_OK;
 }
 
+static void
+ask_for(struct tb_recorder_link *link, enum tb_request_kind kind)
+{
+    memset(&link->locked.request, 0, offsetof(struct tb_request, bpf));
+    link->locked.request.kind = kind;
+}
+
 static enum tb_err
 ask_about(struct tb_recorder_link *link, enum tb_request_kind kind, const char *capture_id,
-          int64_t deadline_boot_ns, struct tb_answer *out, struct tb_fail *fail)
+          int64_t deadline_boot_ns, struct tb_fail *fail)
 {
     enum tb_err err;
 
     tb_mutex_lock(&link->mu);
-    memset(&link->locked.request, 0, sizeof(link->locked.request));
-    link->locked.request.kind = kind;
+    ask_for(link, kind);
     link->locked.request.deadline_boot_ns = deadline_boot_ns;
     (void)tb_str_copy(link->locked.request.capture_id, TB_CAPTURE_ID_SIZE, capture_id);
     err = exchange_locked(link, fail);
-    if (err == TB_OK && out != NULL) {
-        *out = link->locked.answer;
-    }
     tb_mutex_unlock(&link->mu);
     return err;
 }
@@ -218,31 +236,71 @@ enum tb_err
 tb_recorder_extend(struct tb_recorder_link *link, const char *capture_id,
                    int64_t deadline_boot_ns, struct tb_fail *fail)
 {
-    return ask_about(link, TB_REQUEST_EXTEND, capture_id, deadline_boot_ns, NULL, fail);
+    return ask_about(link, TB_REQUEST_EXTEND, capture_id, deadline_boot_ns, fail);
 }
 
 enum tb_err
 tb_recorder_disarm(struct tb_recorder_link *link, const char *capture_id, struct tb_fail *fail)
 {
-    return ask_about(link, TB_REQUEST_DISARM, capture_id, 0, NULL, fail);
+    return ask_about(link, TB_REQUEST_DISARM, capture_id, 0, fail);
 }
 
 enum tb_err
 tb_recorder_forget(struct tb_recorder_link *link, const char *capture_id, struct tb_fail *fail)
 {
-    return ask_about(link, TB_REQUEST_FORGET, capture_id, 0, NULL, fail);
+    return ask_about(link, TB_REQUEST_FORGET, capture_id, 0, fail);
+}
+
+/* --- the counters in memory --- */
+
+/* The memory of the recorder at the other end, now: NULL when there is none to be had. */
+static const struct tb_shared *
+live_locked(struct tb_recorder_link *link)
+{
+    struct pollfd other_end = {.fd = link->locked.fd, .events = POLLIN};
+    const struct tb_shared *shared = NULL;
+
+    if (link->locked.shared != NULL && link->locked.fd >= 0 && poll(&other_end, 1, 0) == 0) {
+        int64_t seen = atomic_load(&link->locked.shared->alive_boot_ns);
+
+        return tb_clock_boot_ns() - seen < alive_ns ? link->locked.shared : NULL;
+    }
+    ask_for(link, TB_REQUEST_COUNTERS);
+    if (exchange_locked(link, NULL) != TB_OK || link->locked.pass_fd < 0 ||
+        tb_shared_map(link->locked.pass_fd, &shared, NULL) != TB_OK) {
+        return NULL;
+    }
+    if (link->locked.shared != NULL && link->locked.shared->pid == shared->pid &&
+        link->locked.shared->started_utc_ns == shared->started_utc_ns) {
+        tb_shared_unmap(shared); /* connected again to the same one */
+        return link->locked.shared;
+    }
+    if (link->locked.shared != NULL) {
+        tb_shared_unmap(link->locked.last);
+        link->locked.last = link->locked.shared;
+    }
+    link->locked.shared = shared;
+    return shared;
 }
 
 enum tb_err
 tb_recorder_status(struct tb_recorder_link *link, const char *capture_id,
                    struct tb_record_status *out, struct tb_fail *fail)
 {
-    struct tb_answer answer;
-    enum tb_err err = ask_about(link, TB_REQUEST_STATUS, capture_id, 0, &answer, fail);
+    const struct tb_shared *shared;
+    enum tb_err err = TB_OK;
 
-    if (err == TB_OK) {
-        *out = answer.status;
+    tb_mutex_lock(&link->mu);
+    shared = live_locked(link);
+    if (shared == NULL || !tb_shared_find(shared, capture_id, out)) {
+        ask_for(link, TB_REQUEST_STATUS);
+        (void)tb_str_copy(link->locked.request.capture_id, TB_CAPTURE_ID_SIZE, capture_id);
+        err = exchange_locked(link, fail);
+        if (err == TB_OK) {
+            *out = link->locked.answer.status;
+        }
     }
+    tb_mutex_unlock(&link->mu);
     return err;
 }
 
@@ -250,11 +308,44 @@ enum tb_err
 tb_recorder_host(struct tb_recorder_link *link, struct tb_recorder_host *out,
                  struct tb_fail *fail)
 {
-    struct tb_answer answer;
-    enum tb_err err = ask_about(link, TB_REQUEST_HOST, "", 0, &answer, fail);
+    const struct tb_shared *shared;
+    enum tb_err err = TB_OK;
 
-    if (err == TB_OK) {
-        *out = answer.host;
+    tb_mutex_lock(&link->mu);
+    shared = live_locked(link);
+    if (shared == NULL || !tb_shared_host(shared, out)) {
+        ask_for(link, TB_REQUEST_HOST);
+        err = exchange_locked(link, fail);
+        if (err == TB_OK) {
+            *out = link->locked.answer.host;
+        }
     }
+    tb_mutex_unlock(&link->mu);
+    return err;
+}
+
+enum tb_err
+tb_recorder_last(struct tb_recorder_link *link, const char *capture_id,
+                 struct tb_record_base *out, struct tb_fail *fail)
+{
+    struct tb_record_status status = {.state = TB_RECORD_ABSENT};
+    enum tb_err err = TB_OK;
+
+    tb_mutex_lock(&link->mu);
+    (void)live_locked(link); /* so that the dead one is known to be dead */
+    if (link->locked.last == NULL || !tb_shared_find(link->locked.last, capture_id, &status) ||
+        status.state == TB_RECORD_ABSENT) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "no recorder before this one had %s", capture_id);
+    } else {
+        int64_t alive = atomic_load(&link->locked.last->alive_utc_ns);
+
+        *out = (struct tb_record_base){
+            .known_utc_ns = status.last_utc_ns > alive ? status.last_utc_ns : alive,
+            .first_utc_ns = status.first_utc_ns,
+            .last_utc_ns = status.last_utc_ns,
+            .ledger = status.ledger,
+        };
+    }
+    tb_mutex_unlock(&link->mu);
     return err;
 }

@@ -4,10 +4,12 @@
  * Threads:
  *   main      waits for signals and for serve's messages; arms, disarms, answers; frees what
  *             lanes and writers have let go of
- *   receive0  waits for the ring and for main's word; touches packets, chunks that fill, and
- * the counters of what it saw write0    waits for full chunks; touches them, the segment files,
- * the counters of what was written Everything that needs a right is opened first; then all
- * rights are given up; then the threads are started.
+ *   receiveN  (one a lane) waits for its ring and for main's word; touches packets, chunks
+ *             that fill, and the counters of what it saw
+ *   writeN    waits for the lane's full chunks; touches them, the segment files, the counters
+ *             of what was written
+ * Everything that needs a right is opened first; then all rights are given up; then the threads
+ * are started.
  */
 #include "lane_int.h"
 #include "wire_int.h"
@@ -42,13 +44,15 @@ struct recorder {
     const struct tb_recorder_options *options;
     int spool_fd, listen_fd, client_fd, signal_fd;
     struct tb_sinks sinks;
-    struct tb_source *source; /* until the lane has it */
-    struct tb_lane lane;
-    bool lane_inited;
+    unsigned lane_count;
+    struct tb_source *sources[TB_LANES_MAX];               /* until the lane has it */
+    struct tb_lane *lanes;                                 /* owned; as many as are prepared */
+    struct tb_segment_workspace *workspaces[TB_LANES_MAX]; /* borrowed: the lanes' */
+    unsigned prepared;
+    struct tb_shared *shared;
+    int shared_fd;
     struct tb_table *table;
     struct slot slots[TB_RECORDER_MAX_CAPTURES];
-    struct tb_ledger retired; /* terms of captures that were forgotten */
-    int64_t started_utc_ns;
     struct tb_request request; /* too big for a stack */
     struct tb_answer answer;
     struct tb_buf in, out;
@@ -103,10 +107,10 @@ publish_table(struct recorder *r, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
-    err = tb_lane_adopt(&r->lane, table, fail);
+    err = tb_lanes_adopt(r->lanes, r->lane_count, table, fail);
     if (err == TB_OK) {
         tb_table_free(r->table);
-    } /* else the lane may still be using the old one: it is not freed */
+    } /* else a lane may still be using the old one: it is not freed */
     r->table = table;
     return err;
 }
@@ -116,42 +120,49 @@ static enum tb_err
 replace(struct recorder *r, struct slot *slot, struct tb_armed *next, struct tb_fail *fail)
 {
     struct tb_armed *old = slot->armed;
-    struct tb_ledger ledger;
     enum tb_err err;
 
+    if (next != NULL) {
+        struct tb_shared_capture *place = tb_shared_free_place(r->shared);
+
+        if (place == NULL) {
+            return tb_fail_set(fail, TB_EFULL, "no place for the counters of another capture");
+        }
+        tb_armed_share(next, place);
+    }
     slot->armed = next;
     err = publish_table(r, fail);
     if (err != TB_OK && err != TB_ETIMEOUT) {
+        if (next != NULL) {
+            tb_shared_set(next->shared, NULL, NULL);
+        }
         slot->armed = old;
         return err;
     }
-    if (old != NULL) {
-        struct tb_record_status status;
-
-        tb_armed_status(old, &status);
-        ledger = status.ledger;
-        tb_host_add_capture(&r->retired, &ledger);
-    }
-    if (err == TB_OK) {
+    if (old != NULL && err == TB_OK) {
+        tb_shared_retire(r->shared, old->shared);
         tb_armed_free(old);
-    }
+    } /* else a lane may still use it: its terms stay where they are */
     return err;
 }
 
-/* What was asked for, but for when it ends: the same again is no error. */
+/* What was asked for, but for when it ends and what was before: the same again is no error. */
 static enum tb_err
 fingerprint(struct recorder *r, struct tb_sha256 *out, struct tb_fail *fail)
 {
     struct tb_request *request = &r->request;
     struct tb_buf text = TB_BUF_INIT(TB_RECORDER_MAX_MESSAGE);
     int64_t deadline = request->spec.deadline_boot_ns;
+    int64_t known = request->spec.base.known_utc_ns;
     uint32_t cookie = request->cookie;
     enum tb_err err;
 
     request->spec.deadline_boot_ns = 0;
+    request->spec.base.known_utc_ns = 0;
     request->cookie = 0;
     tb_request_encode(request, &text);
     request->spec.deadline_boot_ns = deadline;
+    request->spec.base.known_utc_ns = known;
     request->cookie = cookie;
     err = tb_buf_check(&text, "the request", fail);
     if (err == TB_OK) {
@@ -188,8 +199,8 @@ arm(struct recorder *r, struct tb_fail *fail)
         return tb_fail_set(fail, TB_EFULL, "%d captures are armed already",
                            TB_RECORDER_MAX_CAPTURES);
     }
-    err = tb_armed_new(spec, spec->sources, spec->source_count, &r->lane.workspace, 1, &armed,
-                       fail);
+    err = tb_armed_new(spec, spec->sources, spec->source_count, r->workspaces, r->lane_count,
+                       &armed, fail);
     if (err != TB_OK) {
         return err;
     }
@@ -236,10 +247,12 @@ disarm(struct recorder *r, struct tb_fail *fail)
     if (slot == NULL) {
         return not_here(r->request.capture_id, fail);
     }
-    if (!atomic_exchange(&slot->armed->stop_asked, true)) {
+    if (!atomic_exchange(&slot->armed->shared->stop_asked, true)) {
         tb_log(TB_LOG_INFO, r->request.capture_id, "disarmed");
     }
-    tb_lane_wake(&r->lane);
+    for (unsigned i = 0; i < r->lane_count; i++) {
+        tb_lane_wake(&r->lanes[i]);
+    }
     return TB_OK;
 }
 
@@ -273,22 +286,18 @@ status(struct recorder *r, struct tb_fail *fail)
 static enum tb_err
 host(struct recorder *r, struct tb_fail *fail)
 {
-    struct tb_recorder_host *out = &r->answer.host;
-
-    (void)fail;
-    out->started_utc_ns = r->started_utc_ns;
-    out->pid = getpid();
-    tb_counters_read(&r->lane.counters, &out->ledger);
-    tb_ledger_add(&out->ledger, &r->retired);
-    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES; i++) {
-        struct tb_record_status one;
-
-        if (r->slots[i].armed != NULL) {
-            tb_armed_status(r->slots[i].armed, &one);
-            tb_host_add_capture(&out->ledger, &one.ledger);
-            out->armed += one.state == TB_RECORD_ARMED;
-        }
+    if (!tb_shared_host(r->shared, &r->answer.host)) {
+        return tb_fail_set(fail, TB_EINTERNAL, "the counters do not hold still");
     }
+    return TB_OK;
+}
+
+/* The answer carries the memory itself. */
+static enum tb_err
+counters(struct recorder *r, struct tb_fail *fail)
+{
+    (void)r;
+    (void)fail;
     return TB_OK;
 }
 
@@ -296,8 +305,10 @@ host(struct recorder *r, struct tb_fail *fail)
 
 static enum tb_err (*const handlers[TB_REQUEST_KIND_END])(struct recorder *,
                                                           struct tb_fail *) = {
-    [TB_REQUEST_ARM] = arm,       [TB_REQUEST_EXTEND] = extend, [TB_REQUEST_DISARM] = disarm,
-    [TB_REQUEST_STATUS] = status, [TB_REQUEST_FORGET] = forget, [TB_REQUEST_HOST] = host,
+    [TB_REQUEST_ARM] = arm,           [TB_REQUEST_EXTEND] = extend,
+    [TB_REQUEST_DISARM] = disarm,     [TB_REQUEST_STATUS] = status,
+    [TB_REQUEST_FORGET] = forget,     [TB_REQUEST_HOST] = host,
+    [TB_REQUEST_COUNTERS] = counters,
 };
 
 static void
@@ -336,7 +347,8 @@ serve_client(struct recorder *r)
     tb_answer_encode(&r->answer, &r->out);
     err = tb_buf_check(&r->out, "an answer", &fail);
     if (err == TB_OK) {
-        err = tb_message_send(r->client_fd, tb_buf_view(&r->out), -1, &fail);
+        err = tb_message_send(r->client_fd, tb_buf_view(&r->out),
+                              r->answer.kind == TB_REQUEST_COUNTERS ? r->shared_fd : -1, &fail);
     }
     if (err != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot answer");
@@ -453,16 +465,57 @@ repair_spool(struct recorder *r, struct tb_fail *fail)
 }
 
 static enum tb_err
-open_lane(struct recorder *r, struct tb_fail *fail)
+open_sources(struct recorder *r, struct tb_fail *fail)
+{
+    const struct tb_recorder_options *o = r->options;
+    uint64_t ring_bytes = o->ring_bytes / r->lane_count;
+    uint32_t group = 0;
+    enum tb_err err = TB_OK;
+
+    for (unsigned i = 0; i < r->lane_count && err == TB_OK; i++) {
+        err =
+            tb_source_pcap_open(o->interface, ring_bytes, o->vxlan_port, &r->sources[i], fail);
+        if (err == TB_OK && r->lane_count > 1) {
+            err = tb_source_pcap_join(r->sources[i], &group, fail);
+        }
+    }
+    for (unsigned i = 0; i < r->lane_count && err == TB_OK; i++) {
+        err = r->sources[i]->ops->start(r->sources[i], fail);
+    }
+    return err;
+}
+
+static enum tb_err
+open_lanes(struct recorder *r, struct tb_fail *fail)
 {
     const struct tb_recorder_options *o = r->options;
     struct tb_room room = {r->spool_fd, o->spool_limit_bytes, o->spool_min_free_bytes,
                            o->level};
-    enum tb_err err =
-        tb_lane_init(&r->lane, 0, o->vxlan_port, r->source, o->slab_bytes, &room, fail);
+    enum tb_err err = tb_shared_new(r->lane_count, &r->shared, &r->shared_fd, fail);
 
-    r->source = NULL; /* the lane's, also when it failed */
-    r->lane_inited = true;
+    r->lanes = calloc(r->lane_count, sizeof(*r->lanes));
+    if (r->lanes == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for %u lanes", r->lane_count);
+    }
+    for (unsigned i = 0; i < r->lane_count && err == TB_OK; i++) {
+        err = tb_lane_init(&r->lanes[i], i, o->vxlan_port, r->sources[i],
+                           o->slab_bytes / r->lane_count, &room, fail);
+        r->sources[i] = NULL; /* the lane's, also when it failed */
+        r->prepared++;
+        r->lanes[i].counters = &r->shared->lanes[i].counters;
+        r->workspaces[i] = r->lanes[i].workspace;
+    }
+    return err;
+}
+
+static enum tb_err
+start_lanes(struct recorder *r, struct tb_fail *fail)
+{
+    enum tb_err err = TB_OK;
+
+    for (unsigned i = 0; i < r->lane_count && err == TB_OK; i++) {
+        err = tb_lane_start(&r->lanes[i], fail);
+    }
     return err;
 }
 
@@ -470,23 +523,22 @@ open_lane(struct recorder *r, struct tb_fail *fail)
 static enum tb_err
 start(struct recorder *r, struct tb_fail *fail)
 {
-    const struct tb_recorder_options *o = r->options;
     enum tb_err err = open_signals(r, fail);
 
     if (err == TB_OK) {
         err = open_spool(r, fail);
     }
     if (err == TB_OK) {
-        err = tb_source_pcap_open(o->interface, o->ring_bytes, o->vxlan_port, &r->source, fail);
+        err = open_sources(r, fail);
     }
     if (err == TB_OK) {
-        err = tb_sinks_open(&r->sinks, o->vxlan_port, fail);
+        err = tb_sinks_open(&r->sinks, r->options->vxlan_port, fail);
     }
     if (err == TB_OK) {
         err = open_socket(r, fail);
     }
     if (err == TB_OK) {
-        err = open_lane(r, fail);
+        err = open_lanes(r, fail);
     }
     if (err == TB_OK) {
         err = tb_sandbox_enter(TB_SANDBOX_RECORDER, fail);
@@ -498,9 +550,20 @@ start(struct recorder *r, struct tb_fail *fail)
         err = repair_spool(r, fail);
     }
     if (err == TB_OK) {
-        err = tb_lane_start(&r->lane, fail);
+        err = start_lanes(r, fail);
     }
     return err != TB_OK ? err : open_doors(r, fail);
+}
+
+static bool
+a_lane_failed(const struct recorder *r)
+{
+    for (unsigned i = 0; i < r->lane_count; i++) {
+        if (atomic_load(&r->lanes[i].failed)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static enum tb_err
@@ -525,7 +588,8 @@ run(struct recorder *r, struct tb_fail *fail)
         if (fds[1].revents != 0) {
             accept_client(r);
         }
-        if (atomic_load(&r->lane.failed)) {
+        tb_shared_alive(r->shared);
+        if (a_lane_failed(r)) {
             return tb_fail_set(fail, TB_EIO, "the network interface %s is gone",
                                r->options->interface);
         }
@@ -537,9 +601,10 @@ finish(struct recorder *r)
 {
     struct tb_fail none;
 
-    if (r->lane_inited) {
-        tb_lane_stop(&r->lane);
-        (void)host(r, &none);
+    for (unsigned i = 0; i < r->prepared; i++) {
+        tb_lane_stop(&r->lanes[i]);
+    }
+    if (r->prepared > 0 && host(r, &none) == TB_OK) {
         tb_log(TB_LOG_INFO, NULL, "received %llu packets, wrote %llu, unaccounted %lld",
                (unsigned long long)r->answer.host.ledger.received,
                (unsigned long long)r->answer.host.ledger.written,
@@ -548,11 +613,16 @@ finish(struct recorder *r)
     for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES; i++) {
         tb_armed_free(r->slots[i].armed);
     }
-    if (r->lane_inited) {
-        tb_lane_release(&r->lane); /* (their encoders are in its workspace) */
+    for (unsigned i = 0; i < r->prepared; i++) {
+        tb_lane_release(&r->lanes[i]); /* (the captures' encoders were in its workspace) */
     }
+    free(r->lanes);
     tb_table_free(r->table);
-    tb_source_close(r->source);
+    for (unsigned i = 0; i < TB_LANES_MAX; i++) {
+        tb_source_close(r->sources[i]);
+    }
+    tb_shared_free(r->shared);
+    tb_close(&r->shared_fd);
     tb_sinks_close(&r->sinks);
     if (r->listen_fd >= 0) {
         (void)unlink(r->options->socket_path);
@@ -582,10 +652,15 @@ tb_recorder_main(const struct tb_recorder_options *options, struct tb_fail *fail
     }
     r->in = (struct tb_buf)TB_BUF_INIT(TB_RECORDER_MAX_MESSAGE);
     r->out = (struct tb_buf)TB_BUF_INIT(ANSWER_MAX_BYTES);
-    r->started_utc_ns = tb_clock_utc_ns();
+    r->shared_fd = -1;
+    r->lane_count = options->lanes == 0 ? 1 : options->lanes;
+    if (r->lane_count > TB_LANES_MAX) {
+        r->lane_count = TB_LANES_MAX;
+    }
     err = start(r, fail);
     if (err == TB_OK) {
-        tb_log(TB_LOG_INFO, NULL, "recording on %s", options->interface);
+        tb_log(TB_LOG_INFO, NULL, "recording on %s, %u lanes", options->interface,
+               r->lane_count);
         err = run(r, fail);
     }
     finish(r);

@@ -101,7 +101,7 @@ run(struct tb_lane *lane, struct tb_armed *armed, struct tb_fail *fail)
         err = tb_lane_start_writer(lane, fail);
     }
     if (err == TB_OK) {
-        err = tb_lane_adopt(lane, table, fail);
+        err = tb_lanes_adopt(lane, 1, table, fail);
     }
     if (err == TB_OK) {
         err = tb_lane_read_all(lane, &of_file);
@@ -173,9 +173,9 @@ tb_replay(const struct tb_replay_options *options, struct tb_replay_result *out,
     if (err == TB_OK) {
         err = run(lane, armed, fail);
         (void)tb_str_copy(result.capture_id, sizeof(result.capture_id), spec.capture_id);
-        tb_counters_read(&lane->counters, &result.host);
+        tb_counters_read(lane->counters, &result.host);
         tb_armed_status(armed, &result.status);
-        tb_host_add_capture(&result.host, &result.status.ledger);
+        tb_host_add_capture(&result.host, &result.status.ledger, &(struct tb_ledger){0});
     }
     if (err == TB_OK) {
         *out = result;

@@ -26,9 +26,9 @@ void
 tb_stream_ledger(const struct tb_stream *stream, struct tb_ledger *out)
 {
     *out = stream->writer.handed_over;
-    out->written = tb_counted(&stream->counters, TB_COUNT_WRITTEN);
-    out->written_bytes = tb_counted(&stream->counters, TB_COUNT_WRITTEN_BYTES);
-    out->spool_full = tb_counted(&stream->counters, TB_COUNT_SPOOL_FULL);
+    out->written = tb_counted(&stream->shared->counters, TB_COUNT_WRITTEN);
+    out->written_bytes = tb_counted(&stream->shared->counters, TB_COUNT_WRITTEN_BYTES);
+    out->spool_full = tb_counted(&stream->shared->counters, TB_COUNT_SPOOL_FULL);
 }
 
 static void
@@ -188,7 +188,7 @@ publish(struct tb_stream *stream, struct tb_fail *fail)
     if (fsync(file->dir_fd) != 0) {
         return tb_fail_errno(fail, errno, "cannot sync the folder of %s", file->name);
     }
-    atomic_fetch_add(&stream->segments, 1);
+    atomic_fetch_add(&stream->shared->segments, 1);
     forget_file(file);
     return TB_OK;
 }

@@ -17,6 +17,7 @@ enum {
 struct source_pcap {
     struct tb_source base;
     pcap_t *pcap;
+    uint16_t port;
 };
 
 struct read_context {
@@ -76,8 +77,6 @@ close_pcap(struct tb_source *base)
     }
     free(source);
 }
-
-static const struct tb_source_ops pcap_ops = {read_ring, dropped, close_pcap};
 
 static enum tb_err
 refusal(int status, const char *interface, const char *text, struct tb_fail *fail)
@@ -150,15 +149,11 @@ discard(u_char *user, /* NOLINT(readability-non-const-parameter): libpcap's type
     (void)octets;
 }
 
-/*
- * Not by pcap_setfilter: for some blocks libpcap runs the filter again by itself, and does not
- * know the kernel's packet types.  First a filter that lets in nothing, so that what came
- * before can be thrown away; then the real one.
- */
+/* First a filter that lets in nothing, so that what came before can be thrown away. */
 static enum tb_err
-install_filter(struct source_pcap *source, uint16_t port, struct tb_fail *fail)
+close_gate(struct source_pcap *source, struct tb_fail *fail)
 {
-    struct bpf_insn insns[TB_KERNEL_FILTER_MAX] = {{.code = BPF_RET | BPF_K, .k = 0}};
+    struct bpf_insn nothing = {.code = BPF_RET | BPF_K, .k = 0};
     struct pollfd ring = {.fd = pcap_fileno(source->pcap), .events = POLLIN};
     char text[PCAP_ERRBUF_SIZE];
     enum tb_err err;
@@ -166,18 +161,30 @@ install_filter(struct source_pcap *source, uint16_t port, struct tb_fail *fail)
     if (pcap_setnonblock(source->pcap, 1, text) != 0) {
         return tb_fail_set(fail, TB_EIO, "%s", text);
     }
-    err = attach(source, insns, 1, fail);
+    err = attach(source, &nothing, 1, fail);
     while (err == TB_OK && poll(&ring, 1, 2 * BLOCK_TIMEOUT_MS) > 0) {
         if (pcap_dispatch(source->pcap, -1, discard, NULL) < 0) {
             err = tb_fail_set(fail, TB_EIO, "%s", pcap_geterr(source->pcap));
         }
     }
-    if (err != TB_OK) {
-        return err;
+    if (err == TB_OK) {
+        (void)dropped(&source->base);
     }
-    (void)dropped(&source->base);
-    return attach(source, insns, tb_kernel_filter(insns, port, true), fail);
+    return err;
 }
+
+/* Not by pcap_setfilter: for some blocks libpcap runs the filter again by itself, and does not
+ * know the kernel's packet types. */
+static enum tb_err
+start(struct tb_source *base, struct tb_fail *fail)
+{
+    struct source_pcap *source = (struct source_pcap *)base;
+    struct bpf_insn insns[TB_KERNEL_FILTER_MAX];
+
+    return attach(source, insns, tb_kernel_filter(insns, source->port, true), fail);
+}
+
+static const struct tb_source_ops pcap_ops = {start, read_ring, dropped, close_pcap};
 
 enum tb_err
 tb_source_pcap_open(const char *interface, uint64_t ring_bytes, uint16_t port,
@@ -191,6 +198,7 @@ tb_source_pcap_open(const char *interface, uint64_t ring_bytes, uint16_t port,
         return tb_fail_set(fail, TB_ENOMEM, "no memory to capture on %s", interface);
     }
     source->base.ops = &pcap_ops;
+    source->port = port;
     if (strcmp(interface, "any") == 0 || if_nametoindex(interface) == 0) {
         err = tb_fail_set(fail, TB_ENOTFOUND, "there is no network interface '%s'", interface);
         goto out;
@@ -202,7 +210,7 @@ tb_source_pcap_open(const char *interface, uint64_t ring_bytes, uint16_t port,
     }
     err = activate(source, interface, ring_bytes, fail);
     if (err == TB_OK) {
-        err = install_filter(source, port, fail);
+        err = close_gate(source, fail);
     }
     if (err != TB_OK) {
         goto out;
@@ -216,6 +224,27 @@ out:
         close_pcap(&source->base);
     }
     return err;
+}
+
+enum tb_err
+tb_source_pcap_join(struct tb_source *base, uint32_t *group, struct tb_fail *fail)
+{
+    const struct source_pcap *source = (struct source_pcap *)base;
+    int fd = pcap_fileno(source->pcap);
+    bool first = *group == 0;
+    /* the group's number below, how it shares above */
+    int fanout = first ? (PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_UNIQUEID) << 16
+                       : (int)(*group & 0xffff) | PACKET_FANOUT_HASH << 16;
+    socklen_t len = sizeof(fanout);
+
+    if (setsockopt(fd, SOL_PACKET, PACKET_FANOUT, &fanout, sizeof(fanout)) != 0 ||
+        (first && getsockopt(fd, SOL_PACKET, PACKET_FANOUT, &fanout, &len) != 0)) {
+        return tb_fail_errno(fail, errno, "the kernel does not share packets among lanes");
+    }
+    if (first) { /* (a bit above its 16 tells the group numbered 0 from none) */
+        *group = ((uint32_t)fanout & 0xffff) | 1U << 16;
+    }
+    return TB_OK;
 }
 
 void

@@ -50,7 +50,7 @@ close_file(struct tb_source *base)
     free(source);
 }
 
-static const struct tb_source_ops replay_ops = {read_file, dropped, close_file};
+static const struct tb_source_ops replay_ops = {NULL, read_file, dropped, close_file};
 
 enum tb_err
 tb_source_replay_open(const char *path, struct tb_source **out, struct tb_fail *fail)

@@ -75,6 +75,12 @@ put_spec(struct tb_buf *out, const struct tb_record_spec *spec)
         tb_buf_put_u8(out, spec->bpf[i].jf);
         tb_buf_put_le32(out, spec->bpf[i].k);
     }
+    put_i64(out, spec->base.known_utc_ns);
+    if (spec->base.known_utc_ns != 0) {
+        put_i64(out, spec->base.first_utc_ns);
+        put_i64(out, spec->base.last_utc_ns);
+        put_ledger(out, &spec->base.ledger);
+    }
 }
 
 void
@@ -83,7 +89,7 @@ tb_request_encode(const struct tb_request *request, struct tb_buf *out)
     put_head(out, (uint8_t)request->kind, 0, request->cookie);
     if (request->kind == TB_REQUEST_ARM) {
         put_spec(out, &request->spec);
-    } else if (request->kind != TB_REQUEST_HOST) {
+    } else if (request->kind != TB_REQUEST_HOST && request->kind != TB_REQUEST_COUNTERS) {
         put_text(out, request->capture_id);
     }
     if (request->kind == TB_REQUEST_EXTEND) {
@@ -106,6 +112,10 @@ tb_answer_encode(const struct tb_answer *answer, struct tb_buf *out)
         put_i64(out, answer->status.first_utc_ns);
         put_i64(out, answer->status.last_utc_ns);
         put_ledger(out, &answer->status.ledger);
+        tb_buf_put_le32(out, (uint32_t)answer->status.level);
+        tb_buf_put_le32(out, answer->status.level_changes);
+        put_i64(out, answer->status.gap_from_utc_ns);
+        put_i64(out, answer->status.gap_to_utc_ns);
     } else if (answer->kind == TB_REQUEST_HOST) {
         put_i64(out, answer->host.started_utc_ns);
         tb_buf_put_le32(out, (uint32_t)answer->host.pid);
@@ -296,6 +306,12 @@ take_spec(struct cursor *in, struct tb_request *out)
         out->bpf[i].k = take_u32(in);
     }
     spec->bpf = spec->bpf_count > 0 ? out->bpf : NULL;
+    spec->base.known_utc_ns = take_i64(in);
+    if (spec->base.known_utc_ns != 0) {
+        spec->base.first_utc_ns = take_i64(in);
+        spec->base.last_utc_ns = take_i64(in);
+        take_ledger(in, &spec->base.ledger);
+    }
 }
 
 static enum tb_err
@@ -332,7 +348,7 @@ tb_request_decode(struct tb_bytes message, struct tb_request *out, struct tb_fai
     out->kind = (enum tb_request_kind)kind;
     if (out->kind == TB_REQUEST_ARM) {
         take_spec(&in, out);
-    } else if (out->kind != TB_REQUEST_HOST) {
+    } else if (out->kind != TB_REQUEST_HOST && out->kind != TB_REQUEST_COUNTERS) {
         take_capture_id(&in, out->capture_id);
     }
     if (out->kind == TB_REQUEST_EXTEND) {
@@ -376,6 +392,10 @@ tb_answer_decode(struct tb_bytes message, struct tb_answer *out, struct tb_fail 
         out->status.first_utc_ns = take_i64(&in);
         out->status.last_utc_ns = take_i64(&in);
         take_ledger(&in, &out->status.ledger);
+        out->status.level = (int32_t)take_u32(&in);
+        out->status.level_changes = take_u32(&in);
+        out->status.gap_from_utc_ns = take_i64(&in);
+        out->status.gap_to_utc_ns = take_i64(&in);
     } else if (out->err == TB_OK && out->kind == TB_REQUEST_HOST) {
         out->host.started_utc_ns = take_i64(&in);
         out->host.pid = (int32_t)take_u32(&in);

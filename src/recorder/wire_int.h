@@ -4,10 +4,13 @@
  *
  *   request   version u8 = 1, kind u8, zero u16, cookie u32, then by kind
  *     ARM     the spec (all of it)      EXTEND  capture id, deadline i64
- *     DISARM, STATUS, FORGET  capture id      HOST  nothing
+ *     DISARM, STATUS, FORGET  capture id      HOST, COUNTERS  nothing
  *   answer    version u8 = 1, kind | 0x80, error u16 (enum tb_err), cookie u32, text, then,
- * when the error is 0, by kind STATUS  state u8, over_budget u8, segments u32, first i64, last
- * i64, ledger HOST    started i64, pid u32, armed u32, ledger
+ * when the error is 0, by kind
+ *     STATUS  state u8, over_budget u8, segments u32, first i64, last i64, ledger,
+ *             level u32 (signed), level changes u32, gap from i64, gap to i64
+ *     HOST    started i64, pid u32, armed u32, ledger
+ *     COUNTERS  nothing, and the descriptor of the memory of counters
  *
  * A text is its length as u16 and that many octets without NUL; a ledger is its fields in the
  * order of tb_ledger_fields, u64 each.
@@ -24,13 +27,14 @@ enum tb_request_kind {
     TB_REQUEST_STATUS,
     TB_REQUEST_FORGET,
     TB_REQUEST_HOST,
+    TB_REQUEST_COUNTERS,
     TB_REQUEST_KIND_END
 };
 
 struct tb_request {
     enum tb_request_kind kind;
     uint32_t cookie;
-    char capture_id[TB_CAPTURE_ID_SIZE]; /* all but ARM and HOST */
+    char capture_id[TB_CAPTURE_ID_SIZE]; /* all but ARM, HOST and COUNTERS */
     int64_t deadline_boot_ns;            /* EXTEND */
     struct tb_record_spec spec;          /* ARM; its bpf points to `bpf` below, or is NULL */
     struct tb_bpf_insn bpf[TB_CAPTURE_MAX_BPF_INSNS];

@@ -115,7 +115,7 @@ give_up_chunk(struct tb_stream *stream, const struct tb_slab *slab)
 {
     uint32_t count = stream->armed->spec.source_count;
 
-    tb_count(&stream->counters, TB_COUNT_SPOOL_FULL, slab->info.packets);
+    tb_count(&stream->shared->counters, TB_COUNT_SPOOL_FULL, slab->info.packets);
     for (uint32_t i = 0; i < count && i < TB_CAPTURE_MAX_SOURCES; i++) {
         atomic_fetch_add(&stream->lost[i], slab->of_interface[i]);
     }
@@ -130,9 +130,9 @@ lose_file(struct tb_stream *stream, const char *why)
 
     tb_log(TB_LOG_ERROR, stream->armed->spec.capture_id, "%s with %llu packets %s", file->name,
            (unsigned long long)file->packets, why);
-    tb_count(&stream->counters, TB_COUNT_WRITTEN, 0 - file->packets);
-    tb_count(&stream->counters, TB_COUNT_WRITTEN_BYTES, 0 - file->frame_bytes);
-    tb_count(&stream->counters, TB_COUNT_SPOOL_FULL, file->packets);
+    tb_count(&stream->shared->counters, TB_COUNT_WRITTEN, 0 - file->packets);
+    tb_count(&stream->shared->counters, TB_COUNT_WRITTEN_BYTES, 0 - file->frame_bytes);
+    tb_count(&stream->shared->counters, TB_COUNT_SPOOL_FULL, file->packets);
     tb_segfile_abandon(stream);
 }
 
@@ -191,10 +191,11 @@ chunk_info(const struct tb_stream *stream, const struct tb_slab *slab)
 {
     struct tb_chunk_info info = slab->info;
 
-    info.ledger.written = tb_counted(&stream->counters, TB_COUNT_WRITTEN) + info.packets;
+    info.ledger.written =
+        tb_counted(&stream->shared->counters, TB_COUNT_WRITTEN) + info.packets;
     info.ledger.written_bytes =
-        tb_counted(&stream->counters, TB_COUNT_WRITTEN_BYTES) + slab->frame_bytes;
-    info.ledger.spool_full = tb_counted(&stream->counters, TB_COUNT_SPOOL_FULL);
+        tb_counted(&stream->shared->counters, TB_COUNT_WRITTEN_BYTES) + slab->frame_bytes;
+    info.ledger.spool_full = tb_counted(&stream->shared->counters, TB_COUNT_SPOOL_FULL);
     return info;
 }
 
@@ -251,8 +252,8 @@ write_slab(struct tb_lane *lane, struct tb_slab *slab)
     }
     file->frame_bytes += slab->frame_bytes;
     lane->writer.spool_used += file->good_bytes - before;
-    tb_count(&stream->counters, TB_COUNT_WRITTEN, info.packets);
-    tb_count(&stream->counters, TB_COUNT_WRITTEN_BYTES, slab->frame_bytes);
+    tb_count(&stream->shared->counters, TB_COUNT_WRITTEN, info.packets);
+    tb_count(&stream->shared->counters, TB_COUNT_WRITTEN_BYTES, slab->frame_bytes);
 }
 
 static bool
@@ -284,7 +285,7 @@ close_stream(struct tb_lane *lane, struct tb_stream *stream, int64_t now_boot_ns
         }
         lose_file(stream, "could not be sealed; the next start tries again");
     }
-    atomic_store(&stream->state, TB_STREAM_CLOSED);
+    atomic_store(&stream->shared->state, TB_STREAM_CLOSED);
     return true;
 }
 
@@ -304,7 +305,7 @@ tb_writer_take(struct tb_lane *lane, struct tb_handover what)
         return;
     }
     now = tb_clock_boot_ns();
-    tb_counters_read(&stream->counters, &stream->writer.handed_over);
+    tb_counters_read(&stream->shared->counters, &stream->writer.handed_over);
     stream->writer.give_up_boot_ns = now + GIVE_UP_MS * TB_NS_PER_MS;
     unlist(lane, stream);
     if (!close_stream(lane, stream, now)) {

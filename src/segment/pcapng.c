@@ -193,6 +193,19 @@ put_comment(struct out *out, const char *label, const char *text)
     put_text(out, OPT_COMMENT, tb_bytes_str(label), text);
 }
 
+static void
+put_gap(struct out *out, int64_t from_utc_ns, int64_t to_utc_ns)
+{
+    char from[TB_TIME_TEXT_SIZE];
+    char to[TB_TIME_TEXT_SIZE];
+    char text[2 * TB_TIME_TEXT_SIZE + 1];
+
+    tb_time_format_ns(from, from_utc_ns);
+    tb_time_format_ns(to, to_utc_ns);
+    (void)snprintf(text, sizeof(text), "%s/%s", from, to);
+    put_comment(out, "gap: ", text);
+}
+
 /* Leaves room for the length, which is known at the end. */
 static struct out
 begin_block(uint8_t *at, size_t cap, uint32_t type)
@@ -240,6 +253,9 @@ tb_pcapng_put_section(uint8_t *at, size_t cap, const struct tb_pcapng_section *s
     if (section->started_utc_ns != 0) {
         tb_time_format_ns(started, section->started_utc_ns);
         put_comment(&out, "started: ", started);
+    }
+    if (section->gap_to_utc_ns != 0) {
+        put_gap(&out, section->gap_from_utc_ns, section->gap_to_utc_ns);
     }
     return end_block(&out);
 }

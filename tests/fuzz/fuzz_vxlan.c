@@ -90,6 +90,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct tb_bytes input = tb_bytes_of(data, size);
+    static const struct tb_ledger none;
     struct tb_ledger before, after, of_capture;
     struct tb_handover what;
     uint64_t written = 0;
@@ -103,10 +104,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     kind = data[0] & 3;
-    require(tb_lane_adopt(&lane, tables[kind], NULL) == TB_OK);
-    tb_counters_read(&lane.counters, &before);
-    tb_counters_read(&armed[kind]->streams[0].counters, &of_capture);
-    tb_host_add_capture(&before, &of_capture);
+    require(tb_lanes_adopt(&lane, 1, tables[kind], NULL) == TB_OK);
+    tb_counters_read(lane.counters, &before);
+    tb_counters_read(&armed[kind]->streams[0].shared->counters, &of_capture);
+    tb_host_add_capture(&before, &of_capture, &none);
     for (size_t at = 1; at + 2 <= size;) {
         size_t len = (size_t)data[at] << 8 | data[at + 1];
         uint8_t *exact;
@@ -128,9 +129,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         written += what.slab->info.packets;
         tb_slab_give_back(&lane.pool, what.slab);
     }
-    tb_counters_read(&lane.counters, &after);
-    tb_counters_read(&armed[kind]->streams[0].counters, &of_capture);
-    tb_host_add_capture(&after, &of_capture);
+    tb_counters_read(lane.counters, &after);
+    tb_counters_read(&armed[kind]->streams[0].shared->counters, &of_capture);
+    tb_host_add_capture(&after, &of_capture, &none);
     require((uint64_t)(tb_ledger_residual(&after) - tb_ledger_residual(&before)) == written);
     return 0;
 }

@@ -196,13 +196,16 @@ class Recorder:
         return answer[10 + size:]
 
     def arm(self, capture=None, sources=(("10.77.0.1", 42),), seconds=600, snaplen=0, max_bytes=0, rotate=128 << 20,
-            rotate_s=60, host="tap", bpf_text="", bpf=()):
+            rotate_s=60, host="tap", bpf_text="", bpf=(), base=None):
         body = text(capture or capture_id()) + text("IR-1") + text("test") + text("f-1") + text("Test:EC2/X") + text(host)
         body += struct.pack("<qIQQI", boot_ns(seconds), snaplen, max_bytes, rotate, rotate_s) + text(bpf_text)
         body += struct.pack("<I", len(sources))
         for i, (outer, vni) in enumerate(sources):
             body += address(outer) + struct.pack("<I", vni) + b"\x02\0\0\0\0\1" + text(f"eni-{i:017x}") + text("test")
         body += struct.pack("<I", len(bpf)) + b"".join(struct.pack("<HBBI", *i) for i in bpf)
+        body += struct.pack("<q", base["known"] if base else 0)
+        if base:
+            body += struct.pack("<qq14Q", base["first"], base["last"], *(base["ledger"][name] for name in FIELDS))
         self.ask(ARM, body)
 
     def extend(self, seconds, capture=None):
@@ -218,8 +221,9 @@ class Recorder:
         answer = self.ask(STATUS, text(capture or capture_id()))
         state, over, segments, first, last = struct.unpack_from("<BBIqq", answer)
         ledger = dict(zip(FIELDS, struct.unpack_from("<14Q", answer, 22)))
+        level, changes, gap_from, gap_to = struct.unpack("<iIqq", answer[22 + 14 * 8:])
         return {"state": STATES[state], "over_budget": bool(over), "segments": segments, "first": first, "last": last,
-                "ledger": ledger}
+                "ledger": ledger, "level": level, "level_changes": changes, "gap": (gap_from, gap_to)}
 
     def host(self):
         answer = self.ask(HOST)

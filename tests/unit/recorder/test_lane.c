@@ -71,7 +71,7 @@ arm(struct rig *rig)
                                   &rig->lane.workspace, 1, &rig->armed, NULL),
                      TB_OK);
     assert_int_equal(tb_table_new(&rig->armed, 1, &rig->table, NULL), TB_OK);
-    assert_int_equal(tb_lane_adopt(&rig->lane, rig->table, NULL), TB_OK);
+    assert_int_equal(tb_lanes_adopt(&rig->lane, 1, rig->table, NULL), TB_OK);
 }
 
 static int
@@ -135,8 +135,8 @@ host_ledger(const struct rig *rig)
     struct tb_ledger host;
     struct tb_ledger capture = capture_ledger(rig);
 
-    tb_counters_read(&rig->lane.counters, &host);
-    tb_host_add_capture(&host, &capture);
+    tb_counters_read(rig->lane.counters, &host);
+    tb_host_add_capture(&host, &capture, &rig->spec.base.ledger);
     return host;
 }
 
@@ -280,6 +280,41 @@ the_budget_ends_it_and_is_told(void **state)
     assert_int_equal(status.ledger.written, 2);
     assert_int_equal(status.ledger.over_budget, 3);
     expect_balanced(rig);
+}
+
+static void
+a_capture_goes_on_with_the_ledger_of_a_dead_recorder(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_record_status status;
+    struct tb_pcapng_packet last;
+    struct tb_segment_summary summary;
+
+    rig->spec.max_bytes = 1200;
+    rig->spec.base = (struct tb_record_base){
+        .known_utc_ns = 77,
+        .first_utc_ns = 5,
+        .last_utc_ns = 6,
+        .ledger = {.received = 13, .written = 10, .filtered = 1, .written_bytes = 1000},
+    };
+    arm(rig);
+    for (int i = 0; i < 3; i++) {
+        mirror(rig, VNI, 100, 100 + i);
+    }
+    finish(rig);
+    tb_armed_status(rig->armed, &status);
+    assert_int_equal(status.ledger.received, 16);
+    assert_int_equal(status.ledger.written, 12);
+    assert_int_equal(status.ledger.queue_dropped, 2); /* what died with the other one */
+    assert_int_equal(status.ledger.over_budget, 1);
+    assert_int_equal(status.first_utc_ns, 5);
+    assert_int_equal(status.last_utc_ns, 101);
+    assert_int_equal(status.gap_from_utc_ns, 77);
+    assert_true(status.gap_to_utc_ns > 77);
+    assert_int_equal(tb_ledger_residual(&status.ledger), 0);
+    assert_int_equal(read_segment(rig, "tap-0-000001.pcapng.zst", &last, &summary), 2);
+    assert_int_equal(summary.ledger.written, 12);
+    assert_int_equal(tb_ledger_residual(&summary.ledger), 0);
 }
 
 static void
@@ -563,6 +598,7 @@ main(void)
         CASE(packets_of_a_known_pair_are_written_and_all_others_counted),
         CASE(after_the_deadline_nothing_is_taken),
         CASE(the_budget_ends_it_and_is_told),
+        CASE(a_capture_goes_on_with_the_ledger_of_a_dead_recorder),
         CASE(the_snaplen_cuts_and_the_true_length_stays),
         CASE(the_filter_sees_the_inner_frame),
         CASE(a_filter_that_would_run_wild_is_refused),

@@ -178,8 +178,8 @@ the_longest_texts_fit_the_stated_sizes_and_end_at_a_character(void **state)
 {
     static uint8_t at[TB_PCAPNG_MAX_SECTION];
     static char text[3 * TB_PCAPNG_MAX_TEXT];
-    const struct tb_pcapng_section section = {text, text, text, text, text,
-                                              text, text, text, 1};
+    const struct tb_pcapng_section section = {text, text, text, text, text, text,
+                                              text, text, 1,    1,    2};
     const struct tb_pcapng_interface interface = {
         .name = text, .description = text, .filter = text, .os = text};
     const struct tb_ledger ledger = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX,
