@@ -129,6 +129,11 @@ bool control_is_foreign(const struct tb_control *control, const struct tb_ec2_se
 /* The reconciler's thread (reconcile.c); `arg` is the control. */
 void *control_reconcile_run(void *arg);
 
+/* What recorders before the present one had of the capture: nothing (known_utc_ns 0) when it
+ * was never armed. */
+void control_record_base(struct tb_control *control, const struct tb_capture *capture,
+                         struct tb_record_base *out);
+
 /* Builds what the recorder has to know (record_spec.c); bpf memory goes to *out_bpf, free()d by
  * the caller. */
 TB_NODISCARD enum tb_err control_record_spec(struct tb_control *control,

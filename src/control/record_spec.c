@@ -42,6 +42,39 @@ fill_source(const struct tb_capture_source *source, struct tb_record_source *out
     return parse_mac(source->mac, out->mac, fail);
 }
 
+/* The end of what is known to be recorded, when nobody saw the recorder end. */
+static int64_t
+known_until(struct tb_control *control, const struct tb_capture *capture)
+{
+    struct tb_segment_row *segments = NULL;
+    int64_t until = capture->recording_utc_ns;
+    size_t count = 0;
+
+    if (tb_store_segment_list(control->deps.store, capture->id, &segments, &count, NULL) !=
+        TB_OK) {
+        count = 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        until = segments[i].last_utc_ns > until ? segments[i].last_utc_ns : until;
+    }
+    free(segments);
+    return until;
+}
+
+void
+control_record_base(struct tb_control *control, const struct tb_capture *capture,
+                    struct tb_record_base *out)
+{
+    *out = (struct tb_record_base){.known_utc_ns = 0};
+    if (tb_recorder_last(control->deps.recorder, capture->id, out, NULL) != TB_OK &&
+        capture->ledger.received != 0) {
+        out->known_utc_ns = known_until(control, capture);
+        out->first_utc_ns = capture->recording_utc_ns;
+        out->last_utc_ns = out->known_utc_ns;
+        out->ledger = capture->ledger;
+    }
+}
+
 enum tb_err
 control_record_spec(struct tb_control *control, const struct tb_capture *capture,
                     struct tb_record_spec *out, struct tb_bpf_insn **out_bpf,
@@ -68,6 +101,7 @@ control_record_spec(struct tb_control *control, const struct tb_capture *capture
     if (strcmp(capture->deadline.boot_id, tb_clock_boot_id()) == 0) {
         out->deadline_boot_ns = capture->deadline.boot_ns;
     }
+    control_record_base(control, capture, &out->base);
     for (size_t i = 0; i < capture->source_count; i++) {
         if (capture->sources[i].vni == 0) {
             continue; /* a named gap */

@@ -74,7 +74,16 @@ recorder_is_done(struct tb_control *control, const struct tb_capture *capture,
         err = tb_recorder_status(control->deps.recorder, capture->id, &status, &fail);
     }
     if (err == TB_ENOTFOUND || (err == TB_OK && status.state == TB_RECORD_ABSENT)) {
-        return true; /* never armed, or a new recorder, which repaired the spool at its start */
+        struct tb_record_base base;
+
+        /* Never armed, or a new recorder, which repaired the spool at its start. */
+        control_record_base(control, capture, &base);
+        if (base.known_utc_ns == 0) {
+            return true;
+        }
+        tb_log(TB_LOG_WARN, capture->id, "its recorder ended before it was closed");
+        return tb_store_capture_ledger(control->deps.store, capture->id, &base.ledger, &fail) ==
+               TB_OK;
     }
     if (err != TB_OK) {
         int64_t waited = tb_clock_utc_ns() - gone_utc_ns;

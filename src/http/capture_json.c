@@ -271,6 +271,10 @@ live_json(const struct tb_record_status *status)
     set_time(out, "first", status->first_utc_ns);
     set_time(out, "last", status->last_utc_ns);
     tb_json_set_bool(out, "over_budget", status->over_budget);
+    tb_json_set_int(out, "level", status->level);
+    tb_json_set_int(out, "level_changes", status->level_changes);
+    set_time(out, "gap_from", status->gap_from_utc_ns);
+    set_time(out, "gap_to", status->gap_to_utc_ns);
     tb_json_set(out, "ledger", ledger_json(&status->ledger));
     return out;
 }

@@ -127,25 +127,17 @@ init_stream(struct tb_stream *stream, struct tb_armed *armed, unsigned lane_inde
                                      fail);
 }
 
-/*
- * With the ledger that a dead recorder left.  What that one had received and not yet put down
- * died with it, between ring and disk: queue_dropped.  The first lane carries it on.
- */
+/* With the ledger that a dead recorder left; the first lane carries it on. */
 static void
 go_on(struct tb_armed *armed, const struct tb_record_base *base)
 {
     struct tb_shared_capture *shared = armed->shared;
     struct tb_ledger ledger = base->ledger;
-    int64_t residual = tb_ledger_residual(&ledger);
 
     if (base->known_utc_ns == 0) {
         return;
     }
-    if (residual > 0) {
-        ledger.queue_dropped += (uint64_t)residual;
-    } else { /* read while it was being counted */
-        ledger.received += (uint64_t)-residual;
-    }
+    tb_ledger_settle(&ledger);
     tb_counters_set(&shared->base, &ledger);
     tb_counters_set(&shared->lanes[0].counters, &ledger);
     atomic_store(&shared->lanes[0].first_utc_ns, base->first_utc_ns);

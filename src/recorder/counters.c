@@ -25,3 +25,15 @@ tb_counters_set(struct tb_counters *counters, const struct tb_ledger *ledger)
         atomic_store_explicit(&counters->of[i], tb_ledger_get(ledger, i), memory_order_release);
     }
 }
+
+void
+tb_ledger_settle(struct tb_ledger *ledger)
+{
+    int64_t residual = tb_ledger_residual(ledger);
+
+    if (residual > 0) {
+        ledger->queue_dropped += (uint64_t)residual;
+    } else { /* it was read while it was being counted */
+        ledger->received += (uint64_t)-residual;
+    }
+}

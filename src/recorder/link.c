@@ -345,6 +345,7 @@ tb_recorder_last(struct tb_recorder_link *link, const char *capture_id,
             .last_utc_ns = status.last_utc_ns,
             .ledger = status.ledger,
         };
+        tb_ledger_settle(&out->ledger);
     }
     tb_mutex_unlock(&link->mu);
     return err;

@@ -62,6 +62,10 @@ tb_counted(const struct tb_counters *counters, enum tb_count field)
 void tb_counters_read(const struct tb_counters *counters, struct tb_ledger *out);
 void tb_counters_set(struct tb_counters *counters, const struct tb_ledger *ledger);
 
+/* Of a capture whose recorder is dead: what that one had received and not yet put down died
+ * with it, between ring and disk, and is queue_dropped. */
+void tb_ledger_settle(struct tb_ledger *ledger);
+
 enum tb_stream_state {
     TB_STREAM_OPEN,
     TB_STREAM_STOPPED, /* the lane takes nothing more; the writer still has some of it */
