@@ -156,7 +156,7 @@ TB_NODISCARD enum tb_err tb_store_capture_withdraw_extend(struct tb_store *store
                                                           bool *out_withdrawn,
                                                           struct tb_fail *fail);
 /* AWS has confirmed it: the deadline from here on.  TB_ESTATE when it is not recording any
- * more, or was stopped. */
+ * more, was stopped, or when nobody asks for it any more. */
 TB_NODISCARD enum tb_err tb_store_capture_extended(struct tb_store *store, const char *id,
                                                    const struct tb_deadline *deadline,
                                                    struct tb_fail *fail);

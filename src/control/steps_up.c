@@ -538,6 +538,16 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
     }
     if (err == TB_OK) {
         tb_log(TB_LOG_INFO, capture->id, "extended to %s", expires);
+    } else if (err == TB_ESTATE) {
+        /* Withdrawn while AWS took its time, or stopped: whoever asked was told that the old
+         * deadline stands.  A recorder that would go on for longer is disarmed at that. */
+        struct tb_fail why = {0};
+
+        tb_time_format_s(expires, capture->deadline.utc_ns / TB_NS_PER_S);
+        set_tag(&tag, TB_TAG_EXPIRES, expires);
+        if (tb_ec2_tag_set(control->deps.aws, ids, id_count, &tag, 1, &effect, &why) != TB_OK) {
+            tb_log_fail(TB_LOG_WARN, capture->id, &why, "the later expiry stays in the tags");
+        }
     }
     tb_resources_free(rows, count);
     return err;

@@ -173,7 +173,8 @@ tb_store_capture_extended(struct tb_store *store, const char *id,
                             "UPDATE captures SET deadline_utc_ns = ?, deadline_boot_ns = ?,"
                             " deadline_boot_id = ?, extend_to_utc_ns ="
                             " CASE WHEN extend_to_utc_ns <= ?1 THEN 0 ELSE extend_to_utc_ns END"
-                            " WHERE id = ? AND state = 'recording' AND stop_asked = 0",
+                            " WHERE id = ? AND state = 'recording' AND stop_asked = 0"
+                            " AND extend_to_utc_ns >= ?1", /* it may have been withdrawn */
                             &q, fail);
     if (err == TB_OK) {
         store_bind_int(&q, deadline->utc_ns);

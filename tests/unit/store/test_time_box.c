@@ -1,0 +1,179 @@
+/* The time box of a capture in the store: extensions. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/store.h>
+
+struct place {
+    char dir[64];
+    struct tb_store *store;
+    char id[TB_CAPTURE_ID_SIZE]; /* records, for 90 s more */
+    struct tb_capture capture;   /* as last read */
+};
+
+static void
+move(struct place *p, enum tb_capture_state from, enum tb_capture_state to)
+{
+    assert_int_equal(tb_store_capture_move(p->store, p->id, from, to, TB_STOP_NONE, NULL),
+                     TB_OK);
+}
+
+static void
+read_capture(struct place *p)
+{
+    assert_int_equal(tb_store_capture_get(p->store, p->id, &p->capture, NULL), TB_OK);
+}
+
+static int
+set_up(void **state)
+{
+    const struct tb_deadline deadline = tb_deadline_in(90 * TB_NS_PER_S);
+    struct tb_capture_request request = {.duration_ns = 90 * TB_NS_PER_S, .reason = "why"};
+    struct tb_intake intake = {.adapter = "api",
+                               .key = "",
+                               .body = tb_bytes_str("{}"),
+                               .content_type = "application/json",
+                               .remote = "127.0.0.1",
+                               .token_name = "ann",
+                               .decision_reason = "because",
+                               .received_utc_ns = tb_clock_utc_ns(),
+                               .capture = &request};
+    struct place *p = calloc(1, sizeof(*p));
+    enum tb_intake_outcome outcome;
+    char path[96];
+
+    assert_non_null(p);
+    (void)snprintf(p->dir, sizeof(p->dir), "/tmp/tapbox-store-XXXXXX");
+    assert_non_null(mkdtemp(p->dir));
+    (void)snprintf(path, sizeof(path), "%s/tapbox.db", p->dir);
+    assert_int_equal(tb_store_open(path, &p->store, NULL), TB_OK);
+    (void)tb_str_copy(request.instance, sizeof(request.instance), "i-0123456789abcdef0");
+    assert_int_equal(tb_store_intake(p->store, &intake, &outcome, p->id, NULL), TB_OK);
+    move(p, TB_CAPTURE_REQUESTED, TB_CAPTURE_PLANNED);
+    assert_int_equal(tb_store_capture_deadline(p->store, p->id, &deadline, NULL), TB_OK);
+    move(p, TB_CAPTURE_PLANNED, TB_CAPTURE_ARMING);
+    move(p, TB_CAPTURE_ARMING, TB_CAPTURE_RECORDING);
+    read_capture(p);
+    *state = p;
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    struct place *p = *state;
+    char command[96];
+
+    tb_store_close(p->store);
+    (void)snprintf(command, sizeof(command), "rm -rf %s", p->dir);
+    free(p);
+    return system(command);
+}
+
+/* What AWS confirmed. */
+static enum tb_err
+confirm(struct place *p, int64_t to_utc_ns)
+{
+    struct tb_deadline deadline = p->capture.deadline;
+
+    deadline.utc_ns = to_utc_ns;
+    return tb_store_capture_extended(p->store, p->id, &deadline, NULL);
+}
+
+static void
+an_extension_is_asked_for_and_comes_about(void **state)
+{
+    struct place *p = *state;
+    int64_t to = p->capture.deadline.utc_ns + 60 * TB_NS_PER_S;
+
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to, NULL, NULL), TB_OK);
+    read_capture(p);
+    assert_true(p->capture.extend_to_utc_ns == to && p->capture.deadline.utc_ns < to);
+    assert_int_equal(confirm(p, to), TB_OK);
+    read_capture(p);
+    assert_true(p->capture.extend_to_utc_ns == 0 && p->capture.deadline.utc_ns == to);
+}
+
+static void
+one_that_was_withdrawn_cannot_come_about(void **state)
+{
+    struct place *p = *state;
+    int64_t before = p->capture.deadline.utc_ns, to = before + 60 * TB_NS_PER_S;
+    bool withdrawn = false;
+
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to, NULL, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_withdraw_extend(p->store, p->id, to, &withdrawn, NULL),
+                     TB_OK);
+    assert_true(withdrawn);
+    assert_int_equal(confirm(p, to), TB_ESTATE);
+    read_capture(p);
+    assert_true(p->capture.extend_to_utc_ns == 0 && p->capture.deadline.utc_ns == before);
+    /* nor one that nobody asked for */
+    assert_int_equal(confirm(p, before + 1), TB_ESTATE);
+}
+
+static void
+one_that_came_about_cannot_be_withdrawn(void **state)
+{
+    struct place *p = *state;
+    int64_t to = p->capture.deadline.utc_ns + 60 * TB_NS_PER_S;
+    bool withdrawn = true;
+
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to, NULL, NULL), TB_OK);
+    assert_int_equal(confirm(p, to), TB_OK);
+    assert_int_equal(tb_store_capture_withdraw_extend(p->store, p->id, to, &withdrawn, NULL),
+                     TB_OK);
+    assert_false(withdrawn);
+    read_capture(p);
+    assert_true(p->capture.deadline.utc_ns == to);
+}
+
+static void
+the_later_of_two_stays_asked_for_when_the_first_comes_about(void **state)
+{
+    struct place *p = *state;
+    int64_t first = p->capture.deadline.utc_ns + 60 * TB_NS_PER_S;
+    int64_t second = first + 60 * TB_NS_PER_S;
+
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, first, NULL, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, second, NULL, NULL), TB_OK);
+    assert_int_equal(confirm(p, first), TB_OK);
+    read_capture(p);
+    assert_true(p->capture.extend_to_utc_ns == second && p->capture.deadline.utc_ns == first);
+}
+
+static void
+what_was_stopped_is_not_extended(void **state)
+{
+    struct place *p = *state;
+    int64_t to = p->capture.deadline.utc_ns + 60 * TB_NS_PER_S;
+
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to, NULL, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_ask_stop(p->store, p->id, TB_STOP_OPERATOR, NULL, NULL),
+                     TB_OK);
+    assert_int_equal(confirm(p, to), TB_ESTATE);
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to, NULL, NULL), TB_ESTATE);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(an_extension_is_asked_for_and_comes_about),
+        CASE(one_that_was_withdrawn_cannot_come_about),
+        CASE(one_that_came_about_cannot_be_withdrawn),
+        CASE(the_later_of_two_stays_asked_for_when_the_first_comes_about),
+        CASE(what_was_stopped_is_not_extended),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
