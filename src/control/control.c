@@ -475,7 +475,7 @@ out:
 int
 tb_control_queue_position(struct tb_control *control, const char *capture_id)
 {
-    struct tb_control_queue queue;
+    struct tb_control_queue queue = {NULL, 0};
     int position = -1;
 
     if (tb_control_queue(control, &queue, NULL) != TB_OK) {

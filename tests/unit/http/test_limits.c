@@ -10,6 +10,11 @@ enum {
     ASKED = 40
 };
 
+#define RAW(text)                                                                              \
+    {                                                                                          \
+        (const uint8_t *)(text), sizeof(text) - 1                                              \
+    }
+
 static int64_t
 wall_ns(void)
 {
@@ -144,26 +149,21 @@ a_flood_of_slow_connections_pushes_out_itself_and_nobody_else(void **state)
 static void
 what_is_not_http_is_refused_and_the_next_is_served(void **state)
 {
-    static const struct {
-        const char *text;
-        size_t len; /* 0: as long as the text */
-    } cases[] = {
-        {"\r\n\r\n\r\n\r\n", 0},
-        {"hello\r\n\r\n", 0},
-        {"GET\r\n\r\n", 0},
-        {"GET /healthz\r\n\r\n", 0},
-        {"GET /healthz HTTP/9.9\r\nHost: t\r\n\r\n", 0},
-        {"GET /healthz HTTP/1.1\r\n\r\n", 0}, /* no Host */
-        {"GET /heal\0thz HTTP/1.1\r\nHost: t\r\n\r\n", 37},
-        {"POST /v1/events HTTP/1.1\r\nHost: t\r\nContent-Length: -1\r\n\r\n{}", 0},
-        {"POST /v1/events HTTP/1.1\r\nHost: t\r\nContent-Length: 2x\r\n\r\n{}", 0},
-        {"POST /v1/events HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: "
-         "chunked\r\n\r\nzz\r\n{}\r\n",
-         0},
-        {"POST /v1/events HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
-         "ffffffffffffffffff\r\n{}",
-         0},
-        {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11}, /* TLS */
+    static const struct tb_bytes cases[] = {
+        RAW("\r\n\r\n\r\n\r\n"),
+        RAW("hello\r\n\r\n"),
+        RAW("GET\r\n\r\n"),
+        RAW("GET /healthz\r\n\r\n"),
+        RAW("GET /healthz HTTP/9.9\r\nHost: t\r\n\r\n"),
+        RAW("GET /healthz HTTP/1.1\r\n\r\n"), /* no Host */
+        RAW("GET /heal\0thz HTTP/1.1\r\nHost: t\r\n\r\n"),
+        RAW("POST /v1/events HTTP/1.1\r\nHost: t\r\nContent-Length: -1\r\n\r\n{}"),
+        RAW("POST /v1/events HTTP/1.1\r\nHost: t\r\nContent-Length: 2x\r\n\r\n{}"),
+        RAW("POST /v1/events HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "zz\r\n{}\r\n"),
+        RAW("POST /v1/events HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "ffffffffffffffffff\r\n{}"),
+        RAW("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), /* TLS */
     };
     struct room *r = *state;
     struct tb_buf out = TB_BUF_INIT(ANSWER_MAX);
@@ -172,7 +172,7 @@ what_is_not_http_is_refused_and_the_next_is_served(void **state)
         int fd = dial(r);
         int status;
 
-        send_all(fd, cases[i].text, cases[i].len != 0 ? cases[i].len : strlen(cases[i].text));
+        send_all(fd, cases[i].at, cases[i].len);
         (void)shutdown(fd, SHUT_WR);
         status = read_answer(fd, &out);
         if (status != 0 && (status < 400 || status > 505)) {
