@@ -1,4 +1,5 @@
-/* The HTTP client side of list, show, start and stop. */
+/* The HTTP client side of the subcommands that call the API. */
+#include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,15 @@ enum {
 
 static const char default_url[] = "http://127.0.0.1:8480";
 static const int64_t connect_timeout_ns = 5 * TB_NS_PER_S;
-static const int64_t total_timeout_ns = 20 * TB_NS_PER_S; /* the service answers within 1 s */
+static const int64_t total_timeout_ns = 20 * TB_NS_PER_S; /* most are answered within 1 s */
+
+struct tb_api {
+    struct tb_http_client *client;
+    struct tb_secret authorization; /* "Bearer <token>" */
+    const char *base;               /* borrowed; without what is behind base_len */
+    int base_len;
+    int64_t patience_ns; /* 0: total_timeout_ns */
+};
 
 bool
 tb_api_option(struct tb_api_options *options, int option, const char *value)
@@ -128,6 +137,7 @@ exit_of_status(int http_status)
     switch (http_status) {
     case 400:
     case 413:
+    case 422:
         return TB_EXIT_USAGE;
     case 401:
     case 403:
@@ -148,45 +158,37 @@ exit_of_status(int http_status)
 
 /* What a problem document, or whatever came in its place, says. */
 static int
-tell_problem(const struct tb_api_call *call, const char *url, int status,
-             const struct tb_json *problem)
+read_problem(const char *url, int status, const struct tb_json *problem, struct tb_api_why *why)
 {
-    char detail[600], hint[300];
-
     if (tb_json_str(problem, "/detail") == NULL) {
-        fprintf(stderr, "tapbox %s: %s answered %d, and not as tapbox does: is --url right?\n",
-                call->command, url, status);
+        (void)snprintf(why->text, sizeof(why->text),
+                       "%.300s answered %d, and not as tapbox does: is --url right?", url,
+                       status);
         return exit_of_status(status);
     }
-    fprintf(stderr, "tapbox %s: %s\n", call->command,
-            tb_show_text(problem, "/detail", detail, sizeof(detail)));
+    (void)tb_show_text(problem, "/detail", why->text, sizeof(why->text));
     if (tb_json_str(problem, "/hint") != NULL) {
-        fprintf(stderr, "  %s\n", tb_show_text(problem, "/hint", hint, sizeof(hint)));
+        (void)tb_show_text(problem, "/hint", why->hint, sizeof(why->hint));
     }
     return exit_of_status(status);
 }
 
 static enum tb_err
-exchange(const struct tb_api_call *call, const char *url, const char *authorization,
-         int64_t patience_ns, struct tb_http_answer *answer, struct tb_fail *fail)
+exchange(struct tb_api *api, const struct tb_api_call *call, const char *url,
+         struct tb_http_answer *answer, struct tb_fail *fail)
 {
-    struct tb_http_client *client = NULL;
     struct tb_http_request request = {
         .method = call->method,
         .url = url,
         .body = call->body != NULL ? tb_bytes_str(call->body) : tb_bytes_of(NULL, 0),
         .body_fd = -1,
         .connect_timeout_ns = connect_timeout_ns,
-        .total_timeout_ns = patience_ns > 0 ? patience_ns : total_timeout_ns,
+        .total_timeout_ns = api->patience_ns > 0 ? api->patience_ns : total_timeout_ns,
         .no_proxy = is_local(url),
     };
-    enum tb_err err = tb_http_client_new(&client, fail);
 
-    if (err != TB_OK) {
-        return err;
-    }
     request.headers[request.header_count++] =
-        (struct tb_http_header){"Authorization", authorization};
+        (struct tb_http_header){"Authorization", api->authorization.text};
     request.headers[request.header_count++] =
         (struct tb_http_header){"User-Agent", "tapbox/" TB_VERSION};
     if (call->body != NULL) {
@@ -197,64 +199,119 @@ exchange(const struct tb_api_call *call, const char *url, const char *authorizat
         request.headers[request.header_count++] =
             (struct tb_http_header){"Idempotency-Key", call->idempotency_key};
     }
-    err = tb_http_do(client, &request, answer, fail);
-    tb_http_client_free(client);
-    return err;
+    return tb_http_do(api->client, &request, answer, fail);
 }
 
 int
-tb_api_do(const struct tb_api_options *options, const struct tb_api_call *call,
-          struct tb_json **out)
+tb_api_open(const struct tb_api_options *options, const char *command, struct tb_api **out)
+{
+    struct tb_api *api = calloc(1, sizeof(*api));
+    const char *base = base_url(options);
+    size_t len = strlen(base);
+    struct tb_fail fail = {0};
+    enum tb_err err;
+
+    if (api == NULL) {
+        (void)tb_fail_set(&fail, TB_ENOMEM, "no memory");
+        return tb_cli_fail(command, &fail);
+    }
+    while (len > 0 && base[len - 1] == '/') {
+        len--;
+    }
+    api->base = base;
+    api->patience_ns = options->patience_ns;
+    api->base_len = len < URL_MAX ? (int)len : URL_MAX; /* too long is told with the path */
+    api->authorization = (struct tb_secret)TB_SECRET_INIT;
+    err = make_authorization(options, &api->authorization, &fail);
+    if (err == TB_OK) {
+        err = tb_http_client_new(&api->client, &fail);
+    }
+    if (err != TB_OK) {
+        tb_api_close(api);
+        return tb_cli_fail(command, &fail);
+    }
+    *out = api;
+    return TB_EXIT_OK;
+}
+
+void
+tb_api_close(struct tb_api *api)
+{
+    if (api != NULL) {
+        tb_http_client_free(api->client);
+        tb_secret_release(&api->authorization);
+        free(api);
+    }
+}
+
+int
+tb_api_ask(struct tb_api *api, const struct tb_api_call *call, struct tb_json **out,
+           struct tb_buf *out_text, struct tb_api_why *why)
 {
     struct tb_http_answer answer = TB_HTTP_ANSWER_INIT(ANSWER_MAX_BYTES);
-    struct tb_secret authorization = TB_SECRET_INIT;
     struct tb_json *json = NULL;
     struct tb_fail fail = {0};
-    const char *base = base_url(options);
-    size_t base_len = strlen(base);
     char url[URL_MAX];
-    int status;
+    int status = TB_EXIT_OK;
 
-    while (base_len > 0 && base[base_len - 1] == '/') {
-        base_len--;
-    }
-    if ((size_t)snprintf(url, sizeof(url), "%.*s%s", (int)base_len, base, call->path) >=
+    why->text[0] = why->hint[0] = '\0';
+    if ((size_t)snprintf(url, sizeof(url), "%.*s%s", api->base_len, api->base, call->path) >=
         sizeof(url)) {
-        return tb_cli_usage(call->command, "the URL is too long");
+        (void)snprintf(why->text, sizeof(why->text), "the URL is too long");
+        return TB_EXIT_USAGE;
     }
-    if (make_authorization(options, &authorization, &fail) != TB_OK) {
-        status = tb_cli_fail(call->command, &fail);
-        goto out;
-    }
-    if (exchange(call, url, authorization.text, options->patience_ns, &answer, &fail) !=
-        TB_OK) {
-        status = tb_cli_fail(call->command, &fail);
+    if (exchange(api, call, url, &answer, &fail) != TB_OK) {
+        (void)tb_str_copy(why->text, sizeof(why->text), fail.text);
         if (fail.err == TB_ERETRY) {
-            fprintf(stderr,
-                    "  Is 'tapbox serve' running at %.*s?  --url or TAPBOX_URL names another "
-                    "place.\n",
-                    (int)base_len, base);
+            (void)snprintf(why->hint, sizeof(why->hint),
+                           "Is 'tapbox serve' running at %.*s?  --url or TAPBOX_URL names "
+                           "another place.",
+                           api->base_len < 200 ? api->base_len : 200, api->base);
         }
+        status = tb_cli_exit_of(fail.err);
         goto out;
     }
     if (tb_json_parse_max(tb_buf_view(&answer.body), ANSWER_MAX_BYTES, &json, &fail) != TB_OK) {
         json = NULL;
     }
     if (answer.status < 200 || answer.status > 299 || json == NULL) {
-        status = tell_problem(call, url, answer.status, json);
+        status = read_problem(url, answer.status, json, why);
         goto out;
     }
-    status = TB_EXIT_OK;
-    if (options->json) {
-        fputs(tb_buf_str(&answer.body), stdout);
-        status = tb_cli_finish_stdout(call->command);
+    if (out_text != NULL) {
+        tb_buf_put_bytes(out_text, tb_buf_view(&answer.body));
     }
     *out = json;
     json = NULL;
 
 out:
     tb_json_free(json);
-    tb_secret_release(&authorization);
     tb_http_answer_release(&answer);
+    return status;
+}
+
+int
+tb_api_do(const struct tb_api_options *options, const struct tb_api_call *call,
+          struct tb_json **out)
+{
+    struct tb_buf text = TB_BUF_INIT(ANSWER_MAX_BYTES);
+    struct tb_api *api = NULL;
+    struct tb_api_why why;
+    int status = tb_api_open(options, call->command, &api);
+
+    if (status != TB_EXIT_OK) {
+        return status;
+    }
+    assert(api != NULL);
+    status = tb_api_ask(api, call, out, options->json ? &text : NULL, &why);
+    if (status != TB_EXIT_OK) {
+        fprintf(stderr, "tapbox %s: %s\n%s%s%s", call->command, why.text,
+                why.hint[0] != '\0' ? "  " : "", why.hint, why.hint[0] != '\0' ? "\n" : "");
+    } else if (options->json) {
+        fputs(tb_buf_str(&text), stdout);
+        status = tb_cli_finish_stdout(call->command);
+    }
+    tb_buf_release(&text);
+    tb_api_close(api);
     return status;
 }

@@ -1,9 +1,10 @@
-/* Calls of the API by the subcommands that are its clients: list, show, start, stop. */
+/* Calls of the API by the subcommands that are its clients. */
 #ifndef TAPBOX_CLI_API_INT_H
 #define TAPBOX_CLI_API_INT_H
 
 #include <getopt.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <tapbox/json.h>
 
@@ -81,6 +82,20 @@ int tb_cli_request_body(const char *command, const struct tb_cli_request *reques
 
 /* A plan as a table (show_plan.c). */
 void tb_show_plan(const struct tb_json *plan);
+/* Several calls over one connection, by who tells by itself what went wrong. */
+struct tb_api;
+/* TB_EXIT_OK, or after the reason was told. */
+int tb_api_open(const struct tb_api_options *options, const char *command, struct tb_api **out);
+void tb_api_close(struct tb_api *api);
+
+struct tb_api_why {
+    char text[700]; /* a sentence, without anything that moves a terminal's cursor */
+    char hint[400]; /* "" : none */
+};
+/* As tb_api_do, and prints nothing.  The answer as it came is appended to `out_text` (may be
+ * NULL). */
+int tb_api_ask(struct tb_api *api, const struct tb_api_call *call, struct tb_json **out,
+               struct tb_buf *out_text, struct tb_api_why *why);
 
 /* --- text for people (show.c of lists and single captures) --- */
 
@@ -94,6 +109,11 @@ void tb_show_seconds(char *out, size_t cap, int64_t seconds);
 /* One line on what an intake's answer means. */
 void tb_show_intake(const struct tb_json *answer);
 void tb_show_list(const struct tb_json *captures);
+void tb_show_foreign(const struct tb_json *sessions);
+/* Live counters when there are any: the store's are a second old. */
+const struct tb_json *tb_show_ledger(const struct tb_json *capture);
+/* A whole number; 0 when there is none. */
+int64_t tb_show_number(const struct tb_json *node, const char *pointer);
 void tb_show_capture(const struct tb_json *capture);
 
 #endif

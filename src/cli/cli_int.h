@@ -26,6 +26,7 @@ enum tb_exit {
 #define TB_CLI_CONFIG "/etc/tapbox/tapbox.yaml"
 
 int tb_cmd_check_config(int argc, char **argv);
+int tb_cmd_extend(int argc, char **argv);
 int tb_cmd_keygen(int argc, char **argv);
 int tb_cmd_list(int argc, char **argv);
 int tb_cmd_plan(int argc, char **argv);
@@ -38,6 +39,10 @@ int tb_cmd_stop(int argc, char **argv);
 int tb_cmd_sweep(int argc, char **argv);
 int tb_cmd_verify(int argc, char **argv);
 int tb_cmd_token(int argc, char **argv);
+int tb_cmd_watch(int argc, char **argv);
+
+/* The exit status that fits an error. */
+int tb_cli_exit_of(enum tb_err err);
 
 /* "tapbox <command>: <sentence>" (with code and request id when known) on stderr; the exit
  * status that fits the error. */

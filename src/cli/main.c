@@ -21,6 +21,8 @@ static const struct command commands[] = {
     {"start", tb_cmd_start, "record the traffic of an instance or interface"},
     {"list", tb_cmd_list, "list captures"},
     {"show", tb_cmd_show, "show one capture: state, packets, segments, AWS objects"},
+    {"watch", tb_cmd_watch, "watch captures as they run"},
+    {"extend", tb_cmd_extend, "move the deadline of a capture"},
     {"stop", tb_cmd_stop, "end a capture before its deadline"},
     {"verify", tb_cmd_verify, "prove a folder of evidence, with nothing but the public key"},
     {"sweep", tb_cmd_sweep, "delete expired mirror sessions by their tags, from any host"},
@@ -53,7 +55,7 @@ print_help(void)
           "  tapbox serve --with-recorder                    the service (needs root)\n"
           "  export TAPBOX_TOKEN=tbx_...\n"
           "  tapbox start i-0123456789abcdef0 --duration 15m --reason 'odd DNS, IR-1234'\n"
-          "  tapbox list; tapbox show CAPTURE; tapbox stop CAPTURE\n"
+          "  tapbox list; tapbox watch CAPTURE; tapbox stop CAPTURE\n"
           "\n"
           "'tapbox COMMAND --help' tells more, 'man tapbox' everything.\n",
           stdout);

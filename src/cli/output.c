@@ -6,8 +6,8 @@
 
 #include "cli_int.h"
 
-static int
-exit_status(enum tb_err err)
+int
+tb_cli_exit_of(enum tb_err err)
 {
     switch (err) {
     case TB_OK:
@@ -40,7 +40,7 @@ tb_cli_fail(const char *command, const struct tb_fail *fail)
                 fail->request_id[0] != '\0' ? ", request " : "", fail->request_id);
     }
     fputc('\n', stderr);
-    return exit_status(fail->err == TB_OK ? TB_EINTERNAL : fail->err);
+    return tb_cli_exit_of(fail->err == TB_OK ? TB_EINTERNAL : fail->err);
 }
 
 int

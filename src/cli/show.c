@@ -18,18 +18,23 @@ tb_show_text(const struct tb_json *node, const char *pointer, char *out, size_t 
     if (text == NULL || text[0] == '\0') {
         text = "-";
     }
-    /* findings and reasons come from outside: C0 and DEL do not get to the terminal */
+    /* findings and reasons come from outside: no control character gets to the terminal, also
+     * not those of 0x80 to 0x9f, which UTF-8 writes behind 0xc2 */
     for (; text[len] != '\0' && len + 1 < cap; len++) {
         unsigned char c = (unsigned char)text[len];
+        bool is_c1 = c >= 0x80 && c < 0xa0 && len > 0 && (unsigned char)text[len - 1] == 0xc2;
 
-        out[len] = (char)(c < 0x20 || c == 0x7f ? '?' : c);
+        out[len] = (char)(c < 0x20 || c == 0x7f || is_c1 ? '?' : c);
+        if (is_c1) {
+            out[len - 1] = '?';
+        }
     }
     out[len] = '\0';
     return out;
 }
 
-static int64_t
-number(const struct tb_json *node, const char *pointer)
+int64_t
+tb_show_number(const struct tb_json *node, const char *pointer)
 {
     int64_t value = 0;
 
@@ -100,9 +105,8 @@ show_left(const struct tb_json *capture, char *out, size_t cap)
     }
 }
 
-/* Live counters when there are any: the store's are as old as the last look at the recorder. */
-static const struct tb_json *
-ledger_of(const struct tb_json *capture)
+const struct tb_json *
+tb_show_ledger(const struct tb_json *capture)
 {
     const struct tb_json *live = tb_json_at(capture, "/live/ledger");
 
@@ -126,12 +130,49 @@ tb_show_list(const struct tb_json *captures)
 
         show_source(capture, source, sizeof(source));
         show_left(capture, left, sizeof(left));
-        tb_show_bytes(bytes, sizeof(bytes), number(capture, "/ledger/written_bytes"));
+        tb_show_bytes(bytes, sizeof(bytes), tb_show_number(capture, "/ledger/written_bytes"));
         printf("%-31s %-10s %-8s %-21s %10lld %10s  %s\n",
                tb_show_text(capture, "/id", id, sizeof(id)),
                tb_show_text(capture, "/state", state, sizeof(state)), left, source,
-               (long long)number(capture, "/ledger/written"), bytes,
+               (long long)tb_show_number(capture, "/ledger/written"), bytes,
                tb_show_text(capture, "/request/reason", reason, sizeof(reason)));
+    }
+}
+
+void
+tb_show_foreign(const struct tb_json *sessions)
+{
+    size_t count = tb_json_count(sessions);
+
+    if (count == 0) {
+        puts("No mirror session of the account was made by others.");
+        return;
+    }
+    printf("%-22s %-22s %6s %9s %-22s %-13s %s\n", "SESSION", "SOURCE", "NUMBER", "VNI",
+           "TARGET", "OWNER", "TAGS");
+    for (size_t i = 0; i < count; i++) {
+        const struct tb_json *one = tb_json_item(sessions, i);
+        const struct tb_json *tags = tb_json_at(one, "/tags");
+        char id[80], source[80], target[80], owner[20];
+
+        printf("%-22s %-22s %6lld %9lld %-22s %-13s", tb_show_text(one, "/id", id, sizeof(id)),
+               tb_show_text(one, "/source", source, sizeof(source)),
+               (long long)tb_show_number(one, "/number"),
+               (long long)tb_show_number(one, "/vni"),
+               tb_show_text(one, "/target", target, sizeof(target)),
+               tb_show_text(one, "/owner", owner, sizeof(owner)));
+        for (size_t t = 0; t < tb_json_count(tags); t++) {
+            const char *key = NULL;
+            const struct tb_json *value = tb_json_member(tags, t, &key);
+            struct tb_json *named = tb_json_object();
+            char shown_key[140], shown[260];
+
+            tb_json_set_str(named, "key", key); /* keys come from outside as well */
+            printf(" %s=%s", tb_show_text(named, "/key", shown_key, sizeof(shown_key)),
+                   tb_show_text(value, "", shown, sizeof(shown)));
+            tb_json_free(named);
+        }
+        putchar('\n');
     }
 }
 
@@ -162,7 +203,7 @@ show_sources(const struct tb_json *capture)
         (void)tb_json_bool(one, "/armed", &armed);
         printf("  source     %s  %s  VNI %lld  %s\n",
                tb_show_text(one, "/eni", eni, sizeof(eni)),
-               tb_show_text(one, "/ip", ip, sizeof(ip)), (long long)number(one, "/vni"),
+               tb_show_text(one, "/ip", ip, sizeof(ip)), (long long)tb_show_number(one, "/vni"),
                armed ? "mirrored" : "not mirrored");
         if (tb_json_str(one, "/gap") != NULL) {
             printf("             not captured: %s\n",
@@ -177,18 +218,33 @@ show_ledger(const struct tb_json *ledger)
 {
     char bytes[32];
 
-    tb_show_bytes(bytes, sizeof(bytes), number(ledger, "/written_bytes"));
+    tb_show_bytes(bytes, sizeof(bytes), tb_show_number(ledger, "/written_bytes"));
     printf("  packets    %lld received, %lld written (%s)\n",
-           (long long)number(ledger, "/received"), (long long)number(ledger, "/written"),
-           bytes);
+           (long long)tb_show_number(ledger, "/received"),
+           (long long)tb_show_number(ledger, "/written"), bytes);
     for (size_t i = 0; i < tb_json_count(ledger); i++) {
         const char *name = NULL;
         const struct tb_json *value = tb_json_member(ledger, i, &name);
 
         if (strcmp(name, "received") != 0 && strcmp(name, "written") != 0 &&
-            strcmp(name, "written_bytes") != 0 && number(value, "") != 0) {
-            printf("             %lld %s\n", (long long)number(value, ""), name);
+            strcmp(name, "written_bytes") != 0 && tb_show_number(value, "") != 0) {
+            printf("             %lld %s\n", (long long)tb_show_number(value, ""), name);
         }
+    }
+}
+
+/* Only there when nothing arrives. */
+static void
+show_checklist(const struct tb_json *checklist)
+{
+    if (tb_json_count(checklist) > 0) {
+        puts("  NO TRAFFIC: not one packet so far.  Look at:");
+    }
+    for (size_t i = 0; i < tb_json_count(checklist); i++) {
+        char line[SHOWN_TEXT];
+
+        printf("             %zu. %s\n", i + 1,
+               tb_show_text(tb_json_item(checklist, i), "", line, sizeof(line)));
     }
 }
 
@@ -202,8 +258,8 @@ show_segments(const struct tb_json *segments)
     for (size_t i = 0; i < count; i++) {
         const char *state = tb_json_str(tb_json_item(segments, i), "/state");
 
-        total += number(tb_json_item(segments, i), "/bytes");
-        packets += number(tb_json_item(segments, i), "/packets");
+        total += tb_show_number(tb_json_item(segments, i), "/bytes");
+        packets += tb_show_number(tb_json_item(segments, i), "/packets");
         uploaded += state != NULL && strcmp(state, "uploaded") == 0 ? 1 : 0;
     }
     tb_show_bytes(bytes, sizeof(bytes), total);
@@ -215,7 +271,7 @@ show_segments(const struct tb_json *segments)
         bool recovered = false;
 
         (void)tb_json_bool(one, "/recovered", &recovered);
-        tb_show_bytes(bytes, sizeof(bytes), number(one, "/bytes"));
+        tb_show_bytes(bytes, sizeof(bytes), tb_show_number(one, "/bytes"));
         printf("             %s  %s  %s%s\n", tb_show_text(one, "/name", name, sizeof(name)),
                bytes, tb_show_text(one, "/state", state, sizeof(state)),
                recovered ? "  recovered" : "");
@@ -260,6 +316,9 @@ tb_show_capture(const struct tb_json *capture)
         tb_show_seconds(left, sizeof(left), seconds);
         printf(", %s left", left);
     }
+    if (tb_json_int(capture, "/queue_position", &seconds)) {
+        printf(", number %lld in the queue", (long long)seconds);
+    }
     putchar('\n');
     show_source(capture, source, sizeof(source));
     printf("  of         %s\n", source);
@@ -271,6 +330,7 @@ tb_show_capture(const struct tb_json *capture)
     show_line(capture, "requested", "/requested");
     show_line(capture, "recording", "/recording");
     show_line(capture, "deadline", "/deadline");
+    show_line(capture, "extending", "/extending_to");
     show_line(capture, "stopped", "/stopped");
     show_line(capture, "ended", "/ended");
     if (tb_json_is_object(tb_json_at(capture, "/error"))) {
@@ -279,7 +339,8 @@ tb_show_capture(const struct tb_json *capture)
         show_line(capture, "request", "/error/request_id");
     }
     show_sources(capture);
-    show_ledger(ledger_of(capture));
+    show_ledger(tb_show_ledger(capture));
+    show_checklist(tb_json_at(capture, "/checklist"));
     if (tb_json_at(capture, "/segments") != NULL) {
         show_segments(tb_json_at(capture, "/segments"));
         show_resources(tb_json_at(capture, "/resources"));

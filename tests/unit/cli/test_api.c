@@ -79,9 +79,10 @@ every_answer_has_its_exit_status_and_says_the_detail_and_hint(void **state)
     static const struct {
         int http, exit;
     } cases[] = {
-        {400, TB_EXIT_USAGE},     {401, TB_EXIT_DENIED},      {403, TB_EXIT_DENIED},
-        {404, TB_EXIT_NOT_FOUND}, {409, TB_EXIT_STATE},       {413, TB_EXIT_USAGE},
-        {500, TB_EXIT_FAILED},    {503, TB_EXIT_UNREACHABLE}, {302, TB_EXIT_FAILED},
+        {400, TB_EXIT_USAGE},     {401, TB_EXIT_DENIED}, {403, TB_EXIT_DENIED},
+        {404, TB_EXIT_NOT_FOUND}, {409, TB_EXIT_STATE},  {413, TB_EXIT_USAGE},
+        {422, TB_EXIT_USAGE},     {500, TB_EXIT_FAILED}, {503, TB_EXIT_UNREACHABLE},
+        {302, TB_EXIT_FAILED},
     };
     struct http_peer_step steps[sizeof(cases) / sizeof(cases[0])]; /* lent to the peer */
     struct said *said = test_malloc(sizeof(*said));
@@ -204,6 +205,106 @@ a_capture_is_shown_with_what_was_lost_and_why(void **state)
 }
 
 static void
+extend_sends_time_and_reason_and_tells_the_new_end(void **state)
+{
+    const struct http_peer_step step = {
+        .begins = "POST /v1/captures/" ID "/extend HTTP",
+        .status = 200,
+        .body = "{\"capture\":{\"deadline\":\"2026-01-02T03:04:05.000000000Z\","
+                "\"seconds_left\":75}}"};
+    struct said *said = test_malloc(sizeof(*said));
+    struct http_peer *peer = http_peer_start(&step, 1);
+
+    (void)state;
+    RUN(said, tb_cmd_extend, "extend", ID, "-d", "15m", "--reason", "more \"DNS\"", "--url",
+        http_peer_url(peer));
+    assert_string_equal(said->err, "");
+    assert_int_equal(said->status, TB_EXIT_OK);
+    assert_string_equal(said->out, ID " ends at 2026-01-02T03:04:05Z, in 1m 15s.\n");
+    assert_string_equal(http_peer_body(peer, 0),
+                        "{\"duration\":\"15m\",\"reason\":\"more \\\"DNS\\\"\"}");
+    http_peer_stop(peer);
+    test_free(said);
+}
+
+static void
+foreign_sessions_are_listed_with_their_tags(void **state)
+{
+    const struct http_peer_step step = {
+        .begins = "GET /v1/foreign-sessions HTTP",
+        .status = 200,
+        .body = "{\"sessions\":[{\"id\":\"tms-1\",\"source\":\"eni-1\",\"target\":\"tmt-1\","
+                "\"number\":5,\"vni\":77,\"owner\":\"111122223333\","
+                "\"tags\":{\"Na\\u001bme\":\"rog\\nue\"}}]}"};
+    struct said *said = test_malloc(sizeof(*said));
+    struct http_peer *peer = http_peer_start(&step, 1);
+
+    (void)state;
+    RUN(said, tb_cmd_list, "list", "--foreign", "--url", http_peer_url(peer));
+    assert_int_equal(said->status, TB_EXIT_OK);
+    assert_non_null(strstr(said->out, "\ntms-1                  eni-1                       5"
+                                      "        77 tmt-1                  111122223333  "
+                                      "Na?me=rog?ue\n"));
+    http_peer_stop(peer);
+    test_free(said);
+}
+
+static void
+watch_says_each_change_once_and_ends_with_the_capture(void **state)
+{
+    static const struct http_peer_step steps[] = {
+        {.status = 200, .body = "{\"id\":\"" ID "\",\"state\":\"arming\",\"ledger\":{}}"},
+        {.status = 503, .body = "{\"detail\":\"starting\"}"},
+        {.status = 200, .body = "{\"id\":\"" ID "\",\"state\":\"arming\",\"ledger\":{}}"},
+        {.status = 200, .body = "{\"id\":\"" ID "\",\"state\":\"failed\",\"ledger\":{}}"},
+    };
+    struct said *said = test_malloc(sizeof(*said));
+    struct http_peer *peer = http_peer_start(steps, 4);
+    const char *second;
+
+    (void)state;
+    RUN(said, tb_cmd_watch, "watch", ID, "--url", http_peer_url(peer));
+    assert_int_equal(said->status, TB_EXIT_FAILED);
+    assert_string_equal(said->err, "");
+    assert_int_equal(http_peer_count(peer), 4);
+    assert_non_null(strstr(said->out, "Z  " ID "  arming  0 packets, 0 B, 0 dropped\n"));
+    second = strchr(said->out, '\n') + 1;
+    assert_non_null(strstr(second, "Z  " ID "  failed  0 packets, 0 B, 0 dropped\n"));
+    assert_string_equal(strchr(second, '\n'), "\n");
+    http_peer_stop(peer);
+    test_free(said);
+}
+
+static void
+watch_of_all_ends_with_the_last_one_and_tells_how_each_ended(void **state)
+{
+    static const char live[] =
+        "{\"captures\":[{\"id\":\"" ID "\",\"state\":\"recording\",\"ledger\":{}}]}";
+    static const struct http_peer_step steps[] = {
+        {.begins = "GET /v1/captures?live=1", .status = 200, .body = live},
+        {.begins = "GET /v1/captures?live=1", .status = 200, .body = "{\"captures\":[]}"},
+        {.begins = "GET /v1/captures/" ID,
+         .status = 200,
+         .body = "{\"id\":\"" ID "\",\"state\":\"sealed\",\"ledger\":{}}"},
+    };
+    struct said *said = test_malloc(sizeof(*said));
+    struct http_peer *peer = http_peer_start(steps, 3);
+
+    (void)state;
+    RUN(said, tb_cmd_watch, "watch", "--url", http_peer_url(peer));
+    assert_int_equal(said->status, TB_EXIT_OK);
+    assert_non_null(strstr(said->out, ID "  recording  0 packets"));
+    assert_non_null(strstr(said->out, ID "  sealed  0 packets"));
+    http_peer_script(peer, steps, 3);
+    RUN(said, tb_cmd_watch, "watch", "--json", "--url", http_peer_url(peer));
+    assert_int_equal(said->status, TB_EXIT_OK);
+    assert_memory_equal(said->out, live, sizeof(live) - 40);
+    assert_string_equal(strchr(said->out, '\n'), "\n{\"captures\":[]}\n");
+    http_peer_stop(peer);
+    test_free(said);
+}
+
+static void
 what_is_not_tapbox_or_not_there_is_said(void **state)
 {
     const struct http_peer_step page = {.status = 200, .body = "<html>", .always = true};
@@ -258,6 +359,13 @@ wrong_command_lines_are_refused_before_anything_is_sent(void **state)
         {tb_cmd_show, {"show", ID, ID}},
         {tb_cmd_show, {"show", "../../healthz"}},
         {tb_cmd_stop, {"stop"}},
+        {tb_cmd_extend, {"extend", "-d", "1m"}},
+        {tb_cmd_extend, {"extend", ID}},
+        {tb_cmd_extend, {"extend", ID, "-d", "soon"}},
+        {tb_cmd_extend, {"extend", "cap-1", "-d", "1m"}},
+        {tb_cmd_watch, {"watch", "cap-1"}},
+        {tb_cmd_watch, {"watch", ID, ID}},
+        {tb_cmd_list, {"list", "--foreign", "--live"}},
         {tb_cmd_list, {"list", "x"}},
         {tb_cmd_list, {"list", "--limit", "10x"}},
         {tb_cmd_list, {"list", "--limit"}},
@@ -291,6 +399,10 @@ main(void)
         TOKEN_TEST(the_call_carries_token_key_and_body),
         TOKEN_TEST(json_is_the_answer_as_it_came),
         TOKEN_TEST(a_capture_is_shown_with_what_was_lost_and_why),
+        TOKEN_TEST(extend_sends_time_and_reason_and_tells_the_new_end),
+        TOKEN_TEST(foreign_sessions_are_listed_with_their_tags),
+        TOKEN_TEST(watch_says_each_change_once_and_ends_with_the_capture),
+        TOKEN_TEST(watch_of_all_ends_with_the_last_one_and_tells_how_each_ended),
         TOKEN_TEST(what_is_not_tapbox_or_not_there_is_said),
         TOKEN_TEST(without_a_usable_token_nothing_is_sent),
         TOKEN_TEST(wrong_command_lines_are_refused_before_anything_is_sent),
