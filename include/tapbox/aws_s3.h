@@ -9,10 +9,21 @@
 #include <tapbox/aws.h>
 #include <tapbox/digest.h>
 
+/* What every object is put with; NULL, false or 0: as the bucket's own defaults say. */
+struct tb_s3_posture {
+    const char *sse;       /* "AES256", "aws:kms", "aws:kms:dsse" */
+    const char *kms_key;   /* with the latter two */
+    const char *lock_mode; /* "GOVERNANCE", "COMPLIANCE" */
+    int64_t retention_s;   /* with it: from the time of the put on */
+    bool legal_hold;
+    const char *storage_class;
+};
+
 struct tb_s3_bucket {
     const char *name;
     bool path_style;            /* else virtual-hosted; forced for names with a dot */
     const char *expected_owner; /* 12 digits, or NULL */
+    struct tb_s3_posture posture;
 };
 
 struct tb_s3_put {
@@ -22,6 +33,7 @@ struct tb_s3_put {
     int body_fd;             /* -1 when body is used */
     uint64_t bytes;          /* of the file */
     struct tb_sha256 sha256; /* of the whole body */
+    bool never_replace;      /* If-None-Match: *; see tb_s3_put */
 };
 
 struct tb_s3_ack {
@@ -33,7 +45,12 @@ struct tb_s3_ack {
 
 /* PutObject, single request, signed payload hash and x-amz-checksum-sha256.  TB_OK means
  * acknowledged in the sense of DESIGN 4.5; an echoed checksum that differs is TB_EFORMAT.
- * One attempt with refreshes of credentials and clock; the caller decides about retries. */
+ * One attempt with refreshes of credentials and clock; the caller decides about retries.
+ *
+ * never_replace: an object that is there is left alone.  If HeadObject shows the same length
+ * and SHA-256 (S3's own checksum, or, where the server keeps none, what the put that S3 took
+ * had declared), it is our own put whose answer was lost: TB_OK.  If it shows another, or may
+ * not be asked, TB_EEXIST: nothing is known to be safe in S3. */
 TB_NODISCARD enum tb_err tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
                                    const struct tb_s3_put *put, struct tb_s3_ack *out,
                                    struct tb_fail *fail);

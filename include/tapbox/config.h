@@ -29,14 +29,20 @@ struct tb_config {
     char s3_prefix[128];                     /* s3.prefix: captures */
     bool s3_path_style;                      /* s3.path_style: false */
     char s3_expected_owner[TB_ACCOUNT_SIZE]; /* s3.expected_owner */
-    char evidence_key_file[256]; /* evidence.key_file; "" : evidence.key in state_dir */
-    uint64_t rotate_bytes;       /* capture.rotate_bytes: 128MiB */
-    uint32_t rotate_s;           /* capture.rotate_seconds: 60 */
-    uint32_t max_concurrent;     /* capture.max_concurrent: 10 */
-    uint32_t no_traffic_s;       /* capture.no_traffic_seconds: 60 */
-    struct tb_policy policy;     /* capture.duration, .max_duration, .max_bytes, .snaplen;
-                                    policy.min_severity, .capture_samples, .capture_archived */
-    enum tb_log_level log_level; /* log: info */
+    char s3_sse[16];              /* s3.sse; "" here and below: as the bucket's defaults say */
+    char s3_kms_key[256];         /* s3.kms_key */
+    char s3_object_lock_mode[16]; /* s3.object_lock_mode */
+    int64_t s3_retention_ns;      /* s3.retention: 365d, with object_lock_mode */
+    bool s3_legal_hold;           /* s3.legal_hold: false */
+    char s3_storage_class[32];    /* s3.storage_class */
+    char evidence_key_file[256];  /* evidence.key_file; "" : evidence.key in state_dir */
+    uint64_t rotate_bytes;        /* capture.rotate_bytes: 128MiB */
+    uint32_t rotate_s;            /* capture.rotate_seconds: 60 */
+    uint32_t max_concurrent;      /* capture.max_concurrent: 10 */
+    uint32_t no_traffic_s;        /* capture.no_traffic_seconds: 60 */
+    struct tb_policy policy;      /* capture.duration, .max_duration, .max_bytes, .snaplen;
+                                     policy.min_severity, .capture_samples, .capture_archived */
+    enum tb_log_level log_level;  /* log: info */
 };
 
 /* `path` is used in messages and opened. */

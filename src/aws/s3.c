@@ -10,8 +10,12 @@
 
 enum {
     BUCKET_MAX = 63,
-    PATH_MAX_BYTES = 4 * TB_S3_KEY_SIZE /* three characters for an octet, and the bucket */
+    PATH_MAX_BYTES = 4 * TB_S3_KEY_SIZE, /* three characters for an octet, and the bucket */
+    PUT_HEADERS = 12 /* of tb_s3_put: type, proof, condition, owner, posture */
 };
+
+/* For servers that keep no checksums: read back by HeadObject. */
+#define OUR_HASH "x-amz-meta-tapbox-sha256"
 
 /* Where a bucket's requests go. */
 struct place {
@@ -103,6 +107,109 @@ read_ack(const struct tb_aws_result *result, const char *checksum, struct tb_s3_
     return TB_OK;
 }
 
+/* How the object is to be kept; `until` has room for the date. */
+static void
+add_posture(const struct tb_s3_posture *posture, int64_t now_utc_s,
+            char until[TB_TIME_TEXT_SIZE], struct tb_http_header *headers, size_t *count)
+{
+    const struct tb_http_header wanted[] = {
+        {"x-amz-server-side-encryption", posture->sse},
+        {"x-amz-server-side-encryption-aws-kms-key-id", posture->kms_key},
+        {"x-amz-object-lock-mode", posture->lock_mode},
+        {"x-amz-object-lock-legal-hold", posture->legal_hold ? "ON" : NULL},
+        {"x-amz-storage-class", posture->storage_class},
+    };
+
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        if (wanted[i].value != NULL && wanted[i].value[0] != '\0') {
+            headers[(*count)++] = wanted[i];
+        }
+    }
+    if (posture->lock_mode != NULL && posture->lock_mode[0] != '\0') {
+        tb_time_format_s(until, now_utc_s + posture->retention_s);
+        headers[(*count)++] =
+            (struct tb_http_header){"x-amz-object-lock-retain-until-date", until};
+    }
+}
+
+/* Whether a HEAD answer tells of exactly this content. */
+static bool
+is_same_object(const struct tb_http_answer *answer, const struct tb_s3_put *put,
+               const char *checksum)
+{
+    uint64_t bytes = put->body_fd >= 0 ? put->bytes : put->body.len;
+    char value[128], length[32], hash[TB_SHA256_HEX_SIZE];
+
+    (void)snprintf(length, sizeof(length), "%llu", (unsigned long long)bytes);
+    if (!tb_http_answer_header(answer, "content-length", value, sizeof(value)) ||
+        strcmp(value, length) != 0) {
+        return false;
+    }
+    if (tb_http_answer_header(answer, "x-amz-checksum-sha256", value, sizeof(value))) {
+        return strcmp(value, checksum) == 0;
+    }
+    tb_sha256_hex(hash, &put->sha256);
+    return tb_http_answer_header(answer, OUR_HASH, value, sizeof(value)) &&
+           strcmp(value, hash) == 0;
+}
+
+/* The key is taken: by our own put whose answer was lost, or by something else? */
+static enum tb_err
+compare_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+               const struct tb_s3_put *put, const struct tb_aws_call *like,
+               const char *checksum, struct tb_s3_ack *out, struct tb_fail *fail)
+{
+    struct tb_aws_result result = TB_AWS_RESULT_INIT;
+    struct tb_http_header headers[2] = {{"x-amz-checksum-mode", "ENABLED"}};
+    struct tb_s3_ack ack = {.etag = ""};
+    struct tb_fail why = {.text = ""};
+    struct tb_aws_call call = {.service = TB_AWS_S3,
+                               .policy = TB_AWS_POLICY_READ,
+                               .what = "HeadObject",
+                               .method = "HEAD",
+                               .host = like->host,
+                               .path = like->path,
+                               .headers = headers,
+                               .header_count = 1,
+                               .body_fd = -1};
+    enum tb_err err;
+
+    add_owner(bucket, headers, &call.header_count);
+    err = tb_aws_call(aws, &call, &result, &why);
+    if (err != TB_OK && why.http_status == 404) {
+        /* gone again in between, or on its way: the next try tells */
+        err = tb_fail_set(fail, TB_ERETRY, "the object was there and is not any more");
+    } else if (err != TB_OK && (why.http_status == 403 || why.http_status == 400)) {
+        err = tb_fail_set(
+            fail, TB_EEXIST,
+            "there is an object with this key, and whether it is this one cannot be "
+            "told: allow s3:GetObject for it");
+    } else if (err != TB_OK) {
+        if (fail != NULL) {
+            *fail = why;
+        }
+    } else if (!is_same_object(&result.answer, put, checksum)) {
+        err = tb_fail_set(fail, TB_EEXIST,
+                          "there is another object with this key; it is left alone");
+    } else {
+        if (!tb_http_answer_header(&result.answer, "etag", ack.etag, sizeof(ack.etag))) {
+            ack.etag[0] = '\0';
+        }
+        if (!tb_http_answer_header(&result.answer, "x-amz-version-id", ack.version,
+                                   sizeof(ack.version))) {
+            ack.version[0] = '\0';
+        }
+        (void)tb_str_copy(ack.request_id, sizeof(ack.request_id), result.request_id);
+        *out = ack;
+    }
+    if (err == TB_EEXIST && fail != NULL) {
+        fail->http_status = 412;
+        (void)tb_str_copy(fail->code, sizeof(fail->code), "PreconditionFailed");
+    }
+    tb_aws_result_release(&result);
+    return err;
+}
+
 enum tb_err
 tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb_s3_put *put,
           struct tb_s3_ack *out, struct tb_fail *fail)
@@ -110,9 +217,10 @@ tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb
     struct tb_aws_result result = TB_AWS_RESULT_INIT;
     struct tb_buf path = TB_BUF_INIT(PATH_MAX_BYTES);
     struct tb_buf checksum = TB_BUF_INIT(64);
-    struct tb_http_header headers[3];
+    struct tb_http_header headers[PUT_HEADERS];
     size_t header_count = 0;
-    char hash[TB_SHA256_HEX_SIZE];
+    char hash[TB_SHA256_HEX_SIZE], until[TB_TIME_TEXT_SIZE];
+    struct tb_fail why = {.text = ""};
     struct place place = {.host = ""};
     struct tb_aws_call call = {.service = TB_AWS_S3,
                                .policy = TB_AWS_POLICY_ONCE,
@@ -144,12 +252,21 @@ tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb
     }
     headers[header_count++] =
         (struct tb_http_header){"x-amz-checksum-sha256", tb_buf_str(&checksum)};
+    if (put->never_replace) {
+        headers[header_count++] = (struct tb_http_header){OUR_HASH, hash};
+        headers[header_count++] = (struct tb_http_header){"if-none-match", "*"};
+    }
     add_owner(bucket, headers, &header_count);
+    add_posture(&bucket->posture, tb_aws_now(aws, TB_AWS_S3), until, headers, &header_count);
     call.path = tb_buf_str(&path);
     call.header_count = header_count;
-    err = tb_aws_call(aws, &call, &result, fail);
+    err = tb_aws_call(aws, &call, &result, &why);
     if (err == TB_OK) {
         err = read_ack(&result, tb_buf_str(&checksum), out, fail);
+    } else if (put->never_replace && why.http_status == 412) {
+        err = compare_object(aws, bucket, put, &call, tb_buf_str(&checksum), out, fail);
+    } else if (fail != NULL) {
+        *fail = why;
     }
 
 out:

@@ -28,6 +28,7 @@ static const char *const acts[] = {
     "GetCallerIdentity",
     "HeadBucket",
     "PutObject",
+    "HeadObject",
     /* commits of the store, by function */
     "intake",
     "capture_move",

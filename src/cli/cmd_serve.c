@@ -293,6 +293,12 @@ start(struct service *service, struct tb_fail *fail)
         .name = config->s3_bucket,
         .path_style = config->s3_path_style,
         .expected_owner = config->s3_expected_owner[0] != 0 ? config->s3_expected_owner : NULL,
+        .posture = {.sse = config->s3_sse,
+                    .kms_key = config->s3_kms_key,
+                    .lock_mode = config->s3_object_lock_mode,
+                    .retention_s = config->s3_retention_ns / TB_NS_PER_S,
+                    .legal_hold = config->s3_legal_hold,
+                    .storage_class = config->s3_storage_class},
     };
     struct tb_uploader_deps upload = {
         .store = service->store,

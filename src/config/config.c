@@ -13,6 +13,7 @@
 
 #include <yaml.h>
 
+#include <tapbox/clock.h>
 #include <tapbox/io.h>
 
 #include "config_int.h"
@@ -447,6 +448,8 @@ set_defaults(struct tb_config *config)
     }
 }
 
+static const int64_t default_retention_ns = 365 * 24 * 3600 * TB_NS_PER_S;
+
 /* What no single value shows. */
 static void
 check_whole(struct walk *w)
@@ -459,6 +462,16 @@ check_whole(struct walk *w)
         if (key->required && ((const char *)w->config)[key->offset] == '\0') {
             complain(w, w->seen_line[i], key->name, "is required: %s", key->help);
         }
+    }
+    if (w->config->s3_kms_key[0] != '\0' && strncmp(w->config->s3_sse, "aws:kms", 7) != 0) {
+        complain(w, w->seen_line[find_key("s3.kms_key")], "s3.kms_key",
+                 "needs s3.sse: aws:kms");
+    }
+    /* the default written out is no wish */
+    if (w->config->s3_retention_ns != default_retention_ns &&
+        w->config->s3_object_lock_mode[0] == '\0') {
+        complain(w, w->seen_line[find_key("s3.retention")], "s3.retention",
+                 "needs s3.object_lock_mode: GOVERNANCE or COMPLIANCE");
     }
     if (bounds->default_duration_ns > bounds->max_duration_ns) {
         size_t at = w->seen_line[find_key("capture.duration")];

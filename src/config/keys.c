@@ -18,6 +18,7 @@
 #define TIB (UINT64_C(1024) * GIB)
 
 enum {
+    MAX_RETENTION_S = 50 * 365 * 24 * 3600, /* longer is more likely a mistake, and final */
     SHOWN_VALUE = 64 /* characters of a wrong value that a message repeats */
 };
 
@@ -91,6 +92,31 @@ valid_prefix(const char *text)
     return only_of(text, "/!-_.*'()") && text[0] != '/' && text[strlen(text) - 1] != '/';
 }
 
+static bool
+valid_sse(const char *text)
+{
+    return strcmp(text, "AES256") == 0 || strcmp(text, "aws:kms") == 0 ||
+           strcmp(text, "aws:kms:dsse") == 0;
+}
+
+static bool
+valid_kms_key(const char *text)
+{
+    return only_of(text, "-_/:.");
+}
+
+static bool
+valid_lock_mode(const char *text)
+{
+    return strcmp(text, "GOVERNANCE") == 0 || strcmp(text, "COMPLIANCE") == 0;
+}
+
+static bool
+valid_storage_class(const char *text)
+{
+    return strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == strlen(text);
+}
+
 /* --- the table --- */
 
 #define AT(field) offsetof(struct tb_config, field)
@@ -136,6 +162,19 @@ const struct tb_config_key tb_config_keys[] = {
      "bucket in the path instead of the host name, for other servers than AWS"},
     {"s3.expected_owner", TEXT(s3_expected_owner), "", false, tb_account_valid,
      "an account id of 12 digits", "account that has to own the bucket; empty: any"},
+    {"s3.sse", TEXT(s3_sse), "", false, valid_sse, "AES256, aws:kms or aws:kms:dsse",
+     "encryption asked for with each object; empty: as the bucket says"},
+    {"s3.kms_key", TEXT(s3_kms_key), "", false, valid_kms_key, "a KMS key's ARN or id",
+     "KMS key, with s3.sse aws:kms; empty: as the bucket says"},
+    {"s3.object_lock_mode", TEXT(s3_object_lock_mode), "", false, valid_lock_mode,
+     "GOVERNANCE or COMPLIANCE",
+     "Object Lock asked for with each object; empty: as the bucket says"},
+    {"s3.retention", TB_CONFIG_DURATION, AT(s3_retention_ns), 0, 60, MAX_RETENTION_S, "365d",
+     false, NULL, NULL, "for how long, with s3.object_lock_mode"},
+    {"s3.legal_hold", TB_CONFIG_BOOL, AT(s3_legal_hold), 0, 0, 0, "false", false, NULL, NULL,
+     "put a legal hold on each object (Object Lock)"},
+    {"s3.storage_class", TEXT(s3_storage_class), "", false, valid_storage_class,
+     "a storage class such as STANDARD_IA", "storage class; empty: STANDARD"},
     {"evidence.key_file", TEXT(evidence_key_file), "", false, valid_path, "an absolute path",
      "key that signs manifests ('tapbox keygen'); empty: evidence.key in state_dir"},
     {"capture.duration", TB_CONFIG_DURATION, AT(policy.bounds.default_duration_ns), 0, 1,

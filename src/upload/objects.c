@@ -35,8 +35,11 @@ describe(struct tb_bytes body, const char *content_type, const char *name,
 {
     enum tb_err err;
 
-    *out = (struct tb_s3_put){
-        .content_type = content_type, .body = body, .body_fd = -1, .bytes = body.len};
+    *out = (struct tb_s3_put){.content_type = content_type,
+                              .body = body,
+                              .body_fd = -1,
+                              .bytes = body.len,
+                              .never_replace = true};
     err = tb_sha256(body, &out->sha256);
     return err == TB_OK ? TB_OK : tb_fail_set(fail, err, "SHA-256 of %s failed", name);
 }

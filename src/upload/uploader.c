@@ -48,7 +48,8 @@ struct tb_uploader {
 static enum tb_err
 upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fail *fail)
 {
-    struct tb_s3_put put = {.content_type = "application/zstd", .body_fd = -1};
+    struct tb_s3_put put = {
+        .content_type = "application/zstd", .body_fd = -1, .never_replace = true};
     struct tb_s3_ack ack;
     char name[TB_SPOOL_NAME_SIZE + 16];
     enum tb_err err;

@@ -328,7 +328,13 @@ bucket_of(const struct words *w)
 
     return (struct tb_s3_bucket){.name = w->at[0],
                                  .path_style = getenv("DRIVER_VIRTUAL_HOST") == NULL,
-                                 .expected_owner = owner};
+                                 .expected_owner = owner,
+                                 .posture = {.sse = getenv("DRIVER_SSE"),
+                                             .kms_key = getenv("DRIVER_KMS_KEY"),
+                                             .lock_mode = getenv("DRIVER_LOCK_MODE"),
+                                             .retention_s = 3600,
+                                             .legal_hold = getenv("DRIVER_LEGAL_HOLD") != NULL,
+                                             .storage_class = getenv("DRIVER_CLASS")}};
 }
 
 /* BUCKET KEY FILE [TIMES] [SHA-256]: another hash than the file's shows who checks it. */
@@ -338,7 +344,8 @@ put_object(struct tb_aws *aws, const struct words *w, struct tb_fail *fail)
     struct tb_s3_bucket bucket = bucket_of(w);
     struct tb_s3_put put = {.key = w->at[1],
                             .content_type = "application/zstd",
-                            .body_fd = open(w->at[2], O_RDONLY | O_CLOEXEC)};
+                            .body_fd = open(w->at[2], O_RDONLY | O_CLOEXEC),
+                            .never_replace = getenv("DRIVER_NEVER_REPLACE") != NULL};
     struct tb_s3_ack ack = {.etag = ""};
     uint32_t times = word(w, 3) != NULL ? number(w, 3) : 1;
     enum tb_err err;

@@ -281,7 +281,7 @@ links_name_the_bucket_where_the_endpoint_wants_it(void **state TB_UNUSED)
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct tb_s3_bucket where = {cases[i].name, cases[i].path_style, NULL};
+        struct tb_s3_bucket where = {.name = cases[i].name, .path_style = cases[i].path_style};
         struct tb_buf url = TB_BUF_INIT(16384);
         struct tb_aws *other;
 
@@ -349,10 +349,117 @@ a_probe_tells_why_nothing_can_be_put_there(void **state TB_UNUSED)
     }
 }
 
+/* --- never replacing what is there --- */
+
+static enum tb_err
+put_new(struct tb_s3_ack *ack, struct tb_fail *fail)
+{
+    struct tb_s3_put one = {
+        .key = "k", .body = tb_bytes_str("hello"), .body_fd = -1, .never_replace = true};
+
+    assert_int_equal(tb_sha256(one.body, &one.sha256), TB_OK);
+    return tb_s3_put(aws, &bucket, &one, ack, fail);
+}
+
+#define TAKEN                                                                                  \
+    {                                                                                          \
+        "PUT /evidence/k ", 412, NULL, ERROR("PreconditionFailed", ""), .how = 0               \
+    }
+
+static void
+an_object_that_is_there_is_ours_only_if_its_hash_says_so(void **state TB_UNUSED)
+{
+    static const struct {
+        const char *headers, *body;
+        int status;
+        enum tb_err err;
+    } cases[] = {
+        {"x-amz-checksum-sha256: " HELLO_SHA256 "\r\nx-amz-version-id: v.1\r\n", "hello", 200,
+         TB_OK},
+        {"x-amz-meta-tapbox-sha256: "
+         "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\r\n",
+         "hello", 200, TB_OK},
+        /* S3's own checksum counts for more than what a put declared */
+        {"x-amz-checksum-sha256: AAAA\r\nx-amz-meta-tapbox-sha256: "
+         "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\r\n",
+         "hello", 200, TB_EEXIST},
+        {"x-amz-checksum-sha256: " HELLO_SHA256 "\r\n", "hello!", 200, TB_EEXIST},
+        {"", "hello", 200, TB_EEXIST},
+        {"", "", 403, TB_EEXIST},
+        {"", "", 404, TB_ERETRY},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct http_peer_step steps[] = {TAKEN,
+                                         {"HEAD /evidence/k ", cases[i].status,
+                                          cases[i].headers, cases[i].body, .how = 0,
+                                          .always = true}};
+        struct tb_s3_ack ack = {.etag = ""};
+        struct tb_fail fail = {0};
+        char value[64];
+
+        http_peer_script(peer, steps, 2);
+        assert_int_equal(put_new(&ack, &fail), cases[i].err);
+        http_peer_header(peer, 0, "if-none-match", value, sizeof(value));
+        assert_string_equal(value, "*");
+        http_peer_header(peer, 1, "x-amz-checksum-mode", value, sizeof(value));
+        assert_string_equal(value, "ENABLED");
+        if (cases[i].err == TB_EEXIST) {
+            assert_int_equal(fail.http_status, 412);
+            assert_string_equal(fail.code, "PreconditionFailed");
+        }
+        if (i == 0) {
+            assert_string_equal(ack.version, "v.1");
+        }
+    }
+}
+
+static void
+objects_are_kept_as_the_posture_says(void **state TB_UNUSED)
+{
+    static const struct http_peer_step steps[] = {
+        {NULL, 200, NULL, NULL, .how = 0, .always = true}};
+    static const char *const headers[][2] = {
+        {"x-amz-server-side-encryption", "aws:kms"},
+        {"x-amz-server-side-encryption-aws-kms-key-id", "key-1"},
+        {"x-amz-object-lock-mode", "COMPLIANCE"},
+        {"x-amz-object-lock-legal-hold", "ON"},
+        {"x-amz-storage-class", "STANDARD_IA"},
+    };
+    struct tb_s3_bucket strict = bucket;
+    struct tb_s3_ack ack;
+    char value[128];
+    int64_t until_utc_ns = 0;
+
+    http_peer_script(peer, steps, 1);
+    assert_int_equal(put(&bucket, "k", &ack, NULL), TB_OK);
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        http_peer_header(peer, 0, headers[i][0], value, sizeof(value));
+        assert_string_equal(value, "");
+    }
+    strict.posture = (struct tb_s3_posture){.sse = "aws:kms",
+                                            .kms_key = "key-1",
+                                            .lock_mode = "COMPLIANCE",
+                                            .retention_s = 86400,
+                                            .legal_hold = true,
+                                            .storage_class = "STANDARD_IA"};
+    assert_int_equal(put(&strict, "k", &ack, NULL), TB_OK);
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        http_peer_header(peer, 1, headers[i][0], value, sizeof(value));
+        assert_string_equal(value, headers[i][1]);
+    }
+    http_peer_header(peer, 1, "x-amz-object-lock-retain-until-date", value, sizeof(value));
+    assert_int_equal(tb_time_parse(value, &until_utc_ns), TB_OK);
+    assert_true(until_utc_ns > tb_clock_utc_ns() + 86000 * TB_NS_PER_S);
+    assert_true(until_utc_ns <= tb_clock_utc_ns() + 86400 * TB_NS_PER_S);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_object_that_is_there_is_ours_only_if_its_hash_says_so),
+        cmocka_unit_test(objects_are_kept_as_the_posture_says),
         cmocka_unit_test(an_object_goes_with_proof_of_its_content),
         cmocka_unit_test(a_server_that_echoes_no_checksum_vouches_by_the_signed_hash),
         cmocka_unit_test(another_checksum_is_no_acknowledgement),
