@@ -178,17 +178,18 @@ tb_aws_assumed_release(struct tb_aws *aws)
     aws->locked.assumed = NULL;
 }
 
-static enum tb_err
+/* NULL without memory. */
+static struct tb_aws_assumed *
 make_assumed(struct tb_aws *base, const char *role_arn, const char *external_id,
-             const char *owner, struct tb_aws_assumed **out, struct tb_fail *fail)
+             const char *owner)
 {
     struct tb_aws_assumed *made = calloc(1, sizeof(*made));
     struct tb_aws *aws = calloc(1, sizeof(*aws));
-    enum tb_err err = TB_ENOMEM;
 
     if (made == NULL || aws == NULL) {
+        free(made);
         free(aws);
-        goto out;
+        return NULL;
     }
     made->base = base;
     made->aws = aws;
@@ -201,20 +202,12 @@ make_assumed(struct tb_aws *base, const char *role_arn, const char *external_id,
     name_session(owner, made->session);
     made->role_arn = strdup(role_arn);
     made->external_id = external_id != NULL ? strdup(external_id) : NULL;
-    if (made->role_arn == NULL || (external_id != NULL && made->external_id == NULL)) {
-        goto out;
+    if (made->role_arn == NULL || (external_id != NULL && made->external_id == NULL) ||
+        tb_aws_credentials_own_source(load_assumed, made, &aws->credentials, NULL) != TB_OK) {
+        free_assumed(made);
+        return NULL;
     }
-    err = tb_aws_credentials_own_source(load_assumed, made, &aws->credentials, fail);
-
-out:
-    if (err != TB_OK) {
-        if (made != NULL) {
-            free_assumed(made);
-        }
-        return tb_fail_set(fail, err, "AWS client of %.150s", role_arn);
-    }
-    *out = made;
-    return TB_OK;
+    return made;
 }
 
 static struct tb_aws_assumed *
@@ -250,15 +243,17 @@ tb_aws_assume(struct tb_aws *aws, const char *role_arn, const char *external_id,
     if (assumed == NULL && aws->locked.assumed_count == TB_AWS_MAX_ROLES) {
         err = tb_fail_set(fail, TB_EFULL, "more than %d roles", TB_AWS_MAX_ROLES);
     } else if (assumed == NULL) {
-        err = make_assumed(aws, role_arn, external_id, owner, &assumed, fail);
-        if (err == TB_OK) {
+        assumed = make_assumed(aws, role_arn, external_id, owner);
+        if (assumed == NULL) {
+            err = tb_fail_set(fail, TB_ENOMEM, "AWS client of %.150s", role_arn);
+        } else {
             assumed->next = aws->locked.assumed;
             aws->locked.assumed = assumed;
             aws->locked.assumed_count++;
         }
     }
     tb_mutex_unlock(&aws->mu);
-    if (err == TB_OK) {
+    if (assumed != NULL) {
         *out = assumed->aws;
     }
     return err;

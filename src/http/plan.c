@@ -34,11 +34,11 @@ make_plan(struct tb_http_call *call,
     enum tb_err err;
 
     if (preview == NULL || plan == NULL) {
-        err = tb_fail_set(&fail, TB_ENOMEM, "no memory for a plan");
-    } else {
-        err = preview_body(&deps->config->policy, tb_buf_view(&call->request_body), preview,
-                           &fail);
+        (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for a plan");
+        tb_http_problem_of(call, &fail);
+        goto out;
     }
+    err = preview_body(&deps->config->policy, tb_buf_view(&call->request_body), preview, &fail);
     if (err == TB_ENOTFOUND) { /* a body of no known sender */
         tb_http_problem(call, TB_PROBLEM_BAD_REQUEST, "%s", fail.text);
     } else if (err != TB_OK) {
@@ -51,6 +51,8 @@ make_plan(struct tb_http_call *call,
         /* not the caller's: AWS does not tell who and where we are */
         tb_http_problem(call, TB_PROBLEM_UNAVAILABLE, "No plan can be made: %s", fail.text);
     }
+
+out:
     free(plan);
     free(preview);
 }
