@@ -311,7 +311,13 @@ tb_custody_read(struct tb_custody_reader *reader, struct tb_bytes text, struct t
         err = read_entry(reader, tb_bytes_of(text.at, len), fail);
         if (err != TB_OK) {
             tb_fail_prefix(fail, "line %zu", line);
-            return err == TB_ETOOBIG ? TB_EFORMAT : err;
+            if (err == TB_ETOOBIG) { /* longer or deeper than any entry */
+                err = TB_EFORMAT;
+                if (fail != NULL) {
+                    fail->err = err;
+                }
+            }
+            return err;
         }
         text = tb_bytes_of(end + 1, text.len - len - 1);
     }
