@@ -340,7 +340,7 @@ enum tb_err
 tb_verify_capture(const struct tb_verify *verify, int folder_fd, const char *name,
                   struct tb_verified *out, struct tb_fail *fail)
 {
-    struct tb_fail unasked;
+    struct tb_fail unasked = {0};
     struct verify_job job = {.verify = verify,
                              .folder_fd = folder_fd,
                              .out = out,

@@ -116,7 +116,7 @@ verify_list(struct verify_job *job)
 static struct verify_file *
 look_up(struct verify_job *job, const char *name)
 {
-    struct verify_file key;
+    struct verify_file key = {.name = ""};
 
     if (job->file_count == 0 || !tb_str_copy(key.name, sizeof(key.name), name)) {
         return NULL;
