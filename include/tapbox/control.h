@@ -77,10 +77,18 @@ struct tb_control_numbers {
 void tb_control_numbers(struct tb_control *control, struct tb_control_numbers *out);
 
 /* --- the sweeper: needs nothing but the tags --- */
+enum tb_sweep_word {
+    TB_SWEEP_BY_TAGS,
+    TB_SWEEP_KEEP,  /* it runs, and has time left by our own clock */
+    TB_SWEEP_REMOVE /* it ended a while ago */
+};
 struct tb_sweep_options {
     const char *owner; /* only objects with this tapbox:owner */
     bool standing;     /* also targets and filters without expiry that nothing uses */
     bool dry_run;
+    /* Who knows the captures may say more than the tags do; NULL: by the tags alone. */
+    enum tb_sweep_word (*know)(void *arg, const char *capture_id);
+    void *know_arg;
 };
 struct tb_sweep_result {
     size_t sessions, filters, targets; /* deleted, or would be */

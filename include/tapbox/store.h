@@ -139,10 +139,16 @@ TB_NODISCARD enum tb_err tb_store_capture_later(struct tb_store *store, const ch
 TB_NODISCARD enum tb_err tb_store_capture_error(struct tb_store *store, const char *id,
                                                 const struct tb_fail *error,
                                                 struct tb_fail *fail);
-/* requested -> planned while fewer than `most` captures are planned .. draining; else it stays.
- */
+enum tb_admission {
+    TB_ADMISSION_GRANTED,     /* requested -> planned */
+    TB_ADMISSION_FULL,        /* `most` captures are planned .. draining: it waits */
+    TB_ADMISSION_NOTHING_LEFT /* each of its interfaces is tapped by another capture, or a gap
+                               */
+};
+/* Takes a place when there is one.  Interfaces that another capture taps become gaps that name
+ * it, in the same transaction: no interface is ever tapped twice. */
 TB_NODISCARD enum tb_err tb_store_capture_admit(struct tb_store *store, const char *id,
-                                                uint32_t most, bool *out_admitted,
+                                                uint32_t most, enum tb_admission *out_admission,
                                                 struct tb_fail *fail);
 /* Asks for a later deadline and makes it due now; a worker brings it about.  TB_ENOTFOUND;
  * TB_ESTATE unless it is arming or recording and nobody stopped it. */

@@ -1,8 +1,8 @@
 /*
- * Threads: GENERAL_WORKERS and TEARDOWN_WORKERS.  Each waits on `more` until something is due,
- * takes one capture nobody else has in hands, advances it by one step, and puts it back.  The
- * teardown workers take only captures that have to come down, so that no number of slow EC2
- * calls elsewhere delays them.  One more thread reconciles (reconcile.c).
+ * Threads: GENERAL_WORKERS, TEARDOWN_WORKERS and SEALING_WORKERS.  Each waits on `more` until
+ * something is due, takes one capture nobody else has in hands, advances it by one step, and
+ * puts it back.  The teardown workers take only captures that have to come down, so that no
+ * number of slow EC2 calls elsewhere delays them.  One more thread reconciles (reconcile.c).
  */
 #include "control_int.h"
 
@@ -23,6 +23,25 @@ static const int64_t due_horizon_ns = 60 * TB_NS_PER_S;
 static const int64_t extend_patience_ns = 10 * TB_NS_PER_S; /* somebody waits with curl */
 static const int64_t extend_poll_ns = 100 * TB_NS_PER_MS;
 
+/* Three kinds, so that a slow S3 never delays a tap, and a slow EC2 never a teardown. */
+enum worker_job {
+    JOB_GENERAL, /* everything up to recording, and teardowns */
+    JOB_TEARDOWN,
+    JOB_SEALING
+};
+
+static const char *const job_names[] = {
+    [JOB_GENERAL] = "control", [JOB_TEARDOWN] = "teardown", [JOB_SEALING] = "sealing"};
+
+static enum worker_job
+job_of(unsigned worker)
+{
+    if (worker < GENERAL_WORKERS) {
+        return JOB_GENERAL;
+    }
+    return worker < GENERAL_WORKERS + TEARDOWN_WORKERS ? JOB_TEARDOWN : JOB_SEALING;
+}
+
 static control_step_fn *const steps[TB_CAPTURE_STATE_COUNT] = {
     [TB_CAPTURE_REQUESTED] = control_step_requested,
     [TB_CAPTURE_PLANNED] = control_step_planned,
@@ -35,7 +54,7 @@ static control_step_fn *const steps[TB_CAPTURE_STATE_COUNT] = {
 struct worker {
     struct tb_control *control;
     unsigned me;
-    bool teardown_only;
+    enum worker_job job;
 };
 
 static bool
@@ -116,6 +135,22 @@ goes_before(const struct tb_due *a, const struct tb_due *b)
     return waits_for_a_place(a) && a->severity > b->severity;
 }
 
+static bool
+is_job_of(enum worker_job job, const struct tb_due *due)
+{
+    switch (job) {
+    case JOB_SEALING:
+        return due->state == TB_CAPTURE_SEALING;
+    case JOB_TEARDOWN:
+        /* one that will have to come down is waited for, but not touched before */
+        return tb_capture_state_is_live(due->state) &&
+               (has_to_come_down(due) || wait_of(due) > 0);
+    case JOB_GENERAL:
+    default:
+        return due->state != TB_CAPTURE_SEALING;
+    }
+}
+
 /* The most urgent capture that is due and free, claimed for `worker`; else *out_wait_ns says
  * for how long there is nothing. */
 static bool
@@ -138,8 +173,7 @@ claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], int64_t *out_wait_
     for (size_t i = 0; i < count; i++) {
         int64_t wait = wait_of(&due[i]);
 
-        if ((full && waits_for_a_place(&due[i])) ||
-            (worker->teardown_only && !has_to_come_down(&due[i]) && wait <= 0) ||
+        if ((full && waits_for_a_place(&due[i])) || !is_job_of(worker->job, &due[i]) ||
             is_busy_locked(control, due[i].id)) {
             continue;
         }
@@ -171,6 +205,19 @@ put_back(struct worker *worker)
     tb_mutex_unlock(&control->mu);
 }
 
+/* The pause that the store could not write down: meanwhile nobody else takes the capture. */
+static void
+hold(struct tb_control *control, int64_t ns)
+{
+    int64_t until_ns = tb_clock_boot_ns() + ns;
+
+    tb_mutex_lock(&control->mu);
+    while (!control->locked.stopping && tb_clock_boot_ns() < until_ns) {
+        (void)tb_cond_wait_for(&control->more, &control->mu, until_ns - tb_clock_boot_ns());
+    }
+    tb_mutex_unlock(&control->mu);
+}
+
 /* One step, and when to look again. */
 static void
 advance(struct tb_control *control, const char *id)
@@ -187,13 +234,14 @@ advance(struct tb_control *control, const char *id)
     err = tb_store_capture_get(control->deps.store, id, capture, &fail);
     if (err != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, id, &fail, "cannot read the capture");
+        hold(control, backoff_first_ns);
         goto out;
     }
     if (steps[capture->state] == NULL) {
         goto out; /* became final in the meantime */
     }
     err = steps[capture->state](control, capture, &again_ns, &fail);
-    if (err == TB_ESTATE) {
+    if (err == TB_ESTATE && fail.http_status == 0) {
         goto out; /* somebody else moved it: the next look sees the new state */
     }
     if (err != TB_OK) {
@@ -206,6 +254,7 @@ advance(struct tb_control *control, const char *id)
         tb_store_capture_later(control->deps.store, id, tb_clock_utc_ns() + again_ns,
                                err != TB_OK ? &fail : NULL, &later) != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, id, &later, "cannot write down when to look again");
+        hold(control, again_ns);
     }
 
 out:
@@ -274,8 +323,6 @@ tb_control_start(const struct tb_control_deps *deps, struct tb_control **out,
                  struct tb_fail *fail)
 {
     struct tb_control *control = calloc(1, sizeof(*control));
-    struct control_self self;
-    struct tb_fail why = {0};
 
     if (control == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory for control");
@@ -285,10 +332,6 @@ tb_control_start(const struct tb_control_deps *deps, struct tb_control **out,
     tb_mutex_init(&control->mu);
     tb_mutex_init(&control->standing_mu);
     tb_cond_init(&control->more);
-    /* AWS may be away for a while: what there is to tear down is then retried, not given up. */
-    if (control_self_learn(control, &self, &why) != TB_OK) {
-        tb_log_fail(TB_LOG_WARN, NULL, &why, "started without an answer from AWS");
-    }
     for (; control->started < WORKERS; control->started++) {
         struct worker *worker = calloc(1, sizeof(*worker));
         enum tb_err err;
@@ -299,10 +342,9 @@ tb_control_start(const struct tb_control_deps *deps, struct tb_control **out,
         }
         worker->control = control;
         worker->me = control->started;
-        worker->teardown_only = control->started >= GENERAL_WORKERS;
-        err =
-            tb_thread_start(&control->threads[control->started],
-                            worker->teardown_only ? "teardown" : "control", run, worker, fail);
+        worker->job = job_of(control->started);
+        err = tb_thread_start(&control->threads[control->started], job_names[worker->job], run,
+                              worker, fail);
         if (err != TB_OK) {
             free(worker);
             tb_control_stop(control);

@@ -14,7 +14,8 @@ enum {
     /* Never wait behind anything but a teardown; as many as there may be EC2 calls that hang
      * while one more session has to come down in time. */
     TEARDOWN_WORKERS = 16,
-    WORKERS = GENERAL_WORKERS + TEARDOWN_WORKERS
+    SEALING_WORKERS = 4, /* S3 may be slow, or away */
+    WORKERS = GENERAL_WORKERS + TEARDOWN_WORKERS + SEALING_WORKERS
 };
 
 /* Who and where we are; known after the first successful look. */
@@ -47,6 +48,7 @@ struct tb_control {
         uint64_t wakes; /* counts tb_control_wake, so that none is missed while looking */
         char busy[WORKERS][TB_CAPTURE_ID_SIZE];
         struct control_self self;
+        int64_t aws_offset_s;    /* AWS's clock less ours, seconds */
         size_t foreign_sessions; /* as of the reconciler's last look */
         struct host_mark marks[TB_RECORDER_MAX_CAPTURES];
     } locked;
@@ -86,6 +88,10 @@ struct control_task {
 };
 void control_together(struct control_task *tasks, size_t count);
 
+/* AWS's clock against ours, from the Date of its answers: what expiry tags are written by. */
+void control_note_aws_time(struct tb_control *control, int64_t server_utc_s);
+int64_t control_aws_offset_s(struct tb_control *control);
+
 /* --- AWS objects (objects.c): intent before effect --- */
 
 /* Writes the intent down, sends it, writes the answer down. */
@@ -95,9 +101,16 @@ TB_NODISCARD enum tb_err control_create(struct tb_control *control,
 /* Sends a written intent (again): the same bytes, so the same object. */
 TB_NODISCARD enum tb_err control_replay(struct tb_control *control,
                                         struct tb_resource *resource, struct tb_fail *fail);
-/* Deletes what a row stands for, whatever its state; NotFound is done. */
+/* Deletes what a row stands for, whatever its state; NotFound is done, once it can be believed.
+ * `attempt` counts the failed ones before. */
 TB_NODISCARD enum tb_err control_delete(struct tb_control *control,
-                                        struct tb_resource *resource, struct tb_fail *fail);
+                                        struct tb_resource *resource, uint32_t attempt,
+                                        struct tb_fail *fail);
+
+/* Every session of a capture, gone or being made; failures are logged, the first is told. */
+TB_NODISCARD enum tb_err control_delete_sessions(struct tb_control *control,
+                                                 struct tb_resource *rows, size_t count,
+                                                 uint32_t attempt, struct tb_fail *fail);
 
 /* --- standing objects (standing.c) --- */
 TB_NODISCARD enum tb_err control_standing_target(struct tb_control *control,

@@ -5,6 +5,12 @@
 
 #include <tapbox/log.h>
 
+/* EC2 is eventually consistent: what it made may be unknown to it for about so long. */
+static const int64_t settle_ns = 60 * TB_NS_PER_S;
+enum {
+    tries_before_belief = 6
+}; /* with pauses in between, some ten seconds */
+
 static const enum tb_ec2_kind ec2_kind[TB_RESOURCE_KIND_COUNT] = {
     [TB_RESOURCE_TARGET] = TB_EC2_TARGET,
     [TB_RESOURCE_FILTER] = TB_EC2_FILTER,
@@ -32,12 +38,46 @@ send(struct tb_control *control, int64_t row, enum tb_resource_kind kind, const 
     return err;
 }
 
-/* Whether EC2 answered and said no, so that nothing was made. */
+/*
+ * Whether EC2 itself answered that the request is wrong, so that nothing was made.  "Not
+ * allowed" does not count: it may have come for a second try whose first one had its effect.
+ */
 static bool
-was_refused(enum tb_err err)
+was_refused(enum tb_err err, const struct tb_fail *fail)
 {
-    return err == TB_EINVAL || err == TB_ENOTFOUND || err == TB_EEXIST || err == TB_EDENIED ||
-           err == TB_EFULL;
+    return fail->http_status >= 400 && fail->http_status < 500 && fail->code[0] != 0 &&
+           (err == TB_EINVAL || err == TB_ENOTFOUND || err == TB_EEXIST || err == TB_EFULL);
+}
+
+/* What EC2 says when the object is not there; other NotFounds are about something else. */
+static bool
+is_gone_in_ec2(enum tb_err err, const struct tb_fail *fail)
+{
+    return err == TB_ENOTFOUND && strncmp(fail->code, "InvalidTrafficMirror", 20) == 0;
+}
+
+/* The session of this capture on the interface the row names, as EC2 lists it now; "" : none.
+ */
+static enum tb_err
+find_session(struct tb_control *control, const struct tb_resource *resource,
+             char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
+{
+    struct tb_ec2_sessions found = {0};
+    const char *eni = resource->key;
+    enum tb_err err = tb_ec2_sessions_list(control->deps.aws, &eni, 1, &found, fail);
+
+    out_id[0] = 0;
+    for (size_t i = 0; i < found.count && err == TB_OK; i++) {
+        const char *capture = tb_ec2_tag(&found.at[i].tags, TB_TAG_CAPTURE);
+        const char *owner = tb_ec2_tag(&found.at[i].tags, TB_TAG_OWNER);
+
+        if (capture != NULL && strcmp(capture, resource->capture_id) == 0 && owner != NULL &&
+            strcmp(owner, control->deps.config->owner) == 0) {
+            memcpy(out_id, found.at[i].id, TB_AWS_ID_SIZE);
+        }
+    }
+    tb_ec2_sessions_release(&found);
+    return err;
 }
 
 enum tb_err
@@ -55,9 +95,9 @@ control_create(struct tb_control *control, const struct tb_resource *intent,
     err = send(control, row, intent->kind, intent->params, intent->capture_id, &effect, fail);
     if (err == TB_OK) {
         memcpy(out_id, effect.id, TB_AWS_ID_SIZE);
-    } else if (was_refused(err) &&
-               tb_store_resource_gone(control->deps.store, row,
-                                      fail != NULL ? fail->request_id : "", NULL) != TB_OK) {
+    } else if (was_refused(err, fail) &&
+               tb_store_resource_gone(control->deps.store, row, fail->request_id, NULL) !=
+                   TB_OK) {
         tb_log(TB_LOG_WARN, intent->capture_id,
                "the refused %s stays written down and is cleared later",
                tb_resource_kind_name(intent->kind));
@@ -69,25 +109,59 @@ enum tb_err
 control_replay(struct tb_control *control, struct tb_resource *resource, struct tb_fail *fail)
 {
     struct tb_ec2_effect effect;
-    enum tb_err err;
+    char id[TB_AWS_ID_SIZE] = "";
+    enum tb_err err = TB_OK;
 
-    err = send(control, resource->row, resource->kind, resource->params, resource->capture_id,
-               &effect, fail);
+    /* What EC2 lists needs no second request, however long ago its token was. */
+    if (resource->kind == TB_RESOURCE_SESSION) {
+        err = find_session(control, resource, id, fail);
+    }
+    if (err == TB_OK && id[0] != 0) {
+        err = tb_store_resource_created(control->deps.store, resource->row, id, "", fail);
+        memcpy(effect.id, id, sizeof(effect.id));
+    } else if (err == TB_OK) {
+        err = send(control, resource->row, resource->kind, resource->params,
+                   resource->capture_id, &effect, fail);
+        if (err != TB_OK && was_refused(err, fail) &&
+            tb_store_resource_gone(control->deps.store, resource->row, fail->request_id,
+                                   NULL) == TB_OK) {
+            /* Neither listed nor to be had: there is none. */
+            resource->state = TB_RESOURCE_GONE;
+        }
+    }
     if (err == TB_OK) {
         memcpy(resource->aws_id, effect.id, sizeof(resource->aws_id));
         resource->state = TB_RESOURCE_CREATED;
-    } else if (was_refused(err)) {
-        /* The answer of the first try was lost, or it was never sent; this one says no. */
-        if (tb_store_resource_gone(control->deps.store, resource->row,
-                                   fail != NULL ? fail->request_id : "", NULL) == TB_OK) {
-            resource->state = TB_RESOURCE_GONE;
-        }
+    }
+    return err;
+}
+
+/*
+ * NotFound may be an EC2 that has not heard yet of what it made seconds ago.  It is believed of
+ * what was made a while ago, or when EC2 does not list it either after several tries.
+ */
+static enum tb_err
+believe_not_found(struct tb_control *control, const struct tb_resource *resource,
+                  uint32_t attempt, struct tb_fail *fail)
+{
+    int64_t age_ns = tb_clock_utc_ns() - resource->created_utc_ns;
+    char id[TB_AWS_ID_SIZE] = "";
+    enum tb_err err = TB_OK;
+
+    if (age_ns >= settle_ns || age_ns < 0 || resource->kind != TB_RESOURCE_SESSION) {
+        return TB_OK;
+    }
+    err = find_session(control, resource, id, fail);
+    if (err == TB_OK && (id[0] != 0 || attempt < tries_before_belief)) {
+        err = tb_fail_set(fail, TB_ERETRY, "EC2 does not know %s yet, which it made %lld s ago",
+                          resource->aws_id, (long long)(age_ns / TB_NS_PER_S));
     }
     return err;
 }
 
 enum tb_err
-control_delete(struct tb_control *control, struct tb_resource *resource, struct tb_fail *fail)
+control_delete(struct tb_control *control, struct tb_resource *resource, uint32_t attempt,
+               struct tb_fail *fail)
 {
     struct tb_ec2_effect effect = {0};
     struct tb_fail answer = {0};
@@ -97,7 +171,7 @@ control_delete(struct tb_control *control, struct tb_resource *resource, struct 
         return TB_OK;
     }
     if (resource->state == TB_RESOURCE_INTENDED && resource->aws_id[0] == 0) {
-        /* It may exist and only the answer was lost: the same request again tells its id. */
+        /* It may exist and only the answer was lost. */
         err = control_replay(control, resource, fail);
         if (resource->state == TB_RESOURCE_GONE) {
             return TB_OK;
@@ -107,27 +181,37 @@ control_delete(struct tb_control *control, struct tb_resource *resource, struct 
         }
     }
     if (resource->state != TB_RESOURCE_DELETING) {
-        err = tb_store_resource_deleting(control->deps.store, resource->row, fail);
+        err = tb_store_resource_deleting(control->deps.store, resource->row, &answer);
         if (err != TB_OK) {
-            return err;
+            /* A store that cannot write keeps nobody's tap alive. */
+            tb_log_fail(TB_LOG_ERROR, resource->capture_id, &answer,
+                        "deleting %s without having written it down", resource->aws_id);
         }
         resource->state = TB_RESOURCE_DELETING;
     }
     err = tb_ec2_delete(control->deps.aws, ec2_kind[resource->kind], resource->aws_id, &effect,
                         &answer);
-    if (err != TB_OK && err != TB_ENOTFOUND) {
+    if (is_gone_in_ec2(err, &answer)) {
+        err = believe_not_found(control, resource, attempt, &answer);
+    } else if (err == TB_ENOTFOUND || err == TB_ESTATE) {
+        err = TB_ERETRY; /* something else is missing, or it is still in use */
+    }
+    if (err != TB_OK) {
         atomic_fetch_add(&control->delete_failures, 1);
         if (fail != NULL) {
             *fail = answer;
+            fail->err = err;
         }
         tb_fail_prefix(fail, "cannot delete the %s %s", tb_resource_kind_name(resource->kind),
                        resource->aws_id);
         return err;
     }
-    err = tb_store_resource_gone(control->deps.store, resource->row,
-                                 err == TB_OK ? effect.request_id : answer.request_id, fail);
+    err = tb_store_resource_gone(
+        control->deps.store, resource->row,
+        effect.request_id[0] != 0 ? effect.request_id : answer.request_id, fail);
     if (err == TB_OK) {
         resource->state = TB_RESOURCE_GONE;
+        resource->gone_utc_ns = tb_clock_utc_ns();
         tb_log(TB_LOG_INFO, resource->capture_id, "deleted %s %s request_id=%s",
                tb_resource_kind_name(resource->kind), resource->aws_id,
                effect.request_id[0] != 0 ? effect.request_id : answer.request_id);

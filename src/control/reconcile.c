@@ -193,6 +193,28 @@ look_at_capture(struct reconcile *r, struct tb_capture *capture,
     tb_resources_free(rows, count);
 }
 
+/* What this store knows of a capture whose session EC2 lists. */
+static enum tb_sweep_word
+know_capture(void *arg, const char *capture_id)
+{
+    struct tb_control *control = arg;
+    struct tb_capture *capture = malloc(sizeof(*capture));
+    enum tb_sweep_word word = TB_SWEEP_BY_TAGS;
+
+    if (capture != NULL &&
+        tb_store_capture_get(control->deps.store, capture_id, capture, NULL) == TB_OK) {
+        if (tb_capture_state_is_final(capture->state)) {
+            /* its teardown believed that it was gone */
+            word = tb_clock_utc_ns() - capture->ended_utc_ns >= settle_ns ? TB_SWEEP_REMOVE
+                                                                          : TB_SWEEP_KEEP;
+        } else if (tb_plan_stop(capture) == TB_STOP_NONE) {
+            word = TB_SWEEP_KEEP;
+        }
+    }
+    free(capture);
+    return word;
+}
+
 static void
 report_sweep(void *arg, const char *line)
 {
@@ -216,7 +238,8 @@ static void
 reconcile_once(struct reconcile *r)
 {
     struct tb_control *control = r->control;
-    struct tb_sweep_options sweep = {.owner = control->deps.config->owner};
+    struct tb_sweep_options sweep = {
+        .owner = control->deps.config->owner, .know = know_capture, .know_arg = control};
     struct tb_sweep_result swept;
     struct tb_ec2_sessions sessions = {0};
     struct tb_capture *captures = NULL;
@@ -227,6 +250,7 @@ reconcile_once(struct reconcile *r)
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot list the mirror sessions");
         return;
     }
+    control_note_aws_time(control, sessions.server_utc_s);
     tb_mutex_lock(&control->mu);
     control->locked.foreign_sessions = count_foreign(control, &sessions);
     tb_mutex_unlock(&control->mu);
@@ -255,6 +279,17 @@ reconcile_once(struct reconcile *r)
     r->now_count = r->now_cap = 0;
 }
 
+static void
+learn_self(struct tb_control *control)
+{
+    struct control_self self;
+    struct tb_fail fail = {0};
+
+    if (control_self_learn(control, &self, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &fail, "AWS has not said yet who and where we are");
+    }
+}
+
 void *
 control_reconcile_run(void *arg)
 {
@@ -263,6 +298,8 @@ control_reconcile_run(void *arg)
     int64_t next_ns = tb_clock_boot_ns() + period_ns;
     bool stopping = false;
 
+    /* Not at start-up: nobody's teardown waits for an AWS that does not answer. */
+    learn_self(control);
     while (!stopping) {
         tb_mutex_lock(&control->mu);
         if (!control->locked.stopping) {
@@ -271,6 +308,7 @@ control_reconcile_run(void *arg)
         stopping = control->locked.stopping;
         tb_mutex_unlock(&control->mu);
         if (!stopping && tb_clock_boot_ns() >= next_ns) {
+            learn_self(control);
             reconcile_once(&r);
             next_ns = tb_clock_boot_ns() + period_ns;
         }

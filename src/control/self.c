@@ -141,3 +141,24 @@ control_forget(struct tb_control *control, const char *capture_id)
     }
     control_forget_mark(control, capture_id);
 }
+
+void
+control_note_aws_time(struct tb_control *control, int64_t server_utc_s)
+{
+    if (server_utc_s != 0) {
+        tb_mutex_lock(&control->mu);
+        control->locked.aws_offset_s = server_utc_s - tb_clock_utc_ns() / TB_NS_PER_S;
+        tb_mutex_unlock(&control->mu);
+    }
+}
+
+int64_t
+control_aws_offset_s(struct tb_control *control)
+{
+    int64_t offset_s;
+
+    tb_mutex_lock(&control->mu);
+    offset_s = control->locked.aws_offset_s;
+    tb_mutex_unlock(&control->mu);
+    return offset_s;
+}

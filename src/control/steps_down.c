@@ -20,10 +20,11 @@ is_session(const struct tb_resource *row)
     return row->kind == TB_RESOURCE_SESSION;
 }
 
-/* Order matters: a filter that a session uses cannot be deleted. */
+/* The rows that `wanted` names, in their order; the first failure is told at the end. */
 static enum tb_err
-delete_all(struct tb_control *control, struct tb_resource *rows, size_t count, bool sessions,
-           struct tb_fail *fail)
+delete_those(struct tb_control *control, struct tb_resource *rows, size_t count,
+             bool (*wanted)(const struct tb_resource *row), uint32_t attempt,
+             struct tb_fail *fail)
 {
     enum tb_err first = TB_OK;
 
@@ -31,10 +32,10 @@ delete_all(struct tb_control *control, struct tb_resource *rows, size_t count, b
         struct tb_fail why = {0};
         enum tb_err err;
 
-        if (is_session(&rows[i]) != sessions || rows[i].state == TB_RESOURCE_GONE) {
+        if (!wanted(&rows[i]) || rows[i].state == TB_RESOURCE_GONE) {
             continue;
         }
-        err = control_delete(control, &rows[i], &why);
+        err = control_delete(control, &rows[i], attempt, &why);
         if (err != TB_OK) {
             tb_log_fail(TB_LOG_ERROR, rows[i].capture_id, &why,
                         "%s %s is still there and is deleted again soon",
@@ -46,6 +47,44 @@ delete_all(struct tb_control *control, struct tb_resource *rows, size_t count, b
         }
     }
     return first;
+}
+
+static bool
+is_known_session(const struct tb_resource *row)
+{
+    return is_session(row) && row->aws_id[0] != 0;
+}
+
+static bool
+is_no_session(const struct tb_resource *row)
+{
+    return !is_session(row);
+}
+
+/* Those whose id is known first: finding out about the others takes longer. */
+enum tb_err
+control_delete_sessions(struct tb_control *control, struct tb_resource *rows, size_t count,
+                        uint32_t attempt, struct tb_fail *fail)
+{
+    struct tb_fail why = {0};
+    enum tb_err first = delete_those(control, rows, count, is_known_session, attempt, fail);
+    enum tb_err second = delete_those(control, rows, count, is_session, attempt, &why);
+
+    if (first == TB_OK && second != TB_OK) {
+        *fail = why;
+    }
+    return first != TB_OK ? first : second;
+}
+
+static bool
+was_ever_tapped(const struct tb_resource *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (is_known_session(&rows[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static int64_t
@@ -112,32 +151,25 @@ control_step_draining(struct tb_control *control, const struct tb_capture *captu
     *out_again_ns = poll_ns;
     err = tb_store_resource_list(control->deps.store, capture->id, true, &rows, &count, fail);
     if (err == TB_OK) {
-        err = delete_all(control, rows, count, true, fail);
+        err = control_delete_sessions(control, rows, count, capture->attempt, fail);
     }
     if (err != TB_OK) {
         goto out;
     }
     gone_utc_ns = last_session_gone(rows, count);
-    if (gone_utc_ns == 0) {
-        /* deleted just now (the row's time is not read back), or there never was one */
-        for (size_t i = 0; i < count; i++) {
-            if (is_session(&rows[i])) {
-                goto out; /* look again: the list then has the time */
-            }
-        }
-    }
     since = tb_clock_utc_ns() - gone_utc_ns;
     if (since >= 0 && since < in_flight_ns) {
         *out_again_ns = in_flight_ns - since;
         goto out;
     }
-    err = delete_all(control, rows, count, false, fail);
+    /* Order matters: a filter that a session uses cannot be deleted. */
+    err = delete_those(control, rows, count, is_no_session, capture->attempt, fail);
     if (err != TB_OK || !recorder_is_done(control, capture, gone_utc_ns)) {
         goto out;
     }
     *out_again_ns = 0;
-    if (capture->stop_reason == TB_STOP_FAILURE && capture->recording_utc_ns == 0) {
-        /* Nothing was ever recorded: there is no evidence to seal. */
+    if (!was_ever_tapped(rows, count) && capture->stop_reason != TB_STOP_OPERATOR) {
+        /* No session was ever there: there is no evidence to seal, and the reason stays. */
         err = tb_store_capture_move(control->deps.store, capture->id, TB_CAPTURE_DRAINING,
                                     TB_CAPTURE_FAILED, TB_STOP_NONE, fail);
         control_forget(control, capture->id);
@@ -248,9 +280,11 @@ control_step_sealing(struct tb_control *control, const struct tb_capture *captur
         tb_uploader_wake(control->deps.uploader);
         goto out;
     }
-    err = put_evidence(control, capture, segments, segment_count, fail);
+    /* A folder that is not empty holds a segment that a recorder has yet to seal or repair: the
+     * manifest is made of all there is, or not yet. */
+    err = tb_spool_remove_capture(control->deps.spool_fd, capture->id, fail);
     if (err == TB_OK) {
-        err = tb_spool_remove_capture(control->deps.spool_fd, capture->id, fail);
+        err = put_evidence(control, capture, segments, segment_count, fail);
     }
     if (err == TB_OK) {
         err = tb_store_capture_move(control->deps.store, capture->id, TB_CAPTURE_SEALING,

@@ -43,6 +43,30 @@ begin_draining(struct tb_control *control, const struct tb_capture *capture,
     return err;
 }
 
+/* The same for what may be tapped already: a store that cannot write keeps nobody's tap alive.
+ */
+static enum tb_err
+bring_down(struct tb_control *control, const struct tb_capture *capture,
+           enum tb_stop_reason reason, struct tb_fail *fail)
+{
+    struct tb_resource *rows = NULL;
+    struct tb_fail why = {0};
+    size_t count = 0;
+    enum tb_err err = begin_draining(control, capture, reason, fail);
+
+    if (err == TB_OK || err == TB_ESTATE) {
+        return err;
+    }
+    tb_log_fail(TB_LOG_ERROR, capture->id, fail, "the sessions are deleted all the same");
+    if (tb_store_resource_list(control->deps.store, capture->id, false, &rows, &count, &why) ==
+            TB_OK &&
+        control_delete_sessions(control, rows, count, capture->attempt, &why) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, capture->id, &why, "not all sessions are deleted");
+    }
+    tb_resources_free(rows, count);
+    return err;
+}
+
 static enum tb_err
 allocate_vnis(struct tb_control *control, struct tb_capture_source *sources, size_t count,
               struct tb_fail *fail)
@@ -79,6 +103,49 @@ say_gaps(const struct tb_capture_source *sources, size_t count, char *out, size_
     }
 }
 
+/* Refuses what is refused for its sources; each is named with its reason. */
+static enum tb_err
+refuse(struct tb_control *control, const struct tb_capture *capture,
+       const struct tb_capture_source *sources, size_t count, struct tb_fail *fail)
+{
+    struct tb_fail why;
+    char gaps[400];
+
+    say_gaps(sources, count, gaps, sizeof(gaps));
+    (void)tb_fail_set(&why, TB_EINVAL, "nothing can be mirrored: %s",
+                      count == 0 ? "the instance has no network interface" : gaps);
+    return end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
+}
+
+static enum tb_err
+ask_for_a_place(struct tb_control *control, const struct tb_capture *capture,
+                int64_t *out_again_ns, struct tb_fail *fail)
+{
+    enum tb_admission admission = TB_ADMISSION_FULL;
+    struct tb_capture *now;
+    enum tb_err err =
+        tb_store_capture_admit(control->deps.store, capture->id,
+                               control->deps.config->max_concurrent, &admission, fail);
+
+    if (err != TB_OK || admission == TB_ADMISSION_GRANTED) {
+        return err;
+    }
+    if (admission == TB_ADMISSION_FULL) {
+        *out_again_ns = watch_period_ns; /* it waits for a place */
+        return TB_OK;
+    }
+    now = malloc(sizeof(*now));
+    if (now == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory to refuse a capture");
+    }
+    err = tb_store_capture_get(control->deps.store, capture->id, now, fail);
+    if (err == TB_OK) {
+        err = refuse(control, capture, now->sources, now->source_count, fail);
+    }
+    free(now);
+    return err;
+}
+
 enum tb_err
 control_step_requested(struct tb_control *control, const struct tb_capture *capture,
                        int64_t *out_again_ns, struct tb_fail *fail)
@@ -106,9 +173,12 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
         err = control_describe(control, &capture->request, &found, &why);
     }
     if (err != TB_OK) {
-        if (tb_err_is_retryable(err)) {
+        /* Only what EC2 said of this request ends it; our own troubles pass. */
+        if (why.http_status < 400 || why.http_status >= 500 || why.code[0] == 0 ||
+            tb_err_is_retryable(err)) {
             *fail = why;
-            return err;
+            err = tb_err_is_retryable(err) ? err : TB_ERETRY;
+            goto out;
         }
         err = end_early(control, capture, TB_CAPTURE_FAILED, &why, fail);
         goto out;
@@ -116,14 +186,9 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
     usable = tb_plan_sources(&capture->request, &found.interfaces, &found.instances,
                              self.target.eni, sources, &count);
     if (usable == 0) {
-        char gaps[400];
-
-        say_gaps(sources, count, gaps, sizeof(gaps));
-        (void)tb_fail_set(&why, TB_EINVAL, "nothing can be mirrored: %s",
-                          count == 0 ? "the instance has no network interface" : gaps);
         err = tb_store_capture_sources(control->deps.store, capture->id, sources, count, fail);
         if (err == TB_OK) {
-            err = end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
+            err = refuse(control, capture, sources, count, fail);
         }
         goto out;
     }
@@ -132,11 +197,7 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
         err = tb_store_capture_sources(control->deps.store, capture->id, sources, count, fail);
     }
     if (err == TB_OK) {
-        bool admitted = false;
-
-        err = tb_store_capture_admit(control->deps.store, capture->id,
-                                     control->deps.config->max_concurrent, &admitted, fail);
-        *out_again_ns = admitted ? 0 : watch_period_ns; /* it waits for a place */
+        err = ask_for_a_place(control, capture, out_again_ns, fail);
     }
 
 out:
@@ -251,7 +312,8 @@ session_intent(struct tb_control *control, const struct tb_capture *capture,
     out->kind = TB_RESOURCE_SESSION;
     (void)tb_str_copy(out->capture_id, sizeof(out->capture_id), capture->id);
     (void)tb_str_copy(out->key, sizeof(out->key), source->eni);
-    out->expires_utc_s = capture->deadline.utc_ns / TB_NS_PER_S;
+    /* by AWS's clock, which judges it */
+    out->expires_utc_s = capture->deadline.utc_ns / TB_NS_PER_S + control_aws_offset_s(control);
     tb_time_format_s(expires, out->expires_utc_s);
     (void)snprintf(description, sizeof(description), "tapbox %s until %s", capture->id,
                    expires);
@@ -286,19 +348,34 @@ find_session(struct tb_resource *rows, size_t count, const char *eni)
     return NULL;
 }
 
-/* Whether this answer is about the interface itself and no retry changes it: a named gap. */
-static bool
-is_about_the_source(enum tb_err err, const struct tb_fail *fail)
-{
-    return err == TB_EINVAL || err == TB_EFULL ||
-           (err == TB_ENOTFOUND && strncmp(fail->code, "InvalidNetworkInterface", 23) == 0) ||
-           strcmp(fail->code, "InterfaceInUseByTrafficMirrorTarget") == 0;
-}
-
 static bool
 is_about_standing_objects(enum tb_err err, const struct tb_fail *fail)
 {
-    return err == TB_ENOTFOUND && strstr(fail->code, "TrafficMirror") != NULL;
+    return err != TB_OK && strncmp(fail->code, "InvalidTrafficMirror", 20) == 0;
+}
+
+/* Whether EC2 answered about this interface and no retry changes it: a named gap. */
+static bool
+is_about_the_source(enum tb_err err, const struct tb_fail *fail)
+{
+    return fail->http_status >= 400 && fail->http_status < 500 && fail->code[0] != 0 &&
+           !is_about_standing_objects(err, fail) &&
+           (err == TB_EINVAL || err == TB_EFULL || err == TB_ENOTFOUND || err == TB_EDENIED ||
+            strcmp(fail->code, "InterfaceInUseByTrafficMirrorTarget") == 0);
+}
+
+/* As the store has it now: a session made late is made for nothing, and holds up the teardown.
+ */
+static bool
+has_to_stop(struct tb_control *control, const char *id)
+{
+    struct tb_capture *now = malloc(sizeof(*now));
+    bool stop = now == NULL ||
+                tb_store_capture_get(control->deps.store, id, now, NULL) != TB_OK ||
+                tb_plan_stop(now) != TB_STOP_NONE;
+
+    free(now);
+    return stop;
 }
 
 /*
@@ -367,6 +444,12 @@ make_session(struct tb_control *control, const struct tb_capture *capture,
     }
     if (err == TB_OK) {
         source->armed = true;
+        if (tb_plan_foreign(others, source->eni, control->deps.config->owner) > 0) {
+            (void)tb_str_copy(
+                source->gap, sizeof(source->gap),
+                "mirror sessions of others come first: packets that their filters "
+                "accept are not here");
+        }
     } else if (is_about_the_source(err, fail)) {
         (void)snprintf(source->gap, sizeof(source->gap), "%.60s: %.180s", fail->code,
                        fail->text);
@@ -396,10 +479,15 @@ make_sessions(struct tb_control *control, struct tb_capture *capture, const char
     if (err == TB_OK) {
         err = tb_ec2_sessions_list(control->deps.aws, enis, eni_count, &others, fail);
     }
+    if (err == TB_OK) {
+        control_note_aws_time(control, others.server_utc_s);
+    }
     for (size_t i = 0; i < capture->source_count && err == TB_OK; i++) {
         struct tb_capture_source *source = &capture->sources[i];
 
-        if (source->gap[0] == 0 && !source->armed) {
+        if (has_to_stop(control, capture->id)) {
+            err = tb_fail_set(fail, TB_ERETRY, "stopped while the sessions were being made");
+        } else if (source->gap[0] == 0 && !source->armed) {
             err = make_session(control, capture, source,
                                find_session(rows, row_count, source->eni), target, filter,
                                &others, fail);
@@ -408,6 +496,16 @@ make_sessions(struct tb_control *control, struct tb_capture *capture, const char
     tb_ec2_sessions_release(&others);
     tb_resources_free(rows, row_count);
     return err;
+}
+
+/* The recorder may be starting; a number may be free at the next look; memory, disk,
+ * credentials and connections come back.  What EC2 or libpcap said of the request itself does
+ * not. */
+static bool
+may_pass(enum tb_err err, const struct tb_fail *fail)
+{
+    return tb_err_is_retryable(err) || err == TB_ECLOSED || err == TB_EEXIST ||
+           (fail->http_status == 0 && err != TB_EINVAL && err != TB_EINTERNAL);
 }
 
 static size_t
@@ -419,6 +517,24 @@ count_armed(const struct tb_capture *capture)
         armed += capture->sources[i].armed ? 1 : 0;
     }
     return armed;
+}
+
+/* Out of time, or stopped: what kept it from being armed stays its error. */
+static enum tb_err
+give_up_arming(struct tb_control *control, const struct tb_capture *capture,
+               enum tb_stop_reason stop, struct tb_fail *fail)
+{
+    if (stop != TB_STOP_OPERATOR && capture->error_text[0] != 0) {
+        struct tb_fail why = {.err = TB_ETIMEOUT};
+
+        (void)tb_str_copy(why.code, sizeof(why.code), capture->error_code);
+        (void)tb_str_copy(why.text, sizeof(why.text), capture->error_text);
+        (void)tb_str_copy(why.request_id, sizeof(why.request_id), capture->error_request_id);
+        if (tb_store_capture_error(control->deps.store, capture->id, &why, fail) != TB_OK) {
+            tb_log_fail(TB_LOG_ERROR, capture->id, fail, "cannot keep why it was not armed");
+        }
+    }
+    return bring_down(control, capture, stop, fail);
 }
 
 enum tb_err
@@ -436,7 +552,7 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
 
     *out_again_ns = 0;
     if (stop != TB_STOP_NONE) {
-        return begin_draining(control, capture, stop, fail);
+        return give_up_arming(control, capture, stop, fail);
     }
     work = malloc(sizeof(*work));
     if (work == NULL) {
@@ -468,8 +584,7 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
         err = TB_ERETRY;
         why.err = err;
     }
-    /* The recorder may be starting: TB_ECLOSED passes. */
-    if (err != TB_OK && (tb_err_is_retryable(err) || err == TB_ECLOSED || err == TB_EEXIST)) {
+    if (err != TB_OK && may_pass(err, &why)) {
         *fail = why;
         err = TB_ERETRY;
         goto out;
@@ -517,7 +632,7 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
 
     deadline.utc_ns = capture->extend_to_utc_ns - capture->extend_to_utc_ns % TB_NS_PER_S;
     deadline.boot_ns += deadline.utc_ns - capture->deadline.utc_ns;
-    tb_time_format_s(expires, deadline.utc_ns / TB_NS_PER_S);
+    tb_time_format_s(expires, deadline.utc_ns / TB_NS_PER_S + control_aws_offset_s(control));
     set_tag(&tag, TB_TAG_EXPIRES, expires);
     err = tb_store_resource_list(control->deps.store, capture->id, false, &rows, &count, fail);
     for (size_t i = 0; i < count && err == TB_OK; i++) {
@@ -598,7 +713,7 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
 
     *out_again_ns = 0;
     if (stop != TB_STOP_NONE) {
-        return begin_draining(control, capture, stop, fail);
+        return bring_down(control, capture, stop, fail);
     }
     *out_again_ns = left_ns < watch_period_ns ? left_ns : watch_period_ns;
     err = tb_recorder_status(control->deps.recorder, capture->id, &status, fail);
@@ -607,8 +722,8 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
         return TB_OK; /* it records on, or is being restarted: look again */
     }
     if (err == TB_ENOTFOUND || (err == TB_OK && status.state == TB_RECORD_ABSENT)) {
+        /* Its mark stays that of the recorder before: the manifest then says "unknown". */
         tb_log(TB_LOG_WARN, capture->id, "the recorder does not know it: armed again");
-        control_forget_mark(control, capture->id);
         return arm_recorder(control, capture, fail);
     }
     if (err != TB_OK) {

@@ -41,6 +41,15 @@ judge(struct sweep *sweep, enum tb_ec2_kind kind, const char *noun, const char *
     struct tb_fail fail = {0};
     enum tb_err err;
 
+    if (sweep->options->know != NULL && capture != NULL &&
+        (verdict == TB_SWEEP_ALIVE || verdict == TB_SWEEP_EXPIRED)) {
+        enum tb_sweep_word word = sweep->options->know(sweep->options->know_arg, capture);
+
+        if (word == TB_SWEEP_KEEP) {
+            return;
+        }
+        verdict = word == TB_SWEEP_REMOVE ? TB_SWEEP_EXPIRED : verdict;
+    }
     if (verdict == TB_SWEEP_UNCLEAR) {
         sweep->result->failed++;
         say(sweep, "%s %s is tagged as ours, but its expiry '%s' cannot be read: look at it",

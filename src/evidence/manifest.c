@@ -228,6 +228,13 @@ completeness_json(const struct tb_manifest_input *input)
                                                            : "no session was made");
             add_gap(gaps, "source", 0, text);
             lost = true;
+        } else if (capture->sources[i].gap[0] != 0) {
+            char text[2 * TB_CAPTURE_MAX_TEXT];
+
+            (void)snprintf(text, sizeof(text), "%s: %s", capture->sources[i].eni,
+                           capture->sources[i].gap);
+            add_gap(gaps, "source", 0, text);
+            unknown = true;
         }
     }
     if (own->queue_dropped > 0) {
@@ -251,6 +258,14 @@ completeness_json(const struct tb_manifest_input *input)
             gaps, "ring_dropped", input->host_ledger->ring_dropped,
             "dropped by the kernel's ring for the whole host: at most this many are of this "
             "capture");
+        unknown = true;
+    }
+    if (input->host_ledger != NULL &&
+        input->host_ledger->fragments + input->host_ledger->malformed > 0) {
+        add_gap(
+            gaps, "unreadable", input->host_ledger->fragments + input->host_ledger->malformed,
+            "fragments of, and malformed, VXLAN packets for the whole host: whose they were "
+            "cannot be told");
         unknown = true;
     }
     for (size_t i = 0; i < input->segment_count; i++) {

@@ -12,6 +12,13 @@ commit(struct tb_store *store, const struct tb_intake *intake, struct tb_intake_
 {
     enum tb_err err = tb_store_intake(store, intake, &out->outcome, out->capture_id, fail);
 
+    if (err == TB_EFORMAT || err == TB_ENOTFOUND) {
+        /* the store's trouble, not the sender's: it should send it again */
+        if (fail != NULL) {
+            fail->err = TB_EIO;
+        }
+        return TB_EIO;
+    }
     if (err != TB_OK) {
         return err;
     }

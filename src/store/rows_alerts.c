@@ -50,6 +50,7 @@ find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance
         "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
         " (SELECT capture_id FROM capture_enis WHERE eni = ?2"
         "  UNION SELECT capture_id FROM capture_sources WHERE eni = ?2"
+        "   AND (gap = '' OR armed)"
         "  UNION SELECT id FROM captures AS c WHERE instance = ?3 AND instance <> ''"
         "   AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = c.id))"
         " ORDER BY number LIMIT 1",
@@ -69,26 +70,33 @@ find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance
     return err;
 }
 
-/* The capture that taps this instance, or any interface of it. */
+/*
+ * For a finding about an instance that names no interface: the capture that taps this instance,
+ * or any interface of it.  For somebody who asks for the instance: one that was asked for all
+ * of it.
+ */
 static enum tb_err
-find_by_instance_locked(struct tb_store *store, const char *instance,
+find_by_instance_locked(struct tb_store *store, const char *instance, bool is_finding,
                         char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
     TB_REQUIRES(store->mu)
 {
     struct store_query q;
-    enum tb_err err =
-        store_open_locked(store,
-                          "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
-                          " (SELECT id FROM captures WHERE instance = ?2"
-                          "  UNION SELECT capture_id FROM capture_sources WHERE instance = ?2)"
-                          " ORDER BY number LIMIT 1",
-                          &q, fail);
+    enum tb_err err = store_open_locked(
+        store,
+        "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
+        " (SELECT id FROM captures AS c WHERE instance = ?2 AND (?3 OR NOT EXISTS"
+        "   (SELECT 1 FROM capture_enis WHERE capture_id = c.id))"
+        "  UNION SELECT capture_id FROM capture_sources"
+        "   WHERE ?3 AND instance = ?2 AND (gap = '' OR armed))"
+        " ORDER BY number LIMIT 1",
+        &q, fail);
 
     if (err != TB_OK) {
         return err;
     }
     store_bind_int(&q, tb_clock_utc_ns());
     store_bind_text(&q, instance);
+    store_bind_int(&q, is_finding);
     err = store_step_locked(&q, out_found, fail);
     if (err == TB_OK && *out_found) {
         store_text(&q, out, TB_CAPTURE_ID_SIZE);
@@ -106,7 +114,8 @@ find_join_locked(struct tb_store *store, const struct tb_capture_request *reques
 
     *out_found = false;
     if (request->eni_count == 0) {
-        return find_by_instance_locked(store, request->instance, out, out_found, fail);
+        return find_by_instance_locked(store, request->instance, request->finding_id[0] != 0,
+                                       out, out_found, fail);
     }
     for (size_t i = 0; i < request->eni_count && err == TB_OK && !*out_found; i++) {
         err = find_by_eni_locked(store, request->enis[i], request->instance, out, out_found,

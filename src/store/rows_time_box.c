@@ -34,22 +34,82 @@ admit_locked(struct tb_store *store, const char *id, uint32_t most, bool *out_ad
     return store_custody_add_locked(store, id, "state", NULL, detail, fail);
 }
 
+/* An interface that another capture taps is that capture's: here it becomes a named gap. */
+static enum tb_err
+leave_taken_locked(struct tb_store *store, const char *id, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "UPDATE capture_sources AS mine SET vni = 0, gap = 'it is being captured by ' || "
+        "other.capture_id"
+        " FROM capture_sources AS other JOIN captures AS c ON c.id = other.capture_id"
+        " WHERE mine.capture_id = ? AND mine.gap = '' AND other.eni = mine.eni"
+        " AND other.gap = '' AND other.capture_id <> mine.capture_id"
+        " AND c.state IN ('planned', 'arming', 'recording')",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, id);
+    return store_run_locked(&q, NULL, fail);
+}
+
+static enum tb_err
+has_source_locked(struct tb_store *store, const char *id, bool *out, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store, "SELECT 1 FROM capture_sources WHERE capture_id = ? AND gap = '' LIMIT 1", &q,
+        fail);
+
+    if (err == TB_OK) {
+        store_bind_text(&q, id);
+        err = store_step_locked(&q, out, fail);
+        store_close(&q);
+    }
+    return err;
+}
+
+static enum tb_err
+place_locked(struct tb_store *store, const char *id, uint32_t most,
+             enum tb_admission *out_admission, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    bool has_source = false;
+    bool admitted = false;
+    enum tb_err err = leave_taken_locked(store, id, fail);
+
+    if (err == TB_OK) {
+        err = has_source_locked(store, id, &has_source, fail);
+    }
+    if (err == TB_OK && has_source) {
+        err = admit_locked(store, id, most, &admitted, fail);
+    }
+    *out_admission = !has_source ? TB_ADMISSION_NOTHING_LEFT
+                     : admitted  ? TB_ADMISSION_GRANTED
+                                 : TB_ADMISSION_FULL;
+    return err;
+}
+
 enum tb_err
 tb_store_capture_admit(struct tb_store *store, const char *id, uint32_t most,
-                       bool *out_admitted, struct tb_fail *fail)
+                       enum tb_admission *out_admission, struct tb_fail *fail)
 {
-    bool admitted = false;
+    enum tb_admission admission = TB_ADMISSION_FULL;
     enum tb_err err;
 
     store_lock(store, "capture_admit");
     err = store_begin_locked(store, fail);
     if (err == TB_OK) {
-        err = admit_locked(store, id, most, &admitted, fail);
+        err = place_locked(store, id, most, &admission, fail);
         err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
     if (err == TB_OK) {
-        *out_admitted = admitted;
+        *out_admission = admission;
     }
     return err;
 }

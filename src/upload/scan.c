@@ -93,23 +93,34 @@ tb_upload_scan(struct tb_store *store, int spool_fd, const char *capture_id,
     struct tb_spool_names names = {0};
     struct tb_segment_row *known = NULL;
     size_t known_count = 0;
+    bool listed;
     enum tb_err err;
 
     err = tb_spool_sealed(spool_fd, capture_id, &names, fail);
     if (err == TB_OK) {
         err = tb_store_segment_list(store, capture_id, &known, &known_count, fail);
     }
-    for (size_t i = 0; i < names.count && err == TB_OK; i++) {
+    listed = err == TB_OK;
+    for (size_t i = 0; i < names.count && listed; i++) {
         struct tb_segment_row row = {0};
+        struct tb_fail why = {0};
+        enum tb_err of_this;
 
         if (is_known(known, known_count, names.at[i])) {
             continue;
         }
         (void)tb_str_copy(row.capture_id, sizeof(row.capture_id), capture_id);
         (void)tb_str_copy(row.name, sizeof(row.name), names.at[i]);
-        err = read_segment(spool_fd, &row, fail);
-        if (err == TB_OK) {
-            err = tb_store_segment_add(store, &row, fail);
+        of_this = read_segment(spool_fd, &row, &why);
+        if (of_this == TB_OK) {
+            of_this = tb_store_segment_add(store, &row, &why);
+        }
+        /* one that cannot be read holds up no other; the first failure is told */
+        if (of_this != TB_OK && err == TB_OK) {
+            err = of_this;
+            if (fail != NULL) {
+                *fail = why;
+            }
         }
     }
     if (err == TB_OK) {

@@ -17,6 +17,8 @@
 #include <tapbox/thread.h>
 
 enum {
+    PUT_OFF =
+        64, /* files in trouble that are remembered; one that is forgotten is tried sooner */
     MAX_THREADS = 16,
     BACKLOG_ROWS = 64, /* looked at in one go: more than can be in the hands of all threads */
 };
@@ -31,6 +33,12 @@ struct taken {
     char name[TB_SPOOL_NAME_SIZE];
 };
 
+/* One file's own trouble is not the others'. */
+struct put_off {
+    struct taken what;
+    int64_t until_boot_ns;
+};
+
 struct tb_uploader {
     struct tb_uploader_deps deps; /* set once */
     pthread_t threads[MAX_THREADS];
@@ -40,7 +48,9 @@ struct tb_uploader {
     struct { /* touched only while holding mu */
         bool stopping;
         struct taken taken[MAX_THREADS]; /* name "" : free */
-        int64_t not_before_boot_ns;      /* after a failure nobody tries before this */
+        struct put_off off[PUT_OFF];     /* what could not be read locally: tried later */
+        size_t off_next;                 /* the oldest of them is overwritten */
+        int64_t not_before_boot_ns;      /* after S3 failed nobody tries before this */
         int64_t backoff_ns;              /* 0 while things go well */
     } locked;
 };
@@ -98,6 +108,22 @@ is_taken_locked(const struct tb_uploader *up, const struct tb_segment_row *row)
     return false;
 }
 
+static bool
+is_put_off_locked(const struct tb_uploader *up, const struct tb_segment_row *row)
+    TB_REQUIRES(up->mu)
+{
+    int64_t now_ns = tb_clock_boot_ns();
+
+    for (size_t i = 0; i < PUT_OFF; i++) {
+        if (up->locked.off[i].until_boot_ns > now_ns &&
+            strcmp(up->locked.off[i].what.name, row->name) == 0 &&
+            strcmp(up->locked.off[i].what.capture_id, row->capture_id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The oldest segment nobody has; false when there is none or a pause is on. */
 static bool
 take(struct tb_uploader *up, unsigned me, struct tb_segment_row *out)
@@ -115,7 +141,7 @@ take(struct tb_uploader *up, unsigned me, struct tb_segment_row *out)
             count = 0;
         }
         for (size_t i = 0; i < count && !found; i++) {
-            if (!is_taken_locked(up, &rows[i])) {
+            if (!is_taken_locked(up, &rows[i]) && !is_put_off_locked(up, &rows[i])) {
                 *out = rows[i];
                 (void)tb_str_copy(up->locked.taken[me].capture_id,
                                   sizeof(up->locked.taken[me].capture_id), out->capture_id);
@@ -130,13 +156,27 @@ take(struct tb_uploader *up, unsigned me, struct tb_segment_row *out)
     return found;
 }
 
-/* Gives the segment back and, after a failure, lets everybody pause: S3 is one. */
+/* Trouble with this file (the local disk, its digest), not with S3. */
+static bool
+is_its_own(enum tb_err err, const struct tb_fail *fail)
+{
+    return fail->http_status == 0 ? fail->sys_errno != 0 : err == TB_EFORMAT;
+}
+
+/* Gives the segment back.  After a failure of S3 everybody pauses, as there is one S3; after
+ * one of the file only that file waits. */
 static void
-give_back(struct tb_uploader *up, unsigned me, bool ok)
+give_back(struct tb_uploader *up, unsigned me, enum tb_err err, const struct tb_fail *fail)
 {
     tb_mutex_lock(&up->mu);
+    if (err != TB_OK && is_its_own(err, fail)) {
+        up->locked.off[up->locked.off_next] =
+            (struct put_off){up->locked.taken[me], tb_clock_boot_ns() + backoff_most_ns};
+        up->locked.off_next = (up->locked.off_next + 1) % PUT_OFF;
+        err = TB_OK;
+    }
     up->locked.taken[me].name[0] = 0;
-    if (ok) {
+    if (err == TB_OK) {
         up->locked.backoff_ns = 0;
         up->locked.not_before_boot_ns = 0;
     } else {
@@ -234,7 +274,7 @@ run(void *arg)
             }
         }
         while (take(up, worker.me, &row)) {
-            struct tb_fail fail;
+            struct tb_fail fail = {0};
             enum tb_err err = upload_segment(up, &row, &fail);
 
             if (err != TB_OK) {
@@ -246,7 +286,7 @@ run(void *arg)
                        row.name, (unsigned long long)row.bytes,
                        (unsigned long long)row.packets);
             }
-            give_back(up, worker.me, err == TB_OK);
+            give_back(up, worker.me, err, &fail);
             if (worker.me == 0) {
                 scan_all(up);
             }
