@@ -17,6 +17,7 @@ static const int64_t idle_ns = TB_NS_PER_S;              /* look at least this o
 static const int64_t backoff_first_ns = TB_NS_PER_S / 2; /* after a failed step */
 static const int64_t backoff_most_ns =
     30 * TB_NS_PER_S; /* must stay below the 60 s of promise 1 */
+static const int64_t teardown_most_ns = 5 * TB_NS_PER_S; /* a tap that has to go is urgent */
 /* Due times farther away than any that control sets mean that the wall clock was moved. */
 static const int64_t due_horizon_ns = 60 * TB_NS_PER_S;
 
@@ -245,7 +246,9 @@ advance(struct tb_control *control, const char *id)
         goto out; /* somebody else moved it: the next look sees the new state */
     }
     if (err != TB_OK) {
-        again_ns = tb_plan_backoff_ns(capture->attempt, backoff_first_ns, backoff_most_ns);
+        again_ns = tb_plan_backoff_ns(capture->attempt, backoff_first_ns,
+                                      capture->state == TB_CAPTURE_DRAINING ? teardown_most_ns
+                                                                            : backoff_most_ns);
         tb_log_fail(TB_LOG_WARN, id, &fail, "step '%s' failed and is repeated in %lld ms",
                     tb_capture_state_name(capture->state),
                     (long long)(again_ns / TB_NS_PER_MS));
