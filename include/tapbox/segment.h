@@ -26,6 +26,7 @@ struct tb_chunk_info {
     /* the earliest and the latest of its packets; both 0 when it has none */
     int64_t first_utc_ns, last_utc_ns;
     uint32_t packets;
+    int32_t level;           /* of its compression; the encoder sets it */
     struct tb_ledger ledger; /* the capture's, up to the end of this chunk */
 };
 
@@ -56,6 +57,7 @@ void tb_segment_encoder_reset(struct tb_segment_encoder *encoder);
 /* The level for chunks from here on, brought into -5 .. the level given to _new
  * (there is no level 0: it means -1). */
 void tb_segment_encoder_level(struct tb_segment_encoder *encoder, int level);
+int tb_segment_encoder_used_level(const struct tb_segment_encoder *encoder);
 /*
  * Compresses whole pcapng blocks.  The first chunk begins with the section header and all
  * interfaces.  *out is what to append to the file, lent until the next call on `encoder`.
@@ -108,6 +110,22 @@ const struct tb_segment_chunk *tb_segment_reader_chunk(const struct tb_segment_r
  * TB_EFORMAT when something differs; TB_ETOOBIG over out's ceiling. */
 TB_NODISCARD enum tb_err tb_segment_reader_read(struct tb_segment_reader *reader, size_t i,
                                                 struct tb_buf *out, struct tb_fail *fail);
+
+/*
+ * Who talks in a chunk: false means that no packet of chunk i has this host, or belongs to this
+ * flow; true that one may (keys are hashes, and a chunk of very many hosts or flows has none).
+ */
+struct tb_segment_flow {
+    uint8_t a[16], b[16]; /* IPv6, or IPv4-mapped ::ffff:a.b.c.d; either direction */
+    uint16_t port_a, port_b;
+    uint8_t protocol; /* fragments and what has no ports: ports 0 */
+};
+uint32_t tb_segment_host_key(const uint8_t address[16]);
+uint32_t tb_segment_flow_key(const struct tb_segment_flow *flow);
+bool tb_segment_reader_may_hold_host(const struct tb_segment_reader *reader, size_t i,
+                                     uint32_t host_key);
+bool tb_segment_reader_may_hold_flow(const struct tb_segment_reader *reader, size_t i,
+                                     uint32_t flow_key);
 
 /*
  * Repairs a segment that was cut off: truncates `fd` (read-write) after its last whole chunk,

@@ -140,6 +140,7 @@ go_on(struct tb_armed *armed, const struct tb_record_base *base)
     tb_ledger_settle(&ledger);
     tb_counters_set(&shared->base, &ledger);
     tb_counters_set(&shared->lanes[0].counters, &ledger);
+    armed->streams[0].writer.handed_over = ledger;
     atomic_store(&shared->lanes[0].first_utc_ns, base->first_utc_ns);
     atomic_store(&shared->lanes[0].last_utc_ns, base->last_utc_ns);
     atomic_store(&shared->gap_from_utc_ns, base->known_utc_ns);

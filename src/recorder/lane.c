@@ -114,6 +114,14 @@ note_packet(struct tb_stream *stream, struct tb_slab *slab,
     atomic_store_explicit(&stream->shared->last_utc_ns, packet->utc_ns, memory_order_relaxed);
 }
 
+/* Received, and where it went instead of into a chunk. */
+static void
+count_out(struct tb_stream *stream, enum tb_count term)
+{
+    tb_count(&stream->shared->counters, TB_COUNT_RECEIVED, 1);
+    tb_count(&stream->shared->counters, term, 1);
+}
+
 static void
 record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64_t utc_ns,
        struct tb_bytes frame)
@@ -131,14 +139,13 @@ record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64
     };
     size_t len;
 
-    tb_count(&stream->shared->counters, TB_COUNT_RECEIVED, 1);
     if (armed->filter != NULL &&
         bpf_filter(armed->filter, frame.at, packet.original, (u_int)frame.len) == 0) {
-        tb_count(&stream->shared->counters, TB_COUNT_FILTERED, 1);
+        count_out(stream, TB_COUNT_FILTERED);
         return;
     }
     if (!within_budget(armed, packet.captured)) {
-        tb_count(&stream->shared->counters, TB_COUNT_OVER_BUDGET, 1);
+        count_out(stream, TB_COUNT_OVER_BUDGET);
         return;
     }
     if (slab != NULL && slab->cap - slab->len < tb_pcapng_packet_size(packet.captured, *gap)) {
@@ -150,16 +157,18 @@ record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64
     }
     if (slab == NULL) {
         ++*gap;
-        tb_count(&stream->shared->counters, TB_COUNT_QUEUE_DROPPED, 1);
+        count_out(stream, TB_COUNT_QUEUE_DROPPED);
         return;
     }
     packet.dropped = *gap;
     len = tb_pcapng_put_packet(slab->at + slab->len, slab->cap - slab->len, &packet, frame.at);
     if (len == 0) { /* cannot be: the smallest slab holds the largest packet */
         ++*gap;
-        tb_count(&stream->shared->counters, TB_COUNT_QUEUE_DROPPED, 1);
+        count_out(stream, TB_COUNT_QUEUE_DROPPED);
         return;
     }
+    /* (not before the full chunk was handed over: this packet is not in its ledger) */
+    tb_count(&stream->shared->counters, TB_COUNT_RECEIVED, 1);
     *gap = 0;
     slab->len += len;
     note_packet(stream, slab, &packet);
@@ -373,7 +382,6 @@ tb_lane_init(struct tb_lane *lane, unsigned index, uint16_t port, struct tb_sour
     *lane = (struct tb_lane){.index = index, .port = port, .source = source, .wake_fd = -1};
     lane->counters = &lane->own_counters;
     lane->writer.room = *room;
-    lane->writer.level = room->level;
     tb_mutex_init(&lane->mu);
     tb_cond_init(&lane->adopted);
     err = tb_slab_pool_init(&lane->pool, slab_bytes, fail);

@@ -83,6 +83,7 @@ struct tb_handover_queue {
     struct {
         struct tb_handover *at;
         size_t head, count;
+        size_t bytes; /* of the slabs in it */
         bool closed;
     } locked;
 };
@@ -90,7 +91,8 @@ TB_NODISCARD enum tb_err tb_handover_queue_init(struct tb_handover_queue *queue,
                                                 size_t capacity, struct tb_fail *fail);
 void tb_handover_queue_release(struct tb_handover_queue *queue);
 void tb_handover_push(struct tb_handover_queue *queue, struct tb_handover what);
-/* TB_ETIMEOUT after `wait_ns`; TB_ECLOSED when it is closed and empty. */
+/* TB_ETIMEOUT after `wait_ns`; TB_ECLOSED when it is closed and empty.  *out_behind: octets of
+ * the pool that wait behind it. */
 TB_NODISCARD enum tb_err tb_handover_pop(struct tb_handover_queue *queue, int64_t wait_ns,
                                          struct tb_handover *out, size_t *out_behind);
 void tb_handover_close(struct tb_handover_queue *queue);
@@ -294,7 +296,8 @@ struct tb_lane {
         struct tb_stream *open; /* those with a file */
         uint64_t spool_used;
         int64_t looked_boot_ns;
-        int level;
+        unsigned level_step; /* down from the level that was asked for */
+        int64_t level_boot_ns;
         bool full;
         int64_t logged_boot_ns;
     } writer;
@@ -324,6 +327,8 @@ void tb_lane_look(struct tb_lane *lane, int64_t now_boot_ns, bool all);
 /* --- the writer --- */
 
 void *tb_writer_run(void *lane);
+/* For the stream's next chunk, with so many octets of the pool waiting behind it. */
+void tb_writer_choose_level(struct tb_lane *lane, struct tb_stream *stream, size_t behind);
 /* One chunk, or the end of a stream. */
 void tb_writer_take(struct tb_lane *lane, struct tb_handover what);
 /* What time brings: syncs, rotation, another try on a broken file. */

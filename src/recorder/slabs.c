@@ -137,6 +137,7 @@ tb_handover_push(struct tb_handover_queue *queue, struct tb_handover what)
     tb_mutex_lock(&queue->mu);
     queue->locked.at[(queue->locked.head + queue->locked.count) % queue->capacity] = what;
     queue->locked.count++;
+    queue->locked.bytes += what.slab != NULL ? what.slab->cap : 0;
     tb_cond_signal(&queue->filled);
     tb_mutex_unlock(&queue->mu);
 }
@@ -155,7 +156,8 @@ tb_handover_pop(struct tb_handover_queue *queue, int64_t wait_ns, struct tb_hand
         *out = queue->locked.at[queue->locked.head];
         queue->locked.head = (queue->locked.head + 1) % queue->capacity;
         queue->locked.count--;
-        *out_behind = queue->locked.count;
+        queue->locked.bytes -= out->slab != NULL ? out->slab->cap : 0;
+        *out_behind = queue->locked.bytes;
     } else {
         err = queue->locked.closed ? TB_ECLOSED : TB_ETIMEOUT;
     }

@@ -14,6 +14,7 @@ enum {
     SYNC_EVERY_MS = 1000,     /* so much is lost at the most when power goes */
     RETRY_MS = 1000,          /* between tries to repair a broken file */
     GIVE_UP_MS = 10 * 1000,   /* then a closing capture is closed without its last file */
+    LEVEL_RISE_MS = 1000,     /* a step up, at most so often */
     ROOM_LOOK_MS = 1000,      /* how much is in the spool */
     LOG_EVERY_MS = 10 * 1000, /* the same trouble is told this often */
     CHUNKS_KEPT_FREE = 4      /* of TB_LANE_SEGMENT_CHUNKS, for the statistics */
@@ -199,29 +200,54 @@ chunk_info(const struct tb_stream *stream, const struct tb_slab *slab)
     return info;
 }
 
-/* The level falls when chunks pile up, before packets are dropped. */
-static void
-choose_level(struct tb_lane *lane, struct tb_stream *stream, size_t behind)
-{
-    int base = lane->writer.room.level;
-    size_t slabs = lane->pool.count;
-    int level = base;
+/*
+ * The level falls as chunks pile up, before packets are dropped, and rises again a step a
+ * second when they do not.  `behind`: octets of the pool that wait.
+ */
+static const struct {
+    int level;
+    unsigned eighths; /* of the pool that wait */
+} level_steps[] = {{1, 1}, {-1, 2}, {-3, 4}, {-5, 6}};
 
-    if (behind * 4 >= slabs * 3) {
-        level = -5;
-    } else if (behind * 2 >= slabs) {
-        level = -1;
-    } else if (behind * 4 >= slabs) {
-        level = 1;
+void
+tb_writer_choose_level(struct tb_lane *lane, struct tb_stream *stream, size_t behind)
+{
+    static const unsigned steps = sizeof(level_steps) / sizeof(level_steps[0]);
+    size_t eighth = lane->pool.memory_bytes / 8;
+    int64_t now = tb_clock_boot_ns();
+    unsigned step = lane->writer.level_step;
+    int level = lane->writer.room.level;
+
+    while (step < steps && behind >= eighth * level_steps[step].eighths) {
+        step++;
     }
-    if (level > base) {
-        level = base;
+    if (step == lane->writer.level_step && step > 0 &&
+        behind < eighth * level_steps[step - 1].eighths / 2 &&
+        now - lane->writer.level_boot_ns >= LEVEL_RISE_MS * TB_NS_PER_MS) {
+        step--;
     }
-    if (level != lane->writer.level) {
-        lane->writer.level = level;
-        tb_log(TB_LOG_DEBUG, NULL, "compression level %d, %zu chunks waiting", level, behind);
+    if (step != lane->writer.level_step) {
+        tb_log(TB_LOG_DEBUG, NULL, "compression step %u, %zu octets waiting", step, behind);
+        lane->writer.level_step = step;
+        lane->writer.level_boot_ns = now;
+    }
+    if (step > 0 && level_steps[step - 1].level < level) {
+        level = level_steps[step - 1].level;
     }
     tb_segment_encoder_level(stream->writer.encoder, level);
+}
+
+/* What was used, for those who watch; the chunk's marker says it too. */
+static void
+note_level(struct tb_stream *stream)
+{
+    int32_t level = tb_segment_encoder_used_level(stream->writer.encoder);
+    int32_t before = atomic_load(&stream->shared->level);
+
+    if (level != before) {
+        atomic_store(&stream->shared->level, level);
+        atomic_fetch_add(&stream->shared->level_changes, before != 0);
+    }
 }
 
 static void
@@ -233,9 +259,11 @@ write_slab(struct tb_lane *lane, struct tb_slab *slab)
     struct tb_fail fail;
     uint64_t before;
     enum tb_err err;
+    bool has_both = has_room(lane) && has_file(lane, stream);
 
+    /* (a file that begins, begins with the ledger before this chunk) */
     stream->writer.handed_over = slab->info.ledger;
-    if (!has_room(lane) || !has_file(lane, stream)) {
+    if (!has_both) {
         give_up_chunk(stream, slab);
         return;
     }
@@ -254,6 +282,7 @@ write_slab(struct tb_lane *lane, struct tb_slab *slab)
     lane->writer.spool_used += file->good_bytes - before;
     tb_count(&stream->shared->counters, TB_COUNT_WRITTEN, info.packets);
     tb_count(&stream->shared->counters, TB_COUNT_WRITTEN_BYTES, slab->frame_bytes);
+    note_level(stream);
 }
 
 static bool
@@ -372,7 +401,7 @@ tb_writer_run(void *arg)
 
         if (err == TB_OK) {
             if (what.slab != NULL) {
-                choose_level(lane, what.slab->stream, behind);
+                tb_writer_choose_level(lane, what.slab->stream, behind);
             }
             tb_writer_take(lane, what);
         }

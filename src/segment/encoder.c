@@ -19,7 +19,8 @@ enum {
 struct tb_segment_workspace {
     struct zframe_compressor *compressor;
     struct tb_hasher *hasher;
-    uint8_t *at; /* owned: ROOM_BEFORE, the compressed frame, ROOM_BEHIND */
+    struct segment_keys *keys; /* owned */
+    uint8_t *at;               /* owned: ROOM_BEFORE, the compressed frame, ROOM_BEHIND */
     size_t frame_cap;
     size_t max_chunk_bytes;
     int max_level;
@@ -56,7 +57,8 @@ tb_segment_workspace_new(size_t max_chunk_bytes, int level, struct tb_segment_wo
     workspace->max_level = level;
     workspace->frame_cap = zframe_bound(max_chunk_bytes);
     workspace->at = malloc(ROOM_BEFORE + workspace->frame_cap + ROOM_BEHIND);
-    if (workspace->at == NULL) {
+    workspace->keys = malloc(sizeof(*workspace->keys));
+    if (workspace->at == NULL || workspace->keys == NULL) {
         err = TB_ENOMEM;
         goto out;
     }
@@ -85,6 +87,7 @@ tb_segment_workspace_free(struct tb_segment_workspace *workspace)
     if (workspace != NULL) {
         zframe_compressor_free(workspace->compressor);
         tb_hasher_free(workspace->hasher);
+        free(workspace->keys);
         free(workspace->at);
         free(workspace);
     }
@@ -142,7 +145,7 @@ tb_segment_encoder_free(struct tb_segment_encoder *encoder)
 void
 tb_segment_encoder_reset(struct tb_segment_encoder *encoder)
 {
-    encoder->index.count = 0;
+    segment_index_writer_reset(&encoder->index);
     encoder->bytes = 0;
     encoder->finished = false;
 }
@@ -155,6 +158,12 @@ tb_segment_encoder_level(struct tb_segment_encoder *encoder, int level)
     level = level < TB_SEGMENT_MIN_LEVEL ? TB_SEGMENT_MIN_LEVEL : level;
     level = level > most ? most : level;
     encoder->level = level == 0 ? -1 : level; /* to zstd, 0 is "the default": level 3 */
+}
+
+int
+tb_segment_encoder_used_level(const struct tb_segment_encoder *encoder)
+{
+    return encoder->level;
 }
 
 uint64_t
@@ -223,6 +232,7 @@ tb_segment_encoder_chunk(struct tb_segment_encoder *encoder, struct tb_bytes blo
         .offset = encoder->bytes,
         .info = *info,
     };
+    marker.info.level = encoder->level;
     if (info->packets == 0) {
         marker.info.first_utc_ns = 0;
         marker.info.last_utc_ns = 0;
@@ -247,6 +257,8 @@ tb_segment_encoder_chunk(struct tb_segment_encoder *encoder, struct tb_bytes blo
                                            .sha256 = sha256,
                                            .info = marker.info,
                                        });
+    segment_keys_collect(workspace->keys, blocks);
+    segment_key_list_add(&encoder->index.keys, workspace->keys);
     encoder->bytes += octets.len;
     *out = octets;
     return TB_OK;

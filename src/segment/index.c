@@ -26,7 +26,7 @@ enum {
     ENTRY_PACKETS = 20,
     ENTRY_FIRST = 24,
     ENTRY_LAST = 32,
-    ENTRY_RESERVED = 40,
+    ENTRY_LEVEL = 40, /* one octet, and 7 reserved */
     ENTRY_SHA256 = 48,
     ENTRY_LEDGER = ENTRY_SHA256 + TB_SHA256_SIZE,
     /* trailer */
@@ -37,8 +37,9 @@ enum {
     TRAILER_SHA256 = 20,
     TRAILER_LENGTH_AGAIN = TRAILER_SHA256 + TB_SHA256_SIZE,
 
-    ENTRY_MAX_BYTES = 4096,  /* a later version's entry may be longer; nobody's is this long */
-    EXTENSION_HEAD_BYTES = 8 /* type, length */
+    ENTRY_MAX_BYTES = 4096,   /* a later version's entry may be longer; nobody's is this long */
+    EXTENSION_HEAD_BYTES = 8, /* type, length */
+    PART_KEYS = 0x5359454B    /* "KEYS" */
 };
 
 _Static_assert(ENTRY_LEDGER + LEDGER_BYTES == INDEX_ENTRY_BYTES, "the ledger ends the entry");
@@ -64,12 +65,33 @@ piece_begin(size_t plain, size_t i)
 enum tb_err
 segment_index_writer_init(struct segment_index_writer *writer, size_t max_chunks)
 {
-    size_t plain = INDEX_HEAD_BYTES + INDEX_ENTRY_BYTES * max_chunks + INDEX_TRAILER_BYTES;
+    size_t plain = INDEX_HEAD_BYTES + INDEX_ENTRY_BYTES * max_chunks + EXTENSION_HEAD_BYTES +
+                   segment_key_list_cap(max_chunks) + INDEX_TRAILER_BYTES;
 
     *writer = (struct segment_index_writer){.max_chunks = max_chunks};
     writer->at = malloc(plain + ZFRAME_BLOCK_HEADER_BYTES * piece_count(plain) +
                         ZFRAME_LAST_BLOCK_BYTES);
-    return writer->at != NULL ? TB_OK : TB_ENOMEM;
+    if (writer->at == NULL) {
+        return TB_ENOMEM;
+    }
+    segment_index_writer_reset(writer);
+    return TB_OK;
+}
+
+void
+segment_index_writer_reset(struct segment_index_writer *writer)
+{
+    size_t entries = INDEX_HEAD_BYTES + INDEX_ENTRY_BYTES * writer->max_chunks;
+
+    writer->count = 0;
+    writer->keys = (struct segment_key_list){.at = writer->at + entries + EXTENSION_HEAD_BYTES};
+}
+
+void
+segment_index_put_keys(struct segment_index_writer *writer, const struct segment_key_list *keys)
+{
+    memcpy(writer->keys.at, keys->at, keys->len);
+    writer->keys.len = keys->len;
 }
 
 void
@@ -91,6 +113,7 @@ segment_index_add(struct segment_index_writer *writer, const struct tb_segment_c
     tb_set_le32(entry + ENTRY_PACKETS, chunk->info.packets);
     tb_set_le64(entry + ENTRY_FIRST, (uint64_t)chunk->info.first_utc_ns);
     tb_set_le64(entry + ENTRY_LAST, (uint64_t)chunk->info.last_utc_ns);
+    entry[ENTRY_LEVEL] = (uint8_t)(int8_t)chunk->info.level;
     memcpy(entry + ENTRY_SHA256, chunk->sha256.octets, TB_SHA256_SIZE);
     segment_put_ledger(entry + ENTRY_LEDGER, &chunk->info.ledger);
     writer->count++;
@@ -109,7 +132,10 @@ segment_index_finish(struct segment_index_writer *writer, struct tb_hasher *hash
                      uint64_t index_offset, bool recovered, struct tb_bytes *out)
 {
     uint8_t *head = writer->at;
-    uint8_t *trailer = head + INDEX_HEAD_BYTES + INDEX_ENTRY_BYTES * writer->count;
+    const struct segment_key_list *keys = &writer->keys;
+    uint8_t *extension = head + INDEX_HEAD_BYTES + INDEX_ENTRY_BYTES * writer->count;
+    size_t extension_len = EXTENSION_HEAD_BYTES + keys->len;
+    uint8_t *trailer = extension + extension_len;
     size_t plain = (size_t)(trailer - head) + INDEX_TRAILER_BYTES;
     size_t pieces = piece_count(plain);
     size_t end = plain;
@@ -125,8 +151,12 @@ segment_index_finish(struct segment_index_writer *writer, struct tb_hasher *hash
     tb_set_le32(head + AT_FLAGS, recovered ? FLAG_RECOVERED : 0);
     tb_set_le32(head + AT_COUNT, (uint32_t)writer->count);
     tb_set_le32(head + AT_ENTRY_BYTES, INDEX_ENTRY_BYTES);
-    tb_set_le32(head + AT_EXTENSION_BYTES, 0);
+    tb_set_le32(head + AT_EXTENSION_BYTES, (uint32_t)extension_len);
     tb_set_le64(head + AT_OFFSET, index_offset);
+
+    memmove(extension + EXTENSION_HEAD_BYTES, keys->at, keys->len); /* nearer to the entries */
+    tb_set_le32(extension, PART_KEYS);
+    tb_set_le32(extension + 4, (uint32_t)keys->len);
 
     memset(trailer, 0, INDEX_TRAILER_BYTES);
     memcpy(trailer + TRAILER_MAGIC, trailer_magic, sizeof(trailer_magic));
@@ -198,10 +228,12 @@ join_pieces(uint8_t *at, size_t plain)
     return true;
 }
 
-/* The extension: pieces of type, length, content, of which this version knows none. */
+/* The extension: parts of type, length, content; *out_keys is the content of the first that has
+ * keys (at NULL: none).  False when they do not fill it. */
 static bool
-extension_is_whole(struct tb_bytes rest)
+find_keys(struct tb_bytes rest, struct tb_bytes *out_keys)
 {
+    *out_keys = tb_bytes_of(NULL, 0);
     while (rest.len != 0) {
         size_t len;
 
@@ -211,6 +243,9 @@ extension_is_whole(struct tb_bytes rest)
         len = tb_get_le32(rest.at + 4);
         if (len % 4 != 0 || len > rest.len - EXTENSION_HEAD_BYTES) {
             return false;
+        }
+        if (tb_get_le32(rest.at) == PART_KEYS && out_keys->at == NULL) {
+            *out_keys = tb_bytes_of(rest.at + EXTENSION_HEAD_BYTES, len);
         }
         rest = tb_bytes_of(rest.at + EXTENSION_HEAD_BYTES + len,
                            rest.len - EXTENSION_HEAD_BYTES - len);
@@ -227,6 +262,7 @@ get_entry(const uint8_t *entry, struct tb_segment_chunk *out)
     out->info.packets = tb_get_le32(entry + ENTRY_PACKETS);
     out->info.first_utc_ns = (int64_t)tb_get_le64(entry + ENTRY_FIRST);
     out->info.last_utc_ns = (int64_t)tb_get_le64(entry + ENTRY_LAST);
+    out->info.level = segment_get_level(entry[ENTRY_LEVEL]);
     memcpy(out->sha256.octets, entry + ENTRY_SHA256, TB_SHA256_SIZE);
     segment_get_ledger(entry + ENTRY_LEDGER, &out->info.ledger);
 }
@@ -265,9 +301,12 @@ get_entries(const uint8_t *at, size_t count, size_t entry_bytes, uint64_t index_
 enum tb_err
 segment_index_get(struct tb_hasher *hasher, uint8_t *at,
                   const struct segment_index_place *place, struct tb_segment_chunk **out_chunks,
-                  size_t *out_count, bool *out_recovered, struct tb_fail *fail)
+                  size_t *out_count, bool *out_recovered, struct segment_key_index *out_keys,
+                  struct tb_fail *fail)
 {
+    struct segment_key_index keys = {.at = NULL};
     struct tb_segment_chunk *chunks;
+    struct tb_bytes key_list;
     struct tb_sha256 sha256;
     const uint8_t *trailer;
     size_t count, entry_bytes, extension_bytes;
@@ -303,7 +342,7 @@ segment_index_get(struct tb_hasher *hasher, uint8_t *at,
         entry_bytes > ENTRY_MAX_BYTES || entry_bytes % 4 != 0 ||
         INDEX_HEAD_BYTES + count * entry_bytes + extension_bytes + INDEX_TRAILER_BYTES !=
             place->plain ||
-        !extension_is_whole(tb_bytes_of(trailer - extension_bytes, extension_bytes))) {
+        !find_keys(tb_bytes_of(trailer - extension_bytes, extension_bytes), &key_list)) {
         return tb_fail_set(fail, TB_EFORMAT, "the parts of the index do not fill it");
     }
     chunks = calloc(count, sizeof(*chunks));
@@ -311,10 +350,16 @@ segment_index_get(struct tb_hasher *hasher, uint8_t *at,
         return tb_fail_set(fail, TB_ENOMEM, "an index of %zu chunks", count);
     }
     err = get_entries(at + INDEX_HEAD_BYTES, count, entry_bytes, place->offset, chunks, fail);
+    if (err == TB_OK && key_list.at != NULL &&
+        (err = segment_key_index_init(&keys, key_list, count)) != TB_OK) {
+        (void)tb_fail_set(fail, err, "the keys in the index are not those of %zu chunks",
+                          count);
+    }
     if (err != TB_OK) {
         free(chunks);
         return err;
     }
+    *out_keys = keys;
     *out_chunks = chunks;
     *out_count = count;
     *out_recovered = (tb_get_le32(at + AT_FLAGS) & FLAG_RECOVERED) != 0;

@@ -19,7 +19,7 @@ enum {
     AT_BODY_LEN = 48,
     AT_BODY_PLAIN = 52,
     AT_BODY_CHECK = 56,
-    AT_RESERVED = 60,
+    AT_LEVEL = 60, /* one octet, and 3 reserved */
     AT_LEDGER = 64,
     AT_DIGEST = AT_LEDGER + LEDGER_BYTES, /* of all before it, but its first octets only */
     DIGEST_BYTES = 8,
@@ -97,6 +97,7 @@ put_head(struct tb_hasher *hasher, uint8_t *head, const struct segment_marker *m
     tb_set_le32(head + AT_BODY_LEN, marker->body_len);
     tb_set_le32(head + AT_BODY_PLAIN, marker->body_plain);
     tb_set_le32(head + AT_BODY_CHECK, marker->body_check);
+    head[AT_LEVEL] = (uint8_t)(int8_t)marker->info.level;
     segment_put_ledger(head + AT_LEDGER, &marker->info.ledger);
     err = digest_head(hasher, head, &digest);
     if (err == TB_OK) {
@@ -147,6 +148,7 @@ segment_marker_get(struct tb_hasher *hasher, struct tb_bytes at, uint32_t sequen
     marker.body_len = tb_get_le32(head + AT_BODY_LEN);
     marker.body_plain = tb_get_le32(head + AT_BODY_PLAIN);
     marker.body_check = tb_get_le32(head + AT_BODY_CHECK);
+    marker.info.level = segment_get_level(head[AT_LEVEL]);
     segment_get_ledger(head + AT_LEDGER, &marker.info.ledger);
     /* There is one way only to write these values down, digest included. */
     err = segment_marker_put(hasher, expected, &marker);

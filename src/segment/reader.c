@@ -12,6 +12,7 @@ struct tb_segment_reader {
     struct segment_loader loader;
     struct tb_segment_chunk *chunks; /* owned */
     size_t count;
+    struct segment_key_index keys;
     uint64_t bytes;
     bool recovered;
 };
@@ -50,7 +51,7 @@ read_index(struct tb_segment_reader *reader, struct tb_fail *fail)
     err = segment_read_at(reader->fd, place.offset, at, place.file_len, fail);
     if (err == TB_OK) {
         err = segment_index_get(reader->loader.hasher, at, &place, &reader->chunks,
-                                &reader->count, &reader->recovered, fail);
+                                &reader->count, &reader->recovered, &reader->keys, fail);
     }
     free(at);
     return err;
@@ -93,6 +94,7 @@ tb_segment_reader_free(struct tb_segment_reader *reader)
 {
     if (reader != NULL) {
         segment_loader_release(&reader->loader);
+        segment_key_index_release(&reader->keys);
         free(reader->chunks);
         free(reader);
     }
@@ -113,6 +115,20 @@ tb_segment_reader_chunk(const struct tb_segment_reader *reader, size_t i)
     return i < reader->count ? &reader->chunks[i] : NULL;
 }
 
+bool
+tb_segment_reader_may_hold_host(const struct tb_segment_reader *reader, size_t i,
+                                uint32_t host_key)
+{
+    return i < reader->count && segment_key_index_may_hold(&reader->keys, i, false, host_key);
+}
+
+bool
+tb_segment_reader_may_hold_flow(const struct tb_segment_reader *reader, size_t i,
+                                uint32_t flow_key)
+{
+    return i < reader->count && segment_key_index_may_hold(&reader->keys, i, true, flow_key);
+}
+
 /* Whether a chunk's marker says of it what the index says. */
 static bool
 marker_fits(const struct segment_marker *marker, const struct tb_segment_chunk *chunk)
@@ -123,6 +139,7 @@ marker_fits(const struct segment_marker *marker, const struct tb_segment_chunk *
         }
     }
     return marker->body_plain == chunk->plain && marker->info.packets == chunk->info.packets &&
+           marker->info.level == chunk->info.level &&
            marker->info.first_utc_ns == chunk->info.first_utc_ns &&
            marker->info.last_utc_ns == chunk->info.last_utc_ns;
 }

@@ -27,6 +27,8 @@ struct scan {
     struct segment_loader loader;
     struct tb_segment_chunk *chunks; /* owned */
     size_t count, cap;
+    struct segment_keys *keys;        /* owned; of the chunk at hand */
+    struct segment_key_list key_list; /* its memory is owned */
 };
 
 /* Whether a chunk's octets are whole pcapng blocks, with a section header in the first chunk
@@ -154,6 +156,8 @@ take_chunk(struct scan *scan, bool *out_taken, struct tb_fail *fail)
         !blocks_are_whole(plain, scan->count == 0)) {
         return TB_OK;
     }
+    segment_keys_collect(scan->keys, plain);
+    segment_key_list_add(&scan->key_list, scan->keys);
     err = remember(scan, &chunk, fail);
     *out_taken = err == TB_OK;
     return err;
@@ -192,6 +196,7 @@ seal(struct scan *scan, uint64_t *out_bytes, struct tb_fail *fail)
     for (size_t i = 0; i < scan->count; i++) {
         segment_index_add(&index, &scan->chunks[i]);
     }
+    segment_index_put_keys(&index, &scan->key_list);
     err = segment_index_finish(&index, scan->loader.hasher, scan->end, true, &octets);
     if (err != TB_OK) {
         err = tb_fail_set(fail, err, "SHA-256 of the index");
@@ -252,6 +257,12 @@ tb_segment_recover(int fd, bool *out_changed, struct tb_segment_summary *out,
     if (err != TB_OK) {
         return err;
     }
+    scan.keys = malloc(sizeof(*scan.keys));
+    scan.key_list.at = malloc(segment_key_list_cap(TB_SEGMENT_MAX_CHUNKS));
+    if (scan.keys == NULL || scan.key_list.at == NULL) {
+        err = tb_fail_set(fail, TB_ENOMEM, "no memory for the keys of a segment");
+        goto out;
+    }
     while (err == TB_OK && taken) {
         err = take_chunk(&scan, &taken, fail);
     }
@@ -273,6 +284,8 @@ tb_segment_recover(int fd, bool *out_changed, struct tb_segment_summary *out,
 
 out:
     segment_loader_release(&scan.loader);
+    free(scan.key_list.at);
+    free(scan.keys);
     free(scan.chunks);
     return err;
 }

@@ -3,6 +3,7 @@
  *
  * zframe.c   one chunk's zstd blocks, without a frame around them (the only user of libzstd)
  * marker.c   the chunk marker, and the reset blocks in it
+ * keys.c     who talks in a chunk
  * index.c    the index at the tail
  * encoder.c  puts them together; reader.c and recover.c take them apart
  */
@@ -86,6 +87,12 @@ enum {
     LEDGER_BYTES = 8 * TB_LEDGER_FIELDS
 };
 void segment_put_ledger(uint8_t *at, const struct tb_ledger *ledger);
+/* A level is one octet, signed. */
+static inline int32_t
+segment_get_level(uint8_t octet)
+{
+    return octet < 0x80 ? octet : (int32_t)octet - 0x100;
+}
 void segment_get_ledger(const uint8_t *at, struct tb_ledger *out);
 
 /* --- marker --- */
@@ -117,6 +124,54 @@ TB_NODISCARD enum tb_err segment_marker_put(struct tb_hasher *hasher, uint8_t *a
 TB_NODISCARD enum tb_err segment_marker_get(struct tb_hasher *hasher, struct tb_bytes at,
                                             uint32_t sequence, struct segment_marker *out);
 
+/* --- keys: who talks in a chunk --- */
+
+enum {
+    SEGMENT_MAX_HOSTS = 512, /* keys of one chunk; a chunk of more says only that it has more */
+    SEGMENT_MAX_FLOWS = 1024,
+    SEGMENT_KEY_SLOTS = 4096, /* at most half full, also in a chunk of the smallest packets */
+    /* octets of keys in one file: an index that is fetched first should stay small */
+    SEGMENT_KEYS_BUDGET = 256 << 10,
+    SEGMENT_KEYS_UNKNOWN = 0xffff
+};
+_Static_assert(SEGMENT_KEY_SLOTS >= 2 * SEGMENT_MAX_FLOWS &&
+                   SEGMENT_KEY_SLOTS >= 2 * SEGMENT_MAX_HOSTS,
+               "a free slot ends every search");
+
+struct segment_key_set {
+    uint32_t slots[SEGMENT_KEY_SLOTS];
+    uint32_t keys[SEGMENT_MAX_FLOWS];
+    size_t max, count;
+    bool has_zero, overflow;
+};
+struct segment_keys {
+    struct segment_key_set hosts, flows;
+};
+/* From whole pcapng blocks; allocates nothing.  The keys are sorted afterwards. */
+void segment_keys_collect(struct segment_keys *keys, struct tb_bytes blocks);
+
+/* The keys of all chunks of a file, as they stand in the index. */
+struct segment_key_list {
+    uint8_t *at; /* borrowed: segment_key_list_cap(chunks) octets */
+    size_t len;
+    size_t used; /* of the budget */
+};
+size_t segment_key_list_cap(size_t max_chunks);
+void segment_key_list_add(struct segment_key_list *list, const struct segment_keys *keys);
+
+/* The same, read: where each chunk's keys are. */
+struct segment_key_index {
+    uint8_t *at; /* owned; NULL: the file says nothing */
+    size_t len;
+    uint32_t *offsets; /* owned */
+};
+/* TB_EFORMAT when `list` is not one for so many chunks. */
+TB_NODISCARD enum tb_err segment_key_index_init(struct segment_key_index *index,
+                                                struct tb_bytes list, size_t chunk_count);
+void segment_key_index_release(struct segment_key_index *index);
+bool segment_key_index_may_hold(const struct segment_key_index *index, size_t chunk, bool flow,
+                                uint32_t key);
+
 /* --- index --- */
 
 enum {
@@ -131,13 +186,18 @@ struct segment_index_writer {
     uint8_t *at; /* owned; has room for the raw blocks' headers, too */
     size_t max_chunks;
     size_t count;
+    struct segment_key_list keys; /* in `at`, behind room for all entries */
 };
 TB_NODISCARD enum tb_err segment_index_writer_init(struct segment_index_writer *writer,
                                                    size_t max_chunks);
+void segment_index_writer_reset(struct segment_index_writer *writer);
 void segment_index_writer_release(struct segment_index_writer *writer);
 /* The caller sees to it that count < max_chunks. */
 void segment_index_add(struct segment_index_writer *writer,
                        const struct tb_segment_chunk *chunk);
+/* For as many chunks, in place of _list_add for each of them. */
+void segment_index_put_keys(struct segment_index_writer *writer,
+                            const struct segment_key_list *keys);
 /* The raw blocks and the last block; *out is lent until _release or _init.  Nothing can be
  * added afterwards. */
 TB_NODISCARD enum tb_err segment_index_finish(struct segment_index_writer *writer,
@@ -158,11 +218,12 @@ TB_NODISCARD enum tb_err segment_index_find(const uint8_t tail[INDEX_TAIL_BYTES]
                                             struct segment_index_place *out,
                                             struct tb_fail *fail);
 /* Checks and reads the index; `at` (place->file_len octets, as they lie in the file) is
- * overwritten.  *out_chunks is free()d by the caller. */
+ * overwritten.  *out_chunks is free()d, *out_keys released by the caller. */
 TB_NODISCARD enum tb_err segment_index_get(struct tb_hasher *hasher, uint8_t *at,
                                            const struct segment_index_place *place,
                                            struct tb_segment_chunk **out_chunks,
                                            size_t *out_count, bool *out_recovered,
+                                           struct segment_key_index *out_keys,
                                            struct tb_fail *fail);
 
 /* --- chunks in a file --- */

@@ -54,9 +54,11 @@ def every_capture(folder):
             total += host["received"]
             if residual(host) != 0:
                 bad.append(f"{name}: {host}")
+            where = os.path.join(folder, json.loads(done.stdout)["capture"])
+            bad += untrue([os.path.join(where, n) for n in os.listdir(where)] if os.path.isdir(where) else [])
         elif "does not hold Ethernet frames" not in done.stderr and "cannot read" not in done.stderr:
             bad.append(f"{name}: {done.returncode} {done.stderr}")
-    is_(f"no capture at hand crashes it, and all {total} frames are accounted for", not bad and total > 1000,
+    is_(f"no capture at hand crashes it, all {total} frames are accounted for, and every index is true", not bad and total > 1000,
         "\n".join(bad))
 
 
@@ -70,6 +72,7 @@ def our_own(folder):
         [f.data for f in got] == [inner(i, 40 + i % 1200) for i in range(6000)] and result["sources"] == 140
         and len(segments) > 3 and result["segments"] == len(segments), result)
     is_("each of these segments is read by tshark without a complaint", not any(complaint(s) for s in segments))
+    is_("and its index, keys included, is true", not untrue(segments), untrue(segments))
     result, got, _ = replay(folder, path, "--source", "10.77.0.1,0", "--source", "10.77.0.2,1")
     wanted = [inner(i, 40 + i % 1200) for i, pair in enumerate(pairs) if pair in (("10.77.0.1", 0), ("10.77.0.2", 1))]
     is_("only the named senders and VNIs enter; all others are counted",

@@ -44,6 +44,7 @@ def lanes_share(tap, net):
         (tap.host(), status))
     bad = [complaint(path) for path in tap.segments() if complaint(path)]
     is_("tshark reads every lane's segments without a complaint", not bad, bad)
+    is_("their indexes are true", not untrue(tap.segments()), untrue(tap.segments()))
     tap.forget()
 
 
@@ -120,6 +121,7 @@ def goes_on(tap, net):
         sorted(f.data for f in tap.frames(capture)) == sorted(inner(i, 400) for i in range(800)))
     comments = run("sh", "-c", f"zstd -dc {tap.segments(capture)[-1]} | head -c 2000 | strings -n 20").stdout
     is_("the files after it name it", "gap: 20" in comments, comments)
+    is_("and their indexes and ledgers are true", not untrue(tap.segments(capture)), untrue(tap.segments(capture)))
     host = tap.host()["ledger"]
     is_("the host's ledger has only what this recorder counted", host["written"] == 300 and residual(host) == 0, host)
     tap.forget(capture)

@@ -266,6 +266,13 @@ def complaint(path):
     return "" if done.returncode == 0 and not said else f"{path}: status {done.returncode} {said}"
 
 
+def untrue(paths):
+    """What the second reader finds wrong with segments: index, keys and ledgers against a full decoding."""
+    paths = [path for path in paths if not os.path.basename(path).startswith(".")]
+    check = os.path.join(ROOT, "tests/support/second_reader.py")
+    return run(check, "check", *paths, check=False).stderr.splitlines() if paths else []
+
+
 def replay(folder, capture, *options):
     """`tapbox record --replay`: its JSON and the frames it wrote."""
     out = run(TAPBOX, "record", "--replay", capture, "--out", folder, "--json", *options).stdout

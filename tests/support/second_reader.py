@@ -19,9 +19,9 @@ MARKER_TYPE, INDEX_TYPE = 0x80746201, 0x80746202
 SECTION, INTERFACE, STATISTICS, PACKET = 0x0A0D0D0A, 1, 5, 6
 PIECE = 131072
 LEDGER = struct.Struct("<14Q")
-MARKER = struct.Struct("<II4sHHIIqqQIIII112s8s44xI")
+MARKER = struct.Struct("<II4sHHIIqqQIIIb3s112s8s44xI")
 INDEX_HEAD = struct.Struct("<II4sHHIIIIQ")
-ENTRY = struct.Struct("<QQIIqq8x32s112s")
+ENTRY = struct.Struct("<QQIIqqb7x32s112s")
 TRAILER = struct.Struct("<4sIQ4x32sI")
 
 
@@ -65,9 +65,107 @@ def read_index(data):
     return entries, block, flags & 1 == 1
 
 
+def read_keys(block):
+    """Of each chunk (host keys, flow keys), either None where the file does not say; None without a KEYS part."""
+    count, size, extension = struct.unpack_from("<III", block, 20)
+    at = 40 + count * size
+    end = at + extension
+    while at < end:
+        kind, length = struct.unpack_from("<4sI", block, at)
+        at += 8
+        need(length % 4 == 0 and at + length <= end, "a part of the extension")
+        if kind == b"KEYS":
+            break
+        at += length
+    else:
+        return None
+    part, chunks, at = block[at : at + length], [], 0
+    for number in range(count):
+        counts = struct.unpack_from("<HH", part, at)
+        at += 4
+        sets = []
+        for n in counts:
+            keys = None if n == 65535 else struct.unpack_from(f"<{n}I", part, at)
+            need(keys is None or list(keys) == sorted(set(keys)), f"order of the keys of chunk {number}")
+            at += 4 * len(keys or ())
+            sets.append(keys)
+        chunks.append(sets)
+    need(at == len(part), "the end of the keys")
+    return chunks
+
+
+def mix(words):
+    h = 0x9E3779B97F4A7C15
+    for word in words:
+        h = (h ^ word) * 0xFF51AFD7ED558CCD % (1 << 64)
+        h ^= h >> 32
+    return h & 0xFFFFFFFF
+
+
+def ends_of(frame):
+    """(source, source port), (destination, destination port), protocol; None when the frame has no keys."""
+    at, tags = 12, 0
+    while tags < 3 and frame[at : at + 2] in (b"\x81\0", b"\x88\xa8", b"\x91\0"):
+        at, tags = at + 4, tags + 1
+    kind, ip = frame[at : at + 2], frame[at + 2 :]
+    behind, whole = b"", False
+    if kind == b"\x08\0" and len(ip) >= 20 and ip[0] >> 4 == 4:
+        ends = [bytes(10) + b"\xff\xff" + ip[i : i + 4] for i in (12, 16)]
+        protocol, header = ip[9], 4 * (ip[0] & 15)
+        whole = struct.unpack_from(">H", ip, 6)[0] & 0x3FFF == 0 and 20 <= header <= len(ip)
+        behind = ip[header:]
+    elif kind == b"\x86\xdd" and len(ip) >= 40 and ip[0] >> 4 == 6:
+        ends, protocol, at, whole = [ip[8:24], ip[24:40]], ip[6], 40, True
+        for _ in range(8):
+            if protocol not in (0, 43, 44, 60):
+                break
+            if len(ip) < at + 8:
+                whole = False
+                break
+            length = 8 if protocol == 44 else 8 + 8 * ip[at + 1]
+            fragment = protocol == 44 and struct.unpack_from(">H", ip, at + 2)[0] & 0xFFF9
+            protocol = ip[at]
+            at += length
+            if fragment or at > len(ip):
+                whole = False
+                break
+        behind = ip[at:]
+    else:
+        return None
+    ports = (0, 0)
+    if whole and protocol in (6, 17, 33, 132, 136) and len(behind) >= 4:
+        ports = struct.unpack_from(">HH", behind)
+    return (ends[0], ports[0]), (ends[1], ports[1]), protocol
+
+
+def words_of(address):
+    return struct.unpack("<QQ", address)
+
+
+def keys_of(frame_list):
+    hosts, flows = set(), set()
+    for frame in frame_list:
+        ends = ends_of(frame)
+        if ends:
+            hosts |= {mix(words_of(end[0])) for end in ends[:2]}
+            low, high = sorted(ends[:2])
+            flows.add(mix(words_of(low[0]) + words_of(high[0]) + (low[1] | high[1] << 16 | ends[2] << 32,)))
+    return hosts, flows
+
+
+def check_keys(chunks, number, plain):
+    """What the index says of a chunk against all of its packets; where it says nothing there have to be many."""
+    for said, true, most in zip(chunks[number], keys_of([p[4] for p in packets_of(plain)]), (512, 1024)):
+        if said is None:
+            need(len(true) > most or sum(4 * len(s or ()) for c in chunks for s in c) > (256 << 10) - 4 * most,
+                 f"no keys of chunk {number}, which has only {len(true)}")
+        else:
+            need(set(said) == true and len(said) <= most, f"keys of chunk {number}")
+
+
 def read_chunk(data, number, entry):
     """One chunk alone: its marker's fields and its pcapng blocks."""
-    offset, length, plain_len, packets, first, last, digest, ledger = entry
+    offset, length, plain_len, packets, first, last, level, digest, ledger = entry
     octets = data[offset : offset + length]
     need(hashlib.sha256(octets).digest() == digest, f"SHA-256 of chunk {number}")
     if number == 0:
@@ -80,8 +178,9 @@ def read_chunk(data, number, entry):
     said = MARKER.unpack(marker)
     need(said[:5] == (MARKER_TYPE, 232, b"TBCK", 1, 14) and said[-1] == 232, f"marker {number}")
     need(said[5:10] == (number, packets, first, last, offset), f"marker {number} against the index")
-    need(said[10] == len(body) and said[11] == plain_len and said[14] == ledger, f"lengths in marker {number}")
-    need(hashlib.sha256(marker[:176]).digest()[:8] == said[15] and said[13] == 0, f"digest of marker {number}")
+    need(said[10] == len(body) and said[11] == plain_len and said[15] == ledger, f"lengths in marker {number}")
+    need(said[13] == level and -5 <= level <= 19 and level != 0, f"level of chunk {number}")
+    need(hashlib.sha256(marker[:176]).digest()[:8] == said[16] and said[14] == bytes(3), f"digest of marker {number}")
     frame = FRAME_HEADER[:4] + b"\x04\x50" + body + LAST_BLOCK + marker[56:60]
     plain = zstandard.ZstdDecompressor().decompress(frame, max_output_size=plain_len)
     need(len(plain) == plain_len, f"plain octets of chunk {number}")
@@ -141,6 +240,8 @@ def check_blocks(number, plain, interfaces):
 def check(data):
     entries, index, recovered = read_index(data)
     total, interfaces, ledger = 0, 0, None
+    keys = read_keys(index)
+    need(keys is not None, "the index has no keys")
     whole = zstandard.ZstdDecompressor().decompressobj().decompress(data)
     at = 0
     for number, entry in enumerate(entries):
@@ -154,7 +255,8 @@ def check(data):
         need(entry[3] == len(times), f"packets of chunk {number}: {entry[3]} in the index, {len(times)} in it")
         need(entry[4:6] == ((min(times), max(times)) if times else (0, 0)), f"times of chunk {number}")
         total += len(times)
-        ledger = LEDGER.unpack(entry[7])
+        check_keys(keys, number, plain)
+        ledger = LEDGER.unpack(entry[8])
         need(ledger[0] == sum(ledger[1:12]), f"ledger of chunk {number} does not balance")
     need(whole[at:] == index, "the index in the whole file")
     return (

@@ -60,11 +60,13 @@ setup(void **state)
     return 0;
 }
 
+static int level = 1; /* of the lane's compression */
+
 /* After the spec is as the case wants it. */
 static void
 arm(struct rig *rig)
 {
-    struct tb_room room = {.spool_fd = rig->spool_fd, .level = 1};
+    struct tb_room room = {.spool_fd = rig->spool_fd, .level = level};
 
     assert_int_equal(tb_lane_init(&rig->lane, 0, 4789, NULL, SLAB_BYTES, &room, NULL), TB_OK);
     assert_int_equal(tb_armed_new(&rig->spec, rig->spec.sources, rig->spec.source_count,
@@ -471,6 +473,66 @@ the_first_segments_are_short(void **state)
     finish(rig);
 }
 
+/* One chunk after the other with so many octets of the pool still waiting. */
+static int
+level_with(struct rig *rig, size_t behind)
+{
+    struct tb_handover what;
+    size_t ignored;
+
+    mirror(rig, VNI, 100, 1);
+    tb_lane_look(&rig->lane, rig->lane.lane.now_boot_ns + INT64_C(2) * SECOND, false);
+    assert_int_equal(tb_handover_pop(&rig->lane.queue, 0, &what, &ignored), TB_OK);
+    tb_writer_choose_level(&rig->lane, what.slab->stream, behind);
+    tb_writer_take(&rig->lane, what);
+    return atomic_load(&rig->armed->shared->lanes[0].level);
+}
+
+static void
+compression_falls_with_the_queue_and_rises_step_by_step(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_record_status status;
+    struct tb_segment_summary summary;
+    struct tb_segment_reader *reader = NULL;
+    size_t all;
+    int fd = -1;
+
+    level = 3;
+    arm(rig);
+    level = 1;
+    all = rig->lane.pool.memory_bytes;
+    assert_int_equal(level_with(rig, 0), 3);
+    assert_int_equal(level_with(rig, all / 8), 1);
+    assert_int_equal(level_with(rig, all / 4), -1);
+    assert_int_equal(level_with(rig, all), -5);
+    assert_int_equal(level_with(rig, 0), -5); /* not at once */
+    for (int step = 0; step < 4; step++) {
+        static const int rising[] = {-3, -1, 1, 3};
+
+        rig->lane.writer.level_boot_ns -= 2 * INT64_C(1000000000);
+        assert_int_equal(level_with(rig, 0), rising[step]);
+    }
+    tb_lane_look(&rig->lane, rig->lane.lane.now_boot_ns, true);
+    write_all(rig);
+    tb_armed_status(rig->armed, &status);
+    assert_int_equal(status.state, TB_RECORD_CLOSED);
+    assert_int_equal(status.level, 3);
+    assert_int_equal(status.level_changes, 7);
+    assert_int_equal(tb_spool_open(rig->spool_fd, ID, "tap-0-000001.pcapng.zst", &fd, NULL),
+                     TB_OK);
+    assert_int_equal(tb_segment_reader_open(fd, &reader, NULL), TB_OK);
+    tb_segment_reader_summary(reader, &summary);
+    assert_int_equal(summary.chunk_count, 11);
+    for (size_t i = 1; i < 10; i++) {
+        static const int32_t levels[] = {0, 3, 1, -1, -5, -5, -3, -1, 1, 3};
+
+        assert_int_equal(tb_segment_reader_chunk(reader, i)->info.level, levels[i]);
+    }
+    tb_segment_reader_free(reader);
+    tb_close(&fd);
+}
+
 static void
 a_full_spool_is_counted_and_recording_goes_on_when_there_is_room(void **state)
 {
@@ -606,6 +668,7 @@ main(void)
         CASE(a_chunk_is_put_down_when_it_is_a_second_old),
         CASE(segments_rotate_by_size_and_their_numbers_go_on),
         CASE(the_first_segments_are_short),
+        CASE(compression_falls_with_the_queue_and_rises_step_by_step),
         CASE(a_full_spool_is_counted_and_recording_goes_on_when_there_is_room),
         CASE(a_spool_that_cannot_be_written_does_not_end_it),
         CASE(a_pair_belongs_to_one_capture_until_that_has_ended),

@@ -79,6 +79,9 @@ what_is_handed_over_comes_out_in_order(void **state)
     size_t next = 0;
 
     (void)state;
+    for (size_t i = 0; i < 6; i++) {
+        slabs[i].cap = 100 + i;
+    }
     assert_int_equal(tb_handover_queue_init(&queue, 4, NULL), TB_OK);
     assert_int_equal(tb_handover_pop(&queue, 1000, &out, &behind), TB_ETIMEOUT);
     for (size_t round = 0; round < 3; round++) {
@@ -86,8 +89,9 @@ what_is_handed_over_comes_out_in_order(void **state)
         tb_handover_push(&queue, (struct tb_handover){.slab = &slabs[(next + 1) % 6]});
         assert_int_equal(tb_handover_pop(&queue, 0, &out, &behind), TB_OK);
         assert_ptr_equal(out.slab, &slabs[next % 6]);
-        assert_int_equal(behind, 1);
+        assert_int_equal(behind, 100 + (next + 1) % 6);
         assert_int_equal(tb_handover_pop(&queue, 0, &out, &behind), TB_OK);
+        assert_int_equal(behind, 0);
         assert_ptr_equal(out.slab, &slabs[(next + 1) % 6]);
         next += 2;
     }
