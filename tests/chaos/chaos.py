@@ -4,7 +4,7 @@
 usage: tests/chaos/chaos.py [--runs N] [--seed N] [--jobs N] [--only RUN] [--build DIR] [--mode MODE] [--grace SECONDS]
 
 Runs are numbered SEED*1000000 + 0, 1, 2, ...: the number is printed where one fails, and --only NUMBER repeats it.
-Writes DIR/chaos/result.json, and DIR/chaos/failed/NUMBER/ for each run that failed.
+Writes DIR/chaos/result.json, and DIR/chaos/failed/NUMBER/ for each run that failed (or was the only one).
 """
 import argparse
 import json
@@ -46,7 +46,7 @@ def prepare(args, out, jobs):
     env = {**os.environ, "LAB_ACCESS_KEY": world.KEY, "LAB_SECRET_KEY": world.SECRET}
     host.run(os.path.join(ROOT, "tests/lab/radosgw.sh"), "start", SCRATCH + "/s3", "--listen", world.S3, "--bucket",
              world.BUCKET, env=env)
-    context = {"out": out, "grace_s": args.grace, "tokens_file": SCRATCH + "/tokens", "tokens": {}}
+    context = {"out": out, "grace_s": args.grace, "keep": args.only is not None, "tokens_file": SCRATCH + "/tokens", "tokens": {}}
     for role in ("alert", "analyst"):
         context["tokens"][role] = host.run(out + "/tapbox", "token", "add", role, "--role", role, "--file",
                                            context["tokens_file"]).stdout.strip()
@@ -65,7 +65,7 @@ def work(names, points, context, seeds, results, failed):
             return
         folder = f"{SCRATCH}/{seed}"
         result = life.live(seed, points, context, names, folder)
-        if any(result[kind] for kind in KINDS):
+        if context["keep"] or any(result[kind] for kind in KINDS):
             shutil.rmtree(os.path.join(failed, str(seed)), ignore_errors=True)
             shutil.copytree(folder, os.path.join(failed, str(seed)), ignore=shutil.ignore_patterns("*.sock"))
         shutil.rmtree(folder, ignore_errors=True)
@@ -107,7 +107,8 @@ class Tally:
                 "crash_points_total": len(self.points), "leaks": self.count["leaks"],
                 "duplicates": self.count["duplicates"], "stuck": self.count["stuck"],
                 "lost_alerts": self.count["lost_alerts"], "other": self.count["other"],
-                "seconds": round(time.monotonic() - self.began, 1), "max_teardown_lag_s": self.lag_s, "max_teardown_lag_run": self.lag_of, "seed": seed,
+                "seconds": round(time.monotonic() - self.began, 1), "max_teardown_lag_s": self.lag_s,
+                "max_teardown_lag_run": self.lag_of, "seed": seed,
                 "captures": self.captures, "sessions": self.sessions, "acknowledged": self.acks,
                 "crash_points_missing": self.missing(), "kills_by_point": dict(sorted(self.covered.items()))}
 
@@ -162,7 +163,7 @@ def main():
         print(json.dumps(life.draw(args.only, points), indent=1))
     else:
         good = gather(tally, seeds, results, list(range(base, base + args.runs)))
-        following = base + args.runs
+        following = base + life.SURE
         for _ in range(args.extra if args.runs >= len(points) and good else 0):
             missing = set(tally.missing())
             if not missing:
@@ -174,7 +175,8 @@ def main():
     for _ in workers:
         seeds.put(None)
     result = tally.result(args.seed)
-    print(("" if not sys.stdout.isatty() else "\n") + json.dumps({k: v for k, v in result.items() if not k.startswith(("kills", "crash_points_m"))}))
+    short = {key: value for key, value in result.items() if not key.startswith(("kills", "crash_points_m"))}
+    print(("\n" if sys.stdout.isatty() else "") + json.dumps(short))
     if args.only is None:
         with open(os.path.join(folder, "result.json"), "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)

@@ -31,12 +31,12 @@ def run(*command, **options):
 
 def build_wires(names):
     """The namespace, its wire, and the wires of the sources on which there is traffic."""
-    mac = f"02:99:{names.k:02x}:00:00:02"
     batch = [f"netns add {names.netns}",
-             f"link add {names.port} mtu 9001 type veth peer name eth0 mtu 9001 address {mac} netns {names.netns}",
+             f"link add {names.port} mtu 9001 type veth peer name eth0 mtu 9001 address {names.mac} netns {names.netns}",
              f"addr add {names.gate}/24 dev {names.port}", f"link set {names.port} up"]
     for ours, far in names.wires:
-        batch += [f"link add {ours} mtu 9001 type veth peer name {far} mtu 9001", f"link set {ours} up", f"link set {far} up"]
+        batch += [f"link add {ours} mtu 9001 type veth peer name {far} mtu 9001", f"link set {ours} up",
+                  f"link set {far} up"]
     for line in batch:
         run("ip", *line.split())
     for device in [names.port] + [end for pair in names.wires for end in pair]:
@@ -154,7 +154,7 @@ class Traffic:
             s.bind((far, 0))
             self.sockets.append(s)
         self.frame = (b"\x02\x99\0\0\0\2" + b"\x02\x99\0\0\0\3" + b"\x08\x00" +
-                      struct.pack(">BBHHHBBH4s4s", 0x45, 0, 128, 1, 0, 64, 17, 0, bytes((10, 99, names.k, 11)),
+                      struct.pack(">BBHHHBBH4s4s", 0x45, 0, 128, 1, 0, 64, 17, 0, bytes((10, 99, names.k, 129)),
                                   bytes((198, 51, 100, 10))) + struct.pack(">HHHH", 4000, 53000, 108, 0) + b"x" * 100)
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.send, daemon=True)

@@ -7,12 +7,16 @@ import uuid
 
 ACCOUNT = "111122223333"
 REGION = "eu-central-1"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/sweeper"
 KEY, SECRET = "AKIALABTAPBOX0000001", "lab/not-a-secret/only-this-lab-knows+it"
 BUCKET = "tapbox-evidence"
 S3 = "10.98.0.1:7480"
-VPC, SUBNET = "vpc-0c4a05c4a05000001", "subnet-0c4a05c4a05000001"
+VPC, GROUP = "vpc-0c4a05c4a05000001", "sg-0c4a05c4a05000001"
+HERE, THERE = "subnet-0c4a05c4a05000001", "subnet-0c4a05c4a05000002"  # of the target, of the sources
+FAR_VPC, FAR_SUBNET = "vpc-0c4a05c4a05000002", "subnet-0c4a05c4a05000003"
 INSTANCES = 40  # of each world; the first WIRED of them have interfaces on which there is traffic
 WIRED = 2
+FAR = INSTANCES + 1  # this one lies in another VPC
 TWO = 3  # this one has two interfaces
 STOPPED_ENI = "eni-0c4a05c4a05ffffff"  # exists, but is attached to nothing
 
@@ -35,6 +39,7 @@ class Names:
         self.k = k
         self.netns = f"h{k}"
         self.port = f"p{k}"
+        self.mac = f"02:99:{k:02x}:00:00:02"
         self.gate = f"10.99.{k}.1"  # our side of the wire: EC2 and STS
         self.address = f"10.99.{k}.2"  # the capture host's
         self.wires = [(f"s{k}w{n}", f"s{k}x{n}") for n in range(WIRED)]
@@ -44,23 +49,36 @@ class Names:
 
 def describe(names, control):
     """awsim's world file."""
-    def interface(key, ip, **more):
-        return {"id": key, "mac": "02:99:%02x:00:%02x:%02x" % (names.k, *map(int, ip.split(".")[2:])), "subnet": SUBNET,
-                "private_ips": [ip], "device_index": 0, **more}
+    def address(last):
+        return f"10.99.{names.k}.{last}"
 
-    enis = [interface(TARGET, names.address, instance=instance(0), port=names.port, mac=f"02:99:{names.k:02x}:00:00:02")]
+    def interface(key, last, n, **more):
+        return {"id": key, "mac": f"02:99:{names.k:02x}:00:01:{last:02x}", "subnet": THERE, "private_ips": [address(last)],
+                "instance": instance(n), "device_index": 0, **more}
+
+    enis = [interface(TARGET, 2, 0, subnet=HERE, mac=names.mac, port=names.port, groups=[GROUP])]
     for n in range(1, INSTANCES + 1):
-        wire = {"port": names.wires[n - 1][0]} if n <= WIRED else {}
-        enis.append(interface(eni(n), f"10.99.{names.k}.{n + 10}", instance=instance(n), **wire))
-    enis.append(interface(eni(TWO, 1), f"10.99.{names.k}.200", instance=instance(TWO), device_index=1))
-    enis[-1]["device_index"] = 1
-    enis.append(interface(STOPPED_ENI, f"10.99.{names.k}.201"))
+        enis.append(interface(eni(n), 128 + n, n, **({"port": names.wires[n - 1][0]} if n <= WIRED else {})))
+    enis.append(interface(eni(TWO, 1), 200, TWO, device_index=1))
+    enis.append({"id": eni(FAR), "mac": "02:99:00:00:03:01", "subnet": FAR_SUBNET, "private_ips": [f"10.88.{names.k}.9"],
+                 "instance": instance(FAR), "device_index": 0})
+    enis.append({"id": STOPPED_ENI, "mac": "02:99:00:00:02:01", "subnet": THERE, "private_ips": [address(201)]})
+    whole, far = address(0) + "/24", f"10.88.{names.k}.0/24"
     return {
         "region": REGION, "api": {"listen": names.gate, "port": 8480}, "control": control,
-        "accounts": [{"id": ACCOUNT, "keys": [{"access_key": KEY, "secret_key": SECRET}]}],
-        "vpcs": [{"id": VPC, "cidr": f"10.99.{names.k}.0/24"}],
-        "subnets": [{"id": SUBNET, "vpc": VPC, "cidr": f"10.99.{names.k}.0/24", "az": REGION + "a"}],
-        "instances": [{"id": instance(n), "subnet": SUBNET, "type": "m5.large"} for n in range(INSTANCES + 1)],
+        "accounts": [{"id": ACCOUNT, "roles": [{"arn": ROLE}], "keys": [{"access_key": KEY, "secret_key": SECRET}]}],
+        "vpcs": [{"id": VPC, "cidr": whole}, {"id": FAR_VPC, "cidr": far}],
+        "subnets": [{"id": HERE, "vpc": VPC, "cidr": address(0) + "/29", "az": REGION + "a"},
+                    {"id": THERE, "vpc": VPC, "cidr": address(128) + "/25", "az": REGION + "a"},
+                    {"id": FAR_SUBNET, "vpc": FAR_VPC, "cidr": far, "az": REGION + "a"}],
+        "route_tables": [{"id": "rtb-0c4a05c4a05000001", "vpc": VPC, "main": True,
+                          "routes": [{"cidr": whole, "via": "local"}]},
+                         {"id": "rtb-0c4a05c4a05000002", "vpc": FAR_VPC, "main": True,
+                          "routes": [{"cidr": far, "via": "local"}]}],
+        "security_groups": [{"id": GROUP, "vpc": VPC, "name": "mirror", "description": "mirrored traffic",
+                             "ingress": [{"protocol": "udp", "from": 4789, "to": 4789, "cidr": whole}]}],
+        "instances": [{"id": instance(n), "subnet": THERE if n else HERE, "type": "m5.large"}
+                      for n in range(INSTANCES + 1)] + [{"id": instance(FAR), "subnet": FAR_SUBNET, "type": "m5.large"}],
         "enis": enis}
 
 
@@ -108,7 +126,7 @@ def finding(rng, n, severity=8):
         "description": "A known command and control server was contacted.",
         "resource": {"resourceType": "Instance", "instanceDetails": {
             "instanceId": instance(n), "instanceType": "m5.large",
-            "networkInterfaces": [{"networkInterfaceId": eni(n), "ipv6Addresses": [], "subnetId": SUBNET, "vpcId": VPC,
+            "networkInterfaces": [{"networkInterfaceId": eni(n), "ipv6Addresses": [], "subnetId": THERE, "vpcId": VPC,
                                    "privateIpAddress": "10.99.0.1"}]}},
         "service": {"serviceName": "guardduty", "detectorId": "a1b2c3d4e5f60718293a4b5c6d7e8f90", "archived": False,
                     "count": 1, "resourceRole": "ACTOR", "eventFirstSeen": now + ".000Z",
