@@ -146,7 +146,7 @@ def main():
     os.makedirs(failed)
     os.makedirs(SCRATCH)
     points = world.crash_points(ROOT)
-    jobs = min(args.jobs or 8 * len(os.sched_getaffinity(0)), 200)
+    jobs = min(args.jobs or 8 * len(os.sched_getaffinity(0)), 100)
     if args.only is not None:
         jobs = 1
     context, everyone = prepare(args, out, jobs)

@@ -154,7 +154,7 @@ class Traffic:
             s.bind((far, 0))
             self.sockets.append(s)
         self.frame = (b"\x02\x99\0\0\0\2" + b"\x02\x99\0\0\0\3" + b"\x08\x00" +
-                      struct.pack(">BBHHHBBH4s4s", 0x45, 0, 128, 1, 0, 64, 17, 0, bytes((10, 99, names.k, 129)),
+                      struct.pack(">BBHHHBBH4s4s", 0x45, 0, 128, 1, 0, 64, 17, 0, bytes((10, 99, names.k + 100, 1)),
                                   bytes((198, 51, 100, 10))) + struct.pack(">HHHH", 4000, 53000, 108, 0) + b"x" * 100)
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.send, daemon=True)

@@ -14,9 +14,9 @@ S3 = "10.98.0.1:7480"
 VPC, GROUP = "vpc-0c4a05c4a05000001", "sg-0c4a05c4a05000001"
 HERE, THERE = "subnet-0c4a05c4a05000001", "subnet-0c4a05c4a05000002"  # of the target, of the sources
 FAR_VPC, FAR_SUBNET = "vpc-0c4a05c4a05000002", "subnet-0c4a05c4a05000003"
-INSTANCES = 40  # of each world; the first WIRED of them have interfaces on which there is traffic
+INSTANCES = 40  # of each world unless told otherwise; there is traffic on the interfaces of the first WIRED
 WIRED = 2
-FAR = INSTANCES + 1  # this one lies in another VPC
+FAR = 4095  # this one lies in another VPC
 TWO = 3  # this one has two interfaces
 STOPPED_ENI = "eni-0c4a05c4a05ffffff"  # exists, but is attached to nothing
 
@@ -47,29 +47,30 @@ class Names:
         self.api = f"http://{self.address}:8480"
 
 
-def describe(names, control):
-    """awsim's world file."""
+def describe(names, control, instances=INSTANCES):
+    """awsim's world file; at most 240 instances."""
     def address(last):
-        return f"10.99.{names.k}.{last}"
+        return f"10.99.{names.k + 100}.{last}"
 
     def interface(key, last, n, **more):
         return {"id": key, "mac": f"02:99:{names.k:02x}:00:01:{last:02x}", "subnet": THERE, "private_ips": [address(last)],
                 "instance": instance(n), "device_index": 0, **more}
 
-    enis = [interface(TARGET, 2, 0, subnet=HERE, mac=names.mac, port=names.port, groups=[GROUP])]
-    for n in range(1, INSTANCES + 1):
-        enis.append(interface(eni(n), 128 + n, n, **({"port": names.wires[n - 1][0]} if n <= WIRED else {})))
-    enis.append(interface(eni(TWO, 1), 200, TWO, device_index=1))
+    enis = [interface(TARGET, 0, 0, subnet=HERE, private_ips=[names.address], mac=names.mac, port=names.port,
+                      groups=[GROUP])]
+    for n in range(1, instances + 1):
+        enis.append(interface(eni(n), n, n, **({"port": names.wires[n - 1][0]} if n <= WIRED else {})))
+    enis.append(interface(eni(TWO, 1), 250, TWO, device_index=1))
     enis.append({"id": eni(FAR), "mac": "02:99:00:00:03:01", "subnet": FAR_SUBNET, "private_ips": [f"10.88.{names.k}.9"],
                  "instance": instance(FAR), "device_index": 0})
-    enis.append({"id": STOPPED_ENI, "mac": "02:99:00:00:02:01", "subnet": THERE, "private_ips": [address(201)]})
-    whole, far = address(0) + "/24", f"10.88.{names.k}.0/24"
+    enis.append({"id": STOPPED_ENI, "mac": "02:99:00:00:02:01", "subnet": THERE, "private_ips": [address(251)]})
+    whole, far = "10.99.0.0/16", f"10.88.{names.k}.0/24"
     return {
         "region": REGION, "api": {"listen": names.gate, "port": 8480}, "control": control,
         "accounts": [{"id": ACCOUNT, "roles": [{"arn": ROLE}], "keys": [{"access_key": KEY, "secret_key": SECRET}]}],
         "vpcs": [{"id": VPC, "cidr": whole}, {"id": FAR_VPC, "cidr": far}],
-        "subnets": [{"id": HERE, "vpc": VPC, "cidr": address(0) + "/29", "az": REGION + "a"},
-                    {"id": THERE, "vpc": VPC, "cidr": address(128) + "/25", "az": REGION + "a"},
+        "subnets": [{"id": HERE, "vpc": VPC, "cidr": f"10.99.{names.k}.0/29", "az": REGION + "a"},
+                    {"id": THERE, "vpc": VPC, "cidr": address(0) + "/24", "az": REGION + "a"},
                     {"id": FAR_SUBNET, "vpc": FAR_VPC, "cidr": far, "az": REGION + "a"}],
         "route_tables": [{"id": "rtb-0c4a05c4a05000001", "vpc": VPC, "main": True,
                           "routes": [{"cidr": whole, "via": "local"}]},
@@ -77,8 +78,8 @@ def describe(names, control):
                           "routes": [{"cidr": far, "via": "local"}]}],
         "security_groups": [{"id": GROUP, "vpc": VPC, "name": "mirror", "description": "mirrored traffic",
                              "ingress": [{"protocol": "udp", "from": 4789, "to": 4789, "cidr": whole}]}],
-        "instances": [{"id": instance(n), "subnet": THERE if n else HERE, "type": "m5.large"}
-                      for n in range(INSTANCES + 1)] + [{"id": instance(FAR), "subnet": FAR_SUBNET, "type": "m5.large"}],
+        "instances": [{"id": instance(n), "subnet": THERE if n else HERE, "type": "m5.large" if n else "m5.24xlarge"}
+                      for n in range(instances + 1)] + [{"id": instance(FAR), "subnet": FAR_SUBNET, "type": "m5.large"}],
         "enis": enis}
 
 
