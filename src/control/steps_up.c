@@ -210,6 +210,7 @@ control_step_planned(struct tb_control *control, const struct tb_capture *captur
                      int64_t *out_again_ns, struct tb_fail *fail)
 {
     struct tb_deadline deadline;
+    int64_t to_whole_ns;
     enum tb_err err;
 
     *out_again_ns = 0;
@@ -217,9 +218,12 @@ control_step_planned(struct tb_control *control, const struct tb_capture *captur
         return begin_draining(control, capture, TB_STOP_OPERATOR, fail);
     }
     /* The box begins here: whatever is made from now on carries this expiry.  Whole seconds, as
-     * the tag says it. */
+     * the tag says it, and the same moment on both clocks: a timer that is later than the tag
+     * leaves the session to another host's sweep. */
     deadline = tb_deadline_in(capture->request.duration_ns);
-    deadline.utc_ns -= deadline.utc_ns % TB_NS_PER_S;
+    to_whole_ns = TB_NS_PER_S - deadline.utc_ns % TB_NS_PER_S;
+    deadline.utc_ns += to_whole_ns;
+    deadline.boot_ns += to_whole_ns;
     err = tb_store_capture_deadline(control->deps.store, capture->id, &deadline, fail);
     if (err == TB_OK) {
         err = tb_store_capture_move(control->deps.store, capture->id, TB_CAPTURE_PLANNED,
