@@ -268,8 +268,11 @@ start(struct service *service, struct tb_fail *fail)
     }
     tb_log(TB_LOG_INFO, NULL, "signing with key %s", tb_signing_key_fingerprint(service->key));
     if (service->with_recorder) {
-        (void)snprintf(service->socket_path, sizeof(service->socket_path), "%s/recorder.sock",
-                       config->state_dir);
+        /* Relative to the state folder: a socket's path has room for 107 characters. */
+        if (fchdir(service->state_fd) != 0) {
+            return tb_fail_errno(fail, errno, "cannot go to %s", config->state_dir);
+        }
+        (void)tb_str_copy(service->socket_path, sizeof(service->socket_path), "recorder.sock");
         await_former_recorder(service);
         err = start_recorder(service, fail);
         if (err != TB_OK) {

@@ -476,7 +476,7 @@ by_turn(const void *left, const void *right)
     if (goes_before(a, b) != goes_before(b, a)) {
         return goes_before(a, b) ? -1 : 1;
     }
-    return a < b ? -1 : a > b;
+    return a < b ? -1 : 1; /* the list's own order */
 }
 
 enum tb_err

@@ -25,11 +25,11 @@ for profile in quick demo jumbo; do
 done
 expect 'tcpdump misses nothing' "$cases_root/tests/lab/witness.sh" stop "$TB_WORK/wire.pcap"
 same 'no ARP, no neighbour discovery, no multicast is between the packets' '' \
-    "$(tcpdump -nr "$TB_WORK/wire.pcap" 'arp or ether multicast or (icmp6 and ip6[40] >= 130 and ip6[40] <= 137)' 2>/dev/null)"
+    "$(tcpdump_reads "$TB_WORK/wire.pcap" 'arp or ether multicast or (icmp6 and ip6[40] >= 130 and ip6[40] <= 137)' 2>/dev/null)"
 same 'no frame is longer than the MTU allows' '' \
-    "$(tcpdump -nr "$TB_WORK/wire.pcap" 'greater 9016' 2>/dev/null)"
+    "$(tcpdump_reads "$TB_WORK/wire.pcap" 'greater 9016' 2>/dev/null)"
 same 'no TCP checksum was left to hardware that is not there' '' \
-    "$(tcpdump -vnr "$TB_WORK/wire.pcap" tcp 2>/dev/null | grep -m 1 incorrect)"
+    "$(tcpdump_reads "$TB_WORK/wire.pcap" -v tcp 2>/dev/null | grep -m 1 incorrect)"
 expect 'a capture is what it is' "$frames" compare "$TB_WORK/wire.pcap" "$TB_WORK/wire.pcap"
 lab_world >"$TB_WORK/world.json"
 expect 'the world file is JSON with all interfaces' jq -e '.enis | length == 4' "$TB_WORK/world.json"

@@ -43,7 +43,7 @@ expect 'zstd finds it sound' zstd -q -t "${segments[@]}"
 same 'it is one zstd frame' 1 "$(zstd -l "$segment" 2>/dev/null | awk '/pcapng/ { print $1 }')"
 written=$(lab_capture "$id" | jq .ledger.written)
 same 'tcpdump reads as many packets as the ledger says' "$written" \
-    "$(for file in "${segments[@]}"; do zstd -q -dc "$file" | tcpdump -nr - 2>/dev/null; done | wc -l)"
+    "$(for file in "${segments[@]}"; do zstd -q -dc "$file" | tcpdump_reads - 2>/dev/null; done | wc -l)"
 same 'capinfos too' "$written" "$(capinfos -Mc "${segments[@]}" | awk -F: '/of packets/ { n += $2 } END { print n }')"
 expect 'every frame is what tcpdump saw at the workload' "$cases_root/tests/support/frames.py" compare \
     "$TB_WORK/wire.pcap" "${segments[@]}" --drop-never-mirrored --window "$since" "$until"

@@ -52,6 +52,14 @@ same() { # CASE EXPECTED GOT
     if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "expected '$2', got '$3'"; fi
 }
 
+# tcpdump on a file.  (A user namespace's root may not change its groups, and tcpdump insists.)
+tcpdump_reads() { # FILE [FILTER...]
+    local file=$1 program=(tcpdump)
+    shift
+    [ "$(cat /proc/self/setgroups)" != deny ] || program=("$cases_root/tests/lab/setgroups-ok.py" tcpdump)
+    "${program[@]}" -nr "$file" "$@"
+}
+
 # What cannot go on ends here, with the log that tells why.
 give_up() { # CASE [LOG]
     not_ok "$1" "$([ -z "${2-}" ] || tail -n 20 "$2")"
