@@ -59,7 +59,7 @@ struct counters {
     counter truncated;      /* of the mirrored ones: by packet length or target MTU */
     counter send_failed;
     counter blocked[BLOCK_COUNT];
-    counter ring_drops; /* of the port while this session was live: an upper bound */
+    counter ring_drops; /* of the port while the session was live: an upper bound */
 };
 
 static inline void
