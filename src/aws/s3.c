@@ -379,8 +379,7 @@ read_upload_id(const struct tb_aws_result *result, struct tb_buf *out, struct tb
     if (err == TB_OK && (id == NULL || id[0] == '\0')) {
         err =
             tb_fail_set(fail, TB_EFORMAT, "CreateMultipartUpload: the answer has no UploadId");
-    }
-    if (err == TB_OK) {
+    } else if (err == TB_OK) {
         tb_buf_put_str(out, "uploadId=");
         tb_buf_put_percent(out, tb_bytes_str(id), false);
         err = tb_buf_check(out, "UploadId", fail);
