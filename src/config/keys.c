@@ -144,7 +144,7 @@ const struct tb_config_key tb_config_keys[] = {
      "an absolute path", "socket on which the recorder listens and serve finds it"},
     {"recorder.ring", TB_CONFIG_BYTES, AT(recorder_ring_bytes), 0, MIB, 16 * GIB, "64MiB",
      false, NULL, NULL, "receive ring: what waits while the recorder is busy"},
-    {"recorder.memory", TB_CONFIG_BYTES, AT(recorder_slab_bytes), 0, 4 * MIB, 64 * GIB, "64MiB",
+    {"recorder.memory", TB_CONFIG_BYTES, AT(recorder_slab_bytes), 0, 8 * MIB, 64 * GIB, "64MiB",
      false, NULL, NULL, "packets that wait for compression"},
     {"recorder.lanes", TB_CONFIG_U32, AT(recorder_lanes), 0, 1, 16, "1", false, NULL, NULL,
      "receive threads that share the packets, each with its own segments; one a core at most"},
@@ -457,9 +457,10 @@ tb_config_set(const struct tb_config_key *key, const char *text, struct tb_confi
         *(uint64_t *)at = value;
         return TB_OK;
     case TB_CONFIG_DURATION: {
-        int64_t ns;
+        bool none = key->min == 0 && (strcmp(text, "0") == 0 || strcmp(text, "0s") == 0);
+        int64_t ns = 0;
 
-        if (tb_duration_parse(text, &ns) != TB_OK) {
+        if (!none && tb_duration_parse(text, &ns) != TB_OK) {
             return not_a(fail, text, "a duration (write 90s, 15m, 2h)");
         }
         if (ns < (int64_t)key->min * TB_NS_PER_S || ns > (int64_t)key->max * TB_NS_PER_S) {

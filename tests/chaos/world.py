@@ -103,7 +103,7 @@ s3:
   bucket: {BUCKET}
   path_style: true
 capture:
-""" + "".join(f"  {key}: {value}\n" for key, value in settings.items()) + "policy:\n  cooldown: 1s\n"
+""" + "".join(f"  {key}: {value}\n" for key, value in settings.items()) + "policy:\n  cooldown: 0\n"
 
 
 def environment(names, state):

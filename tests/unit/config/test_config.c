@@ -82,6 +82,18 @@ every_kind_of_value_is_read(void **state)
 }
 
 static void
+what_may_be_none_is_written_as_0(void **state)
+{
+    struct tb_config c;
+
+    (void)state;
+    assert_int_equal(parse("s3: {bucket: b-1}\npolicy: {cooldown: 0}\n", &c, NULL), TB_OK);
+    assert_true(c.policy.cooldown_ns == 0);
+    assert_int_equal(parse("s3: {bucket: b-1}\npolicy: {cooldown: 0s}\n", &c, NULL), TB_OK);
+    assert_true(c.policy.cooldown_ns == 0);
+}
+
+static void
 every_wrong_file_is_refused_with_line_and_key(void **state)
 {
     static const struct {
@@ -123,6 +135,7 @@ every_wrong_file_is_refused_with_line_and_key(void **state)
         {BUCKET "recorder: {level: 99999999999999999999999}\n", "is out of range (1 to 19)"},
         {BUCKET "recorder: {ring: 64 megs}\n", "t.yaml:2: recorder.ring: '64 megs' is not a s"},
         {BUCKET "recorder: {ring: 99999999999TiB}\n", "is not a size"},
+        {BUCKET "recorder: {memory: 4MiB}\n", "4MiB is out of range (8MiB to 64GiB)"},
         {BUCKET "recorder: {ring: 1}\n", "1 is out of range (1MiB to 16GiB)"},
         {BUCKET "recorder: 3\n", "t.yaml:2: recorder: is a section"},
         {BUCKET "recorder: [a]\n", "t.yaml:2: recorder: is a section"},
@@ -265,6 +278,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_default_holds_when_only_the_bucket_is_named),
         cmocka_unit_test(every_kind_of_value_is_read),
+        cmocka_unit_test(what_may_be_none_is_written_as_0),
         cmocka_unit_test(every_wrong_file_is_refused_with_line_and_key),
         cmocka_unit_test(check_gives_every_complaint_in_the_order_of_the_file),
         cmocka_unit_test(the_explained_defaults_are_a_configuration_once_a_bucket_stands_in_it),
