@@ -77,7 +77,8 @@ tb_slab_take(struct tb_slab_pool *pool, bool large, bool wait)
         return NULL;
     }
     tb_mutex_lock(&pool->mu);
-    while (wait && pool->locked.free_count[0] + pool->locked.free_count[1] == 0) {
+    /* (who can wait gets the wanted size: many small chunks compress worse than a large one) */
+    while (wait && pool->locked.free_count[large] == 0) {
         tb_cond_wait(&pool->returned, &pool->mu);
     }
     for (int i = 0; i < 2 && slab == NULL; i++) {
@@ -105,7 +106,7 @@ tb_slab_give_back(struct tb_slab_pool *pool, struct tb_slab *slab)
     tb_mutex_lock(&pool->mu);
     pool->locked.free[slab->large][pool->locked.free_count[slab->large]++] = slab;
     atomic_fetch_add_explicit(&pool->available, 1, memory_order_relaxed);
-    tb_cond_signal(&pool->returned);
+    tb_cond_broadcast(&pool->returned);
     tb_mutex_unlock(&pool->mu);
 }
 

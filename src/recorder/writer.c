@@ -218,6 +218,9 @@ tb_writer_choose_level(struct tb_lane *lane, struct tb_stream *stream, size_t be
     unsigned step = lane->writer.level_step;
     int level = lane->writer.room.level;
 
+    if (lane->wait_for_slabs) { /* nothing is dropped: there is no pressure */
+        behind = 0;
+    }
     while (step < steps && behind >= eighth * level_steps[step].eighths) {
         step++;
     }
