@@ -128,6 +128,31 @@ bool tb_segment_reader_may_hold_flow(const struct tb_segment_reader *reader, siz
                                      uint32_t flow_key);
 
 /*
+ * Follows a segment while it is being written, sealed, or repaired: what was given once never
+ * changes.  Memory: the longest chunk so far.
+ */
+struct tb_segment_tail;
+TB_NODISCARD enum tb_err tb_segment_tail_new(struct tb_segment_tail **out,
+                                             struct tb_fail *fail);
+void tb_segment_tail_free(struct tb_segment_tail *tail);
+/* From the beginning of another file; `fd` is borrowed until the next _begin. */
+void tb_segment_tail_begin(struct tb_segment_tail *tail, int fd);
+/*
+ * The next whole chunk: its blocks (lent until the next call) and what it says of itself.
+ * TB_ERETRY: no further one is whole yet; TB_ENOTFOUND: the index follows, there are no more;
+ * otherwise TB_EIO, TB_ENOMEM.
+ */
+TB_NODISCARD enum tb_err tb_segment_tail_next(struct tb_segment_tail *tail,
+                                              struct tb_segment_chunk *out,
+                                              struct tb_bytes *out_blocks,
+                                              struct tb_fail *fail);
+/* Chunks of this file that were given or passed over. */
+uint32_t tb_segment_tail_passed(const struct tb_segment_tail *tail);
+/* Passes over the chunks that are there, unread, once the first one has been given. */
+TB_NODISCARD enum tb_err tb_segment_tail_skip(struct tb_segment_tail *tail,
+                                              struct tb_fail *fail);
+
+/*
  * Repairs a segment that was cut off: truncates `fd` (read-write) after its last whole chunk,
  * appends index and last block, fsyncs.  A sealed one is left as it is (*out_changed false).
  * TB_ENOTFOUND when not even the first chunk is whole: there is nothing to save.

@@ -353,6 +353,14 @@ void tb_stream_ledger(const struct tb_stream *stream, struct tb_ledger *out);
 
 /* --- the spool, for the recorder's eyes --- */
 
+/* "<host>-<lane>-<seq>.pcapng.zst": the length of "<host>-<lane>", and the number. */
+bool tb_spool_parse_name(const char *name, size_t *out_prefix, uint64_t *out_seq);
+TB_NODISCARD enum tb_err tb_spool_open_capture(int spool_fd, const char *capture_id,
+                                               int *out_fd, struct tb_fail *fail);
+/* Names of segments in a capture's folder, hidden ones (being written) too. */
+TB_NODISCARD enum tb_err tb_spool_segments(int capture_fd, struct tb_spool_names *out,
+                                           struct tb_fail *fail);
+
 /* Octets in all capture folders. */
 TB_NODISCARD enum tb_err tb_spool_used(int spool_fd, uint64_t *out_bytes, struct tb_fail *fail);
 /*

@@ -53,9 +53,8 @@ digits_before(const char *name, size_t *end)
     return count;
 }
 
-/* "<host>-<lane>-<seq>.pcapng.zst"; the length of "<host>-<lane>" and the number. */
-static bool
-parse_name(const char *name, size_t *out_prefix, uint64_t *out_seq)
+bool
+tb_spool_parse_name(const char *name, size_t *out_prefix, uint64_t *out_seq)
 {
     size_t len = strlen(name);
     size_t at, digits, prefix;
@@ -86,7 +85,7 @@ tb_spool_name_valid(const char *name)
     size_t prefix;
     uint64_t seq;
 
-    return parse_name(name, &prefix, &seq);
+    return tb_spool_parse_name(name, &prefix, &seq);
 }
 
 static bool
@@ -99,6 +98,12 @@ static bool
 is_seq_file(const char *name)
 {
     return strncmp(name, SEQ_PREFIX, sizeof(SEQ_PREFIX) - 1) == 0;
+}
+
+static bool
+any_segment(const char *name)
+{
+    return tb_spool_name_valid(name) || is_hidden_segment(name);
 }
 
 void
@@ -181,6 +186,12 @@ check_id(const char *capture_id, struct tb_fail *fail)
                : tb_fail_set(fail, TB_EINVAL, "'%s' is not a capture id", capture_id);
 }
 
+enum tb_err
+tb_spool_segments(int capture_fd, struct tb_spool_names *out, struct tb_fail *fail)
+{
+    return list(capture_fd, ".", any_segment, out, fail);
+}
+
 /* --- what serve asks for --- */
 
 enum tb_err
@@ -198,8 +209,8 @@ tb_spool_captures(int spool_fd, struct tb_spool_names *out, struct tb_fail *fail
     return list(spool_fd, ".", tb_capture_id_valid, out, fail);
 }
 
-static enum tb_err
-open_capture(int spool_fd, const char *capture_id, int *out_fd, struct tb_fail *fail)
+enum tb_err
+tb_spool_open_capture(int spool_fd, const char *capture_id, int *out_fd, struct tb_fail *fail)
 {
     enum tb_err err = check_id(capture_id, fail);
 
@@ -224,7 +235,7 @@ tb_spool_open(int spool_fd, const char *capture_id, const char *name, int *out_f
     if (!tb_spool_name_valid(name)) {
         return tb_fail_set(fail, TB_EINVAL, "'%s' is not the name of a segment", name);
     }
-    err = open_capture(spool_fd, capture_id, &dir_fd, fail);
+    err = tb_spool_open_capture(spool_fd, capture_id, &dir_fd, fail);
     if (err != TB_OK) {
         return err;
     }
@@ -247,7 +258,7 @@ tb_spool_remove(int spool_fd, const char *capture_id, const char *name, struct t
     if (!tb_spool_name_valid(name)) {
         return tb_fail_set(fail, TB_EINVAL, "'%s' is not the name of a segment", name);
     }
-    err = open_capture(spool_fd, capture_id, &dir_fd, fail);
+    err = tb_spool_open_capture(spool_fd, capture_id, &dir_fd, fail);
     if (err == TB_ENOTFOUND) {
         return TB_OK;
     }
@@ -335,7 +346,7 @@ recover_capture(int spool_fd, const char *capture_id, size_t *recovered, size_t 
     struct tb_spool_names names = {NULL, 0};
     struct tb_fail fail = {.err = TB_OK};
     int dir_fd = -1;
-    enum tb_err err = open_capture(spool_fd, capture_id, &dir_fd, &fail);
+    enum tb_err err = tb_spool_open_capture(spool_fd, capture_id, &dir_fd, &fail);
 
     if (err == TB_OK) {
         err = list(dir_fd, ".", is_hidden_segment, &names, &fail);
@@ -416,12 +427,6 @@ seq_file(char out[TB_SPOOL_NAME_SIZE], const char *host, unsigned lane)
     (void)snprintf(out, TB_SPOOL_NAME_SIZE, SEQ_PREFIX "%s-%u", host, lane);
 }
 
-static bool
-any_segment(const char *name)
-{
-    return tb_spool_name_valid(name) || is_hidden_segment(name);
-}
-
 enum tb_err
 tb_spool_next_seq(int capture_fd, const char *host, unsigned lane, uint64_t *out_seq,
                   struct tb_fail *fail)
@@ -443,13 +448,13 @@ tb_spool_next_seq(int capture_fd, const char *host, unsigned lane, uint64_t *out
         goto out;
     }
     (void)snprintf(mine, sizeof(mine), "%s-%u", host, lane);
-    err = list(capture_fd, ".", any_segment, &names, fail);
+    err = tb_spool_segments(capture_fd, &names, fail);
     for (size_t i = 0; i < names.count; i++) {
         const char *segment = names.at[i] + (names.at[i][0] == '.');
         size_t prefix;
         uint64_t seq;
 
-        if (parse_name(segment, &prefix, &seq) && prefix == strlen(mine) &&
+        if (tb_spool_parse_name(segment, &prefix, &seq) && prefix == strlen(mine) &&
             strncmp(segment, mine, prefix) == 0 && seq >= next) {
             next = seq + 1;
         }

@@ -298,6 +298,16 @@ get_entries(const uint8_t *at, size_t count, size_t entry_bytes, uint64_t index_
     return TB_OK;
 }
 
+bool
+segment_index_begins(const uint8_t at[INDEX_BEGIN_BYTES])
+{
+    const uint8_t *block = at + ZFRAME_BLOCK_HEADER_BYTES;
+
+    return zframe_get_block(at).type == ZFRAME_RAW &&
+           tb_get_le32(block) == (uint32_t)INDEX_TYPE &&
+           memcmp(block + AT_MAGIC, head_magic, sizeof(head_magic)) == 0;
+}
+
 enum tb_err
 segment_index_get(struct tb_hasher *hasher, uint8_t *at,
                   const struct segment_index_place *place, struct tb_segment_chunk **out_chunks,

@@ -1,8 +1,7 @@
 /*
  * Repairs a segment that was cut off, from what its chunks say of themselves.
  *
- * Chunks are taken from the front as long as they are whole: the marker has its digest, the
- * blocks decompress to what the marker promises, and are pcapng blocks.  The first that is not
+ * Chunks are taken from the front as long as they are whole (walk.c).  The first that is not
  * ends the segment, and the new index is the one that the encoder would have written there.
  */
 #include <tapbox/segment.h>
@@ -12,8 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <tapbox/pcapng.h>
-
 #include "segment_int.h"
 
 enum {
@@ -21,93 +18,13 @@ enum {
 };
 
 struct scan {
-    int fd; /* borrowed */
+    struct segment_walk walk;
     uint64_t file_bytes;
-    uint64_t end; /* of the last whole chunk */
-    struct segment_loader loader;
     struct tb_segment_chunk *chunks; /* owned */
     size_t count, cap;
     struct segment_keys *keys;        /* owned; of the chunk at hand */
     struct segment_key_list key_list; /* its memory is owned */
 };
-
-/* Whether a chunk's octets are whole pcapng blocks, with a section header in the first chunk
- * and only there. */
-static bool
-blocks_are_whole(struct tb_bytes plain, bool is_first)
-{
-    bool expect_section = is_first;
-
-    while (plain.len != 0) {
-        struct tb_pcapng_block block;
-        struct tb_pcapng_packet packet;
-        struct tb_bytes frame;
-
-        if (tb_pcapng_next(&plain, &block) != TB_OK ||
-            (block.type == TB_PCAPNG_SHB) != expect_section ||
-            (block.type == TB_PCAPNG_EPB &&
-             tb_pcapng_get_packet(&block, &packet, &frame) != TB_OK)) {
-            return false;
-        }
-        expect_section = false;
-    }
-    return true;
-}
-
-/* Chunk 0 has its marker behind it: walks the blocks to find it.  *out_length 0: not there. */
-static enum tb_err
-measure_first(struct scan *scan, uint64_t *out_length, struct tb_fail *fail)
-{
-    size_t most = segment_max_chunk_file_bytes();
-    size_t len = scan->file_bytes < most ? (size_t)scan->file_bytes : most;
-    size_t next = ZFRAME_HEADER_BYTES;
-    uint8_t *at = malloc(len);
-    enum tb_err err;
-
-    *out_length = 0;
-    if (at == NULL) {
-        return len == 0 ? TB_OK : tb_fail_set(fail, TB_ENOMEM, "a chunk of %zu octets", len);
-    }
-    err = segment_read_at(scan->fd, 0, at, len, fail);
-    while (err == TB_OK && next < len && len - next >= ZFRAME_BLOCK_HEADER_BYTES) {
-        struct zframe_block block = zframe_get_block(at + next);
-        struct segment_marker marker;
-
-        if (block.size > len - next) {
-            break;
-        }
-        if (block.size == MARKER_FILE_BYTES_0 && block.type == ZFRAME_RAW &&
-            segment_marker_get(scan->loader.hasher, tb_bytes_of(at + next, block.size), 0,
-                               &marker) == TB_OK &&
-            marker.body_len == next - ZFRAME_HEADER_BYTES) {
-            *out_length = next + block.size;
-            break;
-        }
-        next += block.size;
-    }
-    free(at);
-    return err;
-}
-
-/* The other chunks say it in their first octets. */
-static enum tb_err
-measure_next(struct scan *scan, uint64_t *out_length, struct tb_fail *fail)
-{
-    uint8_t at[MARKER_FILE_BYTES];
-    struct segment_marker marker;
-    enum tb_err err;
-
-    *out_length = 0;
-    if (scan->file_bytes - scan->end < sizeof(at)) {
-        return TB_OK;
-    }
-    err = segment_read_at(scan->fd, scan->end, at, sizeof(at), fail);
-    if (err == TB_OK && segment_marker_get(scan->loader.hasher, tb_bytes_of(at, sizeof(at)),
-                                           (uint32_t)scan->count, &marker) == TB_OK) {
-        *out_length = sizeof(at) + (uint64_t)marker.body_len;
-    }
-    return err;
-}
 
 static enum tb_err
 remember(struct scan *scan, const struct tb_segment_chunk *chunk, struct tb_fail *fail)
@@ -123,7 +40,6 @@ remember(struct scan *scan, const struct tb_segment_chunk *chunk, struct tb_fail
         scan->cap = cap;
     }
     scan->chunks[scan->count++] = *chunk;
-    scan->end += chunk->length;
     return TB_OK;
 }
 
@@ -131,36 +47,17 @@ remember(struct scan *scan, const struct tb_segment_chunk *chunk, struct tb_fail
 static enum tb_err
 take_chunk(struct scan *scan, bool *out_taken, struct tb_fail *fail)
 {
-    struct tb_segment_chunk chunk = {.offset = scan->end};
-    struct segment_marker marker;
+    struct tb_segment_chunk chunk;
     struct tb_bytes plain;
-    enum tb_err err = scan->count == 0 ? measure_first(scan, &chunk.length, fail)
-                                       : measure_next(scan, &chunk.length, fail);
+    enum tb_err err =
+        segment_walk_next(&scan->walk, scan->file_bytes, &chunk, &plain, out_taken, fail);
 
-    *out_taken = false;
-    if (err != TB_OK || chunk.length == 0 || chunk.length > scan->file_bytes - scan->end ||
-        scan->count == TB_SEGMENT_MAX_CHUNKS) {
+    if (err != TB_OK || !*out_taken) {
         return err;
-    }
-    err = segment_loader_chunk(&scan->loader, scan->fd, scan->end, chunk.length,
-                               (uint32_t)scan->count, &marker, &chunk.sha256, &plain, fail);
-    if (err == TB_EFORMAT || err == TB_ESHORT) {
-        return TB_OK;
-    }
-    if (err != TB_OK) {
-        return err;
-    }
-    chunk.plain = marker.body_plain;
-    chunk.info = marker.info;
-    if (!segment_chunk_is_possible(&chunk, scan->end) ||
-        !blocks_are_whole(plain, scan->count == 0)) {
-        return TB_OK;
     }
     segment_keys_collect(scan->keys, plain);
     segment_key_list_add(&scan->key_list, scan->keys);
-    err = remember(scan, &chunk, fail);
-    *out_taken = err == TB_OK;
-    return err;
+    return remember(scan, &chunk, fail);
 }
 
 static enum tb_err
@@ -197,20 +94,20 @@ seal(struct scan *scan, uint64_t *out_bytes, struct tb_fail *fail)
         segment_index_add(&index, &scan->chunks[i]);
     }
     segment_index_put_keys(&index, &scan->key_list);
-    err = segment_index_finish(&index, scan->loader.hasher, scan->end, true, &octets);
+    err = segment_index_finish(&index, scan->walk.loader.hasher, scan->walk.end, true, &octets);
     if (err != TB_OK) {
         err = tb_fail_set(fail, err, "SHA-256 of the index");
         goto out;
     }
-    if (ftruncate(scan->fd, (off_t)scan->end) != 0) {
+    if (ftruncate(scan->walk.fd, (off_t)scan->walk.end) != 0) {
         err = tb_fail_errno(fail, errno, "cannot cut the segment");
         goto out;
     }
-    err = write_at(scan->fd, scan->end, octets, fail);
-    if (err == TB_OK && fsync(scan->fd) != 0) {
+    err = write_at(scan->walk.fd, scan->walk.end, octets, fail);
+    if (err == TB_OK && fsync(scan->walk.fd) != 0) {
         err = tb_fail_errno(fail, errno, "cannot sync the segment");
     }
-    *out_bytes = scan->end + octets.len;
+    *out_bytes = scan->walk.end + octets.len;
 
 out:
     segment_index_writer_release(&index);
@@ -235,7 +132,7 @@ enum tb_err
 tb_segment_recover(int fd, bool *out_changed, struct tb_segment_summary *out,
                    struct tb_fail *fail)
 {
-    struct scan scan = {.fd = fd};
+    struct scan scan = {.walk = {.fd = fd}};
     struct tb_segment_summary summary;
     struct stat st;
     bool taken = true;
@@ -253,7 +150,7 @@ tb_segment_recover(int fd, bool *out_changed, struct tb_segment_summary *out,
         return tb_fail_errno(fail, errno, "cannot look at the segment");
     }
     scan.file_bytes = st.st_size > 0 ? (uint64_t)st.st_size : 0;
-    err = segment_loader_init(&scan.loader, fail);
+    err = segment_loader_init(&scan.walk.loader, fail);
     if (err != TB_OK) {
         return err;
     }
@@ -283,7 +180,7 @@ tb_segment_recover(int fd, bool *out_changed, struct tb_segment_summary *out,
     *out = summary;
 
 out:
-    segment_loader_release(&scan.loader);
+    segment_loader_release(&scan.walk.loader);
     free(scan.key_list.at);
     free(scan.keys);
     free(scan.chunks);

@@ -5,7 +5,7 @@
  * marker.c   the chunk marker, and the reset blocks in it
  * keys.c     who talks in a chunk
  * index.c    the index at the tail
- * encoder.c  puts them together; reader.c and recover.c take them apart
+ * encoder.c  puts them together; reader.c, walk.c and recover.c take them apart
  */
 #ifndef TAPBOX_SEGMENT_INT_H
 #define TAPBOX_SEGMENT_INT_H
@@ -217,6 +217,11 @@ TB_NODISCARD enum tb_err segment_index_find(const uint8_t tail[INDEX_TAIL_BYTES]
                                             uint64_t file_bytes,
                                             struct segment_index_place *out,
                                             struct tb_fail *fail);
+/* Whether an index begins with these octets of the file. */
+enum {
+    INDEX_BEGIN_BYTES = ZFRAME_BLOCK_HEADER_BYTES + 12
+};
+bool segment_index_begins(const uint8_t at[INDEX_BEGIN_BYTES]);
 /* Checks and reads the index; `at` (place->file_len octets, as they lie in the file) is
  * overwritten.  *out_chunks is free()d, *out_keys released by the caller. */
 TB_NODISCARD enum tb_err segment_index_get(struct tb_hasher *hasher, uint8_t *at,
@@ -254,6 +259,20 @@ TB_NODISCARD enum tb_err segment_loader_chunk(struct segment_loader *loader, int
                                               uint32_t sequence, struct segment_marker *out,
                                               struct tb_sha256 *out_sha256,
                                               struct tb_bytes *out_plain, struct tb_fail *fail);
+
+/* Takes chunk after chunk of a file that has no index yet. */
+struct segment_walk {
+    int fd; /* borrowed */
+    struct segment_loader loader;
+    uint64_t end; /* of the last chunk that was taken */
+    uint32_t count;
+};
+/* The chunk behind the last one, if it is whole within the file's first `file_bytes` octets;
+ * *out_plain is lent until the next call. */
+TB_NODISCARD enum tb_err segment_walk_next(struct segment_walk *walk, uint64_t file_bytes,
+                                           struct tb_segment_chunk *out,
+                                           struct tb_bytes *out_plain, bool *out_taken,
+                                           struct tb_fail *fail);
 
 /* Sums up chunks; `bytes` and `recovered` are the caller's to set. */
 void segment_sum_up(const struct tb_segment_chunk *chunks, size_t count,

@@ -43,7 +43,7 @@ HEADERS = {
     "segment": "segment pcapng",
     "aws": "aws aws_credentials aws_sigv4 aws_ec2 aws_s3",
     "evidence": "evidence verify",
-    "recorder": "recorder vxlan spool source",
+    "recorder": "recorder vxlan spool spool_follow source",
     "upload": "upload",
     "intake": "intake",
     "control": "control preflight",
