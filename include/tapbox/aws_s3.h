@@ -1,7 +1,8 @@
 /*
- * S3: put an object with proof of its content; presigned reads.  Source: S3 API Reference
- * 2006-03-01.  Errors as in aws_ec2.h (SlowDown is TB_ETHROTTLE, NoSuchBucket/NoSuchKey
- * TB_ENOTFOUND, BadDigest and XAmzContentSHA256Mismatch TB_EFORMAT).  Threads: any.
+ * S3: put an object with proof of its content; list, read, presigned reads.  Source: S3 API
+ * Reference 2006-03-01.  Errors as in aws_ec2.h (SlowDown is TB_ETHROTTLE,
+ * NoSuchBucket/NoSuchKey TB_ENOTFOUND, BadDigest and XAmzContentSHA256Mismatch TB_EFORMAT).
+ * Threads: any.
  */
 #ifndef TAPBOX_AWS_S3_H
 #define TAPBOX_AWS_S3_H
@@ -69,5 +70,38 @@ TB_NODISCARD enum tb_err tb_s3_presign_get(struct tb_aws *aws,
                                            const struct tb_s3_bucket *bucket, const char *key,
                                            int64_t expires_s, struct tb_buf *out,
                                            struct tb_fail *fail);
+
+/* --- reading --- */
+
+/* Environment or profile name an endpoint: not AWS's own, so perhaps without a name for each
+ * bucket. */
+bool tb_s3_has_own_endpoint(const struct tb_aws *aws);
+
+struct tb_s3_object {
+    char *key; /* owned */
+    uint64_t bytes;
+    char etag[128]; /* of the content as it was listed */
+};
+struct tb_s3_objects {
+    struct tb_s3_object *at; /* owned */
+    size_t count, cap;
+};
+void tb_s3_objects_release(struct tb_s3_objects *list);
+/* Adds all objects whose keys begin with `prefix`, in S3's order (by octets), page by page.
+ * TB_ETOOBIG more than TB_S3_LIST_MAX. */
+TB_NODISCARD enum tb_err tb_s3_list(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+                                    const char *prefix, struct tb_s3_objects *out,
+                                    struct tb_fail *fail);
+enum {
+    TB_S3_LIST_MAX = 2000000,
+    TB_S3_RANGE_MAX_BYTES = 64 << 20 /* of one read: it is in memory meanwhile */
+};
+/*
+ * All of `len` octets from `offset` of an object, retried.  `etag` "" or that of the content
+ * that is meant: TB_EEXIST when it is another by now.  TB_ESHORT past the end.
+ */
+TB_NODISCARD enum tb_err tb_s3_read(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+                                    const char *key, const char *etag, uint64_t offset,
+                                    uint8_t *at, size_t len, struct tb_fail *fail);
 
 #endif

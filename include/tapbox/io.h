@@ -21,6 +21,21 @@ TB_NODISCARD enum tb_err tb_write_all(int fd, struct tb_bytes content, struct tb
 /* Opens a folder (O_DIRECTORY|O_CLOEXEC), making it with `mode` when it is not there. */
 TB_NODISCARD enum tb_err tb_open_dir(int dir_fd, const char *name, mode_t mode, int *out_fd,
                                      struct tb_fail *fail);
+
+/* Octets that can be read anywhere: of a file, or of an object in S3 (tapbox/place.h). */
+struct tb_readable {
+    /* All of `len` octets, or TB_ESHORT when it ends before. */
+    enum tb_err (*read)(void *arg, uint64_t offset, uint8_t *at, size_t len,
+                        struct tb_fail *fail);
+    void *arg;      /* borrowed */
+    uint64_t bytes; /* in all */
+};
+/* `*fd` is borrowed, and the variable with it. */
+TB_NODISCARD enum tb_err tb_readable_fd(int *fd, struct tb_readable *out, struct tb_fail *fail);
+/* All of `len` octets by pread; TB_ESHORT. */
+TB_NODISCARD enum tb_err tb_read_at(int fd, uint64_t offset, uint8_t *at, size_t len,
+                                    struct tb_fail *fail);
+
 /* Closes *fd unless it is -1, and sets it to -1. */
 void tb_close(int *fd);
 

@@ -12,6 +12,7 @@
 #include <tapbox/bytes.h>
 #include <tapbox/capture.h>
 #include <tapbox/digest.h>
+#include <tapbox/io.h>
 
 enum {
     TB_SEGMENT_MAX_CHUNK_BYTES = 16 << 20, /* of one chunk, uncompressed */
@@ -99,6 +100,10 @@ struct tb_segment_reader;
  * is none or it does not fit the file: nothing in it is trusted. */
 TB_NODISCARD enum tb_err tb_segment_reader_open(int fd, struct tb_segment_reader **out,
                                                 struct tb_fail *fail);
+/* The same wherever its octets are; `file->arg` is borrowed. */
+TB_NODISCARD enum tb_err tb_segment_reader_open_at(const struct tb_readable *file,
+                                                   struct tb_segment_reader **out,
+                                                   struct tb_fail *fail);
 void tb_segment_reader_free(struct tb_segment_reader *reader);
 void tb_segment_reader_summary(const struct tb_segment_reader *reader,
                                struct tb_segment_summary *out);

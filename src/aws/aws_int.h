@@ -7,6 +7,7 @@
 
 #include <tapbox/aws.h>
 #include <tapbox/aws_ec2.h>
+#include <tapbox/aws_s3.h>
 #include <tapbox/aws_sigv4.h>
 #include <tapbox/thread.h>
 
@@ -185,7 +186,8 @@ enum tb_aws_policy {
     TB_AWS_POLICY_CREATE, /* few attempts: the caller waits with a capture at hand */
     TB_AWS_POLICY_DELETE, /* short attempts: the caller comes back for hours */
     TB_AWS_POLICY_READ,
-    TB_AWS_POLICY_ONCE, /* the caller decides about retries */
+    TB_AWS_POLICY_FETCH, /* much to carry, perhaps slowly: somebody watches */
+    TB_AWS_POLICY_ONCE,  /* the caller decides about retries */
     TB_AWS_POLICY_COUNT
 };
 
@@ -336,6 +338,32 @@ TB_NODISCARD enum tb_err tb_ec2_list_all(struct tb_aws *aws,
                                          const struct tb_ec2_listing *listing,
                                          const struct tb_ec2_query *query,
                                          struct tb_ec2_list *out, struct tb_fail *fail);
+
+/* --- s3.c: what requests to a bucket have in common --- */
+
+enum {
+    TB_S3_BUCKET_MAX = 63,
+    TB_S3_PATH_MAX_BYTES =
+        4 * TB_S3_KEY_SIZE /* three characters for an octet, and the bucket */
+};
+struct tb_s3_host {
+    char host[sizeof(((struct tb_aws_endpoint *)NULL)->host) + TB_S3_BUCKET_MAX + 1];
+    char prefix[TB_S3_BUCKET_MAX + 2]; /* "/bucket" in path style, else "" */
+};
+TB_NODISCARD enum tb_err tb_s3_locate(const struct tb_aws *aws,
+                                      const struct tb_s3_bucket *bucket, struct tb_s3_host *out,
+                                      struct tb_fail *fail);
+/* Appends the percent-encoded path of a key. */
+TB_NODISCARD enum tb_err tb_s3_put_path(struct tb_buf *out, const struct tb_s3_host *host,
+                                        const char *key, struct tb_fail *fail);
+void tb_s3_add_owner(const struct tb_s3_bucket *bucket, struct tb_http_header *headers,
+                     size_t *count);
+/* --- s3_read.c --- */
+
+/* Adds the objects of one page; appends what leads to the next page to `next`, or nothing. */
+TB_NODISCARD enum tb_err tb_s3_take_page(struct tb_bytes text, const char *prefix,
+                                         struct tb_s3_objects *out, struct tb_buf *next,
+                                         struct tb_fail *fail);
 
 /* --- errors.c: what a service's answer means --- */
 

@@ -37,6 +37,8 @@ const struct tb_aws_retry_policy tb_aws_default_policies[TB_AWS_POLICY_COUNT] = 
                               500 * TB_NS_PER_MS, 5 * TB_NS_PER_S},
     [TB_AWS_POLICY_READ] = {4, 30 * TB_NS_PER_S, 45 * TB_NS_PER_S, 100 * TB_NS_PER_MS,
                             1000 * TB_NS_PER_MS, 10 * TB_NS_PER_S},
+    [TB_AWS_POLICY_FETCH] = {5, 0, 600 * TB_NS_PER_S, 100 * TB_NS_PER_MS, 1000 * TB_NS_PER_MS,
+                             10 * TB_NS_PER_S},
     [TB_AWS_POLICY_ONCE] = {1, 0, 0, 0, 0, 0},
 };
 

@@ -30,6 +30,7 @@ static const struct {
     {"InvalidAccessKeyId", TB_EDENIED},
     {"InvalidClientTokenId", TB_EDENIED},
     {"InvalidDigest", TB_EFORMAT},
+    {"InvalidRange", TB_ESHORT},
     {"InvalidSignatureException", TB_EDENIED},
     {"InvalidToken", TB_EDENIED},
     {"MissingAuthenticationToken", TB_EDENIED},

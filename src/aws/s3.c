@@ -9,29 +9,21 @@
 #include "aws_int.h"
 
 enum {
-    BUCKET_MAX = 63,
-    PATH_MAX_BYTES = 4 * TB_S3_KEY_SIZE, /* three characters for an octet, and the bucket */
     PUT_HEADERS = 12 /* of tb_s3_put: type, proof, condition, owner, posture */
 };
 
 /* For servers that keep no checksums: read back by HeadObject. */
 #define OUR_HASH "x-amz-meta-tapbox-sha256"
 
-/* Where a bucket's requests go. */
-struct place {
-    char host[sizeof(((struct tb_aws_endpoint *)NULL)->host) + BUCKET_MAX + 1];
-    char prefix[BUCKET_MAX + 2]; /* "/bucket" in path style, else "" */
-};
-
-static enum tb_err
-find_place(const struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct place *out,
-           struct tb_fail *fail)
+enum tb_err
+tb_s3_locate(const struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+             struct tb_s3_host *out, struct tb_fail *fail)
 {
     const struct tb_aws_endpoint *endpoint = &aws->endpoints[TB_AWS_S3];
     size_t len = strlen(bucket->name);
 
     /* It becomes part of a host name or path: nothing else may get in with it. */
-    if (len < 3 || len > BUCKET_MAX || bucket->name[0] == '.' ||
+    if (len < 3 || len > TB_S3_BUCKET_MAX || bucket->name[0] == '.' ||
         strspn(bucket->name, "abcdefghijklmnopqrstuvwxyz0123456789.-") != len) {
         return tb_fail_set(fail, TB_EINVAL, "'%.64s' is not the name of a bucket",
                            bucket->name);
@@ -46,9 +38,9 @@ find_place(const struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct p
     return TB_OK;
 }
 
-static enum tb_err
-put_key_path(struct tb_buf *out, const struct place *place, const char *key,
-             struct tb_fail *fail)
+enum tb_err
+tb_s3_put_path(struct tb_buf *out, const struct tb_s3_host *place, const char *key,
+               struct tb_fail *fail)
 {
     size_t len = strlen(key);
 
@@ -61,8 +53,9 @@ put_key_path(struct tb_buf *out, const struct place *place, const char *key,
     return tb_buf_check(out, "S3 key", fail);
 }
 
-static void
-add_owner(const struct tb_s3_bucket *bucket, struct tb_http_header *headers, size_t *count)
+void
+tb_s3_add_owner(const struct tb_s3_bucket *bucket, struct tb_http_header *headers,
+                size_t *count)
 {
     if (bucket->expected_owner != NULL && bucket->expected_owner[0] != '\0') {
         headers[(*count)++] =
@@ -174,7 +167,7 @@ compare_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
                                .body_fd = -1};
     enum tb_err err;
 
-    add_owner(bucket, headers, &call.header_count);
+    tb_s3_add_owner(bucket, headers, &call.header_count);
     err = tb_aws_call(aws, &call, &result, &why);
     if (err != TB_OK && why.http_status == 404) {
         /* gone again in between, or on its way: the next try tells */
@@ -215,13 +208,13 @@ tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb
           struct tb_s3_ack *out, struct tb_fail *fail)
 {
     struct tb_aws_result result = TB_AWS_RESULT_INIT;
-    struct tb_buf path = TB_BUF_INIT(PATH_MAX_BYTES);
+    struct tb_buf path = TB_BUF_INIT(TB_S3_PATH_MAX_BYTES);
     struct tb_buf checksum = TB_BUF_INIT(64);
     struct tb_http_header headers[PUT_HEADERS];
     size_t header_count = 0;
     char hash[TB_SHA256_HEX_SIZE], until[TB_TIME_TEXT_SIZE];
     struct tb_fail why = {.text = ""};
-    struct place place = {.host = ""};
+    struct tb_s3_host place = {.host = ""};
     struct tb_aws_call call = {.service = TB_AWS_S3,
                                .policy = TB_AWS_POLICY_ONCE,
                                .what = "PutObject",
@@ -232,12 +225,12 @@ tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb
                                .body_fd = put->body_fd,
                                .body_fd_bytes = put->bytes,
                                .payload_hash = hash};
-    enum tb_err err = find_place(aws, bucket, &place, fail);
+    enum tb_err err = tb_s3_locate(aws, bucket, &place, fail);
 
     if (err != TB_OK) {
         return err;
     }
-    err = put_key_path(&path, &place, put->key, fail);
+    err = tb_s3_put_path(&path, &place, put->key, fail);
     if (err != TB_OK) {
         goto out;
     }
@@ -256,7 +249,7 @@ tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb
         headers[header_count++] = (struct tb_http_header){OUR_HASH, hash};
         headers[header_count++] = (struct tb_http_header){"if-none-match", "*"};
     }
-    add_owner(bucket, headers, &header_count);
+    tb_s3_add_owner(bucket, headers, &header_count);
     add_posture(&bucket->posture, tb_aws_now(aws, TB_AWS_S3), until, headers, &header_count);
     call.path = tb_buf_str(&path);
     call.header_count = header_count;
@@ -317,7 +310,7 @@ tb_s3_bucket_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct
 {
     struct tb_aws_result result = TB_AWS_RESULT_INIT;
     struct tb_http_header headers[1];
-    struct place place = {.host = ""};
+    struct tb_s3_host place = {.host = ""};
     struct tb_fail why = {.text = ""};
     struct tb_aws_call call = {.service = TB_AWS_S3,
                                .policy = TB_AWS_POLICY_READ,
@@ -326,12 +319,12 @@ tb_s3_bucket_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct
                                .host = place.host,
                                .headers = headers,
                                .body_fd = -1};
-    enum tb_err err = find_place(aws, bucket, &place, fail);
+    enum tb_err err = tb_s3_locate(aws, bucket, &place, fail);
 
     if (err != TB_OK) {
         return err;
     }
-    add_owner(bucket, headers, &call.header_count);
+    tb_s3_add_owner(bucket, headers, &call.header_count);
     call.path = place.prefix[0] != '\0' ? place.prefix : "/";
     err = tb_aws_call(aws, &call, &result, &why);
     if (err != TB_OK) {
@@ -346,9 +339,10 @@ tb_s3_bucket_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct
 
 /* One step of the probe: `query` names it, the answer's body stays in `result`. */
 static enum tb_err
-probe_step(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct place *place,
-           const char *path, const char *what, const char *method, const char *query,
-           struct tb_aws_result *result, struct tb_fail *fail)
+probe_step(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+           const struct tb_s3_host *place, const char *path, const char *what,
+           const char *method, const char *query, struct tb_aws_result *result,
+           struct tb_fail *fail)
 {
     struct tb_http_header headers[1];
     struct tb_aws_call call = {.service = TB_AWS_S3,
@@ -361,7 +355,7 @@ probe_step(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct p
                                .headers = headers,
                                .body_fd = -1};
 
-    add_owner(bucket, headers, &call.header_count);
+    tb_s3_add_owner(bucket, headers, &call.header_count);
     return tb_aws_call(aws, &call, result, fail);
 }
 
@@ -394,14 +388,14 @@ tb_s3_probe(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *k
 {
     struct tb_aws_result begun = TB_AWS_RESULT_INIT;
     struct tb_aws_result given_up = TB_AWS_RESULT_INIT;
-    struct tb_buf path = TB_BUF_INIT(PATH_MAX_BYTES);
-    struct tb_buf upload = TB_BUF_INIT(PATH_MAX_BYTES);
-    struct place place = {.host = ""};
+    struct tb_buf path = TB_BUF_INIT(TB_S3_PATH_MAX_BYTES);
+    struct tb_buf upload = TB_BUF_INIT(TB_S3_PATH_MAX_BYTES);
+    struct tb_s3_host place = {.host = ""};
     bool begun_it = false;
-    enum tb_err err = find_place(aws, bucket, &place, fail);
+    enum tb_err err = tb_s3_locate(aws, bucket, &place, fail);
 
     if (err == TB_OK) {
-        err = put_key_path(&path, &place, key, fail);
+        err = tb_s3_put_path(&path, &place, key, fail);
     }
     if (err == TB_OK) {
         err = probe_step(aws, bucket, &place, tb_buf_str(&path), "CreateMultipartUpload",
@@ -434,20 +428,20 @@ tb_s3_presign_get(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const c
 {
     const struct tb_aws_endpoint *endpoint = &aws->endpoints[TB_AWS_S3];
     struct tb_aws_credentials credentials = {.source = NULL};
-    struct tb_buf path = TB_BUF_INIT(PATH_MAX_BYTES);
-    struct place place = {.host = ""};
+    struct tb_buf path = TB_BUF_INIT(TB_S3_PATH_MAX_BYTES);
+    struct tb_s3_host place = {.host = ""};
     struct tb_sigv4_context context = {.credentials = &credentials,
                                        .region = aws->region,
                                        .service = tb_aws_service_name(TB_AWS_S3)};
     struct tb_sigv4_request request = {
         .method = "GET", .host = place.host, .query = "", .payload_hash = "UNSIGNED-PAYLOAD"};
-    enum tb_err err = find_place(aws, bucket, &place, fail);
+    enum tb_err err = tb_s3_locate(aws, bucket, &place, fail);
 
     if (err != TB_OK) {
         return err;
     }
     tb_buf_put_str(&path, endpoint->path);
-    err = put_key_path(&path, &place, key, fail);
+    err = tb_s3_put_path(&path, &place, key, fail);
     if (err != TB_OK) {
         goto out;
     }

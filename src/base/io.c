@@ -56,6 +56,47 @@ tb_read_file(int dir_fd, const char *name, struct tb_buf *out, struct tb_fail *f
 }
 
 enum tb_err
+tb_read_at(int fd, uint64_t offset, uint8_t *at, size_t len, struct tb_fail *fail)
+{
+    size_t got = 0;
+
+    while (got < len) {
+        ssize_t n = pread(fd, at + got, len - got, (off_t)(offset + got));
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return tb_fail_errno(fail, errno, "cannot read");
+        }
+        if (n == 0) {
+            return tb_fail_set(fail, TB_ESHORT, "it ends in the middle");
+        }
+        got += (size_t)n;
+    }
+    return TB_OK;
+}
+
+static enum tb_err
+read_fd(void *arg, uint64_t offset, uint8_t *at, size_t len, struct tb_fail *fail)
+{
+    return tb_read_at(*(const int *)arg, offset, at, len, fail);
+}
+
+enum tb_err
+tb_readable_fd(int *fd, struct tb_readable *out, struct tb_fail *fail)
+{
+    struct stat st;
+
+    if (fstat(*fd, &st) != 0) {
+        return tb_fail_errno(fail, errno, "cannot look at the file");
+    }
+    *out = (struct tb_readable){
+        .read = read_fd, .arg = fd, .bytes = st.st_size > 0 ? (uint64_t)st.st_size : 0};
+    return TB_OK;
+}
+
+enum tb_err
 tb_write_all(int fd, struct tb_bytes content, struct tb_fail *fail)
 {
     while (content.len > 0) {

@@ -1,31 +1,7 @@
 /* One chunk of a file: read, hashed, checked by its marker, decompressed. */
 #include "segment_int.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-enum tb_err
-segment_read_at(int fd, uint64_t offset, uint8_t *at, size_t len, struct tb_fail *fail)
-{
-    size_t got = 0;
-
-    while (got < len) {
-        ssize_t n = pread(fd, at + got, len - got, (off_t)(offset + got));
-
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            return tb_fail_errno(fail, errno, "cannot read the segment");
-        }
-        if (n == 0) {
-            return tb_fail_set(fail, TB_ESHORT, "the segment ends in the middle");
-        }
-        got += (size_t)n;
-    }
-    return TB_OK;
-}
 
 enum tb_err
 segment_loader_init(struct segment_loader *loader, struct tb_fail *fail)
@@ -101,10 +77,10 @@ lay_out(uint32_t sequence, uint64_t length, struct layout *out)
 }
 
 enum tb_err
-segment_loader_chunk(struct segment_loader *loader, int fd, uint64_t offset, uint64_t length,
-                     uint32_t sequence, struct segment_marker *out,
-                     struct tb_sha256 *out_sha256, struct tb_bytes *out_plain,
-                     struct tb_fail *fail)
+segment_loader_chunk(struct segment_loader *loader, const struct tb_readable *file,
+                     uint64_t offset, uint64_t length, uint32_t sequence,
+                     struct segment_marker *out, struct tb_sha256 *out_sha256,
+                     struct tb_bytes *out_plain, struct tb_fail *fail)
 {
     struct segment_marker marker;
     struct tb_sha256 sha256;
@@ -119,7 +95,7 @@ segment_loader_chunk(struct segment_loader *loader, int fd, uint64_t offset, uin
     if (err != TB_OK) {
         return err;
     }
-    err = segment_read_at(fd, offset, loader->file, (size_t)length, fail);
+    err = file->read(file->arg, offset, loader->file, (size_t)length, fail);
     if (err != TB_OK) {
         return err;
     }

@@ -1,19 +1,17 @@
 /* A sealed segment: the index is read and checked at once, chunks when they are asked for. */
 #include <tapbox/segment.h>
 
-#include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "segment_int.h"
 
 struct tb_segment_reader {
-    int fd; /* borrowed */
+    int fd; /* borrowed; -1: `file` is not a descriptor */
+    struct tb_readable file;
     struct segment_loader loader;
     struct tb_segment_chunk *chunks; /* owned */
     size_t count;
     struct segment_key_index keys;
-    uint64_t bytes;
     bool recovered;
 };
 
@@ -26,21 +24,22 @@ read_index(struct tb_segment_reader *reader, struct tb_fail *fail)
     uint8_t *at;
     enum tb_err err;
 
-    if (reader->bytes < sizeof(header) + sizeof(tail)) {
+    if (reader->file.bytes < sizeof(header) + sizeof(tail)) {
         return tb_fail_set(fail, TB_EFORMAT, "not a segment: too short for one");
     }
-    err = segment_read_at(reader->fd, 0, header, sizeof(header), fail);
+    err = reader->file.read(reader->file.arg, 0, header, sizeof(header), fail);
     if (err != TB_OK) {
         return err;
     }
     if (memcmp(header, zframe_header, sizeof(header)) != 0) {
         return tb_fail_set(fail, TB_EFORMAT, "not a segment: it does not begin as one");
     }
-    err = segment_read_at(reader->fd, reader->bytes - sizeof(tail), tail, sizeof(tail), fail);
+    err = reader->file.read(reader->file.arg, reader->file.bytes - sizeof(tail), tail,
+                            sizeof(tail), fail);
     if (err != TB_OK) {
         return err;
     }
-    err = segment_index_find(tail, reader->bytes, &place, fail);
+    err = segment_index_find(tail, reader->file.bytes, &place, fail);
     if (err != TB_OK) {
         return err;
     }
@@ -48,7 +47,7 @@ read_index(struct tb_segment_reader *reader, struct tb_fail *fail)
     if (at == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "an index of %zu octets", place.file_len);
     }
-    err = segment_read_at(reader->fd, place.offset, at, place.file_len, fail);
+    err = reader->file.read(reader->file.arg, place.offset, at, place.file_len, fail);
     if (err == TB_OK) {
         err = segment_index_get(reader->loader.hasher, at, &place, &reader->chunks,
                                 &reader->count, &reader->recovered, &reader->keys, fail);
@@ -57,36 +56,64 @@ read_index(struct tb_segment_reader *reader, struct tb_fail *fail)
     return err;
 }
 
+/* Takes `reader`, which has its file. */
+static enum tb_err
+open_it(struct tb_segment_reader *reader, struct tb_segment_reader **out, struct tb_fail *fail)
+{
+    enum tb_err err = segment_loader_init(&reader->loader, fail);
+
+    if (err == TB_OK) {
+        err = read_index(reader, fail);
+    }
+    if (err != TB_OK) {
+        tb_segment_reader_free(reader);
+        return err;
+    }
+    *out = reader;
+    return TB_OK;
+}
+
+static struct tb_segment_reader *
+new_reader(int fd, struct tb_fail *fail)
+{
+    struct tb_segment_reader *reader = calloc(1, sizeof(*reader));
+
+    if (reader == NULL) {
+        (void)tb_fail_set(fail, TB_ENOMEM, "no memory to read a segment");
+        return NULL;
+    }
+    reader->fd = fd;
+    return reader;
+}
+
+enum tb_err
+tb_segment_reader_open_at(const struct tb_readable *file, struct tb_segment_reader **out,
+                          struct tb_fail *fail)
+{
+    struct tb_segment_reader *reader = new_reader(-1, fail);
+
+    if (reader == NULL) {
+        return TB_ENOMEM;
+    }
+    reader->file = *file;
+    return open_it(reader, out, fail);
+}
+
 enum tb_err
 tb_segment_reader_open(int fd, struct tb_segment_reader **out, struct tb_fail *fail)
 {
-    struct tb_segment_reader *reader = calloc(1, sizeof(*reader));
-    struct stat st;
+    struct tb_segment_reader *reader = new_reader(fd, fail);
     enum tb_err err;
 
     if (reader == NULL) {
-        return tb_fail_set(fail, TB_ENOMEM, "no memory to read a segment");
+        return TB_ENOMEM;
     }
-    reader->fd = fd;
-    if (fstat(fd, &st) != 0) {
-        err = tb_fail_errno(fail, errno, "cannot look at the segment");
-        goto out;
-    }
-    reader->bytes = st.st_size > 0 ? (uint64_t)st.st_size : 0;
-    err = segment_loader_init(&reader->loader, fail);
+    err = tb_readable_fd(&reader->fd, &reader->file, fail);
     if (err != TB_OK) {
-        goto out;
+        tb_segment_reader_free(reader);
+        return err;
     }
-    err = read_index(reader, fail);
-    if (err != TB_OK) {
-        goto out;
-    }
-    *out = reader;
-    reader = NULL;
-
-out:
-    tb_segment_reader_free(reader);
-    return err;
+    return open_it(reader, out, fail);
 }
 
 void
@@ -105,7 +132,7 @@ tb_segment_reader_summary(const struct tb_segment_reader *reader,
                           struct tb_segment_summary *out)
 {
     segment_sum_up(reader->chunks, reader->count, out);
-    out->bytes = reader->bytes;
+    out->bytes = reader->file.bytes;
     out->recovered = reader->recovered;
 }
 
@@ -157,7 +184,7 @@ tb_segment_reader_read(struct tb_segment_reader *reader, size_t i, struct tb_buf
     if (chunk == NULL) {
         return tb_fail_set(fail, TB_ENOTFOUND, "there is no chunk %zu", i);
     }
-    err = segment_loader_chunk(&reader->loader, reader->fd, chunk->offset, chunk->length,
+    err = segment_loader_chunk(&reader->loader, &reader->file, chunk->offset, chunk->length,
                                (uint32_t)i, &marker, &sha256, &plain, fail);
     if (err != TB_OK) {
         return err;

@@ -233,10 +233,6 @@ TB_NODISCARD enum tb_err segment_index_get(struct tb_hasher *hasher, uint8_t *at
 
 /* --- chunks in a file --- */
 
-/* pread of exactly `len` octets; TB_ESHORT when the file ends before. */
-TB_NODISCARD enum tb_err segment_read_at(int fd, uint64_t offset, uint8_t *at, size_t len,
-                                         struct tb_fail *fail);
-
 /* Reads one chunk after the other into the same memory. */
 struct segment_loader {
     struct tb_hasher *hasher;
@@ -254,9 +250,10 @@ size_t segment_max_chunk_file_bytes(void);
 /* The blocks of the chunk at these octets of the file (`offset`, `length` and
  * info.* of *out are set from its marker), decompressed and checked by its marker; `plain` is
  * lent until the next call.  TB_ESHORT or TB_EFORMAT when there is no such chunk. */
-TB_NODISCARD enum tb_err segment_loader_chunk(struct segment_loader *loader, int fd,
-                                              uint64_t offset, uint64_t length,
-                                              uint32_t sequence, struct segment_marker *out,
+TB_NODISCARD enum tb_err segment_loader_chunk(struct segment_loader *loader,
+                                              const struct tb_readable *file, uint64_t offset,
+                                              uint64_t length, uint32_t sequence,
+                                              struct segment_marker *out,
                                               struct tb_sha256 *out_sha256,
                                               struct tb_bytes *out_plain, struct tb_fail *fail);
 

@@ -51,7 +51,7 @@ measure_first(struct segment_walk *walk, uint64_t file_bytes, uint64_t *out_leng
         uint8_t at[MARKER_FILE_BYTES_0];
         struct segment_marker marker;
         struct zframe_block block;
-        enum tb_err err = segment_read_at(walk->fd, next, at, ZFRAME_BLOCK_HEADER_BYTES, fail);
+        enum tb_err err = tb_read_at(walk->fd, next, at, ZFRAME_BLOCK_HEADER_BYTES, fail);
 
         if (err != TB_OK) {
             return err;
@@ -61,7 +61,7 @@ measure_first(struct segment_walk *walk, uint64_t file_bytes, uint64_t *out_leng
             break;
         }
         if (block.size == MARKER_FILE_BYTES_0 && block.type == ZFRAME_RAW) {
-            err = segment_read_at(walk->fd, next, at, sizeof(at), fail);
+            err = tb_read_at(walk->fd, next, at, sizeof(at), fail);
             if (err != TB_OK) {
                 return err;
             }
@@ -90,7 +90,7 @@ measure_next(struct segment_walk *walk, uint64_t file_bytes, uint64_t *out_lengt
     if (file_bytes < walk->end || file_bytes - walk->end < sizeof(at)) {
         return TB_OK;
     }
-    err = segment_read_at(walk->fd, walk->end, at, sizeof(at), fail);
+    err = tb_read_at(walk->fd, walk->end, at, sizeof(at), fail);
     if (err == TB_OK && segment_marker_get(walk->loader.hasher, tb_bytes_of(at, sizeof(at)),
                                            walk->count, &marker) == TB_OK) {
         *out_length = sizeof(at) + (uint64_t)marker.body_len;
@@ -126,6 +126,7 @@ segment_walk_next(struct segment_walk *walk, uint64_t file_bytes, struct tb_segm
 {
     struct tb_segment_chunk chunk = {.offset = walk->end};
     struct segment_marker marker;
+    struct tb_readable file;
     struct tb_bytes plain;
     enum tb_err err = measure(walk, file_bytes, &chunk.length, fail);
 
@@ -133,8 +134,11 @@ segment_walk_next(struct segment_walk *walk, uint64_t file_bytes, struct tb_segm
     if (err != TB_OK || chunk.length == 0) {
         return err;
     }
-    err = segment_loader_chunk(&walk->loader, walk->fd, walk->end, chunk.length, walk->count,
-                               &marker, &chunk.sha256, &plain, fail);
+    err = tb_readable_fd(&walk->fd, &file, fail);
+    if (err == TB_OK) {
+        err = segment_loader_chunk(&walk->loader, &file, walk->end, chunk.length, walk->count,
+                                   &marker, &chunk.sha256, &plain, fail);
+    }
     if (err == TB_EFORMAT || err == TB_ESHORT) {
         return TB_OK;
     }
@@ -216,7 +220,7 @@ what_follows(const struct segment_walk *walk, uint64_t file_bytes, struct tb_fai
     enum tb_err err;
 
     if (walk->count > 0 && file_bytes > walk->end && file_bytes - walk->end >= sizeof(at)) {
-        err = segment_read_at(walk->fd, walk->end, at, sizeof(at), fail);
+        err = tb_read_at(walk->fd, walk->end, at, sizeof(at), fail);
         if (err != TB_OK) {
             return err;
         }

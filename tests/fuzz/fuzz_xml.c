@@ -45,6 +45,24 @@ check_listings(const struct tb_xml *doc)
     }
 }
 
+/* A page of a bucket's list: every object has a key of that prefix. */
+static void
+check_page(const uint8_t *data, size_t size)
+{
+    struct tb_s3_objects objects = {NULL, 0, 0};
+    struct tb_buf next = TB_BUF_INIT(4096);
+    struct tb_fail fail = {.text = ""};
+    enum tb_err err =
+        tb_s3_take_page(tb_bytes_of(data, size), "captures/", &objects, &next, &fail);
+
+    for (size_t i = 0; i < objects.count; i++) {
+        assert(strncmp(objects.at[i].key, "captures/", 9) == 0);
+    }
+    assert(err == TB_OK || (fail.err == err && fail.text[0] != '\0'));
+    tb_buf_release(&next);
+    tb_s3_objects_release(&objects);
+}
+
 static void
 check_error(const uint8_t *data, size_t size)
 {
@@ -70,6 +88,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t end = size;
 
     check_error(data, size);
+    check_page(data, size);
     if (tb_xml_parse(tb_bytes_of(data, size), &doc, &fail) != TB_OK) {
         assert(doc == NULL && fail.err != TB_OK && fail.text[0] != '\0');
         return 0;

@@ -21,7 +21,8 @@ MODULES = {
     "store": ["base", "model"],
     "segment": ["base", "model"],
     "aws": ["base", "net"],
-    "evidence": ["base", "model", "store", "segment"],
+    "place": ["base", "net", "aws"],  # a local folder, or a prefix in a bucket
+    "evidence": ["base", "model", "store", "segment", "place"],
     "recorder": ["base", "model", "segment", "priv"],
     "upload": ["base", "model", "store", "segment", "aws", "evidence", "recorder"],  # the recorder's spool
     "intake": ["base", "model", "store", "webhooks", "policy", "aws"],
@@ -42,6 +43,7 @@ HEADERS = {
     "store": "store",
     "segment": "segment pcapng",
     "aws": "aws aws_credentials aws_sigv4 aws_ec2 aws_s3",
+    "place": "place",
     "evidence": "evidence verify",
     "recorder": "recorder vxlan spool spool_follow source",
     "upload": "upload",
