@@ -40,7 +40,8 @@ send(struct tb_control *control, int64_t row, enum tb_resource_kind kind, const 
 
 /*
  * Whether EC2 itself answered that the request is wrong, so that nothing was made.  "Not
- * allowed" does not count: it may have come for a second try whose first one had its effect.
+ * allowed" does not count: it may have come for a second try whose first one had its effect, be
+ * that try control's, the call's or libcurl's own on a connection that had died.
  */
 static bool
 was_refused(enum tb_err err, const struct tb_fail *fail)
@@ -159,6 +160,43 @@ believe_not_found(struct tb_control *control, const struct tb_resource *resource
     return err;
 }
 
+/*
+ * What is to go, may exist, and has no id, because the answer was lost.  The request is not
+ * sent again for it: one that never arrived would make now what is to go.  EC2 lists it, or
+ * does not in several tries and it is believed that there is none; should it turn up after
+ * that, it goes by its tags.
+ */
+static enum tb_err
+find_intended(struct tb_control *control, struct tb_resource *resource, uint32_t attempt,
+              struct tb_fail *fail)
+{
+    char id[TB_AWS_ID_SIZE] = "";
+    enum tb_err err = find_session(control, resource, id, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    if (id[0] != 0) {
+        err = tb_store_resource_created(control->deps.store, resource->row, id, "", fail);
+        if (err == TB_OK) {
+            memcpy(resource->aws_id, id, sizeof(id));
+            resource->state = TB_RESOURCE_CREATED;
+        }
+        return err;
+    }
+    if (attempt < tries_before_belief) {
+        return tb_fail_set(fail, TB_ERETRY,
+                           "nobody has said whether the session on %s was made, and EC2 does "
+                           "not list it",
+                           resource->key);
+    }
+    err = tb_store_resource_gone(control->deps.store, resource->row, "", fail);
+    if (err == TB_OK) {
+        resource->state = TB_RESOURCE_GONE;
+    }
+    return err;
+}
+
 enum tb_err
 control_delete(struct tb_control *control, struct tb_resource *resource, uint32_t attempt,
                struct tb_fail *fail)
@@ -171,8 +209,9 @@ control_delete(struct tb_control *control, struct tb_resource *resource, uint32_
         return TB_OK;
     }
     if (resource->state == TB_RESOURCE_INTENDED && resource->aws_id[0] == 0) {
-        /* It may exist and only the answer was lost. */
-        err = control_replay(control, resource, fail);
+        err = resource->kind == TB_RESOURCE_SESSION
+                  ? find_intended(control, resource, attempt, fail)
+                  : control_replay(control, resource, fail);
         if (resource->state == TB_RESOURCE_GONE) {
             return TB_OK;
         }

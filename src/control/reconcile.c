@@ -204,9 +204,11 @@ know_capture(void *arg, const char *capture_id)
     if (capture != NULL &&
         tb_store_capture_get(control->deps.store, capture_id, capture, NULL) == TB_OK) {
         if (tb_capture_state_is_final(capture->state)) {
-            /* its teardown believed that it was gone */
-            word = tb_clock_utc_ns() - capture->ended_utc_ns >= settle_ns ? TB_SWEEP_REMOVE
-                                                                          : TB_SWEEP_KEEP;
+            /* its teardown believed that it was gone: so it is, and EC2 still lists it, or it
+             * turned up late */
+            if (tb_clock_utc_ns() - capture->ended_utc_ns >= settle_ns) {
+                word = TB_SWEEP_REMOVE;
+            }
         } else if (tb_plan_stop(capture) == TB_STOP_NONE) {
             word = TB_SWEEP_KEEP;
         }

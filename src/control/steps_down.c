@@ -37,9 +37,15 @@ delete_those(struct tb_control *control, struct tb_resource *rows, size_t count,
         }
         err = control_delete(control, &rows[i], attempt, &why);
         if (err != TB_OK) {
-            tb_log_fail(TB_LOG_ERROR, rows[i].capture_id, &why,
-                        "%s %s is still there and is deleted again soon",
-                        tb_resource_kind_name(rows[i].kind), rows[i].aws_id);
+            if (rows[i].aws_id[0] != 0) {
+                tb_log_fail(TB_LOG_ERROR, rows[i].capture_id, &why,
+                            "%s %s is still there and is deleted again soon",
+                            tb_resource_kind_name(rows[i].kind), rows[i].aws_id);
+            } else {
+                tb_log_fail(TB_LOG_ERROR, rows[i].capture_id, &why,
+                            "a %s may be there and is looked for again soon",
+                            tb_resource_kind_name(rows[i].kind));
+            }
             if (first == TB_OK) {
                 first = err;
                 *fail = why;

@@ -67,7 +67,10 @@ judge(struct sweep *sweep, enum tb_ec2_kind kind, const char *noun, const char *
         return;
     }
     err = tb_ec2_delete(sweep->aws, kind, id, &effect, &fail);
-    if (err == TB_OK || err == TB_ENOTFOUND) {
+    if (err == TB_ENOTFOUND) {
+        return; /* EC2 lists for a while what is gone */
+    }
+    if (err == TB_OK) {
         (*deleted)++;
         if (verdict == TB_SWEEP_STANDING) {
             say(sweep, "deleted %s %s (standing)", noun, id);
