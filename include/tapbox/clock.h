@@ -25,7 +25,7 @@ enum {
 int64_t tb_clock_utc_ns(void);
 int64_t tb_clock_boot_ns(void);
 
-/* The kernel's boot id (36 characters); "unknown" where /proc has none.  Static storage. */
+/* The kernel's boot id (36 characters); "" where /proc has none.  Static storage. */
 const char *tb_clock_boot_id(void);
 
 /* What the kernel knows of its own clock (adjtimex(2)). */
@@ -45,8 +45,13 @@ struct tb_deadline {
 };
 
 struct tb_deadline tb_deadline_in(int64_t ns_from_now);
+/* Whether `boot_ns` means something now.  A boot without an id is never known to be the same.
+ */
+bool tb_deadline_is_of_this_boot(const struct tb_deadline *deadline);
 /* Nanoseconds left, negative when past: by CLOCK_BOOTTIME in the same boot, else by UTC. */
 int64_t tb_deadline_left_ns(const struct tb_deadline *deadline);
+/* The same deadline `by_ns` later (or earlier): no clock is read. */
+struct tb_deadline tb_deadline_moved(const struct tb_deadline *deadline, int64_t by_ns);
 
 /* "2026-01-02T03:04:05Z", and with ".123456789" before the Z in the second form. */
 void tb_time_format_s(char out[TB_TIME_TEXT_SIZE], int64_t utc_s);

@@ -61,7 +61,7 @@ tb_clock_real(void)
     atomic_store(&fake, false);
 }
 
-static char boot_id[TB_BOOT_ID_SIZE] = "unknown";
+static char boot_id[TB_BOOT_ID_SIZE];
 
 static void
 load_boot_id(void)
@@ -112,10 +112,26 @@ tb_deadline_in(int64_t ns_from_now)
     return deadline;
 }
 
+bool
+tb_deadline_is_of_this_boot(const struct tb_deadline *deadline)
+{
+    return deadline->boot_id[0] != 0 && strcmp(deadline->boot_id, tb_clock_boot_id()) == 0;
+}
+
+struct tb_deadline
+tb_deadline_moved(const struct tb_deadline *deadline, int64_t by_ns)
+{
+    struct tb_deadline moved = *deadline;
+
+    moved.utc_ns += by_ns;
+    moved.boot_ns += by_ns;
+    return moved;
+}
+
 int64_t
 tb_deadline_left_ns(const struct tb_deadline *deadline)
 {
-    if (strcmp(deadline->boot_id, tb_clock_boot_id()) == 0) {
+    if (tb_deadline_is_of_this_boot(deadline)) {
         return deadline->boot_ns - tb_clock_boot_ns();
     }
     return deadline->utc_ns - tb_clock_utc_ns();

@@ -97,10 +97,9 @@ control_record_spec(struct tb_control *control, const struct tb_capture *capture
     out->max_bytes = request->max_bytes;
     out->rotate_bytes = config->rotate_bytes;
     out->rotate_s = config->rotate_s;
-    out->deadline_boot_ns = tb_clock_boot_ns() + tb_deadline_left_ns(&capture->deadline);
-    if (strcmp(capture->deadline.boot_id, tb_clock_boot_id()) == 0) {
-        out->deadline_boot_ns = capture->deadline.boot_ns;
-    }
+    out->deadline_boot_ns = tb_deadline_is_of_this_boot(&capture->deadline)
+                                ? capture->deadline.boot_ns
+                                : tb_clock_boot_ns() + tb_deadline_left_ns(&capture->deadline);
     control_record_base(control, capture, &out->base);
     for (size_t i = 0; i < capture->source_count; i++) {
         if (capture->sources[i].vni == 0) {

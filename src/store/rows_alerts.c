@@ -31,11 +31,10 @@ find_key_locked(struct tb_store *store, const struct tb_intake *intake, struct s
     return err;
 }
 
-/* ?1 is now: one that is past its deadline, and only not yet taken down, would swallow what
- * joins it. */
+/* One that is past its deadline, and only not yet taken down, would swallow what joins it. */
 #define STILL_OPEN                                                                             \
     " state IN ('requested', 'planned', 'arming', 'recording') AND stop_asked = 0"             \
-    " AND (deadline_utc_ns = 0 OR deadline_utc_ns > ?1)"
+    " AND (deadline_utc_ns = 0 OR " STORE_LEFT_NS " > 0)"
 
 /* The capture that covers this interface: it names it, was resolved to it, or takes all of its
  * instance. */
@@ -48,10 +47,10 @@ find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance
     enum tb_err err = store_open_locked(
         store,
         "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
-        " (SELECT capture_id FROM capture_enis WHERE eni = ?2"
-        "  UNION SELECT capture_id FROM capture_sources WHERE eni = ?2"
+        " (SELECT capture_id FROM capture_enis WHERE eni = ?1"
+        "  UNION SELECT capture_id FROM capture_sources WHERE eni = ?1"
         "   AND (gap = '' OR armed)"
-        "  UNION SELECT id FROM captures AS c WHERE instance = ?3 AND instance <> ''"
+        "  UNION SELECT id FROM captures AS c WHERE instance = ?2 AND instance <> ''"
         "   AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = c.id))"
         " ORDER BY number LIMIT 1",
         &q, fail);
@@ -59,7 +58,6 @@ find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance
     if (err != TB_OK) {
         return err;
     }
-    store_bind_int(&q, tb_clock_utc_ns());
     store_bind_text(&q, eni);
     store_bind_text(&q, instance);
     err = store_step_locked(&q, out_found, fail);
@@ -84,17 +82,16 @@ find_by_instance_locked(struct tb_store *store, const char *instance, bool is_fi
     enum tb_err err = store_open_locked(
         store,
         "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
-        " (SELECT id FROM captures AS c WHERE instance = ?2 AND (?3 OR NOT EXISTS"
+        " (SELECT id FROM captures AS c WHERE instance = ?1 AND (?2 OR NOT EXISTS"
         "   (SELECT 1 FROM capture_enis WHERE capture_id = c.id))"
         "  UNION SELECT capture_id FROM capture_sources"
-        "   WHERE ?3 AND instance = ?2 AND (gap = '' OR armed))"
+        "   WHERE ?2 AND instance = ?1 AND (gap = '' OR armed))"
         " ORDER BY number LIMIT 1",
         &q, fail);
 
     if (err != TB_OK) {
         return err;
     }
-    store_bind_int(&q, tb_clock_utc_ns());
     store_bind_text(&q, instance);
     store_bind_int(&q, is_finding);
     err = store_step_locked(&q, out_found, fail);
@@ -308,12 +305,13 @@ find_cooling_locked(struct tb_store *store, const struct tb_intake *intake,
 }
 
 /* An alert that joins says that it is still going on: the time box may become longer, up to the
- * longest that policy allows after the first request.  A worker brings it about. */
+ * longest that policy allows after the first request.  Before the box has begun it simply gets
+ * longer; afterwards a worker brings it about.  The same box on both clocks: what is left is
+ * counted by the one that nobody moves. */
 static enum tb_err
 extend_joined_locked(struct tb_store *store, const struct tb_intake *intake, const char *id,
                      struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
-    int64_t now = tb_clock_utc_ns();
     struct store_query q;
     enum tb_err err;
 
@@ -321,20 +319,38 @@ extend_joined_locked(struct tb_store *store, const struct tb_intake *intake, con
         return TB_OK;
     }
     err = store_open_locked(store,
-                            "UPDATE captures SET due_utc_ns = min(due_utc_ns, ?1),"
-                            " extend_to_utc_ns = min(?2, requested_utc_ns + ?3)"
-                            " WHERE id = ?4 AND state IN ('arming', 'recording')"
-                            " AND min(?2, requested_utc_ns + ?3) >"
-                            " max(deadline_utc_ns, extend_to_utc_ns) + 1000000000",
+                            "UPDATE captures SET duration_ns = max(duration_ns, min(?1, ?2)),"
+                            /* a worker may hold the old duration in hands */
+                            " extend_to_utc_ns = CASE state WHEN 'planned' THEN min(?3 + ?1,"
+                            "  requested_utc_ns + ?2) ELSE extend_to_utc_ns END"
+                            " WHERE id = ?4 AND state IN ('requested', 'planned')",
                             &q, fail);
-    if (err != TB_OK) {
-        return err;
+    if (err == TB_OK) {
+        store_bind_int(&q, intake->capture->duration_ns);
+        store_bind_int(&q, intake->most_duration_ns);
+        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_text(&q, id);
+        err = store_run_locked(&q, NULL, fail);
     }
-    store_bind_int(&q, now);
-    store_bind_int(&q, now + intake->capture->duration_ns);
-    store_bind_int(&q, intake->most_duration_ns);
-    store_bind_text(&q, id);
-    return store_run_locked(&q, NULL, fail);
+    if (err == TB_OK) {
+        err = store_open_locked(
+            store,
+            "UPDATE captures SET due_utc_ns = min(due_utc_ns, ?1), extend_to_utc_ns = wanted"
+            " FROM (SELECT id AS joined, min(deadline_utc_ns + ?2 - " STORE_LEFT_NS ","
+            "  requested_utc_ns + ?3) AS wanted FROM captures"
+            "  WHERE id = ?4 AND state IN ('arming', 'recording') AND deadline_utc_ns <> 0)"
+            " WHERE id = joined AND wanted > max(deadline_utc_ns, extend_to_utc_ns) + "
+            "1000000000",
+            &q, fail);
+    }
+    if (err == TB_OK) {
+        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_int(&q, intake->capture->duration_ns);
+        store_bind_int(&q, intake->most_duration_ns);
+        store_bind_text(&q, id);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    return err;
 }
 
 /* What becomes of an alert that asks for a capture. */

@@ -97,12 +97,11 @@ tb_store_session_holder(struct tb_store *store, const char *eni, const char *not
     err =
         store_open_locked(store,
                           "SELECT c.id, c.state IN ('arming', 'recording') AND c.stop_asked = 0"
-                          "  AND c.deadline_utc_ns > ?1 FROM resources AS r JOIN captures AS c"
-                          "  ON c.id = r.capture_id WHERE r.kind = 'session' AND r.key = ?2"
-                          "  AND r.state <> 'gone' AND c.id <> ?3 LIMIT 1",
+                          "  AND " STORE_LEFT_NS " > 0 FROM resources AS r JOIN captures AS c"
+                          "  ON c.id = r.capture_id WHERE r.kind = 'session' AND r.key = ?1"
+                          "  AND r.state <> 'gone' AND c.id <> ?2 LIMIT 1",
                           &q, fail);
     if (err == TB_OK) {
-        store_bind_int(&q, tb_clock_utc_ns());
         store_bind_text(&q, eni);
         store_bind_text(&q, not_capture_id);
         err = store_step_locked(&q, &found, fail);

@@ -139,14 +139,13 @@ ask_extend_locked(struct tb_store *store, const char *id, int64_t to_utc_ns,
                           "UPDATE captures SET extend_to_utc_ns = max(extend_to_utc_ns, ?),"
                           " due_utc_ns = min(due_utc_ns, ?)"
                           " WHERE id = ? AND state IN ('arming', 'recording')"
-                          " AND stop_asked = 0 AND deadline_utc_ns > ?",
+                          " AND stop_asked = 0 AND " STORE_LEFT_NS " > 0",
                           &q, fail);
 
     if (err == TB_OK) {
         store_bind_int(&q, to_utc_ns);
         store_bind_int(&q, now);
         store_bind_text(&q, id);
-        store_bind_int(&q, now);
         err = store_run_locked(&q, &changed, fail);
     }
     if (err == TB_OK && changed == 0) {

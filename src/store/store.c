@@ -97,6 +97,22 @@ exec_locked(struct tb_store *store, const char *sql, const char *doing, struct t
     return rc == SQLITE_OK ? TB_OK : store_failed_locked(store, rc, doing, fail);
 }
 
+/* left_ns(deadline_utc_ns, deadline_boot_ns, deadline_boot_id): no statement judges a deadline
+ * by the wall clock alone. */
+static void
+left_ns(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    struct tb_deadline deadline = {.utc_ns = sqlite3_value_int64(values[0]),
+                                   .boot_ns = sqlite3_value_int64(values[1])};
+    const unsigned char *boot_id = sqlite3_value_text(values[2]);
+
+    (void)count;
+    if (boot_id != NULL) {
+        (void)tb_str_copy(deadline.boot_id, sizeof(deadline.boot_id), (const char *)boot_id);
+    }
+    sqlite3_result_int64(context, tb_deadline_left_ns(&deadline));
+}
+
 static enum tb_err
 connect_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
@@ -111,6 +127,11 @@ connect_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(store->
     }
     (void)sqlite3_extended_result_codes(store->locked.db, 1);
     (void)sqlite3_busy_timeout(store->locked.db, BUSY_WAIT_MS);
+    rc = sqlite3_create_function_v2(store->locked.db, "left_ns", 3, SQLITE_UTF8, NULL, left_ns,
+                                    NULL, NULL, NULL);
+    if (rc != SQLITE_OK) {
+        return store_failed_locked(store, rc, "set up", fail);
+    }
     err = read_number_locked(store, "PRAGMA application_id", &id, fail);
     if (err == TB_OK) {
         err = read_number_locked(store, "SELECT count(*) FROM sqlite_schema", &tables, fail);

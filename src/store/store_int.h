@@ -93,6 +93,9 @@ struct tb_bytes store_blob(struct store_query *q); /* lent until the next step *
 /* After the columns of a row: TB_EFORMAT when one was odd. */
 TB_NODISCARD enum tb_err store_row_check(const struct store_query *q, struct tb_fail *fail);
 
+/* SQL: nanoseconds until the deadline of the row of `captures` at hand (store.c). */
+#define STORE_LEFT_NS "left_ns(deadline_utc_ns, deadline_boot_ns, deadline_boot_id)"
+
 /* A growing array of results. */
 struct store_list {
     void *at;

@@ -132,6 +132,34 @@ a_deadline_of_another_boot_is_judged_by_utc(void **state)
     tb_clock_real();
 }
 
+static void
+a_boot_without_an_id_is_never_the_same(void **state)
+{
+    struct tb_deadline deadline;
+
+    (void)state;
+    tb_clock_fake(1000 * TB_NS_PER_S, 5000 * TB_NS_PER_S);
+    deadline = tb_deadline_in(60 * TB_NS_PER_S);
+    assert_true(tb_deadline_is_of_this_boot(&deadline));
+    deadline.boot_id[0] = 0; /* /proc was not there, then or now */
+    assert_false(tb_deadline_is_of_this_boot(&deadline));
+    tb_clock_fake(1050 * TB_NS_PER_S, 3 * TB_NS_PER_S);
+    assert_true(tb_deadline_left_ns(&deadline) == 10 * TB_NS_PER_S);
+    tb_clock_real();
+}
+
+static void
+a_deadline_moves_on_both_clocks(void **state)
+{
+    struct tb_deadline deadline = tb_deadline_in(60 * TB_NS_PER_S), moved;
+
+    (void)state;
+    moved = tb_deadline_moved(&deadline, 5 * TB_NS_PER_S);
+    assert_true(moved.utc_ns - deadline.utc_ns == 5 * TB_NS_PER_S);
+    assert_true(moved.boot_ns - deadline.boot_ns == 5 * TB_NS_PER_S);
+    assert_string_equal(moved.boot_id, deadline.boot_id);
+}
+
 int
 main(void)
 {
@@ -142,6 +170,8 @@ main(void)
         cmocka_unit_test(durations_have_units_and_are_above_zero),
         cmocka_unit_test(a_deadline_does_not_move_with_the_wall_clock),
         cmocka_unit_test(a_deadline_of_another_boot_is_judged_by_utc),
+        cmocka_unit_test(a_boot_without_an_id_is_never_the_same),
+        cmocka_unit_test(a_deadline_moves_on_both_clocks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -162,6 +162,92 @@ what_was_stopped_is_not_extended(void **state)
     assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to, NULL, NULL), TB_ESTATE);
 }
 
+/* A finding about the same instance; what came of it. */
+static enum tb_intake_outcome
+join(struct place *p, int64_t duration_ns)
+{
+    struct tb_capture_request request = {.duration_ns = duration_ns, .finding_id = "f"};
+    struct tb_intake intake = {.adapter = "guardduty",
+                               .key = "",
+                               .body = tb_bytes_str("{}"),
+                               .content_type = "application/json",
+                               .remote = "127.0.0.1",
+                               .token_name = "ann",
+                               .decision_reason = "again",
+                               .received_utc_ns = tb_clock_utc_ns(),
+                               .capture = &request,
+                               .most_duration_ns = 3600 * TB_NS_PER_S};
+    enum tb_intake_outcome outcome;
+    char id[TB_CAPTURE_ID_SIZE];
+
+    (void)tb_str_copy(request.instance, sizeof(request.instance), "i-0123456789abcdef0");
+    assert_int_equal(tb_store_intake(p->store, &intake, &outcome, id, NULL), TB_OK);
+    (void)tb_str_copy(p->id, sizeof(p->id), id);
+    read_capture(p);
+    return outcome;
+}
+
+static void
+an_alert_that_joins_makes_the_box_longer_by_what_is_left_and_no_wall_clock(void **state)
+{
+    static const int64_t moved_s[] = {0, 7200, -7200};
+    struct place *p = *state;
+    int64_t utc_ns = tb_clock_utc_ns(), boot_ns = tb_clock_boot_ns(), before;
+
+    for (size_t i = 0; i < sizeof(moved_s) / sizeof(moved_s[0]); i++) {
+        /* somebody sets the clock of the host, and half a minute goes by */
+        tb_clock_fake(utc_ns + (moved_s[i] + 30) * TB_NS_PER_S, boot_ns + 30 * TB_NS_PER_S);
+        before = p->capture.deadline.utc_ns;
+        assert_int_equal(join(p, (100 + (int64_t)i * 10) * TB_NS_PER_S), TB_INTAKE_JOINED);
+        /* 60 s are left of the box: 40 more are needed, then 50, 60 */
+        assert_in_range(p->capture.extend_to_utc_ns - before,
+                        (39 + (int64_t)i * 10) * TB_NS_PER_S,
+                        (41 + (int64_t)i * 10) * TB_NS_PER_S);
+    }
+    tb_clock_real();
+}
+
+static void
+a_deadline_is_not_over_because_the_wall_clock_was_set(void **state)
+{
+    struct place *p = *state;
+    int64_t to = p->capture.deadline.utc_ns + 60 * TB_NS_PER_S;
+
+    tb_clock_fake(tb_clock_utc_ns() + 7200 * TB_NS_PER_S, tb_clock_boot_ns());
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to, NULL, NULL), TB_OK);
+    assert_int_equal(join(p, TB_NS_PER_S), TB_INTAKE_JOINED);
+    /* and is over when its time is, although the clock was set back */
+    tb_clock_fake(tb_clock_utc_ns() - 14400 * TB_NS_PER_S,
+                  tb_clock_boot_ns() + 91 * TB_NS_PER_S);
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to + 1, NULL, NULL),
+                     TB_ESTATE);
+    assert_int_equal(join(p, TB_NS_PER_S), TB_INTAKE_CREATED);
+    tb_clock_real();
+}
+
+static void
+what_joins_before_the_box_begins_makes_it_as_long_as_it_asks_for(void **state)
+{
+    struct place *p = *state;
+    char first[TB_CAPTURE_ID_SIZE];
+
+    assert_int_equal(tb_store_capture_ask_stop(p->store, p->id, TB_STOP_OPERATOR, NULL, NULL),
+                     TB_OK);
+    assert_int_equal(join(p, 100 * TB_NS_PER_S), TB_INTAKE_CREATED);
+    memcpy(first, p->id, sizeof(first));
+    assert_int_equal(join(p, 300 * TB_NS_PER_S), TB_INTAKE_JOINED);
+    assert_string_equal(p->id, first);
+    assert_true(p->capture.request.duration_ns == 300 * TB_NS_PER_S);
+    assert_int_equal(join(p, 200 * TB_NS_PER_S), TB_INTAKE_JOINED);
+    assert_true(p->capture.request.duration_ns == 300 * TB_NS_PER_S);
+    /* a worker may begin it with the duration of before: then it is extended */
+    move(p, TB_CAPTURE_REQUESTED, TB_CAPTURE_PLANNED);
+    assert_int_equal(join(p, 9000 * TB_NS_PER_S), TB_INTAKE_JOINED);
+    assert_true(p->capture.request.duration_ns == 3600 * TB_NS_PER_S); /* the most */
+    assert_true(p->capture.extend_to_utc_ns ==
+                p->capture.requested_utc_ns + 3600 * TB_NS_PER_S);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -173,6 +259,9 @@ main(void)
         CASE(one_that_came_about_cannot_be_withdrawn),
         CASE(the_later_of_two_stays_asked_for_when_the_first_comes_about),
         CASE(what_was_stopped_is_not_extended),
+        CASE(an_alert_that_joins_makes_the_box_longer_by_what_is_left_and_no_wall_clock),
+        CASE(a_deadline_is_not_over_because_the_wall_clock_was_set),
+        CASE(what_joins_before_the_box_begins_makes_it_as_long_as_it_asks_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
