@@ -42,13 +42,14 @@ struct tb_fail {
     enum tb_err err;
     int sys_errno;       /* 0 when no system call was the cause */
     int http_status;     /* 0 when no HTTP answer was involved */
+    unsigned tries;      /* how often a service was asked before it said so; 0: none was */
     char code[80];       /* the service's own error code, e.g. "InvalidInstanceID.NotFound" */
     char request_id[80]; /* the service's request id */
     char text[512];      /* one sentence, UTF-8, cut if longer */
 };
 
 /* The sentence is formatted into `fail` (when not NULL); `err` is returned, so that `return
- * tb_fail_set(...)` reads well.  code, request_id, http_status and sys_errno are cleared. */
+ * tb_fail_set(...)` reads well.  All other members are cleared. */
 enum tb_err tb_fail_set(struct tb_fail *fail, enum tb_err err, const char *fmt, ...)
     TB_PRINTF(3, 4);
 

@@ -130,7 +130,7 @@ TB_NODISCARD enum tb_err tb_store_capture_deadline(struct tb_store *store, const
                                                    const struct tb_deadline *deadline,
                                                    struct tb_fail *fail);
 /* Look at it again at `due_utc_ns`; adds one to attempt when `failed` is not NULL and keeps its
- * text as the capture's error. */
+ * text as the capture's error; else attempts are counted anew. */
 TB_NODISCARD enum tb_err tb_store_capture_later(struct tb_store *store, const char *id,
                                                 int64_t due_utc_ns,
                                                 const struct tb_fail *failed,
@@ -228,9 +228,18 @@ TB_NODISCARD enum tb_err tb_store_session_holder(struct tb_store *store, const c
 TB_NODISCARD enum tb_err tb_store_resource_created(struct tb_store *store, int64_t row,
                                                    const char *aws_id, const char *request_id,
                                                    struct tb_fail *fail);
+/* Written before the request.  False: AWS had nothing to delete, so nothing was. */
 TB_NODISCARD enum tb_err tb_store_resource_deleting(struct tb_store *store, int64_t row,
-                                                    struct tb_fail *fail);
+                                                    bool deleting, struct tb_fail *fail);
+/* How an object came to be gone. */
+enum tb_resource_end {
+    TB_RESOURCE_DELETED,   /* by us, as AWS confirmed */
+    TB_RESOURCE_NOT_MADE,  /* AWS refused to make it, or never had it */
+    TB_RESOURCE_FOUND_GONE /* somebody else deleted it, nobody knows when: of a session, the
+                              interface becomes a named gap */
+};
 TB_NODISCARD enum tb_err tb_store_resource_gone(struct tb_store *store, int64_t row,
+                                                enum tb_resource_end end,
                                                 const char *request_id, struct tb_fail *fail);
 /* Those of a capture ("" : the standing ones), in order of row, gone ones included if asked.
  * *out is freed with tb_resources_free. */

@@ -419,6 +419,7 @@ tb_aws_call(struct tb_aws *aws, const struct tb_aws_call *call, struct tb_aws_re
     char hash[TB_SHA256_HEX_SIZE];
     double cost = 0;
     unsigned retries = 0;
+    unsigned tries = 0;
     enum tb_err err = hash_payload(call, hash, fail);
 
     if (err != TB_OK) {
@@ -432,6 +433,7 @@ tb_aws_call(struct tb_aws *aws, const struct tb_aws_call *call, struct tb_aws_re
             }
         }
         err = send_once(aws, call, hash, out, &why);
+        tries++;
         count(aws, call->service, err);
         if (err == TB_OK) {
             give_retry_tokens(aws, retries > 0 ? cost : RETRY_REWARD);
@@ -453,6 +455,7 @@ tb_aws_call(struct tb_aws *aws, const struct tb_aws_call *call, struct tb_aws_re
     }
     if (fail != NULL) {
         *fail = why;
+        fail->tries = tries;
     }
     return err;
 }

@@ -102,6 +102,53 @@ is_busy_locked(const struct tb_control *control, const char *id) TB_REQUIRES(con
     return false;
 }
 
+/* Until when nobody looks at it, as nanoseconds from now; 0: it may be looked at. */
+static int64_t
+pause_left_locked(struct tb_control *control, const char *id) TB_REQUIRES(control->mu)
+{
+    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES; i++) {
+        struct control_pause *pause = &control->locked.pauses[i];
+
+        if (strcmp(pause->capture_id, id) == 0) {
+            int64_t left_ns = pause->until_boot_ns - tb_clock_boot_ns();
+
+            if (left_ns > 0) {
+                return left_ns;
+            }
+            pause->capture_id[0] = 0;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* False when there is no room: then the store has to remember it. */
+static bool
+pause_capture(struct tb_control *control, const char *id, int64_t ns)
+{
+    bool noted = false;
+
+    tb_mutex_lock(&control->mu);
+    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES && !noted; i++) {
+        struct control_pause *pause = &control->locked.pauses[i];
+
+        if (pause->capture_id[0] == 0) {
+            (void)tb_str_copy(pause->capture_id, sizeof(pause->capture_id), id);
+            pause->until_boot_ns = tb_clock_boot_ns() + ns;
+            noted = true;
+        }
+    }
+    tb_mutex_unlock(&control->mu);
+    return noted;
+}
+
+/* While it drains and seals it is looked at often, and nothing but the pause is new. */
+static bool
+waits_in_memory(enum tb_capture_state state)
+{
+    return state == TB_CAPTURE_DRAINING || state == TB_CAPTURE_SEALING;
+}
+
 /* planned .. draining: has a place among those that may run at once. */
 static bool
 has_a_place(enum tb_capture_state state)
@@ -173,7 +220,9 @@ claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], int64_t *out_wait_
     tb_mutex_lock(&control->mu);
     for (size_t i = 0; i < count; i++) {
         int64_t wait = wait_of(&due[i]);
+        int64_t pause = pause_left_locked(control, due[i].id);
 
+        wait = wait > pause ? wait : pause;
         if ((full && waits_for_a_place(&due[i])) || !is_job_of(worker->job, &due[i]) ||
             is_busy_locked(control, due[i].id)) {
             continue;
@@ -252,6 +301,10 @@ advance(struct tb_control *control, const char *id)
         tb_log_fail(TB_LOG_WARN, id, &fail, "step '%s' failed and is repeated in %lld ms",
                     tb_capture_state_name(capture->state),
                     (long long)(again_ns / TB_NS_PER_MS));
+    }
+    if (again_ns > 0 && err == TB_OK && waits_in_memory(capture->state) &&
+        pause_capture(control, id, again_ns)) {
+        goto out;
     }
     if (again_ns > 0 &&
         tb_store_capture_later(control->deps.store, id, tb_clock_utc_ns() + again_ns,

@@ -31,6 +31,12 @@ struct host_mark {
     struct tb_recorder_host at_arm;
 };
 
+/* A capture that is not to be looked at for a moment. */
+struct control_pause {
+    char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : free */
+    int64_t until_boot_ns;
+};
+
 struct tb_control {
     struct tb_control_deps deps; /* set once */
     char host_name[64];          /* set once */
@@ -51,6 +57,8 @@ struct tb_control {
         int64_t aws_offset_s;    /* AWS's clock less ours, seconds */
         size_t foreign_sessions; /* as of the reconciler's last look */
         struct host_mark marks[TB_RECORDER_MAX_CAPTURES];
+        /* short waits that are not worth a commit; a new start looks at once anyway */
+        struct control_pause pauses[TB_RECORDER_MAX_CAPTURES];
     } locked;
 
     struct tb_mutex standing_mu; /* held while standing objects are looked for or made */
@@ -90,9 +98,12 @@ void control_together(struct control_task *tasks, size_t count);
 
 /* AWS's clock against ours, from the Date of its answers: what expiry tags are written by. */
 void control_note_aws_time(struct tb_control *control, int64_t server_utc_s);
-int64_t control_aws_offset_s(struct tb_control *control);
+/* The deadline by AWS's clock, whatever the wall clock here has done since it was set. */
+int64_t control_expires_utc_s(struct tb_control *control, const struct tb_deadline *deadline);
 
 /* --- AWS objects (objects.c): intent before effect --- */
+
+void control_set_tag(struct tb_ec2_tag *tag, const char *key, const char *value);
 
 /* Writes the intent down, sends it, writes the answer down. */
 TB_NODISCARD enum tb_err control_create(struct tb_control *control,
@@ -122,6 +133,21 @@ TB_NODISCARD enum tb_err control_standing_filter(struct tb_control *control,
                                                  struct tb_fail *fail);
 /* AWS says they are gone: make new ones next time. */
 void control_standing_forget(struct tb_control *control);
+
+/* --- sessions (sessions.c, extend.c) --- */
+
+/* Those that are not there yet, side by side.  Changes the capture's sources, which the caller
+ * writes down whatever comes: what is armed, and as a gap what EC2 refuses for good. */
+TB_NODISCARD enum tb_err control_make_sessions(struct tb_control *control,
+                                               struct tb_capture *capture, const char *target,
+                                               const char *filter, struct tb_fail *fail);
+/* Whether a create failed because the target or the filter is gone. */
+bool control_is_about_standing(enum tb_err err, const struct tb_fail *fail);
+/* To extend_to_utc_ns.  An extension that AWS refuses for good is dropped (TB_OK): the old
+ * deadline stands. */
+TB_NODISCARD enum tb_err control_try_to_extend(struct tb_control *control,
+                                               const struct tb_capture *capture,
+                                               struct tb_fail *fail);
 
 /* --- one step of one capture (steps_up.c, steps_down.c) --- */
 

@@ -8,8 +8,9 @@
 /* EC2 is eventually consistent: what it made may be unknown to it for about so long. */
 static const int64_t settle_ns = 60 * TB_NS_PER_S;
 enum {
-    tries_before_belief = 6
-}; /* with pauses in between, some ten seconds */
+    tries_before_belief = 6, /* with pauses in between, some ten seconds */
+    sweep_slack_s = 2        /* between a deadline by our clock and by that of a sweep */
+};
 
 static const enum tb_ec2_kind ec2_kind[TB_RESOURCE_KIND_COUNT] = {
     [TB_RESOURCE_TARGET] = TB_EC2_TARGET,
@@ -17,6 +18,13 @@ static const enum tb_ec2_kind ec2_kind[TB_RESOURCE_KIND_COUNT] = {
     [TB_RESOURCE_FILTER_RULE] = TB_EC2_FILTER_RULE,
     [TB_RESOURCE_SESSION] = TB_EC2_SESSION,
 };
+
+void
+control_set_tag(struct tb_ec2_tag *tag, const char *key, const char *value)
+{
+    (void)tb_str_copy(tag->key, sizeof(tag->key), key);
+    (void)tb_str_copy(tag->value, sizeof(tag->value), value);
+}
 
 /* Sends what row `resource->row` says and writes the answer down. */
 static enum tb_err
@@ -97,8 +105,8 @@ control_create(struct tb_control *control, const struct tb_resource *intent,
     if (err == TB_OK) {
         memcpy(out_id, effect.id, TB_AWS_ID_SIZE);
     } else if (was_refused(err, fail) &&
-               tb_store_resource_gone(control->deps.store, row, fail->request_id, NULL) !=
-                   TB_OK) {
+               tb_store_resource_gone(control->deps.store, row, TB_RESOURCE_NOT_MADE,
+                                      fail->request_id, NULL) != TB_OK) {
         tb_log(TB_LOG_WARN, intent->capture_id,
                "the refused %s stays written down and is cleared later",
                tb_resource_kind_name(intent->kind));
@@ -124,8 +132,8 @@ control_replay(struct tb_control *control, struct tb_resource *resource, struct 
         err = send(control, resource->row, resource->kind, resource->params,
                    resource->capture_id, &effect, fail);
         if (err != TB_OK && was_refused(err, fail) &&
-            tb_store_resource_gone(control->deps.store, resource->row, fail->request_id,
-                                   NULL) == TB_OK) {
+            tb_store_resource_gone(control->deps.store, resource->row, TB_RESOURCE_NOT_MADE,
+                                   fail->request_id, NULL) == TB_OK) {
             /* Neither listed nor to be had: there is none. */
             resource->state = TB_RESOURCE_GONE;
         }
@@ -190,17 +198,28 @@ find_intended(struct tb_control *control, struct tb_resource *resource, uint32_t
                            "not list it",
                            resource->key);
     }
-    err = tb_store_resource_gone(control->deps.store, resource->row, "", fail);
+    err = tb_store_resource_gone(control->deps.store, resource->row, TB_RESOURCE_NOT_MADE, "",
+                                 fail);
     if (err == TB_OK) {
         resource->state = TB_RESOURCE_GONE;
     }
     return err;
 }
 
+/* What has expired may have been deleted by a sweep from elsewhere, which costs no packet. */
+static bool
+may_be_swept(const struct tb_resource *resource)
+{
+    return resource->expires_utc_s != 0 &&
+           tb_clock_utc_ns() / TB_NS_PER_S > resource->expires_utc_s + sweep_slack_s;
+}
+
 enum tb_err
 control_delete(struct tb_control *control, struct tb_resource *resource, uint32_t attempt,
                struct tb_fail *fail)
 {
+    bool asked_before = resource->state == TB_RESOURCE_DELETING;
+    enum tb_resource_end end = TB_RESOURCE_DELETED;
     struct tb_ec2_effect effect = {0};
     struct tb_fail answer = {0};
     enum tb_err err = TB_OK;
@@ -220,7 +239,7 @@ control_delete(struct tb_control *control, struct tb_resource *resource, uint32_
         }
     }
     if (resource->state != TB_RESOURCE_DELETING) {
-        err = tb_store_resource_deleting(control->deps.store, resource->row, &answer);
+        err = tb_store_resource_deleting(control->deps.store, resource->row, true, &answer);
         if (err != TB_OK) {
             /* A store that cannot write keeps nobody's tap alive. */
             tb_log_fail(TB_LOG_ERROR, resource->capture_id, &answer,
@@ -228,10 +247,22 @@ control_delete(struct tb_control *control, struct tb_resource *resource, uint32_
         }
         resource->state = TB_RESOURCE_DELETING;
     }
+    answer = (struct tb_fail){0};
     err = tb_ec2_delete(control->deps.aws, ec2_kind[resource->kind], resource->aws_id, &effect,
                         &answer);
     if (is_gone_in_ec2(err, &answer)) {
+        /* An earlier request of ours may have deleted it, its answer lost. */
+        bool never_had = !asked_before && answer.tries == 1;
+
+        if (never_had && !may_be_swept(resource)) {
+            end = TB_RESOURCE_FOUND_GONE;
+        }
         err = believe_not_found(control, resource, attempt, &answer);
+        if (err != TB_OK && never_had &&
+            tb_store_resource_deleting(control->deps.store, resource->row, false, NULL) ==
+                TB_OK) {
+            resource->state = TB_RESOURCE_CREATED;
+        }
     } else if (err == TB_ENOTFOUND || err == TB_ESTATE) {
         err = TB_ERETRY; /* something else is missing, or it is still in use */
     }
@@ -246,7 +277,7 @@ control_delete(struct tb_control *control, struct tb_resource *resource, uint32_
         return err;
     }
     err = tb_store_resource_gone(
-        control->deps.store, resource->row,
+        control->deps.store, resource->row, end,
         effect.request_id[0] != 0 ? effect.request_id : answer.request_id, fail);
     if (err == TB_OK) {
         resource->state = TB_RESOURCE_GONE;

@@ -153,12 +153,14 @@ control_note_aws_time(struct tb_control *control, int64_t server_utc_s)
 }
 
 int64_t
-control_aws_offset_s(struct tb_control *control)
+control_expires_utc_s(struct tb_control *control, const struct tb_deadline *deadline)
 {
+    int64_t at_utc_ns = tb_clock_utc_ns() + tb_deadline_left_ns(deadline);
     int64_t offset_s;
 
     tb_mutex_lock(&control->mu);
     offset_s = control->locked.aws_offset_s;
     tb_mutex_unlock(&control->mu);
-    return offset_s;
+    /* a deadline is a whole second: between the two clocks lie only nanoseconds */
+    return (at_utc_ns + TB_NS_PER_S / 2) / TB_NS_PER_S + offset_s;
 }

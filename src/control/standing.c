@@ -27,13 +27,6 @@ enum {
     RULES = sizeof(rules) / sizeof(rules[0])
 };
 
-static void
-set_tag(struct tb_ec2_tag *tag, const char *key, const char *value)
-{
-    (void)tb_str_copy(tag->key, sizeof(tag->key), key);
-    (void)tb_str_copy(tag->value, sizeof(tag->value), value);
-}
-
 /* The row of a standing object that is not gone, or NULL; lent from `rows`. */
 static struct tb_resource *
 find_row(struct tb_resource *rows, size_t count, enum tb_resource_kind kind, const char *key)
@@ -128,9 +121,9 @@ make_target(struct tb_control *control, const char *eni, char out_id[TB_AWS_ID_S
     };
     enum tb_err err;
 
-    set_tag(&tags[0], "Name", "tapbox");
-    set_tag(&tags[1], TB_TAG_OWNER, control->deps.config->owner);
-    set_tag(&tags[2], TB_TAG_STANDING, "target");
+    control_set_tag(&tags[0], "Name", "tapbox");
+    control_set_tag(&tags[1], TB_TAG_OWNER, control->deps.config->owner);
+    control_set_tag(&tags[2], TB_TAG_STANDING, "target");
     err = begin_intent(TB_RESOURCE_TARGET, eni, &intent, fail);
     if (err == TB_OK) {
         err = tb_ec2_target_body(&spec, &body, fail);
@@ -210,9 +203,9 @@ make_filter(struct tb_control *control, char out_id[TB_AWS_ID_SIZE], struct tb_f
     };
     enum tb_err err;
 
-    set_tag(&tags[0], "Name", "tapbox-all");
-    set_tag(&tags[1], TB_TAG_OWNER, control->deps.config->owner);
-    set_tag(&tags[2], TB_TAG_STANDING, filter_key);
+    control_set_tag(&tags[0], "Name", "tapbox-all");
+    control_set_tag(&tags[1], TB_TAG_OWNER, control->deps.config->owner);
+    control_set_tag(&tags[2], TB_TAG_STANDING, filter_key);
     err = begin_intent(TB_RESOURCE_FILTER, filter_key, &intent, fail);
     if (err == TB_OK) {
         err = tb_ec2_filter_body(&spec, &body, fail);
@@ -387,7 +380,8 @@ control_standing_forget(struct tb_control *control)
     }
     for (size_t i = 0; i < count; i++) {
         if (rows[i].state == TB_RESOURCE_CREATED &&
-            tb_store_resource_gone(control->deps.store, rows[i].row, "", &fail) != TB_OK) {
+            tb_store_resource_gone(control->deps.store, rows[i].row, TB_RESOURCE_FOUND_GONE, "",
+                                   &fail) != TB_OK) {
             tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot forget a standing object");
         }
     }

@@ -14,42 +14,85 @@ static const int64_t poll_ns = 100 * TB_NS_PER_MS;
 /* How long a recorder that does not answer is waited for before its spool is taken as it is. */
 static const int64_t recorder_patience_ns = 30 * TB_NS_PER_S;
 
+enum {
+    REMOVED_TOGETHER = TB_CAPTURE_MAX_SOURCES
+};
+
 static bool
 is_session(const struct tb_resource *row)
 {
     return row->kind == TB_RESOURCE_SESSION;
 }
 
-/* The rows that `wanted` names, in their order; the first failure is told at the end. */
+struct removal {
+    struct tb_control *control;
+    struct tb_resource *row;
+    uint32_t attempt;
+    enum tb_err err;
+    struct tb_fail fail;
+};
+
+static void
+remove_one(void *arg)
+{
+    struct removal *removal = arg;
+
+    removal->err =
+        control_delete(removal->control, removal->row, removal->attempt, &removal->fail);
+}
+
+/* So many at a time: a slow answer about one object delays no other. */
+static enum tb_err
+remove_together(struct removal *removals, size_t count, struct tb_fail *fail)
+{
+    struct control_task tasks[REMOVED_TOGETHER];
+    enum tb_err first = TB_OK;
+
+    for (size_t i = 0; i < count; i++) {
+        tasks[i] = (struct control_task){remove_one, &removals[i]};
+    }
+    control_together(tasks, count);
+    for (size_t i = 0; i < count; i++) {
+        const struct tb_resource *row = removals[i].row;
+
+        if (removals[i].err != TB_OK) {
+            tb_log_fail(TB_LOG_ERROR, row->capture_id, &removals[i].fail,
+                        row->aws_id[0] != 0
+                            ? "%s %s is still there and is deleted again soon"
+                            : "a %s%s may be there and is looked for again soon",
+                        tb_resource_kind_name(row->kind), row->aws_id);
+            if (first == TB_OK) {
+                first = removals[i].err;
+                *fail = removals[i].fail;
+            }
+        }
+    }
+    return first;
+}
+
+/* The rows that `wanted` names; the first failure is told at the end. */
 static enum tb_err
 delete_those(struct tb_control *control, struct tb_resource *rows, size_t count,
              bool (*wanted)(const struct tb_resource *row), uint32_t attempt,
              struct tb_fail *fail)
 {
+    struct removal removals[REMOVED_TOGETHER];
     enum tb_err first = TB_OK;
+    size_t n = 0;
 
     for (size_t i = 0; i < count; i++) {
-        struct tb_fail why = {0};
-        enum tb_err err;
-
-        if (!wanted(&rows[i]) || rows[i].state == TB_RESOURCE_GONE) {
-            continue;
+        if (wanted(&rows[i]) && rows[i].state != TB_RESOURCE_GONE) {
+            removals[n++] = (struct removal){control, &rows[i], attempt, TB_OK, {0}};
         }
-        err = control_delete(control, &rows[i], attempt, &why);
-        if (err != TB_OK) {
-            if (rows[i].aws_id[0] != 0) {
-                tb_log_fail(TB_LOG_ERROR, rows[i].capture_id, &why,
-                            "%s %s is still there and is deleted again soon",
-                            tb_resource_kind_name(rows[i].kind), rows[i].aws_id);
-            } else {
-                tb_log_fail(TB_LOG_ERROR, rows[i].capture_id, &why,
-                            "a %s may be there and is looked for again soon",
-                            tb_resource_kind_name(rows[i].kind));
-            }
-            if (first == TB_OK) {
+        if (n == REMOVED_TOGETHER || (i + 1 == count && n > 0)) {
+            struct tb_fail why = {0};
+            enum tb_err err = remove_together(removals, n, &why);
+
+            if (err != TB_OK && first == TB_OK) {
                 first = err;
                 *fail = why;
             }
+            n = 0;
         }
     }
     return first;
@@ -136,8 +179,9 @@ recorder_is_done(struct tb_control *control, const struct tb_capture *capture,
         tb_log_fail(TB_LOG_WARN, capture->id, &fail, "the recorder cannot be closed");
         return waited > recorder_patience_ns || waited < 0;
     }
-    if (tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, &fail) !=
-        TB_OK) {
+    if (memcmp(&status.ledger, &capture->ledger, sizeof(status.ledger)) != 0 &&
+        tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, &fail) !=
+            TB_OK) {
         tb_log_fail(TB_LOG_ERROR, capture->id, &fail, "cannot keep the ledger");
         return false;
     }

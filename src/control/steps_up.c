@@ -222,8 +222,7 @@ control_step_planned(struct tb_control *control, const struct tb_capture *captur
      * leaves the session to another host's sweep. */
     deadline = tb_deadline_in(capture->request.duration_ns);
     to_whole_ns = TB_NS_PER_S - deadline.utc_ns % TB_NS_PER_S;
-    deadline.utc_ns += to_whole_ns;
-    deadline.boot_ns += to_whole_ns;
+    deadline = tb_deadline_moved(&deadline, to_whole_ns);
     err = tb_store_capture_deadline(control->deps.store, capture->id, &deadline, fail);
     if (err == TB_OK) {
         err = tb_store_capture_move(control->deps.store, capture->id, TB_CAPTURE_PLANNED,
@@ -279,226 +278,6 @@ arm_recorder(struct tb_control *control, const struct tb_capture *capture, struc
     }
     free(bpf);
     free(spec);
-    return err;
-}
-
-static void
-set_tag(struct tb_ec2_tag *tag, const char *key, const char *value)
-{
-    (void)tb_str_copy(tag->key, sizeof(tag->key), key);
-    (void)tb_str_copy(tag->value, sizeof(tag->value), value);
-}
-
-/* The session's intent, with the exact request in it; params is free()d by the caller. */
-static enum tb_err
-session_intent(struct tb_control *control, const struct tb_capture *capture,
-               const struct tb_capture_source *source, const char *target, const char *filter,
-               struct tb_resource *out, struct tb_fail *fail)
-{
-    struct tb_ec2_tag tags[4];
-    char expires[TB_TIME_TEXT_SIZE];
-    char description[128];
-    struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
-    struct tb_ec2_session_spec spec = {
-        .eni = source->eni,
-        .target_id = target,
-        .filter_id = filter,
-        .session_number = source->session_number,
-        .vni = source->vni,
-        .description = description,
-        .tags = tags,
-        .tag_count = sizeof(tags) / sizeof(tags[0]),
-        .client_token = out->client_token,
-    };
-    enum tb_err err;
-
-    memset(out, 0, sizeof(*out));
-    out->kind = TB_RESOURCE_SESSION;
-    (void)tb_str_copy(out->capture_id, sizeof(out->capture_id), capture->id);
-    (void)tb_str_copy(out->key, sizeof(out->key), source->eni);
-    /* by AWS's clock, which judges it */
-    out->expires_utc_s = capture->deadline.utc_ns / TB_NS_PER_S + control_aws_offset_s(control);
-    tb_time_format_s(expires, out->expires_utc_s);
-    (void)snprintf(description, sizeof(description), "tapbox %s until %s", capture->id,
-                   expires);
-    set_tag(&tags[0], "Name", capture->id);
-    set_tag(&tags[1], TB_TAG_OWNER, control->deps.config->owner);
-    set_tag(&tags[2], TB_TAG_CAPTURE, capture->id);
-    set_tag(&tags[3], TB_TAG_EXPIRES, expires);
-    err = tb_uuid_new(out->client_token);
-    if (err != TB_OK) {
-        return tb_fail_set(fail, err, "no random numbers for a client token");
-    }
-    err = tb_ec2_session_body(&spec, &body, fail);
-    if (err == TB_OK) {
-        out->params = strdup(tb_buf_str(&body));
-        if (out->params == NULL) {
-            err = tb_fail_set(fail, TB_ENOMEM, "no memory for an EC2 request");
-        }
-    }
-    tb_buf_release(&body);
-    return err;
-}
-
-static struct tb_resource *
-find_session(struct tb_resource *rows, size_t count, const char *eni)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (rows[i].kind == TB_RESOURCE_SESSION && rows[i].state != TB_RESOURCE_GONE &&
-            strcmp(rows[i].key, eni) == 0) {
-            return &rows[i];
-        }
-    }
-    return NULL;
-}
-
-static bool
-is_about_standing_objects(enum tb_err err, const struct tb_fail *fail)
-{
-    return err != TB_OK && strncmp(fail->code, "InvalidTrafficMirror", 20) == 0;
-}
-
-/* Whether EC2 answered about this interface and no retry changes it: a named gap. */
-static bool
-is_about_the_source(enum tb_err err, const struct tb_fail *fail)
-{
-    return fail->http_status >= 400 && fail->http_status < 500 && fail->code[0] != 0 &&
-           !is_about_standing_objects(err, fail) &&
-           (err == TB_EINVAL || err == TB_EFULL || err == TB_ENOTFOUND || err == TB_EDENIED ||
-            strcmp(fail->code, "InterfaceInUseByTrafficMirrorTarget") == 0);
-}
-
-/* As the store has it now: a session made late is made for nothing, and holds up the teardown.
- */
-static bool
-has_to_stop(struct tb_control *control, const char *id)
-{
-    struct tb_capture *now = malloc(sizeof(*now));
-    bool stop = now == NULL ||
-                tb_store_capture_get(control->deps.store, id, now, NULL) != TB_OK ||
-                tb_plan_stop(now) != TB_STOP_NONE;
-
-    free(now);
-    return stop;
-}
-
-/*
- * An interface never has two sessions of ours.  One that another capture keeps is this one's
- * gap; one that is being taken down is waited for (TB_ERETRY).
- */
-static enum tb_err
-await_former_session(struct tb_control *control, const struct tb_capture *capture,
-                     struct tb_capture_source *source, struct tb_fail *fail)
-{
-    char holder[TB_CAPTURE_ID_SIZE];
-    bool stays;
-    enum tb_err err = tb_store_session_holder(control->deps.store, source->eni, capture->id,
-                                              holder, &stays, fail);
-
-    if (err != TB_OK || holder[0] == 0) {
-        return err;
-    }
-    if (stays) {
-        (void)snprintf(source->gap, sizeof(source->gap), "it is being captured by %s", holder);
-        return TB_OK;
-    }
-    return tb_fail_set(fail, TB_ERETRY, "%s still has the session of %s, which is ending",
-                       source->eni, holder);
-}
-
-/* One session; a reason that lies in the interface becomes its gap and TB_OK. */
-static enum tb_err
-make_session(struct tb_control *control, const struct tb_capture *capture,
-             struct tb_capture_source *source, struct tb_resource *row, const char *target,
-             const char *filter, const struct tb_ec2_sessions *others, struct tb_fail *fail)
-{
-    struct tb_resource intent = {0};
-    char id[TB_AWS_ID_SIZE];
-    enum tb_err err;
-
-    if (row != NULL && row->state == TB_RESOURCE_INTENDED) {
-        err = control_replay(control, row, fail);
-    } else if (row != NULL) {
-        err = TB_OK; /* made before a restart */
-    } else {
-        size_t foreign = tb_plan_foreign(others, source->eni, control->deps.config->owner);
-
-        err = await_former_session(control, capture, source, fail);
-        if (err != TB_OK || source->gap[0] != 0) {
-            return err;
-        }
-        source->session_number = tb_plan_session_number(others, source->eni);
-        if (source->session_number == 0) {
-            (void)tb_str_copy(source->gap, sizeof(source->gap),
-                              "no session number is free after the sessions that are there");
-            return TB_OK;
-        }
-        if (foreign > 0) {
-            tb_log(
-                TB_LOG_WARN, capture->id,
-                "%s has %zu mirror sessions of others; tapbox comes after them and sees only "
-                "packets that their filters do not accept",
-                source->eni, foreign);
-        }
-        err = session_intent(control, capture, source, target, filter, &intent, fail);
-        if (err == TB_OK) {
-            err = control_create(control, &intent, id, fail);
-        }
-        free(intent.params);
-    }
-    if (err == TB_OK) {
-        source->armed = true;
-        if (tb_plan_foreign(others, source->eni, control->deps.config->owner) > 0) {
-            (void)tb_str_copy(
-                source->gap, sizeof(source->gap),
-                "mirror sessions of others come first: packets that their filters "
-                "accept are not here");
-        }
-    } else if (is_about_the_source(err, fail)) {
-        (void)snprintf(source->gap, sizeof(source->gap), "%.60s: %.180s", fail->code,
-                       fail->text);
-        err = TB_OK;
-    }
-    return err;
-}
-
-static enum tb_err
-make_sessions(struct tb_control *control, struct tb_capture *capture, const char *target,
-              const char *filter, struct tb_fail *fail)
-{
-    struct tb_ec2_sessions others = {0};
-    struct tb_resource *rows = NULL;
-    const char *enis[TB_CAPTURE_MAX_SOURCES];
-    size_t row_count = 0;
-    size_t eni_count = 0;
-    enum tb_err err;
-
-    for (size_t i = 0; i < capture->source_count; i++) {
-        if (capture->sources[i].gap[0] == 0) {
-            enis[eni_count++] = capture->sources[i].eni;
-        }
-    }
-    err = tb_store_resource_list(control->deps.store, capture->id, false, &rows, &row_count,
-                                 fail);
-    if (err == TB_OK) {
-        err = tb_ec2_sessions_list(control->deps.aws, enis, eni_count, &others, fail);
-    }
-    if (err == TB_OK) {
-        control_note_aws_time(control, others.server_utc_s);
-    }
-    for (size_t i = 0; i < capture->source_count && err == TB_OK; i++) {
-        struct tb_capture_source *source = &capture->sources[i];
-
-        if (has_to_stop(control, capture->id)) {
-            err = tb_fail_set(fail, TB_ERETRY, "stopped while the sessions were being made");
-        } else if (source->gap[0] == 0 && !source->armed) {
-            err = make_session(control, capture, source,
-                               find_session(rows, row_count, source->eni), target, filter,
-                               &others, fail);
-        }
-    }
-    tb_ec2_sessions_release(&others);
-    tb_resources_free(rows, row_count);
     return err;
 }
 
@@ -574,7 +353,7 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
         err = control_standing_filter(control, filter, &why);
     }
     if (err == TB_OK) {
-        err = make_sessions(control, work, target, filter, &why);
+        err = control_make_sessions(control, work, target, filter, &why);
         kept = tb_store_capture_sources(control->deps.store, capture->id, work->sources,
                                         work->source_count, fail);
         if (kept != TB_OK) {
@@ -582,7 +361,7 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
             goto out;
         }
     }
-    if (is_about_standing_objects(err, &why)) {
+    if (control_is_about_standing(err, &why)) {
         /* Somebody removed the target or the filter: the next try makes new ones. */
         control_standing_forget(control);
         err = TB_ERETRY;
@@ -617,75 +396,6 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
 out:
     free(work);
     return err;
-}
-
-/* Tags first, then the recorder, then the store: whatever fails, nothing outlives a deadline
- * that the store does not know, and the recorder never stops before one that it does. */
-static enum tb_err
-extend(struct tb_control *control, const struct tb_capture *capture, struct tb_fail *fail)
-{
-    struct tb_deadline deadline = capture->deadline;
-    struct tb_resource *rows = NULL;
-    const char *ids[TB_CAPTURE_MAX_SOURCES];
-    char expires[TB_TIME_TEXT_SIZE];
-    struct tb_ec2_tag tag;
-    struct tb_ec2_effect effect;
-    size_t count = 0;
-    size_t id_count = 0;
-    enum tb_err err;
-
-    deadline.utc_ns = capture->extend_to_utc_ns - capture->extend_to_utc_ns % TB_NS_PER_S;
-    deadline.boot_ns += deadline.utc_ns - capture->deadline.utc_ns;
-    tb_time_format_s(expires, deadline.utc_ns / TB_NS_PER_S + control_aws_offset_s(control));
-    set_tag(&tag, TB_TAG_EXPIRES, expires);
-    err = tb_store_resource_list(control->deps.store, capture->id, false, &rows, &count, fail);
-    for (size_t i = 0; i < count && err == TB_OK; i++) {
-        if (rows[i].state == TB_RESOURCE_CREATED && id_count < TB_CAPTURE_MAX_SOURCES) {
-            ids[id_count++] = rows[i].aws_id;
-        }
-    }
-    if (err == TB_OK) {
-        err = tb_ec2_tag_set(control->deps.aws, ids, id_count, &tag, 1, &effect, fail);
-    }
-    if (err == TB_OK) {
-        int64_t boot_ns = tb_clock_boot_ns() + tb_deadline_left_ns(&deadline);
-
-        err = tb_recorder_extend(control->deps.recorder, capture->id, boot_ns, fail);
-    }
-    if (err == TB_OK) {
-        err = tb_store_capture_extended(control->deps.store, capture->id, &deadline, fail);
-    }
-    if (err == TB_OK) {
-        tb_log(TB_LOG_INFO, capture->id, "extended to %s", expires);
-    } else if (err == TB_ESTATE) {
-        /* Withdrawn while AWS took its time, or stopped: whoever asked was told that the old
-         * deadline stands.  A recorder that would go on for longer is disarmed at that. */
-        struct tb_fail why = {0};
-
-        tb_time_format_s(expires, capture->deadline.utc_ns / TB_NS_PER_S);
-        set_tag(&tag, TB_TAG_EXPIRES, expires);
-        if (tb_ec2_tag_set(control->deps.aws, ids, id_count, &tag, 1, &effect, &why) != TB_OK) {
-            tb_log_fail(TB_LOG_WARN, capture->id, &why, "the later expiry stays in the tags");
-        }
-    }
-    tb_resources_free(rows, count);
-    return err;
-}
-
-/* An extension that AWS refuses for good is dropped: the old deadline stands. */
-static enum tb_err
-try_to_extend(struct tb_control *control, const struct tb_capture *capture,
-              struct tb_fail *fail)
-{
-    bool withdrawn;
-    enum tb_err err = extend(control, capture, fail);
-
-    if (err == TB_OK || tb_err_is_retryable(err) || err == TB_ECLOSED) {
-        return err == TB_ECLOSED ? TB_ERETRY : err;
-    }
-    tb_log_fail(TB_LOG_ERROR, capture->id, fail, "cannot be extended; the deadline stands");
-    return tb_store_capture_withdraw_extend(control->deps.store, capture->id,
-                                            capture->extend_to_utc_ns, &withdrawn, fail);
 }
 
 /* Said once: in the look that first finds it overdue. */
@@ -738,7 +448,7 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
         err = tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, fail);
     }
     if (err == TB_OK && capture->extend_to_utc_ns > capture->deadline.utc_ns) {
-        err = try_to_extend(control, capture, fail);
+        err = control_try_to_extend(control, capture, fail);
     }
     if (err == TB_OK && status.over_budget) {
         *out_again_ns = 0;

@@ -217,13 +217,6 @@ ask_types(void *arg)
     }
 }
 
-static void
-set_tag(struct tb_ec2_tag *tag, const char *key, const char *value)
-{
-    (void)tb_str_copy(tag->key, sizeof(tag->key), key);
-    (void)tb_str_copy(tag->value, sizeof(tag->value), value);
-}
-
 /* As the real request would be: tags and all. */
 static enum tb_err
 ask_for_session(struct survey *s, size_t source, struct tb_fail *fail)
@@ -247,10 +240,10 @@ ask_for_session(struct survey *s, size_t source, struct tb_fail *fail)
         return tb_fail_set(fail, err, "no random numbers for a client token");
     }
     tb_time_format_s(expires, s->facts.now_utc_s);
-    set_tag(&tags[0], "Name", "tapbox");
-    set_tag(&tags[1], TB_TAG_OWNER, s->facts.owner);
-    set_tag(&tags[2], TB_TAG_CAPTURE, "preflight");
-    set_tag(&tags[3], TB_TAG_EXPIRES, expires);
+    control_set_tag(&tags[0], "Name", "tapbox");
+    control_set_tag(&tags[1], TB_TAG_OWNER, s->facts.owner);
+    control_set_tag(&tags[2], TB_TAG_CAPTURE, "preflight");
+    control_set_tag(&tags[3], TB_TAG_EXPIRES, expires);
     err = tb_ec2_session_body(&spec, &body, fail);
     if (err == TB_OK) {
         err = tb_ec2_create_dry_run(s->control->deps.aws, TB_EC2_SESSION, tb_buf_view(&body),
@@ -273,9 +266,9 @@ ask_for_standing(struct survey *s, bool target, struct tb_fail *out)
         .tags = tags, .tag_count = 3, .client_token = token};
     enum tb_err err = tb_uuid_new(token);
 
-    set_tag(&tags[0], "Name", "tapbox");
-    set_tag(&tags[1], TB_TAG_OWNER, s->facts.owner);
-    set_tag(&tags[2], TB_TAG_STANDING, target ? "target" : "all");
+    control_set_tag(&tags[0], "Name", "tapbox");
+    control_set_tag(&tags[1], TB_TAG_OWNER, s->facts.owner);
+    control_set_tag(&tags[2], TB_TAG_STANDING, target ? "target" : "all");
     if (err == TB_OK) {
         err = target ? tb_ec2_target_body(&target_spec, &body, out)
                      : tb_ec2_filter_body(&filter_spec, &body, out);

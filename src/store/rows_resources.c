@@ -208,7 +208,8 @@ tb_store_resource_created(struct tb_store *store, int64_t row, const char *aws_i
 }
 
 enum tb_err
-tb_store_resource_deleting(struct tb_store *store, int64_t row, struct tb_fail *fail)
+tb_store_resource_deleting(struct tb_store *store, int64_t row, bool deleting,
+                           struct tb_fail *fail)
 {
     struct store_query q;
     enum tb_err err;
@@ -216,10 +217,11 @@ tb_store_resource_deleting(struct tb_store *store, int64_t row, struct tb_fail *
     store_lock(store, "resource_deleting");
     err = store_open_locked(store,
                             "UPDATE resources SET"
-                            " state = CASE state WHEN 'gone' THEN state ELSE 'deleting' END"
+                            " state = CASE state WHEN 'gone' THEN state ELSE ? END"
                             " WHERE id = ?",
                             &q, fail);
     if (err == TB_OK) {
+        store_bind_text(&q, state_names[deleting ? TB_RESOURCE_DELETING : TB_RESOURCE_CREATED]);
         store_bind_int(&q, row);
         err = update_one_locked(&q, row, fail);
     }
@@ -227,10 +229,34 @@ tb_store_resource_deleting(struct tb_store *store, int64_t row, struct tb_fail *
     return err;
 }
 
+/* What was mirrored until a time that nobody knows. */
 static enum tb_err
-gone_locked(struct tb_store *store, int64_t row, const char *request_id, struct tb_fail *fail)
+note_lost_session_locked(struct tb_store *store, int64_t row, struct tb_fail *fail)
     TB_REQUIRES(store->mu)
 {
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "UPDATE capture_sources SET gap = 'its mirror session ' || r.aws_id || ' was deleted by"
+        " somebody else, nobody knows when' FROM resources AS r"
+        " WHERE r.id = ? AND r.kind = 'session' AND capture_sources.capture_id = r.capture_id"
+        " AND capture_sources.eni = r.key AND capture_sources.armed",
+        &q, fail);
+
+    if (err == TB_OK) {
+        store_bind_int(&q, row);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    return err;
+}
+
+static enum tb_err
+gone_locked(struct tb_store *store, int64_t row, enum tb_resource_end end,
+            const char *request_id, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    static const char *const acts[] = {[TB_RESOURCE_DELETED] = "aws_deleted",
+                                       [TB_RESOURCE_NOT_MADE] = "aws_not_made",
+                                       [TB_RESOURCE_FOUND_GONE] = "aws_found_gone"};
     struct store_query q;
     enum tb_err err = store_open_locked(store,
                                         "UPDATE resources SET state = 'gone',"
@@ -243,19 +269,22 @@ gone_locked(struct tb_store *store, int64_t row, const char *request_id, struct 
         store_bind_int(&q, row);
         err = update_one_locked(&q, row, fail);
     }
-    return err == TB_OK ? note_effect_locked(store, row, "aws_deleted", request_id, fail) : err;
+    if (err == TB_OK && end == TB_RESOURCE_FOUND_GONE) {
+        err = note_lost_session_locked(store, row, fail);
+    }
+    return err == TB_OK ? note_effect_locked(store, row, acts[end], request_id, fail) : err;
 }
 
 enum tb_err
-tb_store_resource_gone(struct tb_store *store, int64_t row, const char *request_id,
-                       struct tb_fail *fail)
+tb_store_resource_gone(struct tb_store *store, int64_t row, enum tb_resource_end end,
+                       const char *request_id, struct tb_fail *fail)
 {
     enum tb_err err;
 
     store_lock(store, "resource_gone");
     err = store_begin_locked(store, fail);
     if (err == TB_OK) {
-        err = gone_locked(store, row, request_id, fail);
+        err = gone_locked(store, row, end, request_id, fail);
         err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);

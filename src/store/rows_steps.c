@@ -269,8 +269,8 @@ tb_store_capture_later(struct tb_store *store, const char *id, int64_t due_utc_n
 
     store_lock(store, "capture_later");
     if (failed == NULL) {
-        err = store_open_locked(store, "UPDATE captures SET due_utc_ns = ? WHERE id = ?", &q,
-                                fail);
+        err = store_open_locked(
+            store, "UPDATE captures SET due_utc_ns = ?, attempt = 0 WHERE id = ?", &q, fail);
         if (err == TB_OK) {
             store_bind_int(&q, due_utc_ns);
         }

@@ -119,7 +119,8 @@ each_act_is_an_entry_chained_to_the_one_before_it(void **state)
     assert_int_equal(tb_store_segment_uploaded(p->store, &segment, NULL), TB_OK);
     assert_int_equal(tb_store_resource_intend(p->store, &intent, &row, NULL), TB_OK);
     assert_int_equal(tb_store_resource_created(p->store, row, "tms-1", "req-1", NULL), TB_OK);
-    assert_int_equal(tb_store_resource_gone(p->store, row, "req-2", NULL), TB_OK);
+    assert_int_equal(tb_store_resource_gone(p->store, row, TB_RESOURCE_DELETED, "req-2", NULL),
+                     TB_OK);
     for (int64_t n = 1; n <= 8; n++) {
         struct tb_json *json;
         int64_t number = 0;
@@ -146,6 +147,54 @@ each_act_is_an_entry_chained_to_the_one_before_it(void **state)
         }
         tb_json_free(json);
     }
+}
+
+/* A session of the capture, made or not, and how it ended: the act that the log shows. */
+static void
+end_session(struct place *p, const char *aws_id, enum tb_resource_end end, const char *act)
+{
+    struct tb_resource intent = {.kind = TB_RESOURCE_SESSION};
+    struct tb_buf text = TB_BUF_INIT(1 << 16);
+    struct tb_sha256 sha256;
+    struct tb_json *json;
+    int64_t row = 0, last = 0;
+
+    (void)strcpy(intent.capture_id, p->capture);
+    (void)strcpy(intent.key, "eni-1");
+    assert_int_equal(tb_store_resource_intend(p->store, &intent, &row, NULL), TB_OK);
+    if (aws_id[0] != '\0') {
+        assert_int_equal(tb_store_resource_created(p->store, row, aws_id, "req-1", NULL),
+                         TB_OK);
+    }
+    assert_int_equal(tb_store_resource_gone(p->store, row, end, "req-2", NULL), TB_OK);
+    while (tb_store_custody_text(p->store, p->capture, last + 1, last + 1, &text, NULL) ==
+           TB_OK) {
+        last++;
+    }
+    tb_buf_release(&text);
+    json = entry(p, last, &sha256);
+    assert_string_equal(tb_json_str(json, "/act"), act);
+    assert_string_equal(tb_json_str(json, "/detail/request_id"), "req-2");
+    tb_json_free(json);
+}
+
+static void
+what_was_never_made_or_was_gone_already_was_not_deleted_by_us(void **state)
+{
+    struct tb_capture_source source = {.eni = "eni-1", .ip = "10.0.0.1", .armed = true};
+    struct place *p = *state;
+    struct tb_capture *capture = malloc(sizeof(*capture));
+
+    assert_non_null(capture);
+    assert_int_equal(tb_store_capture_sources(p->store, p->capture, &source, 1, NULL), TB_OK);
+    end_session(p, "", TB_RESOURCE_NOT_MADE, "aws_not_made");
+    end_session(p, "tms-1", TB_RESOURCE_DELETED, "aws_deleted");
+    assert_int_equal(tb_store_capture_get(p->store, p->capture, capture, NULL), TB_OK);
+    assert_string_equal(capture->sources[0].gap, "");
+    end_session(p, "tms-2", TB_RESOURCE_FOUND_GONE, "aws_found_gone");
+    assert_int_equal(tb_store_capture_get(p->store, p->capture, capture, NULL), TB_OK);
+    assert_non_null(strstr(capture->sources[0].gap, "tms-2 was deleted by somebody else"));
+    free(capture);
 }
 
 static void
@@ -369,6 +418,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_act_is_an_entry_chained_to_the_one_before_it,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            what_was_never_made_or_was_gone_already_was_not_deleted_by_us, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_shortens_or_changes_the_log_not_even_by_sql,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_act_that_fails_leaves_no_entry, set_up, tear_down),

@@ -113,9 +113,10 @@ a_second_capture_cannot_intend_a_session_until_the_first_one_is_gone(void **stat
     assert_int_equal(intend(p->store, second, "eni-2", &other), TB_OK);
     assert_int_equal(tb_store_resource_created(p->store, row, "tms-1", "", NULL), TB_OK);
     assert_int_equal(intend(p->store, second, "eni-1", &other), TB_EEXIST);
-    assert_int_equal(tb_store_resource_deleting(p->store, row, NULL), TB_OK);
+    assert_int_equal(tb_store_resource_deleting(p->store, row, true, NULL), TB_OK);
     assert_int_equal(intend(p->store, second, "eni-1", &other), TB_EEXIST);
-    assert_int_equal(tb_store_resource_gone(p->store, row, "", NULL), TB_OK);
+    assert_int_equal(tb_store_resource_gone(p->store, row, TB_RESOURCE_DELETED, "", NULL),
+                     TB_OK);
     assert_int_equal(intend(p->store, second, "eni-1", &other), TB_OK);
 }
 

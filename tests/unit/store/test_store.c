@@ -862,7 +862,7 @@ an_aws_object_goes_from_intent_to_gone(void **state)
     tb_resources_free(list, count);
 
     assert_int_equal(tb_store_resource_created(p->store, row, "tms-1", "req-1", NULL), TB_OK);
-    assert_int_equal(tb_store_resource_deleting(p->store, row, NULL), TB_OK);
+    assert_int_equal(tb_store_resource_deleting(p->store, row, true, NULL), TB_OK);
     /* a late reply does not undo the decision to delete */
     assert_int_equal(tb_store_resource_created(p->store, row, "tms-1", "req-1", NULL), TB_OK);
     assert_int_equal(tb_store_resource_list(p->store, id, false, &list, &count, NULL), TB_OK);
@@ -872,8 +872,9 @@ an_aws_object_goes_from_intent_to_gone(void **state)
     assert_true(list[0].created_utc_ns > 0);
     tb_resources_free(list, count);
 
-    assert_int_equal(tb_store_resource_gone(p->store, row, "req-2", NULL), TB_OK);
-    assert_int_equal(tb_store_resource_deleting(p->store, row, NULL), TB_OK);
+    assert_int_equal(tb_store_resource_gone(p->store, row, TB_RESOURCE_DELETED, "req-2", NULL),
+                     TB_OK);
+    assert_int_equal(tb_store_resource_deleting(p->store, row, true, NULL), TB_OK);
     assert_int_equal(tb_store_resource_list(p->store, id, false, &list, &count, NULL), TB_OK);
     assert_int_equal(count, 0);
     assert_null(list);
@@ -883,7 +884,8 @@ an_aws_object_goes_from_intent_to_gone(void **state)
     assert_string_equal(list[0].delete_request_id, "req-2");
     assert_true(list[0].gone_utc_ns > 0);
     tb_resources_free(list, count);
-    assert_int_equal(tb_store_resource_gone(p->store, row + 1, "", NULL), TB_ENOTFOUND);
+    assert_int_equal(tb_store_resource_gone(p->store, row + 1, TB_RESOURCE_DELETED, "", NULL),
+                     TB_ENOTFOUND);
 }
 
 static void

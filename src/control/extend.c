@@ -1,0 +1,105 @@
+/* A later deadline: in the tags and confirmed, then in the recorder, then in the store. */
+#include "control_int.h"
+
+#include <tapbox/log.h>
+
+/* Whether EC2 shows the expiry on each of these sessions; TB_ERETRY while it does not. */
+static enum tb_err
+confirm_expiry(struct tb_control *control, const char *const *enis, const char *const *ids,
+               size_t count, const char *expires, struct tb_fail *fail)
+{
+    struct tb_ec2_sessions found = {0};
+    enum tb_err err = tb_ec2_sessions_list(control->deps.aws, enis, count, &found, fail);
+
+    for (size_t i = 0; i < count && err == TB_OK; i++) {
+        const char *shown = NULL;
+
+        for (size_t j = 0; j < found.count; j++) {
+            if (strcmp(found.at[j].id, ids[i]) == 0) {
+                shown = tb_ec2_tag(&found.at[j].tags, TB_TAG_EXPIRES);
+            }
+        }
+        if (shown == NULL || strcmp(shown, expires) != 0) {
+            err = tb_fail_set(fail, TB_ERETRY, "EC2 does not show the later expiry of %s yet",
+                              ids[i]);
+        }
+    }
+    tb_ec2_sessions_release(&found);
+    return err;
+}
+
+/* Tags first, confirmed, then the recorder, then the store: whatever fails, nothing outlives a
+ * deadline that the store does not know, and the recorder never stops before one that it does.
+ */
+static enum tb_err
+extend(struct tb_control *control, const struct tb_capture *capture, struct tb_fail *fail)
+{
+    int64_t by_ns = capture->extend_to_utc_ns - capture->deadline.utc_ns;
+    struct tb_deadline deadline =
+        tb_deadline_moved(&capture->deadline, by_ns - by_ns % TB_NS_PER_S);
+    struct tb_resource *rows = NULL;
+    const char *enis[TB_CAPTURE_MAX_SOURCES];
+    const char *ids[TB_CAPTURE_MAX_SOURCES];
+    char expires[TB_TIME_TEXT_SIZE];
+    struct tb_ec2_tag tag;
+    struct tb_ec2_effect effect;
+    size_t count = 0;
+    size_t id_count = 0;
+    enum tb_err err;
+
+    tb_time_format_s(expires, control_expires_utc_s(control, &deadline));
+    control_set_tag(&tag, TB_TAG_EXPIRES, expires);
+    err = tb_store_resource_list(control->deps.store, capture->id, false, &rows, &count, fail);
+    for (size_t i = 0; i < count && err == TB_OK; i++) {
+        if (rows[i].state == TB_RESOURCE_CREATED && rows[i].kind == TB_RESOURCE_SESSION &&
+            id_count < TB_CAPTURE_MAX_SOURCES) {
+            enis[id_count] = rows[i].key;
+            ids[id_count++] = rows[i].aws_id;
+        }
+    }
+    if (err == TB_OK) {
+        err = tb_ec2_tag_set(control->deps.aws, ids, id_count, &tag, 1, &effect, fail);
+    }
+    if (err == TB_OK) {
+        err = confirm_expiry(control, enis, ids, id_count, expires, fail);
+    }
+    if (err == TB_OK) {
+        int64_t boot_ns = tb_clock_boot_ns() + tb_deadline_left_ns(&deadline);
+
+        err = tb_recorder_extend(control->deps.recorder, capture->id, boot_ns, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_store_capture_extended(control->deps.store, capture->id, &deadline, fail);
+    }
+    if (err == TB_OK) {
+        tb_log(TB_LOG_INFO, capture->id, "extended to %s", expires);
+    } else if (err == TB_ESTATE) {
+        /* Withdrawn while AWS took its time, or stopped: whoever asked was told that the old
+         * deadline stands.  A recorder that would go on for longer is disarmed at that. */
+        struct tb_fail why = {0};
+
+        tb_time_format_s(expires, control_expires_utc_s(control, &capture->deadline));
+        control_set_tag(&tag, TB_TAG_EXPIRES, expires);
+        if (tb_ec2_tag_set(control->deps.aws, ids, id_count, &tag, 1, &effect, &why) != TB_OK) {
+            tb_log_fail(TB_LOG_WARN, capture->id, &why, "the later expiry stays in the tags");
+        }
+    }
+    tb_resources_free(rows, count);
+    return err;
+}
+
+/* An extension that AWS refuses for good is dropped: the old deadline stands. */
+enum tb_err
+control_try_to_extend(struct tb_control *control, const struct tb_capture *capture,
+                      struct tb_fail *fail)
+{
+    bool withdrawn;
+    enum tb_err err = extend(control, capture, fail);
+
+    if (err == TB_OK || tb_err_is_retryable(err) || err == TB_ECLOSED) {
+        return err == TB_ECLOSED ? TB_ERETRY : err;
+    }
+    tb_log_fail(TB_LOG_ERROR, capture->id, fail, "cannot be extended; the deadline stands");
+    return tb_store_capture_withdraw_extend(control->deps.store, capture->id,
+                                            capture->extend_to_utc_ns, &withdrawn, fail);
+}
