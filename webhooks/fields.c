@@ -1,7 +1,10 @@
 /* Foreign JSON, read with care. */
 #include <tapbox/webhook_fields.h>
 
+#include <arpa/inet.h>
 #include <ctype.h>
+
+#include <tapbox/clock.h>
 
 /* One step of a path; NULL when the key is absent. */
 static const struct tb_json *
@@ -171,4 +174,101 @@ tb_webhook_find_id(const char *text, const char *prefix, char out[TB_AWS_ID_SIZE
         at += n;
     }
     return false;
+}
+
+int64_t
+tb_webhook_time(const char *text)
+{
+    enum {
+        TIME_SIZE = 64
+    };
+    char rfc3339[TIME_SIZE + 1]; /* and a Z */
+    int64_t utc_ns = 0;
+
+    if (text == NULL || !tb_str_copy(rfc3339, TIME_SIZE, text)) {
+        return 0;
+    }
+    if (tb_time_parse(rfc3339, &utc_ns) == TB_OK) {
+        return utc_ns;
+    }
+    /* what went through a database has lost its zone */
+    (void)tb_str_copy(rfc3339 + strlen(rfc3339), 2, "Z");
+    return tb_time_parse(rfc3339, &utc_ns) == TB_OK ? utc_ns : 0;
+}
+
+/* --- what an alert is made of --- */
+
+static bool
+same_source(const struct tb_alert_source *a, const struct tb_alert_source *b)
+{
+    return a->eni[0] != 0 || b->eni[0] != 0 ? strcmp(a->eni, b->eni) == 0
+                                            : strcmp(a->instance, b->instance) == 0;
+}
+
+void
+tb_webhook_add_source(struct tb_alert *out, const struct tb_alert_source *source)
+{
+    if (source->instance[0] == 0 && source->eni[0] == 0) {
+        return;
+    }
+    for (size_t i = 0; i < out->source_count; i++) {
+        if (same_source(&out->sources[i], source)) {
+            return;
+        }
+    }
+    if (out->source_count == TB_ALERT_MAX_SOURCES) {
+        out->sources_left_out++;
+        return;
+    }
+    out->sources[out->source_count++] = *source;
+}
+
+static void
+add_indicator(struct tb_alert *out, const struct tb_indicator *made)
+{
+    for (size_t i = 0; i < out->indicator_count; i++) {
+        const struct tb_indicator *there = &out->indicators[i];
+
+        if (there->kind == made->kind && there->port == made->port &&
+            there->local_port == made->local_port && there->on_wire == made->on_wire &&
+            strcmp(there->value, made->value) == 0 &&
+            strcmp(there->protocol, made->protocol) == 0 &&
+            strcmp(there->direction, made->direction) == 0) {
+            return;
+        }
+    }
+    if (out->indicator_count == TB_ALERT_MAX_INDICATORS) {
+        out->indicators_left_out++;
+        return;
+    }
+    out->indicators[out->indicator_count++] = *made;
+}
+
+bool
+tb_webhook_add_address(struct tb_alert *out, const char *text, const struct tb_indicator *more)
+{
+    struct tb_indicator made = *more;
+    unsigned char octets[sizeof(struct in6_addr)];
+    int family = text != NULL && strchr(text, ':') != NULL ? AF_INET6 : AF_INET;
+
+    made.kind = TB_INDICATOR_IP;
+    if (text == NULL || inet_pton(family, text, octets) != 1 ||
+        inet_ntop(family, octets, made.value, sizeof(made.value)) == NULL) {
+        return false;
+    }
+    add_indicator(out, &made);
+    return true;
+}
+
+bool
+tb_webhook_add_domain(struct tb_alert *out, const char *text, const struct tb_indicator *more)
+{
+    struct tb_indicator made = *more;
+
+    made.kind = TB_INDICATOR_DOMAIN;
+    if (!tb_webhook_name(made.value, sizeof(made.value), text)) {
+        return false;
+    }
+    add_indicator(out, &made);
+    return true;
 }

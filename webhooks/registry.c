@@ -1,43 +1,39 @@
-/* The adapters, and the way from a body to the one that reads it. */
+/* The tables of envelopes and adapters, and the way from a body to the one that reads it. */
 #include <tapbox/webhook.h>
 
 #include <tapbox/webhook_fields.h>
 
+static const struct tb_webhook_envelope *const envelopes[] = {
+    &tb_webhook_eventbridge,
+    &tb_webhook_guardduty_list,
+};
+enum {
+    ENVELOPES = sizeof(envelopes) / sizeof(envelopes[0])
+};
+
 static const struct tb_webhook_adapter *const adapters[] = {
     &tb_webhook_guardduty,
+    &tb_webhook_ec2,
+    &tb_webhook_tapbox,
 };
 enum {
     ADAPTERS = sizeof(adapters) / sizeof(adapters[0])
 };
 
-/* EventBridge: "detail-type" and an object "detail".  The AWS CLI: a list around findings. */
 static enum tb_err
 open_envelope(const struct tb_json *body, struct tb_event *out, struct tb_fail *fail)
 {
-    const struct tb_json *list;
-
-    *out = (struct tb_event){.detail = body};
     if (!tb_json_is_object(body)) {
         return tb_fail_set(fail, TB_EFORMAT, "the body is not a JSON object");
     }
-    if (tb_json_str(body, "/detail-type") != NULL &&
-        tb_json_is_object(tb_json_at(body, "/detail"))) {
-        out->source = tb_json_str(body, "/source");
-        out->detail_type = tb_json_str(body, "/detail-type");
-        out->account = tb_json_str(body, "/account");
-        out->region = tb_json_str(body, "/region");
-        out->detail = tb_json_at(body, "/detail");
-        return TB_OK;
-    }
-    list = tb_webhook_at(body, "findings");
-    if (tb_json_is_array(list)) {
-        if (tb_json_count(list) != 1) {
-            return tb_fail_set(fail, TB_EFORMAT,
-                               "a list of %zu findings: send one finding at a time",
-                               tb_json_count(list));
+    for (size_t i = 0; i < ENVELOPES; i++) {
+        enum tb_err err = envelopes[i]->open(body, out, fail);
+
+        if (err != TB_ENOTFOUND) {
+            return err;
         }
-        out->detail = tb_json_item(list, 0);
     }
+    *out = (struct tb_event){.detail = body};
     return TB_OK;
 }
 
@@ -72,9 +68,11 @@ read_event(const struct tb_event *event, struct tb_alert *out, struct tb_fail *f
 {
     for (size_t i = 0; i < ADAPTERS; i++) {
         if (adapters[i]->recognises(event)) {
-            struct tb_alert alert = {.adapter = adapters[i]->name};
-            enum tb_err err = adapters[i]->read(event, &alert, fail);
+            struct tb_alert alert = {.adapter = ""};
+            enum tb_err err;
 
+            (void)tb_str_copy(alert.adapter, sizeof(alert.adapter), adapters[i]->name);
+            err = adapters[i]->read(event, &alert, fail);
             if (err == TB_OK) {
                 *out = alert;
             }

@@ -114,8 +114,9 @@ struct tb_capture {
     char id[TB_CAPTURE_ID_SIZE];
     enum tb_capture_state state;
     enum tb_stop_reason
-        stop_reason; /* set when draining begins, or as soon as a stop is asked */
-    bool stop_asked; /* operator or budget: a worker acts on it */
+        stop_reason;  /* set when draining begins, or as soon as a stop is asked */
+    bool stop_asked;  /* operator or budget: a worker acts on it */
+    bool source_news; /* EC2 has told of a change of its instance: a worker looks at it */
     struct tb_capture_request request;
 
     int64_t requested_utc_ns;

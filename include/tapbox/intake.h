@@ -37,10 +37,10 @@ TB_NODISCARD enum tb_err tb_intake_request(struct tb_store *store,
 /* --- what would become of it: nothing is committed --- */
 
 struct tb_intake_preview {
-    bool capture; /* else it would be ignored */
+    enum tb_decision decision;
     char reason[TB_CAPTURE_MAX_TEXT];
-    struct tb_alert alert;             /* adapter NULL: an analyst's own request */
-    struct tb_capture_request request; /* when `capture` */
+    struct tb_alert alert;             /* adapter "": an analyst's own request */
+    struct tb_capture_request request; /* when it would be captured */
 };
 /* Errors as of tb_intake_event and tb_intake_request. */
 TB_NODISCARD enum tb_err tb_intake_preview_event(const struct tb_policy *policy,

@@ -11,6 +11,7 @@
 #ifndef TAPBOX_STORE_H
 #define TAPBOX_STORE_H
 
+#include <tapbox/alert.h>
 #include <tapbox/bytes.h>
 #include <tapbox/capture.h>
 #include <tapbox/json.h>
@@ -38,7 +39,11 @@ struct tb_intake {
     const char *token_name;
     const char *decision_reason;
     int64_t received_utc_ns;
-    const struct tb_capture_request *capture; /* NULL: ignored, only remembered */
+    /* as the adapter read it; NULL: an analyst's request.  News of an instance (instance_state)
+     * makes no capture: those that tap it are told. */
+    const struct tb_alert *alert;
+    const struct tb_capture_request *capture; /* NULL: ignored or refused, only remembered */
+    bool refused; /* without a capture: there is nothing to mirror in it */
     int64_t
         most_duration_ns; /* an alert that joins extends up to this after the request; 0: no */
     int64_t cooldown_ns;  /* a finding captured so shortly before is ignored; 0: never */
@@ -50,8 +55,12 @@ enum tb_intake_outcome {
     TB_INTAKE_DUPLICATE, /* this key was here before: out_capture_id is that time's ("" if none)
                           */
     TB_INTAKE_IGNORED,   /* remembered, no capture */
-    TB_INTAKE_COOLING    /* the same: out_capture_id is the capture of this finding that ended
+    TB_INTAKE_COOLING,   /* the same: out_capture_id is the capture of this finding that ended
                             within the cooldown */
+    TB_INTAKE_REFUSED,   /* remembered: nothing to mirror */
+    TB_INTAKE_NOTED,     /* news of an instance: out_capture_id is the first capture that was
+                            told ("" : none taps it) */
+    TB_INTAKE_OUTCOME_COUNT
 };
 
 /*
@@ -82,6 +91,17 @@ struct tb_alert_row {
 TB_NODISCARD enum tb_err tb_store_alert(struct tb_store *store, const char *capture_id,
                                         uint32_t number, struct tb_alert_row *out,
                                         struct tb_buf *out_body, struct tb_fail *fail);
+
+/* The same as its adapter read it.  TB_ENOTFOUND past the last; an analyst's request gives an
+ * alert whose adapter is "". */
+TB_NODISCARD enum tb_err tb_store_alert_parsed(struct tb_store *store, const char *capture_id,
+                                               uint32_t number, struct tb_alert *out,
+                                               struct tb_fail *fail);
+/* The newest alert, of any outcome, with this sender's id or idempotency key: body appended to
+ * `out_body`; `number` is 0 when it belongs to no capture.  TB_ENOTFOUND. */
+TB_NODISCARD enum tb_err tb_store_alert_find(struct tb_store *store, const char *id,
+                                             struct tb_alert_row *out, struct tb_buf *out_body,
+                                             struct tb_fail *fail);
 
 /* Who caused an act, for the custody log: a token's name and a peer's address.  NULL, or "":
  * tapbox itself. */
@@ -166,6 +186,9 @@ TB_NODISCARD enum tb_err tb_store_capture_withdraw_extend(struct tb_store *store
 TB_NODISCARD enum tb_err tb_store_capture_extended(struct tb_store *store, const char *id,
                                                    const struct tb_deadline *deadline,
                                                    struct tb_fail *fail);
+/* Its sources have been looked at after news of them. */
+TB_NODISCARD enum tb_err tb_store_capture_news_read(struct tb_store *store, const char *id,
+                                                    struct tb_fail *fail);
 /* Asks for an early stop and makes it due now.  TB_ENOTFOUND; TB_ESTATE when it is draining or
  * later already (the sentence says which). */
 TB_NODISCARD enum tb_err tb_store_capture_ask_stop(struct tb_store *store, const char *id,

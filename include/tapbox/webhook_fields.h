@@ -28,4 +28,17 @@ bool tb_webhook_lower_name(char *out, size_t cap, const char *text);
  * none. */
 bool tb_webhook_find_id(const char *text, const char *prefix, char out[TB_AWS_ID_SIZE]);
 
+/* A time as senders write it; 0 when it cannot be read: no more than the order of work and the
+ * text for people hang on it. */
+int64_t tb_webhook_time(const char *text);
+
+/* Add what is not there yet; what is beyond the room is counted as left out.  A source without
+ * instance and interface adds nothing; text (may be NULL) that is no address or domain adds
+ * nothing and is told by false.  The indicator's other members are those of `more`. */
+void tb_webhook_add_source(struct tb_alert *out, const struct tb_alert_source *source);
+bool tb_webhook_add_address(struct tb_alert *out, const char *text,
+                            const struct tb_indicator *more);
+bool tb_webhook_add_domain(struct tb_alert *out, const char *text,
+                           const struct tb_indicator *more);
+
 #endif

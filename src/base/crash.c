@@ -47,6 +47,7 @@ static const char *const acts[] = {
     "capture_ask_extend",
     "capture_withdraw_extend",
     "capture_extended",
+    "capture_news_read",
     "resource_intend",
     "resource_created",
     "resource_deleting",

@@ -165,6 +165,9 @@ control_step_fn control_step_sealing;
 /* Whether somebody else made it (numbers.c). */
 bool control_is_foreign(const struct tb_control *control, const struct tb_ec2_session *session);
 
+/* After news of its instances: what EC2 says is gone is lost at once (reconcile.c). */
+void control_look_at_sources(struct tb_control *control, const struct tb_capture *capture);
+
 /* The reconciler's thread (reconcile.c); `arg` is the control. */
 void *control_reconcile_run(void *arg);
 

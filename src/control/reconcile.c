@@ -150,6 +150,29 @@ session_row(const struct tb_resource *rows, size_t count, const char *eni)
     return NULL;
 }
 
+void
+control_look_at_sources(struct tb_control *control, const struct tb_capture *capture)
+{
+    struct tb_capture *work = malloc(sizeof(*work));
+
+    if (work == NULL) {
+        return; /* noticed by the reconciler */
+    }
+    *work = *capture;
+    for (size_t i = 0; i < work->source_count; i++) {
+        char reason[TB_CAPTURE_MAX_TEXT];
+
+        if (!work->sources[i].armed) {
+            continue;
+        }
+        look_at_source(control, &work->sources[i], reason, sizeof(reason));
+        if (reason[0] != 0) {
+            lose_source(control, work, i, reason);
+        }
+    }
+    free(work);
+}
+
 static void
 look_at_capture(struct reconcile *r, struct tb_capture *capture,
                 const struct tb_ec2_sessions *sessions)

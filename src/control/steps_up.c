@@ -430,6 +430,16 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
         return bring_down(control, capture, stop, fail);
     }
     *out_again_ns = left_ns < watch_period_ns ? left_ns : watch_period_ns;
+    if (capture->source_news) {
+        /* first, so that news which comes while EC2 is asked is not lost */
+        err = tb_store_capture_news_read(control->deps.store, capture->id, fail);
+        if (err != TB_OK) {
+            return err;
+        }
+        control_look_at_sources(control, capture);
+        *out_again_ns = 0; /* from the store again: it may have to stop */
+        return TB_OK;
+    }
     err = tb_recorder_status(control->deps.recorder, capture->id, &status, fail);
     if (err == TB_ECLOSED || err == TB_ETIMEOUT) {
         tb_log_fail(TB_LOG_WARN, capture->id, fail, "the recorder does not answer");

@@ -13,7 +13,8 @@ static const struct {
 } outcomes[] = {
     [TB_INTAKE_CREATED] = {"capture", 202},     [TB_INTAKE_JOINED] = {"joined", 202},
     [TB_INTAKE_DUPLICATE] = {"duplicate", 200}, [TB_INTAKE_IGNORED] = {"ignored", 200},
-    [TB_INTAKE_COOLING] = {"ignored", 200},
+    [TB_INTAKE_COOLING] = {"ignored", 200},     [TB_INTAKE_REFUSED] = {"refused", 200},
+    [TB_INTAKE_NOTED] = {"noted", 200},
 };
 
 static struct tb_json *
@@ -24,7 +25,7 @@ alert_json(const struct tb_alert *alert)
     tb_json_set_str(out, "adapter", alert->adapter);
     tb_json_set_str(out, "id", alert->id);
     tb_json_set_str(out, "type", alert->type);
-    tb_json_set_str(out, "title", alert->title);
+    tb_json_set_str(out, "title", alert->summary);
     tb_json_set_number(out, "severity", alert->severity);
     tb_json_set_bool(out, "sample", alert->sample);
     return out;
@@ -40,12 +41,13 @@ tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *
 
     atomic_fetch_add(&server->counters.intake[result->outcome], 1);
     if (server->deps.control != NULL &&
-        (result->outcome == TB_INTAKE_CREATED || result->outcome == TB_INTAKE_JOINED)) {
+        (result->outcome == TB_INTAKE_CREATED || result->outcome == TB_INTAKE_JOINED ||
+         result->outcome == TB_INTAKE_NOTED)) {
         tb_control_wake(server->deps.control);
     }
     tb_json_set_str(root, "decision", outcomes[result->outcome].decision);
     tb_json_set_str(root, "reason", result->reason);
-    if (result->alert.adapter != NULL) {
+    if (result->alert.adapter[0] != 0) {
         tb_json_set(root, "alert", alert_json(&result->alert));
     }
     if (result->capture_id[0] != '\0') {

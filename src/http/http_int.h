@@ -64,7 +64,7 @@ struct tb_http_counters {
     /* the last row is for what no route knew */
     atomic_ullong requests[TB_HTTP_MAX_ROUTES + 1][TB_HTTP_STATUS_CLASSES];
     atomic_ullong refusals[TB_REFUSAL_COUNT];
-    atomic_ullong intake[TB_INTAKE_COOLING + 1];
+    atomic_ullong intake[TB_INTAKE_OUTCOME_COUNT];
 };
 
 /* --- peers.c: connections and their time limits --- */

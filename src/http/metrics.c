@@ -41,10 +41,11 @@ put_intake(struct tb_http_server *server, struct tb_buf *out)
         [TB_REFUSAL_UNKNOWN_TOKEN] = "unknown_token",
         [TB_REFUSAL_ROLE] = "role",
     };
-    static const char *const decisions[] = {
+    static const char *const decisions[TB_INTAKE_OUTCOME_COUNT] = {
         [TB_INTAKE_CREATED] = "capture",     [TB_INTAKE_JOINED] = "joined",
         [TB_INTAKE_DUPLICATE] = "duplicate", [TB_INTAKE_IGNORED] = "ignored",
-        [TB_INTAKE_COOLING] = "cooling",
+        [TB_INTAKE_COOLING] = "cooling",     [TB_INTAKE_REFUSED] = "refused",
+        [TB_INTAKE_NOTED] = "noted",
     };
 
     put_family(out, "tapbox_auth_refusals_total", "counter", "Calls refused for their token.");
@@ -53,7 +54,7 @@ put_intake(struct tb_http_server *server, struct tb_buf *out)
                       atomic_load(&server->counters.refusals[i]));
     }
     put_family(out, "tapbox_intake_total", "counter", "Alerts and requests by decision.");
-    for (size_t i = 0; i <= TB_INTAKE_COOLING; i++) {
+    for (size_t i = 0; i < TB_INTAKE_OUTCOME_COUNT; i++) {
         tb_buf_printf(out, "tapbox_intake_total{decision=\"%s\"} %llu\n", decisions[i],
                       atomic_load(&server->counters.intake[i]));
     }

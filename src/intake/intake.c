@@ -25,6 +25,9 @@ commit(struct tb_store *store, const struct tb_intake *intake, struct tb_intake_
     switch (out->outcome) {
     case TB_INTAKE_CREATED:
     case TB_INTAKE_IGNORED:
+    case TB_INTAKE_REFUSED:
+    case TB_INTAKE_NOTED:
+    case TB_INTAKE_OUTCOME_COUNT:
         (void)tb_str_copy(out->reason, sizeof(out->reason), intake->decision_reason);
         break;
     case TB_INTAKE_JOINED:
@@ -51,6 +54,7 @@ tb_intake_event(struct tb_store *store, const struct tb_policy *policy, struct t
     struct tb_intake_result result = {.outcome = TB_INTAKE_IGNORED};
     struct tb_capture_request request;
     char reason[TB_CAPTURE_MAX_TEXT];
+    enum tb_decision decision;
     struct tb_intake intake = {.body = body,
                                .content_type = "application/json",
                                .remote = from->remote,
@@ -64,10 +68,13 @@ tb_intake_event(struct tb_store *store, const struct tb_policy *policy, struct t
     if (err != TB_OK) {
         return err;
     }
-    if (tb_policy_decide(policy, &result.alert, &request, reason) == TB_DECISION_CAPTURE) {
+    decision = tb_policy_decide(policy, &result.alert, &request, reason);
+    intake.refused = decision == TB_DECISION_REFUSE;
+    if (decision == TB_DECISION_CAPTURE) {
         (void)tb_str_copy(request.requested_by, sizeof(request.requested_by), from->token_name);
         intake.capture = &request;
     }
+    intake.alert = &result.alert;
     intake.adapter = result.alert.adapter;
     intake.key = result.alert.key;
     err = commit(store, &intake, &result, fail);

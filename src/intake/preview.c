@@ -6,14 +6,14 @@ enum tb_err
 tb_intake_preview_event(const struct tb_policy *policy, struct tb_bytes body,
                         struct tb_intake_preview *out, struct tb_fail *fail)
 {
-    struct tb_intake_preview preview = {.capture = false};
+    struct tb_intake_preview preview = {.decision = TB_DECISION_REFUSE};
     enum tb_err err = tb_webhook_read(body, &preview.alert, fail);
 
     if (err != TB_OK) {
         return err;
     }
-    preview.capture = tb_policy_decide(policy, &preview.alert, &preview.request,
-                                       preview.reason) == TB_DECISION_CAPTURE;
+    preview.decision =
+        tb_policy_decide(policy, &preview.alert, &preview.request, preview.reason);
     *out = preview;
     return TB_OK;
 }
@@ -22,7 +22,7 @@ enum tb_err
 tb_intake_preview_request(const struct tb_policy *policy, struct tb_bytes body,
                           struct tb_intake_preview *out, struct tb_fail *fail)
 {
-    struct tb_intake_preview preview = {.capture = true};
+    struct tb_intake_preview preview = {.decision = TB_DECISION_CAPTURE};
     enum tb_err err = tb_capture_request_parse(body, &policy->bounds, &preview.request, fail);
 
     if (err == TB_OK) {
@@ -55,29 +55,6 @@ alert_json(const struct tb_alert *alert)
     return out;
 }
 
-static struct tb_json *
-indicators_json(const struct tb_alert *alert)
-{
-    struct tb_json *list = tb_json_array();
-
-    for (size_t i = 0; i < alert->indicator_count; i++) {
-        const struct tb_indicator *from = &alert->indicators[i];
-        struct tb_json *one = tb_json_object();
-
-        tb_json_set_str(one, "kind", from->kind == TB_INDICATOR_IP ? "ip" : "domain");
-        tb_json_set_str(one, "value", from->value);
-        if (from->port != 0) {
-            tb_json_set_int(one, "port", from->port);
-        } else {
-            tb_json_set_null(one, "port");
-        }
-        set_or_null(one, "protocol", from->protocol);
-        set_or_null(one, "direction", from->direction);
-        tb_json_add(list, one);
-    }
-    return list;
-}
-
 static void
 add_source(struct tb_json *list, const char *instance, const char *eni)
 {
@@ -95,7 +72,7 @@ sources_json(const struct tb_intake_preview *preview)
     const struct tb_capture_request *request = &preview->request;
     struct tb_json *list = tb_json_array();
 
-    if (!preview->capture) {
+    if (preview->decision != TB_DECISION_CAPTURE) {
         for (size_t i = 0; i < preview->alert.source_count; i++) {
             add_source(list, preview->alert.sources[i].instance, preview->alert.sources[i].eni);
         }
@@ -140,19 +117,17 @@ tb_intake_preview_json(const struct tb_intake_preview *preview, bool blocked)
     struct tb_json *out = tb_json_object();
 
     tb_json_set_str(out, "decision",
-                    !preview->capture ? "ignore"
-                    : blocked         ? "refuse"
-                                      : "capture");
+                    tb_decision_name(blocked ? TB_DECISION_REFUSE : preview->decision));
     tb_json_set_str(out, "reason", preview->reason);
     tb_json_set_null(out, "rule");
-    if (preview->alert.adapter != NULL) {
+    if (preview->alert.adapter[0] != 0) {
         tb_json_set(out, "alert", alert_json(&preview->alert));
     } else {
         tb_json_set_null(out, "alert");
     }
     tb_json_set(out, "sources", sources_json(preview));
-    tb_json_set(out, "indicators", indicators_json(&preview->alert));
-    if (preview->capture) {
+    tb_json_set(out, "indicators", tb_alert_indicators_json(&preview->alert));
+    if (preview->decision == TB_DECISION_CAPTURE) {
         tb_json_set(out, "profile", profile_json(&preview->request));
         tb_json_set(out, "filter", filter_json());
     } else {

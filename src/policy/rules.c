@@ -7,19 +7,41 @@
 #define SAY(reason, ...)                                                                       \
     (void)snprintf((reason) + strlen(reason), TB_CAPTURE_MAX_TEXT - strlen(reason), __VA_ARGS__)
 
+const char *
+tb_decision_name(enum tb_decision decision)
+{
+    static const char *const names[] = {[TB_DECISION_CAPTURE] = "capture",
+                                        [TB_DECISION_IGNORE] = "ignore",
+                                        [TB_DECISION_REFUSE] = "refuse"};
+
+    return names[decision];
+}
+
+/* What no policy can capture. */
+static bool
+is_refused(const struct tb_alert *alert, char reason[TB_CAPTURE_MAX_TEXT])
+{
+    reason[0] = 0;
+    if (alert->nothing_to_mirror[0] != 0) {
+        SAY(reason, "nothing to mirror: %.200s", alert->nothing_to_mirror);
+    } else if (alert->source_count == 0) {
+        SAY(reason, "nothing to mirror: the alert names no instance or network interface");
+    }
+    return reason[0] != 0;
+}
+
 static bool
 is_ignored(const struct tb_policy *policy, const struct tb_alert *alert,
            char reason[TB_CAPTURE_MAX_TEXT])
 {
     reason[0] = 0;
-    if (alert->sample && !policy->capture_samples) {
+    if (alert->instance_state[0] != 0) {
+        SAY(reason, "%s is %s: captures that tap it are told", alert->sources[0].instance,
+            alert->instance_state);
+    } else if (alert->sample && !policy->capture_samples) {
         SAY(reason, "sample finding: it shows what a real one looks like, nothing happened");
     } else if (alert->archived && !policy->capture_archived) {
         SAY(reason, "archived finding: somebody has put it aside");
-    } else if (alert->nothing_to_mirror[0] != 0) {
-        SAY(reason, "nothing to mirror: %.200s", alert->nothing_to_mirror);
-    } else if (alert->source_count == 0) {
-        SAY(reason, "nothing to mirror: the alert names no instance or network interface");
     } else if (alert->severity > 0 && alert->severity < policy->min_severity) {
         /* an unknown severity (0) is no reason to look away */
         SAY(reason, "severity %.1f is below the policy's %.1f", alert->severity,
@@ -104,6 +126,9 @@ tb_policy_decide(const struct tb_policy *policy, const struct tb_alert *alert,
                                       .max_bytes = policy->bounds.default_max_bytes,
                                       .severity = alert->severity};
 
+    if (alert->instance_state[0] == 0 && is_refused(alert, reason)) {
+        return TB_DECISION_REFUSE;
+    }
     if (is_ignored(policy, alert, reason)) {
         return TB_DECISION_IGNORE;
     }
@@ -113,7 +138,7 @@ tb_policy_decide(const struct tb_policy *policy, const struct tb_alert *alert,
     (void)tb_str_copy(made.finding_id, sizeof(made.finding_id), alert->id);
     (void)tb_str_copy(made.finding_type, sizeof(made.finding_type), alert->type);
     (void)tb_str_copy(made.reason, sizeof(made.reason),
-                      alert->title[0] != 0 ? alert->title : alert->type);
+                      alert->summary[0] != 0 ? alert->summary : alert->type);
     SAY(reason, "%.120s (severity %.1f) at %.60s", alert->type, alert->severity,
         made.eni_count > 0 ? made.enis[0] : made.instance);
     if (made.eni_count > 1) {

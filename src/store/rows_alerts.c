@@ -238,39 +238,63 @@ next_number_locked(struct tb_store *store, const char *capture_id, int64_t *out,
     return err;
 }
 
+/* As JSON for the row; nothing of a request. */
+static enum tb_err
+write_parsed(const struct tb_alert *alert, struct tb_buf *out, struct tb_fail *fail)
+{
+    struct tb_json *json;
+    enum tb_err err;
+
+    if (alert == NULL) {
+        return TB_OK;
+    }
+    json = tb_alert_json(alert);
+    err = tb_json_dump(json, false, out, fail);
+    tb_json_free(json);
+    return err;
+}
+
 static enum tb_err
 insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
                     const struct store_taken *taken, int64_t number, struct tb_fail *fail)
     TB_REQUIRES(store->mu)
 {
-    static const char *const outcomes[] = {[TB_INTAKE_CREATED] = "created",
-                                           [TB_INTAKE_JOINED] = "joined",
-                                           [TB_INTAKE_IGNORED] = "ignored",
-                                           [TB_INTAKE_COOLING] = "ignored"};
+    static const char *const outcomes[TB_INTAKE_OUTCOME_COUNT] = {
+        [TB_INTAKE_CREATED] = "created", [TB_INTAKE_JOINED] = "joined",
+        [TB_INTAKE_IGNORED] = "ignored", [TB_INTAKE_COOLING] = "ignored",
+        [TB_INTAKE_REFUSED] = "refused", [TB_INTAKE_NOTED] = "noted"};
+    struct tb_buf parsed = TB_BUF_INIT(TB_ALERT_JSON_MAX_BYTES);
     struct store_query q;
-    enum tb_err err = store_open_locked(
-        store,
-        "INSERT INTO alerts (adapter, key, outcome, capture_id, number, reason, content_type,"
-        " remote, token_name, received_utc_ns, body)"
-        " VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, ?, ?, ?)",
-        &q, fail);
+    enum tb_err err = write_parsed(intake->alert, &parsed, fail);
 
-    if (err != TB_OK) {
-        return err;
+    if (err == TB_OK) {
+        err = store_open_locked(
+            store,
+            "INSERT INTO alerts (adapter, key, outcome, capture_id, number, reason,"
+            " content_type, remote, token_name, received_utc_ns, body, sender_id, parsed)"
+            " VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?)",
+            &q, fail);
     }
-    store_bind_text(&q, intake->adapter);
-    store_bind_text_or_null(&q, intake->key);
-    store_bind_text(&q, outcomes[taken->outcome]);
-    /* what cools down is no evidence of the capture before it */
-    store_bind_text_or_null(&q, taken->outcome == TB_INTAKE_COOLING ? "" : taken->capture_id);
-    store_bind_int(&q, number);
-    store_bind_text(&q, intake->decision_reason);
-    store_bind_text(&q, intake->content_type);
-    store_bind_text(&q, intake->remote);
-    store_bind_text(&q, intake->token_name);
-    store_bind_int(&q, intake->received_utc_ns);
-    store_bind_blob(&q, intake->body);
-    return store_run_locked(&q, NULL, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, intake->adapter);
+        store_bind_text_or_null(&q, intake->key);
+        store_bind_text(&q, outcomes[taken->outcome]);
+        /* what cools down is no evidence of the capture before it */
+        store_bind_text_or_null(&q,
+                                taken->outcome == TB_INTAKE_COOLING ? "" : taken->capture_id);
+        store_bind_int(&q, number);
+        store_bind_text(&q, intake->decision_reason);
+        store_bind_text(&q, intake->content_type);
+        store_bind_text(&q, intake->remote);
+        store_bind_text(&q, intake->token_name);
+        store_bind_int(&q, intake->received_utc_ns);
+        store_bind_blob(&q, intake->body);
+        store_bind_text(&q, intake->alert != NULL ? intake->alert->id : "");
+        store_bind_text(&q, tb_buf_str(&parsed));
+        err = store_run_locked(&q, NULL, fail);
+    }
+    tb_buf_release(&parsed);
+    return err;
 }
 
 /* The last capture of this finding, when it ended less than the cooldown ago. */
@@ -377,6 +401,89 @@ place_locked(struct tb_store *store, const struct tb_intake *intake, struct stor
     return err;
 }
 
+/* A capture that taps the instance of the news, in the order of arrival; "" past the last. */
+static enum tb_err
+next_told_locked(struct tb_store *store, const char *instance, int64_t *after,
+                 char out[TB_CAPTURE_ID_SIZE], struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    bool row = false;
+    enum tb_err err =
+        store_open_locked(store,
+                          "SELECT id, number FROM captures WHERE number > ?2"
+                          " AND state IN ('planned', 'arming', 'recording') AND id IN"
+                          " (SELECT capture_id FROM capture_sources WHERE instance = ?1"
+                          "   AND (gap = '' OR armed))"
+                          " ORDER BY number LIMIT 1",
+                          &q, fail);
+
+    out[0] = 0;
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, instance);
+    store_bind_int(&q, *after);
+    err = store_step_locked(&q, &row, fail);
+    if (err == TB_OK && row) {
+        store_text(&q, out, TB_CAPTURE_ID_SIZE);
+        *after = store_int(&q);
+    }
+    store_close(&q);
+    return err;
+}
+
+static enum tb_err
+tell_capture_locked(struct tb_store *store, const struct tb_intake *intake, const char *id,
+                    struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct tb_actor by = {.who = intake->token_name, .from = intake->remote};
+    struct tb_json *detail;
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "UPDATE captures SET source_news = 1, due_utc_ns = min(due_utc_ns, ?1)"
+        " WHERE id = ?2 AND ?3 NOT IN ('pending', 'running')",
+        &q, fail);
+
+    if (err == TB_OK) {
+        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_text(&q, id);
+        store_bind_text(&q, intake->alert->instance_state);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    detail = tb_json_object();
+    tb_json_set_str(detail, "instance", intake->alert->sources[0].instance);
+    tb_json_set_str(detail, "state", intake->alert->instance_state);
+    return store_custody_add_locked(store, id, "source_state", &by, detail, fail);
+}
+
+/* News ends nothing by itself: a worker asks EC2 at once, whose answer does. */
+static enum tb_err
+tell_captures_locked(struct tb_store *store, const struct tb_intake *intake,
+                     struct store_taken *out, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    char id[TB_CAPTURE_ID_SIZE];
+    int64_t after = 0;
+    enum tb_err err;
+
+    out->outcome = TB_INTAKE_NOTED;
+    while ((err = next_told_locked(store, intake->alert->sources[0].instance, &after, id,
+                                   fail)) == TB_OK &&
+           id[0] != 0) {
+        if (out->capture_id[0] == 0) {
+            memcpy(out->capture_id, id, sizeof(id));
+        }
+        err = tell_capture_locked(store, intake, id, fail);
+        if (err != TB_OK) {
+            break;
+        }
+    }
+    return err;
+}
+
 static enum tb_err
 note_alert_locked(struct tb_store *store, const struct tb_intake *intake,
                   const struct store_taken *taken, int64_t number, struct tb_fail *fail)
@@ -397,7 +504,9 @@ note_alert_locked(struct tb_store *store, const struct tb_intake *intake,
     store_set_text(detail, "key", intake->key);
     tb_json_set_int(detail, "number", number);
     tb_json_set_str(detail, "decision",
-                    taken->outcome == TB_INTAKE_CREATED ? "capture" : "joined");
+                    taken->outcome == TB_INTAKE_CREATED  ? "capture"
+                    : taken->outcome == TB_INTAKE_JOINED ? "joined"
+                                                         : "noted");
     store_set_text(detail, "reason", intake->decision_reason);
     tb_json_set_str(detail, "received", received);
     store_set_sha256(detail, "sha256", sha256.octets);
@@ -418,12 +527,15 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
             return err;
         }
     }
-    out->outcome = TB_INTAKE_IGNORED;
-    if (intake->capture != NULL) {
+    if (intake->alert != NULL && intake->alert->instance_state[0] != 0) {
+        err = tell_captures_locked(store, intake, out, fail);
+    } else if (intake->capture != NULL) {
         err = place_locked(store, intake, out, fail);
-        if (err == TB_OK && out->outcome != TB_INTAKE_COOLING) {
-            err = next_number_locked(store, out->capture_id, &number, fail);
-        }
+    } else {
+        out->outcome = intake->refused ? TB_INTAKE_REFUSED : TB_INTAKE_IGNORED;
+    }
+    if (err == TB_OK && out->capture_id[0] != 0 && out->outcome != TB_INTAKE_COOLING) {
+        err = next_number_locked(store, out->capture_id, &number, fail);
     }
     if (err == TB_OK) {
         err = insert_alert_locked(store, intake, out, number, fail);
@@ -434,49 +546,122 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
     return err;
 }
 
+#define ALERT_COLUMNS                                                                          \
+    "coalesce(number, 0), adapter, coalesce(key, ''), remote, token_name, reason,"             \
+    " received_utc_ns, body"
+
+/* The alert that an opened query finds; *out_row false: none. */
+static enum tb_err
+read_alert_locked(struct store_query *q, struct tb_alert_row *out, struct tb_buf *out_body,
+                  bool *out_row, struct tb_fail *fail) TB_REQUIRES(q->store->mu)
+{
+    struct tb_alert_row a = {.number = 0};
+    size_t body_before = out_body->len;
+    enum tb_err err = store_step_locked(q, out_row, fail);
+
+    if (err != TB_OK || !*out_row) {
+        return err;
+    }
+    a.number = (uint32_t)store_int(q);
+    store_text(q, a.adapter, sizeof(a.adapter));
+    store_text(q, a.key, sizeof(a.key));
+    store_text(q, a.remote, sizeof(a.remote));
+    store_text(q, a.token_name, sizeof(a.token_name));
+    store_text(q, a.reason, sizeof(a.reason));
+    a.received_utc_ns = store_int(q);
+    tb_buf_put_bytes(out_body, store_blob(q));
+    err = store_row_check(q, fail);
+    if (err == TB_OK) {
+        err = tb_buf_check(out_body, "the alert's body", fail);
+    }
+    if (err == TB_OK) {
+        *out = a;
+    } else {
+        out_body->len = body_before;
+    }
+    return err;
+}
+
 enum tb_err
 tb_store_alert(struct tb_store *store, const char *capture_id, uint32_t number,
                struct tb_alert_row *out, struct tb_buf *out_body, struct tb_fail *fail)
 {
-    struct tb_alert_row a = {.number = number};
-    size_t body_before = out_body->len;
+    struct store_query q;
+    bool row = false;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(
+        store, "SELECT " ALERT_COLUMNS " FROM alerts WHERE capture_id = ? AND number = ?", &q,
+        fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, capture_id);
+        store_bind_int(&q, number);
+        err = read_alert_locked(&q, out, out_body, &row, fail);
+        store_close(&q);
+    }
+    tb_mutex_unlock(&store->mu);
+    if (err == TB_OK && !row) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "capture %s has no alert %u", capture_id, number);
+    }
+    return err;
+}
+
+enum tb_err
+tb_store_alert_find(struct tb_store *store, const char *id, struct tb_alert_row *out,
+                    struct tb_buf *out_body, struct tb_fail *fail)
+{
     struct store_query q;
     bool row = false;
     enum tb_err err;
 
     tb_mutex_lock(&store->mu);
     err = store_open_locked(store,
-                            "SELECT adapter, key, remote, token_name, reason, received_utc_ns,"
-                            " body"
-                            " FROM alerts WHERE capture_id = ? AND number = ?",
+                            "SELECT " ALERT_COLUMNS " FROM alerts WHERE id = (SELECT max(id)"
+                            " FROM (SELECT id FROM alerts WHERE sender_id = ?1"
+                            " AND sender_id <> '' UNION ALL"
+                            " SELECT id FROM alerts WHERE key = ?1))",
                             &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, id);
+        err = read_alert_locked(&q, out, out_body, &row, fail);
+        store_close(&q);
+    }
+    tb_mutex_unlock(&store->mu);
+    if (err == TB_OK && !row) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "no alert with this id or key is stored");
+    }
+    return err;
+}
+
+enum tb_err
+tb_store_alert_parsed(struct tb_store *store, const char *capture_id, uint32_t number,
+                      struct tb_alert *out, struct tb_fail *fail)
+{
+    struct tb_alert none = {.adapter = ""};
+    struct store_query q;
+    struct tb_bytes text;
+    bool row = false;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(
+        store, "SELECT parsed FROM alerts WHERE capture_id = ? AND number = ?", &q, fail);
     if (err == TB_OK) {
         store_bind_text(&q, capture_id);
         store_bind_int(&q, number);
         err = store_step_locked(&q, &row, fail);
-        if (err == TB_OK && !row) {
-            err = tb_fail_set(fail, TB_ENOTFOUND, "capture %s has no alert %u", capture_id,
-                              number);
-        } else if (err == TB_OK) {
-            store_text(&q, a.adapter, sizeof(a.adapter));
-            store_text(&q, a.key, sizeof(a.key));
-            store_text(&q, a.remote, sizeof(a.remote));
-            store_text(&q, a.token_name, sizeof(a.token_name));
-            store_text(&q, a.reason, sizeof(a.reason));
-            a.received_utc_ns = store_int(&q);
-            tb_buf_put_bytes(out_body, store_blob(&q));
-            err = store_row_check(&q, fail);
-            if (err == TB_OK) {
-                err = tb_buf_check(out_body, "the alert's body", fail);
-            }
+        text = row ? store_blob(&q) : tb_bytes_str("");
+        if (err == TB_OK && text.len > 0) {
+            err = tb_alert_parse(text, out, fail);
+        } else if (err == TB_OK && row) {
+            *out = none;
         }
         store_close(&q);
     }
     tb_mutex_unlock(&store->mu);
-    if (err == TB_OK) {
-        *out = a;
-    } else {
-        out_body->len = body_before;
+    if (err == TB_OK && !row) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "capture %s has no alert %u", capture_id, number);
     }
     return err;
 }

@@ -107,7 +107,8 @@ read_ledger(struct store_query *q, struct tb_ledger *out, struct tb_fail *fail)
 }
 
 #define CAPTURE_COLUMNS                                                                        \
-    "id, state, stop_reason, stop_asked, instance, account, region, duration_ns, filter,"      \
+    "id, state, stop_reason, stop_asked, source_news, instance, account, region, "             \
+    "duration_ns, filter,"                                                                     \
     " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"           \
     " requested_by, requested_utc_ns, recording_utc_ns, stopped_utc_ns, ended_utc_ns,"         \
     " deadline_utc_ns, deadline_boot_ns, deadline_boot_id, extend_to_utc_ns, due_utc_ns,"      \
@@ -125,6 +126,7 @@ read_capture(struct store_query *q, struct tb_capture *c, struct tb_fail *fail)
     c->state = read_state(q);
     c->stop_reason = read_stop_reason(q);
     c->stop_asked = store_int(q) != 0;
+    c->source_news = store_int(q) != 0;
     store_text(q, r->instance, sizeof(r->instance));
     store_text(q, r->account, sizeof(r->account));
     store_text(q, r->region, sizeof(r->region));

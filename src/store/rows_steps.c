@@ -319,6 +319,22 @@ tb_store_capture_error(struct tb_store *store, const char *id, const struct tb_f
     return err;
 }
 
+enum tb_err
+tb_store_capture_news_read(struct tb_store *store, const char *id, struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    store_lock(store, "capture_news_read");
+    err =
+        store_open_locked(store, "UPDATE captures SET source_news = 0 WHERE id = ?", &q, fail);
+    if (err == TB_OK) {
+        err = update_locked(&q, id, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
 static enum tb_err
 ask_stop_locked(struct tb_store *store, const char *id, enum tb_stop_reason reason,
                 const struct tb_actor *by, struct tb_fail *fail) TB_REQUIRES(store->mu)

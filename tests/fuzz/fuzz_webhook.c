@@ -22,14 +22,23 @@ assert_harmless(const char *text, size_t cap)
 static void
 assert_alert(const struct tb_alert *a)
 {
-    assert(a->adapter != NULL && a->key[0] != '\0' && a->id[0] != '\0' && a->type[0] != '\0');
+    assert(a->adapter[0] != 0 && a->key[0] != '\0' && a->id[0] != '\0' && a->type[0] != '\0');
     assert(strncmp(a->key, a->id, strlen(a->id)) == 0);
     assert_harmless(a->key, sizeof(a->key));
     assert_harmless(a->type, sizeof(a->type));
-    assert_harmless(a->title, sizeof(a->title));
+    assert_harmless(a->summary, sizeof(a->summary));
     assert_harmless(a->nothing_to_mirror, sizeof(a->nothing_to_mirror));
     assert(a->severity >= 0 && a->severity <= 10);
+    assert_harmless(a->workload, sizeof(a->workload));
+    assert_harmless(a->resource, sizeof(a->resource));
     assert((a->source_count == 0) == (a->nothing_to_mirror[0] != '\0'));
+    assert(a->instance_state[0] == '\0' || a->source_count == 1);
+    assert(a->tag_count <= TB_ALERT_MAX_TAGS);
+    for (size_t i = 0; i < a->tag_count; i++) {
+        assert(a->tags[i].key[0] != '\0');
+        assert_harmless(a->tags[i].key, sizeof(a->tags[i].key));
+        assert_harmless(a->tags[i].value, sizeof(a->tags[i].value));
+    }
     assert(a->source_count <= TB_ALERT_MAX_SOURCES);
     for (size_t i = 0; i < a->source_count; i++) {
         const struct tb_alert_source *s = &a->sources[i];
@@ -50,6 +59,23 @@ assert_alert(const struct tb_alert *a)
     }
 }
 
+/* What goes into the store comes out of it as it was. */
+static void
+assert_kept(const struct tb_alert *a)
+{
+    struct tb_alert *back = malloc(sizeof(*back));
+    struct tb_buf text = TB_BUF_INIT(TB_ALERT_JSON_MAX_BYTES);
+    struct tb_json *json = tb_alert_json(a);
+
+    assert(back != NULL && tb_json_dump(json, false, &text, NULL) == TB_OK);
+    assert(tb_alert_parse(tb_buf_view(&text), back, NULL) == TB_OK);
+    assert(strcmp(back->key, a->key) == 0 && back->source_count == a->source_count &&
+           back->indicator_count == a->indicator_count && back->tag_count == a->tag_count);
+    tb_json_free(json);
+    tb_buf_release(&text);
+    free(back);
+}
+
 static void
 assert_decision(const struct tb_alert *a)
 {
@@ -58,6 +84,7 @@ assert_decision(const struct tb_alert *a)
     char reason[TB_CAPTURE_MAX_TEXT];
 
     if (tb_policy_decide(&policy, a, &request, reason) == TB_DECISION_CAPTURE) {
+        assert(a->source_count > 0 && a->instance_state[0] == '\0');
         assert(request.instance[0] != '\0' || request.eni_count > 0);
         assert(request.eni_count <= TB_CAPTURE_MAX_SOURCES);
         assert(request.reason[0] != '\0');
@@ -81,6 +108,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(memcmp(alert, again, sizeof(*alert)) == 0);
     } else {
         assert_alert(alert);
+        assert_kept(alert);
         assert_decision(alert);
         assert(tb_webhook_read(tb_bytes_of(data, size), again, NULL) == TB_OK);
         assert(strcmp(alert->key, again->key) == 0);

@@ -34,7 +34,7 @@ MODULES = {
 # Public headers; one that is not here is an error.
 HEADERS = {
     "base": "attr crash err bytes limits clock log digest pubkey secret io json thread ids",
-    "model": "request capture",
+    "model": "alert request capture",
     "net": "http_client",
     "priv": "compartment sandbox",
     "webhooks": "webhook webhook_fields",

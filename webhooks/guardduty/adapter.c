@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include <tapbox/clock.h>
 #include <tapbox/ids.h>
 
 enum {
@@ -19,8 +18,8 @@ recognises(const struct tb_event *event)
     const char *service = tb_webhook_str(f, "service/serviceName");
     const char *arn = tb_webhook_str(f, "arn");
 
-    if (event->detail_type != NULL && strcmp(event->detail_type, "GuardDuty Finding") == 0) {
-        return true;
+    if (event->detail_type != NULL) {
+        return strcmp(event->detail_type, "GuardDuty Finding") == 0;
     }
     /* Security Hub's copy of a finding is another format */
     return tb_webhook_str(f, "productArn") == NULL && tb_webhook_str(f, "type") != NULL &&
@@ -97,24 +96,6 @@ is_sample(const struct tb_json *finding)
     return sample;
 }
 
-/* 0 when it cannot be read: no more than the order of work hangs on it. */
-static int64_t
-read_time(const char *text)
-{
-    char rfc3339[TIME_SIZE + 1]; /* and a Z */
-    int64_t utc_ns = 0;
-
-    if (text == NULL || !tb_str_copy(rfc3339, TIME_SIZE, text)) {
-        return 0;
-    }
-    if (tb_time_parse(rfc3339, &utc_ns) == TB_OK) {
-        return utc_ns;
-    }
-    (void)tb_str_copy(rfc3339 + strlen(rfc3339), 2,
-                      "Z"); /* what went through a database has lost its zone */
-    return tb_time_parse(rfc3339, &utc_ns) == TB_OK ? utc_ns : 0;
-}
-
 /* The finding's own account and Region: an administrator's bus carries those of its members. */
 static void
 read_place(const struct tb_event *event, struct tb_alert *out)
@@ -133,12 +114,23 @@ read_place(const struct tb_event *event, struct tb_alert *out)
     }
 }
 
+static void
+read_times(const struct tb_json *finding, struct tb_alert *out)
+{
+    out->created_utc_ns = tb_webhook_time(tb_webhook_str(finding, "createdAt"));
+    out->updated_utc_ns = tb_webhook_time(tb_webhook_str(finding, "updatedAt"));
+    out->first_seen_utc_ns = tb_webhook_time(tb_webhook_str(finding, "service/eventFirstSeen"));
+    out->seen_utc_ns = tb_webhook_time(tb_webhook_str(finding, "service/eventLastSeen"));
+    if (out->seen_utc_ns == 0) {
+        out->seen_utc_ns = out->updated_utc_ns;
+    }
+}
+
 static enum tb_err
 read_finding(const struct tb_event *event, struct tb_alert *out, struct tb_fail *fail)
 {
     const struct tb_json *finding = event->detail;
     const struct tb_json *sequence = tb_webhook_at(finding, "service/detection/sequence");
-    const char *seen = tb_webhook_str(finding, "service/eventLastSeen");
     char id[ID_SIZE];
     enum tb_err err = read_required(finding, "id", id, sizeof(id), fail);
 
@@ -153,12 +145,13 @@ read_finding(const struct tb_event *event, struct tb_alert *out, struct tb_fail 
     }
     (void)tb_str_copy(out->id, sizeof(out->id), id);
     make_key(finding, id, out);
-    tb_webhook_clean_text(out->title, sizeof(out->title), tb_webhook_str(finding, "title"));
+    tb_webhook_clean_text(out->summary, sizeof(out->summary), tb_webhook_str(finding, "title"));
     read_place(event, out);
     out->sample = is_sample(finding);
     out->archived = tb_webhook_flag(finding, "service/archived");
-    out->seen_utc_ns = read_time(seen != NULL ? seen : tb_webhook_str(finding, "updatedAt"));
+    read_times(finding, out);
     if (tb_json_is_object(sequence)) {
+        (void)tb_str_copy(out->resource, sizeof(out->resource), "attack_sequence");
         guardduty_read_sequence(sequence, out);
     } else {
         guardduty_read_sources(finding, out);
@@ -166,6 +159,29 @@ read_finding(const struct tb_event *event, struct tb_alert *out, struct tb_fail 
     }
     return TB_OK;
 }
+
+/* {"Findings": [ ... ]}: what `aws guardduty get-findings` prints. */
+static enum tb_err
+open_list(const struct tb_json *body, struct tb_event *out, struct tb_fail *fail)
+{
+    const struct tb_json *list = tb_webhook_at(body, "findings");
+
+    if (!tb_json_is_array(list)) {
+        return TB_ENOTFOUND;
+    }
+    if (tb_json_count(list) != 1) {
+        return tb_fail_set(fail, TB_EFORMAT,
+                           "a list of %zu findings: send one finding at a time",
+                           tb_json_count(list));
+    }
+    *out = (struct tb_event){.detail = tb_json_item(list, 0)};
+    return TB_OK;
+}
+
+const struct tb_webhook_envelope tb_webhook_guardduty_list = {
+    .name = "get-findings",
+    .open = open_list,
+};
 
 const struct tb_webhook_adapter tb_webhook_guardduty = {
     .name = "guardduty",

@@ -1,50 +1,9 @@
 /* What to look for in the traffic: remote addresses, ports, protocols, domains, direction. */
 #include "guardduty_int.h"
 
-#include <arpa/inet.h>
-
-static void
-add_indicator(struct tb_alert *out, const struct tb_indicator *made)
-{
-    for (size_t i = 0; i < out->indicator_count; i++) {
-        const struct tb_indicator *there = &out->indicators[i];
-
-        if (there->kind == made->kind && there->port == made->port &&
-            strcmp(there->value, made->value) == 0 &&
-            strcmp(there->protocol, made->protocol) == 0 &&
-            strcmp(there->direction, made->direction) == 0) {
-            return;
-        }
-    }
-    if (out->indicator_count < TB_ALERT_MAX_INDICATORS) {
-        out->indicators[out->indicator_count++] = *made;
-    }
-}
-
-void
-guardduty_add_address(struct tb_alert *out, const char *text, const struct tb_indicator *more)
-{
-    struct tb_indicator made = *more;
-    unsigned char octets[sizeof(struct in6_addr)];
-
-    made.kind = TB_INDICATOR_IP;
-    if (text != NULL &&
-        (inet_pton(AF_INET, text, octets) == 1 || inet_pton(AF_INET6, text, octets) == 1)) {
-        (void)tb_str_copy(made.value, sizeof(made.value), text);
-        add_indicator(out, &made);
-    }
-}
-
-void
-guardduty_add_domain(struct tb_alert *out, const char *text, const struct tb_indicator *more)
-{
-    struct tb_indicator made = *more;
-
-    made.kind = TB_INDICATOR_DOMAIN;
-    if (tb_webhook_name(made.value, sizeof(made.value), text)) {
-        add_indicator(out, &made);
-    }
-}
+enum {
+    PROBES_MAX = 1000 /* of one list that are looked at; real ones have a few */
+};
 
 /* Flow-log findings know IPv4 only; the IPv6 address beside one is a filler. */
 static void
@@ -52,13 +11,16 @@ add_remote(struct tb_alert *out, const struct tb_json *details, const struct tb_
 {
     const char *v4 = tb_webhook_str(details, "ipAddressV4");
 
-    guardduty_add_address(out, v4 != NULL ? v4 : tb_webhook_str(details, "ipAddressV6"), more);
+    (void)tb_webhook_add_address(out, v4 != NULL ? v4 : tb_webhook_str(details, "ipAddressV6"),
+                                 more);
 }
 
 static void
 read_connection(const struct tb_json *net, struct tb_alert *out)
 {
-    struct tb_indicator more = {.port = tb_webhook_port(net, "remotePortDetails/port")};
+    struct tb_indicator more = {.port = tb_webhook_port(net, "remotePortDetails/port"),
+                                .local_port = tb_webhook_port(net, "localPortDetails/port"),
+                                .on_wire = true};
 
     (void)tb_webhook_lower_name(more.protocol, sizeof(more.protocol),
                                 tb_webhook_str(net, "protocol"));
@@ -71,23 +33,26 @@ static void
 read_probes(const struct tb_json *probe, struct tb_alert *out)
 {
     const struct tb_json *list = tb_webhook_at(probe, "portProbeDetails");
-    struct tb_indicator more = {.direction = "inbound"};
+    size_t count = tb_json_is_array(list) ? tb_json_count(list) : 0;
 
-    for (size_t i = 0; tb_json_is_array(list) && i < tb_json_count(list) &&
-                       out->indicator_count < TB_ALERT_MAX_INDICATORS;
-         i++) {
-        add_remote(out, tb_webhook_at(tb_json_item(list, i), "remoteIpDetails"), &more);
+    for (size_t i = 0; i < count && i < PROBES_MAX; i++) {
+        const struct tb_json *one = tb_json_item(list, i);
+        struct tb_indicator more = {.local_port = tb_webhook_port(one, "localPortDetails/port"),
+                                    .direction = "inbound",
+                                    .on_wire = true};
+
+        add_remote(out, tb_webhook_at(one, "remoteIpDetails"), &more);
     }
 }
 
 static void
 read_dns(const struct tb_json *dns, struct tb_alert *out)
 {
-    struct tb_indicator more = {.direction = "outbound"};
+    struct tb_indicator more = {.direction = "outbound", .on_wire = true};
 
     (void)tb_webhook_lower_name(more.protocol, sizeof(more.protocol),
                                 tb_webhook_str(dns, "protocol"));
-    guardduty_add_domain(out, tb_webhook_str(dns, "domain"), &more);
+    (void)tb_webhook_add_domain(out, tb_webhook_str(dns, "domain"), &more);
 }
 
 /* Calls of an API: where they came from.  Not traffic of the instance, yet worth a look. */
@@ -98,11 +63,9 @@ read_call(const struct tb_json *call, struct tb_alert *out)
     struct tb_indicator more = {0};
 
     add_remote(out, tb_webhook_at(call, "remoteIpDetails"), &more);
-    guardduty_add_domain(out, tb_webhook_str(call, "domainDetails/domain"), &more);
-    for (size_t i = 0; tb_json_is_array(ips) && i < tb_json_count(ips) &&
-                       out->indicator_count < TB_ALERT_MAX_INDICATORS;
-         i++) {
-        guardduty_add_address(out, tb_json_str(tb_json_item(ips, i), ""), &more);
+    (void)tb_webhook_add_domain(out, tb_webhook_str(call, "domainDetails/domain"), &more);
+    for (size_t i = 0; tb_json_is_array(ips) && i < tb_json_count(ips) && i < PROBES_MAX; i++) {
+        (void)tb_webhook_add_address(out, tb_json_str(tb_json_item(ips, i), ""), &more);
     }
 }
 

@@ -65,7 +65,9 @@ add_interface(const struct tb_json *resource, const char *instance, const char *
     (void)tb_webhook_name(s.ip, sizeof(s.ip),
                           text != NULL ? text : tb_webhook_str(ip, "privateIpAddress"));
     (void)tb_webhook_name(s.vpc, sizeof(s.vpc), tb_webhook_str(data, "vpcId"));
-    guardduty_add_source(out, &s);
+    /* "subNetId" is how GuardDuty writes it here */
+    (void)tb_webhook_name(s.subnet, sizeof(s.subnet), tb_webhook_str(data, "subNetId"));
+    tb_webhook_add_source(out, &s);
 }
 
 /* Unless one or more of its interfaces are there. */
@@ -80,7 +82,7 @@ add_whole_instance(const char *instance, struct tb_alert *out)
         }
     }
     (void)tb_str_copy(s.instance, sizeof(s.instance), instance);
-    guardduty_add_source(out, &s);
+    tb_webhook_add_source(out, &s);
 }
 
 static void
@@ -175,8 +177,11 @@ read_endpoint(const struct tb_json *endpoint, struct tb_alert *out)
 
     (void)tb_webhook_lower_name(more.direction, sizeof(more.direction),
                                 tb_webhook_str(endpoint, "connection/direction"));
-    guardduty_add_address(out, tb_webhook_str(endpoint, "ip"), &more);
-    guardduty_add_domain(out, tb_webhook_str(endpoint, "domain"), &more);
+    /* the callers of AWS's API stand among them, without a connection */
+    more.on_wire = more.port != 0 || more.direction[0] != 0;
+    (void)tb_webhook_add_address(out, tb_webhook_str(endpoint, "ip"), &more);
+    more.on_wire = true;
+    (void)tb_webhook_add_domain(out, tb_webhook_str(endpoint, "domain"), &more);
 }
 
 void

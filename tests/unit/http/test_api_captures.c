@@ -88,7 +88,7 @@ post_sample(const struct room *r, const char *name, int status, const char *deci
     assert_true(strlen(tb_json_str(json, "/reason")) > 5);
     assert_string_equal(tb_json_str(json, "/alert/adapter"), "guardduty");
     assert_true((tb_json_str(json, "/capture/id") != NULL) ==
-                (strcmp(decision, "ignored") != 0));
+                (strcmp(decision, "ignored") != 0 && strcmp(decision, "refused") != 0));
     tb_json_free(json);
     tb_buf_release(&body);
     tb_buf_release(&headers);
@@ -103,7 +103,7 @@ a_finding_makes_a_capture_once_and_a_sample_is_ignored_with_its_reason(void **st
     post_sample(r, "webhooks/guardduty/samples/cnc.json", 202, "capture");
     post_sample(r, "webhooks/guardduty/samples/cnc.json", 200, "duplicate");
     post_sample(r, "webhooks/guardduty/samples/sample.json", 200, "ignored");
-    post_sample(r, "webhooks/guardduty/samples/s3.json", 200, "ignored");
+    post_sample(r, "webhooks/guardduty/samples/s3.json", 200, "refused");
 }
 
 static void

@@ -139,19 +139,117 @@ a_redelivery_is_a_duplicate_and_an_update_joins(void **state)
 static void
 what_is_ignored_is_remembered_with_its_reason(void **state)
 {
-    static const char *const cases[][2] = {
-        {"s3", "S3 bucket"}, {"sample", "sample"}, {"archived", "archived"}};
+    static const struct {
+        const char *sample, *says;
+        enum tb_intake_outcome outcome;
+    } cases[] = {{"s3", "S3 bucket", TB_INTAKE_REFUSED},
+                 {"sample", "sample", TB_INTAKE_IGNORED},
+                 {"archived", "archived", TB_INTAKE_IGNORED}};
     struct place *p = *state;
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        post(p, cases[i][0], "", "");
-        assert_int_equal(p->result.outcome, TB_INTAKE_IGNORED);
+        post(p, cases[i].sample, "", "");
+        assert_int_equal(p->result.outcome, cases[i].outcome);
         assert_string_equal(p->result.capture_id, "");
-        assert_non_null(strstr(p->result.reason, cases[i][1]));
-        post(p, cases[i][0], "", "");
+        assert_non_null(strstr(p->result.reason, cases[i].says));
+        post(p, cases[i].sample, "", "");
         assert_int_equal(p->result.outcome, TB_INTAKE_DUPLICATE);
         assert_string_equal(p->result.capture_id, "");
     }
+}
+
+static void
+ask(struct place *p, const struct tb_intake_from *from, const char *source, const char *key)
+{
+    char body[128];
+    struct tb_fail fail = {0};
+
+    (void)snprintf(body, sizeof(body), "{\"source\":\"%s\",\"reason\":\"a look\"}", source);
+    if (tb_intake_request(p->store, &policy, tb_bytes_str(body), key, from, &p->result,
+                          &fail) != TB_OK) {
+        fail_msg("%s", fail.text);
+    }
+}
+
+/* As control does it: the capture's own sources are known. */
+static void
+resolve(struct place *p, const char *id, const char *instance)
+{
+    struct tb_capture_source source = {.eni = "eni-0b1c2d3e4f5061728", .armed = true};
+    enum tb_admission admission;
+
+    (void)tb_str_copy(source.instance, sizeof(source.instance), instance);
+    assert_int_equal(tb_store_capture_sources(p->store, id, &source, 1, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_admit(p->store, id, 10, &admission, NULL), TB_OK);
+    assert_int_equal(admission, TB_ADMISSION_GRANTED);
+}
+
+static void
+news_of_an_instance_reaches_the_captures_that_tap_it(void **state)
+{
+    static const struct {
+        const char *id, *instance, *state;
+        enum tb_intake_outcome outcome;
+        bool told, news;
+    } cases[] = {
+        {"e1", "i-0a1b2c3d4e5f60718", "running", TB_INTAKE_NOTED, true, false},
+        {"e2", "i-00000000000000001", "terminated", TB_INTAKE_NOTED, false, false},
+        {"e3", "i-0a1b2c3d4e5f60718", "terminated", TB_INTAKE_NOTED, true, true},
+        {"e3", "i-0a1b2c3d4e5f60718", "terminated", TB_INTAKE_DUPLICATE, true, true},
+    };
+    struct place *p = *state;
+    struct tb_capture *c = calloc(1, sizeof(*c));
+    char id[TB_CAPTURE_ID_SIZE], body[400];
+
+    post(p, "cnc", "", "");
+    (void)tb_str_copy(id, sizeof(id), p->result.capture_id);
+    resolve(p, id, "i-0a1b2c3d4e5f60718");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        (void)snprintf(body, sizeof(body),
+                       "{\"id\":\"%s\",\"detail-type\":\"EC2 Instance State-change "
+                       "Notification\",\"source\":\"aws.ec2\",\"detail\":{\"instance-id\":"
+                       "\"%s\",\"state\":\"%s\"}}",
+                       cases[i].id, cases[i].instance, cases[i].state);
+        assert_int_equal(
+            tb_intake_event(p->store, &policy, tb_bytes_str(body), &bus, &p->result, NULL),
+            TB_OK);
+        assert_int_equal(p->result.outcome, cases[i].outcome);
+        assert_string_equal(p->result.capture_id, cases[i].told ? id : "");
+        assert_int_equal(tb_store_capture_get(p->store, id, c, NULL), TB_OK);
+        assert_int_equal(c->source_news, cases[i].news);
+    }
+    assert_int_equal(c->alert_count, 3);
+    assert_int_equal(tb_store_capture_news_read(p->store, id, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_get(p->store, id, c, NULL), TB_OK);
+    assert_false(c->source_news);
+    free(c);
+}
+
+static void
+an_alert_is_found_again_as_it_was_read(void **state)
+{
+    struct place *p = *state;
+    struct tb_alert *a = calloc(1, sizeof(*a));
+    struct tb_buf body = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_alert_row row;
+    char id[TB_CAPTURE_ID_SIZE];
+
+    post(p, "cnc", "", "");
+    (void)tb_str_copy(id, sizeof(id), p->result.capture_id);
+    assert_int_equal(tb_store_alert_parsed(p->store, id, 1, a, NULL), TB_OK);
+    assert_memory_equal(a, &p->result.alert, sizeof(*a));
+    assert_int_equal(tb_store_alert_parsed(p->store, id, 2, a, NULL), TB_ENOTFOUND);
+    assert_int_equal(tb_store_alert_find(p->store, a->id, &row, &body, NULL), TB_OK);
+    assert_string_equal(row.key, a->key);
+    assert_int_equal(row.number, 1);
+    body.len = 0;
+    assert_int_equal(tb_store_alert_find(p->store, a->key, &row, &body, NULL), TB_OK);
+    assert_int_equal(tb_store_alert_find(p->store, "", &row, &body, NULL), TB_ENOTFOUND);
+    ask(p, &ann, "i-00000007", NULL);
+    assert_int_equal(tb_store_alert_parsed(p->store, p->result.capture_id, 1, a, NULL), TB_OK);
+    assert_string_equal(a->adapter, "");
+    tb_buf_release(&body);
+    free(a);
 }
 
 static void
@@ -169,19 +267,6 @@ bodies_nobody_can_read_are_the_senders_fault(void **state)
 }
 
 static void
-ask(struct place *p, const struct tb_intake_from *from, const char *source, const char *key)
-{
-    char body[128];
-    struct tb_fail fail = {0};
-
-    (void)snprintf(body, sizeof(body), "{\"source\":\"%s\",\"reason\":\"a look\"}", source);
-    if (tb_intake_request(p->store, &policy, tb_bytes_str(body), key, from, &p->result,
-                          &fail) != TB_OK) {
-        fail_msg("%s", fail.text);
-    }
-}
-
-static void
 an_analysts_request_is_made_once_for_each_of_their_keys(void **state)
 {
     struct place *p = *state;
@@ -191,7 +276,7 @@ an_analysts_request_is_made_once_for_each_of_their_keys(void **state)
     ask(p, &ann, "i-00000001", "1");
     assert_int_equal(p->result.outcome, TB_INTAKE_CREATED);
     assert_string_equal(p->result.reason, "a look");
-    assert_null(p->result.alert.adapter);
+    assert_string_equal(p->result.alert.adapter, "");
     (void)tb_str_copy(id, sizeof(id), p->result.capture_id);
     assert_int_equal(tb_store_capture_get(p->store, id, c, NULL), TB_OK);
     assert_string_equal(c->request.requested_by, "ann");
@@ -235,6 +320,8 @@ main(void)
         CASE(a_finding_becomes_a_capture_with_the_alert_as_received),
         CASE(a_redelivery_is_a_duplicate_and_an_update_joins),
         CASE(what_is_ignored_is_remembered_with_its_reason),
+        CASE(news_of_an_instance_reaches_the_captures_that_tap_it),
+        CASE(an_alert_is_found_again_as_it_was_read),
         CASE(bodies_nobody_can_read_are_the_senders_fault),
         CASE(an_analysts_request_is_made_once_for_each_of_their_keys),
         CASE(a_bad_request_or_key_is_refused_by_name),

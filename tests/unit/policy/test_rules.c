@@ -23,7 +23,7 @@ alert_of(const char *instance, const char *eni, bool seen_here)
     struct tb_alert a = {.adapter = "guardduty",
                          .id = "f1",
                          .type = "Backdoor:EC2/C&CActivity.B",
-                         .title = "It talks.",
+                         .summary = "It talks.",
                          .account = "111122223333",
                          .region = "eu-central-1",
                          .severity = 8.0,
@@ -65,7 +65,7 @@ a_capture_takes_the_defaults_and_says_what_it_is_for(void **state)
     assert_string_equal(r.region, "eu-central-1");
     assert_string_equal(r.reason, "It talks.");
     assert_string_equal(reason, "Backdoor:EC2/C&CActivity.B (severity 8.0) at eni-1");
-    a.title[0] = 0;
+    a.summary[0] = 0;
     assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_CAPTURE);
     assert_string_equal(r.reason, "Backdoor:EC2/C&CActivity.B");
 }
@@ -135,16 +135,20 @@ each_reason_to_ignore_is_told(void **state)
         const char *nothing;
         size_t sources;
         const char *says; /* "" : captured */
+        enum tb_decision decision;
     } cases[] = {
-        {false, false, 8, "", 1, ""},
-        {true, false, 8, "", 1, "sample"},
-        {false, true, 8, "", 1, "archived"},
-        {false, false, 3.9, "", 1, "severity 3.9 is below the policy's 4.0"},
-        {false, false, 4.0, "", 1, ""},
-        {false, false, 0, "", 1, ""}, /* unknown */
-        {false, false, 8, "finding about an S3 bucket", 0, "nothing to mirror: finding about"},
-        {false, false, 8, "", 0, "names no instance"},
-        {true, true, 1, "x", 0, "sample"},
+        {false, false, 8, "", 1, "", TB_DECISION_CAPTURE},
+        {true, false, 8, "", 1, "sample", TB_DECISION_IGNORE},
+        {false, true, 8, "", 1, "archived", TB_DECISION_IGNORE},
+        {false, false, 3.9, "", 1, "severity 3.9 is below the policy's 4.0",
+         TB_DECISION_IGNORE},
+        {false, false, 4.0, "", 1, "", TB_DECISION_CAPTURE},
+        {false, false, 0, "", 1, "", TB_DECISION_CAPTURE}, /* unknown */
+        {false, false, 8, "finding about an S3 bucket", 0, "nothing to mirror: finding about",
+         TB_DECISION_REFUSE},
+        {false, false, 8, "", 0, "names no instance", TB_DECISION_REFUSE},
+        /* what no policy could capture is told before what this one would not */
+        {true, true, 1, "x", 0, "nothing to mirror: x", TB_DECISION_REFUSE},
     };
 
     (void)state;
@@ -160,9 +164,8 @@ each_reason_to_ignore_is_told(void **state)
         a.source_count = cases[i].sources;
         (void)tb_str_copy(a.nothing_to_mirror, sizeof(a.nothing_to_mirror), cases[i].nothing);
         decision = tb_policy_decide(&policy, &a, &r, reason);
-        assert_int_equal(decision,
-                         cases[i].says[0] == 0 ? TB_DECISION_CAPTURE : TB_DECISION_IGNORE);
-        if (decision == TB_DECISION_IGNORE) {
+        assert_int_equal(decision, cases[i].decision);
+        if (decision != TB_DECISION_CAPTURE) {
             if (strstr(reason, cases[i].says) == NULL) {
                 fail_msg("%zu: %s", i, reason);
             }
@@ -201,7 +204,7 @@ the_longest_texts_fit_into_the_reason(void **state)
     assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_CAPTURE);
     assert_non_null(strstr(reason, "not covered"));
     memset(a.nothing_to_mirror, 'n', sizeof(a.nothing_to_mirror) - 1);
-    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_IGNORE);
+    assert_int_equal(tb_policy_decide(&policy, &a, &r, reason), TB_DECISION_REFUSE);
     assert_true(strlen(reason) < sizeof(reason));
 }
 
