@@ -143,6 +143,14 @@ chaos: deps-demo ## SIGKILL at every crash point, then count what is left (RUNS=
 	$(MAKE) --no-print-directory MODE=release all
 	tests/chaos/chaos.py --build $(BUILD) --runs $(or $(RUNS),1000) --seed $(or $(SEED),1) $(if $(JOBS),--jobs $(JOBS))
 
+.PHONY: bench
+bench: deps-bench ## tapbox beside tcpdump, dumpcap and stenotype (BENCH_SECONDS=5 ROWS=cpu,rate,...)
+	$(MAKE) --no-print-directory MODE=release all bench-programs
+	tests/bench/bench.py --build $(BUILD) $(if $(BENCH_SECONDS),--seconds $(BENCH_SECONDS)) $(if $(ROWS),--rows "$(ROWS)")
+
+.PHONY: bench-programs
+bench-programs: $(BENCH)
+
 .PHONY: fuzz-smoke
 fuzz-smoke: ## Fuzz every parser for a few seconds (SECONDS_EACH=5)
 	tests/run.sh --build $(BUILD) fuzz
@@ -161,13 +169,15 @@ lab-shell: deps-demo ## A shell in the lab, with everything running
 	$(MAKE) --no-print-directory MODE=release all
 	tests/lab/shell.sh --build $(BUILD) --mode release
 
-.PHONY: deps deps-demo deps-build
+.PHONY: deps deps-demo deps-build deps-bench
 deps: ## Install the Debian packages that building and testing need
 	tests/support/deps.sh build lab test
 deps-demo:
 	tests/support/deps.sh build lab
 deps-build:
 	tests/support/deps.sh build
+deps-bench:
+	tests/support/deps.sh build lab bench
 
 .PHONY: clean
 clean: ## Remove what was built

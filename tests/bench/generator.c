@@ -1,14 +1,15 @@
 /*
  * Traffic for the bench: VXLAN datagrams of made-up frames, the same for the same seed.
  *
- * usage: generator send INTERFACE PROFILE RATE SECONDS [SEED]    RATE packets a second, 0: all
- * it can generator pcap FILE PROFILE PACKETS [SEED]              outer frames, for the offline
- * pipeline PROFILE: imix (inner frames of 66, 590, 1500 octets, 7:4:1), large (1400), small
+ * usage: generator send INTERFACE PROFILE RATE SECONDS [SEED [VNIS]]
+ *        generator pcap FILE PROFILE PACKETS [SEED]
+ * `send`: RATE packets a second, 0: all it can.  `pcap`: outer frames, for the offline
+ * pipeline. PROFILE: imix (inner frames of 66, 590, 1500 octets, 7:4:1), large (1400), small
  * (66), tls (random, 1500 and 66, 2:1).  Payloads are half text, half random, but for tls.
  * Prints: packets, octets of inner frames, seconds.
  *
- * Outer: 10.77.0.1 -> 10.77.0.2, VNI 42, the source port by flow, as AWS does it; MAC addresses
- * 02:00:00:00:00:01 -> :02.
+ * Outer: 10.77.0.1 -> 10.77.0.2, VNI 42 (and on, VNIS of them in turn), the source port by
+ * flow, as AWS does it; MAC addresses 02:00:00:00:00:01 -> :02.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,6 +33,7 @@ enum {
     FLOWS = 64,
     TEXT_BYTES = 64 * 1024,
     INNER_HEADERS = 14 + 20 + 20,
+    FIRST_VNI = 42,
     NS_PER_S = 1000000000
 };
 
@@ -137,7 +139,7 @@ make_frame(struct frame *frame, size_t inner, int is_tls)
     put16(outer + 38, frame->len - 34);
     put16(outer + 40, 0);
     put32(outer + 42, 0x08000000);
-    put32(outer + 46, 42 << 8);
+    put32(outer + 46, FIRST_VNI << 8);
     memcpy(in, inner_link, sizeof(inner_link));
     ipv4(in + 14, inner - 14, 6, from_server ? server : client, from_server ? client : server);
     put16(in + 34, from_server ? server_port : client_port);
@@ -181,6 +183,15 @@ make_pool(const char *profile, uint64_t seed)
         make_frame(&frames[i], size, strcmp(profile, "tls") == 0);
     }
     return 1;
+}
+
+/* One sender, many captures: frame after frame to the next VNI. */
+static void
+spread(uint32_t vnis)
+{
+    for (uint32_t i = 0; i < POOL; i++) {
+        put32(frames[i].at + OUTER_BYTES - 4, (uint64_t)(FIRST_VNI + i % vnis) << 8);
+    }
 }
 
 static int64_t
@@ -300,12 +311,15 @@ main(int argc, char **argv)
 
     if ((!is_send && !is_pcap) ||
         !make_pool(argv[3], argc > seed_at ? strtoull(argv[seed_at], NULL, 10) : 1)) {
-        fputs("usage: generator send INTERFACE PROFILE RATE SECONDS [SEED]\n"
+        fputs("usage: generator send INTERFACE PROFILE RATE SECONDS [SEED [VNIS]]\n"
               "       generator pcap FILE PROFILE PACKETS [SEED]\n",
               stderr);
         return 2;
     }
     if (is_send) {
+        uint32_t vnis = argc > 7 ? (uint32_t)strtoul(argv[7], NULL, 10) : 1;
+
+        spread(vnis > 0 ? vnis : 1);
         send_frames(argv[2], strtod(argv[4], NULL), strtod(argv[5], NULL));
     } else {
         write_pcap(argv[2], strtoull(argv[4], NULL, 10));

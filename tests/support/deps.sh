@@ -1,6 +1,6 @@
 #!/bin/bash
 # Install the Debian 12 packages that the named groups need and that are not there yet.
-# usage: tests/support/deps.sh build|lab|test ...
+# usage: tests/support/deps.sh build|lab|test|bench ...
 set -euo pipefail
 
 build=(gcc libc6-dev make pkg-config libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libjansson-dev
@@ -10,6 +10,7 @@ lab=(iproute2 ethtool procps util-linux curl jq openssl zstd tcpdump tshark dnsm
 test=(libcmocka-dev clang clang-format clang-tidy libclang-rt-14-dev llvm cppcheck shellcheck
     python3-boto3 python3-scapy python3-dpkt python3-zstandard tcpreplay netcat-openbsd sqlite3
     libcap2-bin git)
+bench=(tcpdump tshark stenographer zstd openssl nftables ethtool gnuplot-nox python3-boto3)
 
 want=()
 for group in "$@"; do
@@ -17,8 +18,9 @@ for group in "$@"; do
     build) want+=("${build[@]}") ;;
     lab) want+=("${lab[@]}") ;;
     test) want+=("${test[@]}") ;;
+    bench) want+=("${bench[@]}") ;;
     *)
-        echo "deps.sh: no group '$group': use build, lab or test" >&2
+        echo "deps.sh: no group '$group': use build, lab, test or bench" >&2
         exit 2
         ;;
     esac

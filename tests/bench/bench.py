@@ -1,0 +1,329 @@
+#!/usr/bin/python3
+"""make bench: tapbox beside what people use instead, in one run on one machine.
+
+usage: tests/bench/bench.py [--build DIR] [--seconds N] [--rows ROW,ROW...]
+rows: cpu rate offline memory evidence programs (default: all)
+Prints a table of goals and what was reached; writes DIR/bench/result.json and DIR/bench/result.png.
+Times are no test: it fails only when something cannot be measured at all.
+"""
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import rig as rigs  # noqa: E402
+from rig import recorder  # noqa: E402
+
+# packets a second: what each peer takes on one core of an ordinary machine without loss
+PROFILES = {"imix": 80000, "large": 40000, "small": 150000, "tls": 40000}
+LABELS = {"imix": "IMIX", "large": "1400 mix", "small": "66 octets", "tls": "TLS-like"}
+ROWS = ["cpu", "rate", "offline", "memory", "evidence", "programs"]
+# each prints one JSON object on stdout
+PROGRAMS = {"arming.py": "arming", "intake.py": "load on the intake", "upload.py": "upload beside aws s3 cp",
+            "fetch.py": "fetch beside downloading everything", "verify.py": "verify beside openssl"}
+RATE_START, RATE_LIMIT = 50000, 1600000  # packets a second
+RATE_STEPS = 4  # of halving, behind the first rate that is too much
+OTHERS_MAX = 0.2  # of the machine's CPU: above, its figures say more of others than of us
+MANY = 100  # captures at once
+ROOM = "/dev/shm"  # files are written to memory: the disk is not what is measured
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def ratio(a, b):
+    return a / b if b else None
+
+
+class Bench:
+    def __init__(self, build, seconds):
+        self.out, self.seconds = os.path.join(build, "release"), seconds
+        self.folder = tempfile.mkdtemp(prefix="tapbox-bench-", dir=ROOM if os.path.isdir(ROOM) else None)
+        self.rig = None
+        self.result = {"machine": machine(), "seconds": seconds}
+        self.table = []
+
+    def row(self, figure, reached, goal="", good=None):
+        self.table.append({"figure": figure, "reached": reached, "goal": goal, "good": good})
+        mark = "" if good is None else "  reached" if good else "  MISSED"
+        say(f"  {figure}: {reached}{f' (goal {goal})' if goal else ''}{mark}")
+
+    def live(self, system, profile, rate, seconds, vnis=1):
+        """One run: what was sent, what was recorded, what it cost."""
+        folder = tempfile.mkdtemp(dir=self.folder)
+        try:
+            if system is not None:
+                system.begin(folder)
+            meter = rigs.Meter(system.pids() if system is not None else ())
+            packets, octets, took = self.rig.send(profile, rate, seconds, vnis=vnis)
+            got = system.end(packets) if system is not None else {}
+            return {"sent": packets, "octets": octets, "rate": packets / took, **got, **meter.stop()}
+        finally:
+            shutil.rmtree(folder)
+
+    # --- CPU of each packet ---
+
+    def cpu(self):
+        found = self.result["cpu"] = {}
+        for profile, rate in PROFILES.items():
+            say(f"CPU of each packet, {LABELS[profile]}, {rate} packets/s")
+            if not self.rig.drop_behind_tap(True):
+                raise RuntimeError("nft refuses the drop rule")
+            alone = [self.live(None, profile, rate, self.seconds) for _ in range(2)]
+            self.rig.drop_behind_tap(False)
+            base = {key: min(ratio(run[key], run["sent"]) for run in alone) for key in ("machine_s", "processes_s")}
+            systems = [rigs.Tapbox(self.rig), rigs.Tapbox(self.rig, drop_rule=True)] + [p(self.rig) for p in rigs.PEERS]
+            found[profile] = {}
+            for system in systems:
+                # (the row with a goal twice: what else the machine does can only add to a figure)
+                tries = [self.live(system, profile, rate, self.seconds) for _ in range(2 if profile == "imix" else 1)]
+                run = min(tries, key=lambda one: one["processes_s"])
+                run["machine_s"] = min(one["machine_s"] for one in tries)
+                run["machine_ns"] = 1e9 * (ratio(run["machine_s"], run["sent"]) - base["machine_s"])
+                run["processes_ns"] = 1e9 * (ratio(run["processes_s"], run["sent"]) - base["processes_s"])
+                run["others"] = max(0.0, 1 - ratio(run["processes_s"], run["machine_s"]))
+                run["lost"] = max(0, run["sent"] - run["packets"])
+                run["ratio"] = ratio(run["octets"] * (1 - run["lost"] / run["sent"]), run["bytes"])
+                found[profile][system.name] = run
+                say(f"  {system.name:24} {run['processes_ns']:7.0f} ns by its processes, {run['machine_ns']:7.0f} ns by "
+                    f"the whole machine ({run['others']:.0%} others), ratio {run['ratio']:.3f}, lost {run['lost']}")
+            self.judge_cpu(profile, found[profile])
+
+    def judge_cpu(self, profile, runs):
+        """Side by side; the goal is for IMIX.  Where others keep the machine busy, the whole machine tells nothing."""
+        peers = {peer.name: runs[peer.name] for peer in rigs.PEERS}
+        judged = profile == "imix"
+        for key, how in (("machine_ns", "whole machine"), ("processes_ns", "its processes")):
+            best = min(peers.values(), key=lambda run: run[key])
+            for name in ("tapbox", "tapbox, drop rule"):
+                others = max(run["others"] for run in runs.values())
+                figure = f"CPU a packet, {LABELS[profile]}, {name}, {how}"
+                if key == "machine_ns" and others > OTHERS_MAX:
+                    self.row(figure, f"not measured: others took {others:.0%} of the CPU", "<= 0.5" if judged else "")
+                    continue
+                share = ratio(runs[name][key], best[key])
+                self.row(figure, f"{runs[name][key]:.0f} ns, {share:.2f} x best peer", "<= 0.5" if judged else "",
+                         share <= 0.5 if judged else None)
+        size = max(run["ratio"] for run in peers.values())
+        share = ratio(runs["tapbox"]["ratio"], size)
+        self.row(f"compression, {LABELS[profile]}", f"{runs['tapbox']['ratio']:.3f}, best peer {size:.3f}", ">= 0.99 x",
+                 share >= 0.99)
+
+    # --- the highest rate without loss ---
+
+    def holds(self, make, rate):
+        run = self.live(make(), "imix", rate, self.seconds)
+        kept = run["packets"] >= run["sent"]
+        say(f"  {make().name:24} {run['rate']:8.0f} packets/s: {'kept' if kept else 'lost %d' % (run['sent'] - run['packets'])}")
+        return kept, run["rate"]
+
+    def highest(self, make):
+        good, bad = 0, None
+        rate = RATE_START
+        while rate <= RATE_LIMIT and bad is None:
+            kept, real = self.holds(make, rate)
+            if kept and real < 0.9 * rate:
+                return real, True  # the generator can send no more
+            good, bad = (real, None) if kept else (good, rate)
+            rate *= 2
+        for _ in range(RATE_STEPS if bad is not None else 0):
+            middle = (good + bad) / 2
+            kept, real = self.holds(make, middle)
+            if kept and real < 0.9 * middle:
+                return real, True
+            good, bad = (real, bad) if kept else (good, middle)
+        return good, False
+
+    def rate(self):
+        found = self.result["rate"] = {}
+        say("the highest rate without loss, IMIX, one core")
+        for make in [lambda: rigs.Tapbox(self.rig), *((lambda p=p: p(self.rig)) for p in rigs.PEERS)]:
+            highest, limited = self.highest(make)
+            found[make().name] = {"packets_s": highest, "generator_is_the_limit": limited}
+        best = max(found[peer.name]["packets_s"] for peer in rigs.PEERS)
+        mine = found["tapbox"]
+        share = ratio(mine["packets_s"], best)
+        self.row("highest rate without loss, IMIX", f"{'>' if mine['generator_is_the_limit'] else ''}"
+                 f"{mine['packets_s']:.0f} packets/s, {share:.2f} x best peer", ">= 1.5", share >= 1.5)
+
+    # --- the pipeline alone ---
+
+    def replayed(self, capture):
+        """One replay on one core: CPU seconds, with the SHA-256 of its files."""
+        out = os.path.join(self.folder, "replayed")
+        meter = rigs.Meter()
+        done = recorder.run(*rigs.pinned(rigs.RECORDER_CORE, recorder.TAPBOX, "record", "--replay", capture, "--out", out,
+                                         "--level", "1", "--json"))
+        capture_id = json.loads(done.stdout)["capture"]
+        files = [os.path.join(out, capture_id, name) for name in sorted(os.listdir(os.path.join(out, capture_id)))
+                 if not name.startswith(".")]
+        recorder.run(*rigs.pinned(rigs.RECORDER_CORE, "openssl", "dgst", "-sha256", *files))
+        return meter.stop()["processes_s"], files
+
+    def offline(self):
+        found = self.result["offline"] = {}
+        say("the pipeline over a file, one core")
+        for profile, packets in (("large", 100000), ("small", 1500000)):
+            capture = os.path.join(self.folder, "offline.pcap")
+            recorder.run(self.rig.generator, "pcap", capture, profile, packets)
+            plain = os.path.join(self.folder, "offline.pcapng")
+            cpu_s, files = min((self.replayed(capture) for _ in range(5)), key=lambda run: run[0])
+            with open(plain, "wb") as file:
+                for path in files:
+                    subprocess.run(["zstd", "-q", "-dc", path], stdout=file, check=True)
+            octets = os.path.getsize(plain)
+            zstd_s = zstd_in_memory_s(self.out, plain)
+            found[profile] = {"packets": packets, "plain": octets, "cpu_s": cpu_s, "packets_s": packets / cpu_s,
+                              "MB_s": octets / cpu_s / 1e6, "zstd_MB_s": octets / zstd_s / 1e6,
+                              "share": zstd_s / cpu_s, "bytes": sum(os.path.getsize(path) for path in files)}
+            shutil.rmtree(os.path.join(self.folder, "replayed"))
+            os.unlink(capture)
+            os.unlink(plain)
+        large, small = found["large"], found["small"]
+        self.row("offline, 1400 mix", f"{large['MB_s']:.0f} MB/s, {large['share']:.2f} x zstd -b1 ({large['zstd_MB_s']:.0f})",
+                 ">= 0.75", large["share"] >= 0.75)
+        self.row("offline, 66 octets", f"{small['packets_s'] / 1e6:.2f} M packets/s", ">= 1.5 M",
+                 small["packets_s"] >= 1.5e6)
+
+    # --- memory ---
+
+    def memory(self):
+        found = self.result["memory"] = {}
+        say(f"memory: idle, and {MANY} captures under load")
+        folder = tempfile.mkdtemp(dir=self.folder)
+        tap = recorder.Recorder(folder, rigs.INTERFACE, "--ring", f"{rigs.RING_MIB}MiB", "--level", "1")
+        found["idle"] = anonymous_bytes(tap.process.pid)
+        for i in range(MANY):
+            tap.arm(capture=recorder.capture_id(i), sources=[("10.77.0.1", rigs.VNI + i)], rotate_s=60)
+        sending = subprocess.Popen(rigs.pinned(rigs.GENERATOR_CORE, self.rig.generator, "send", rigs.PEER, "imix", "100000",
+                                               str(max(4, self.seconds)), "1", str(MANY)), stdout=subprocess.DEVNULL)
+        found["busy"] = 0
+        while sending.poll() is None:
+            found["busy"] = max(found["busy"], anonymous_bytes(tap.process.pid))
+            time.sleep(0.2)
+        found["host"] = tap.host()["ledger"]
+        tap.stop()
+        shutil.rmtree(folder)
+        found["ring"] = rigs.RING_MIB << 20
+        mib = {key: found[key] / (1 << 20) for key in ("idle", "busy")}
+        self.row("anonymous memory, idle", f"{mib['idle']:.1f} MiB", "<= 20 MiB", mib["idle"] <= 20)
+        self.row(f"anonymous memory, {MANY} captures under load", f"{mib['busy']:.1f} MiB (and a ring of {rigs.RING_MIB})",
+                 "<= 128 MiB", mib["busy"] <= 128)
+
+    # --- what other programs here measure ---
+
+    def evidence(self):
+        """(the lab: awsim, radosgw, serve)"""
+        say("first evidence in S3 after the first packet")
+        found = self.result["evidence"] = one_object(self.out, "first_evidence.sh")
+        seconds = found.get("seconds")
+        self.row("first evidence in S3 after the first packet", f"{seconds:.1f} s" if seconds else f"not measured: {found}",
+                 "<= 10 s", seconds is not None and seconds <= 10)
+
+    def programs(self):
+        found = self.result["programs"] = {}
+        for program, what in PROGRAMS.items():
+            say(what)
+            found[program] = one_object(self.out, program)
+            self.row(what, json.dumps(found[program]) if found[program] else "not measured")
+
+
+def zstd_in_memory_s(out, path):
+    """CPU seconds of zstd level 1 over a whole file in memory, as zstd -b1 does; the best of several."""
+    done = recorder.run(*rigs.pinned(rigs.RECORDER_CORE, os.path.join(out, "bench/zstd_alone"), path, 5))
+    return float(done.stdout.split()[0])
+
+
+def anonymous_bytes(pid):
+    """Private memory that is no file's: rings, which the kernel owns, are not in it."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Anonymous:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def one_object(out, program):
+    """The JSON object that a program of this folder prints; {} when it is not there, or fails."""
+    path = os.path.join(rigs.HERE, program)
+    if not os.access(path, os.X_OK):
+        return {}
+    environment = {**os.environ, "TB_OUT": out, "MODE": "release"}
+    try:
+        done = subprocess.run([path], stdout=subprocess.PIPE, env=environment, timeout=240, check=True, text=True)
+        return json.loads(done.stdout)
+    except (subprocess.SubprocessError, ValueError) as problem:
+        say(f"  {program}: {problem}")
+        return {}
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+    return {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "load": os.getloadavg()[0],
+            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+
+
+def print_table(table):
+    widths = [max(len(row[key]) for row in table) for key in ("figure", "goal", "reached")]
+    print(f"\n{'figure':{widths[0]}}  {'goal':{widths[1]}}  reached")
+    for row in table:
+        mark = {None: " ", True: "+", False: "-"}[row["good"]]
+        print(f"{row['figure']:{widths[0]}}  {row['goal']:{widths[1]}}  {mark} {row['reached']}")
+
+
+def plot(result, folder):
+    """CPU of each packet, by profile and system: result.png by gnuplot."""
+    if "cpu" not in result:
+        return
+    systems = list(next(iter(result["cpu"].values())))
+    data = os.path.join(folder, "cpu.dat")
+    with open(data, "w", encoding="utf-8") as file:
+        for profile, runs in result["cpu"].items():
+            file.write(" ".join([f'"{LABELS[profile]}"'] + [f"{runs[name]['processes_ns']:.0f}" for name in systems]) + "\n")
+    columns = ", ".join(f'"{data}" using {i + 2}{":xtic(1)" if i == 0 else ""} title "{name}"'
+                        for i, name in enumerate(systems))
+    script = (f'set terminal pngcairo size 1000,560; set output "{folder}/result.png"; set style data histogram; '
+              'set style fill solid 0.8; set ylabel "ns of CPU a packet, generator subtracted"; set yrange [0:*]; '
+              f'set grid y; set key top right; set title "{result["machine"]["cpu"]}"; plot {columns}')
+    subprocess.run(["gnuplot", "-e", script], check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1].split("\n")[0], description=__doc__.split("\n")[0])
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--seconds", type=float, default=5, help="of each run with traffic (5)")
+    parser.add_argument("--rows", default=",".join(ROWS), help="some of: " + " ".join(ROWS))
+    options = parser.parse_args()
+    rows = options.rows.replace(",", " ").split()
+    if set(rows) - set(ROWS):
+        parser.error(f"no row {sorted(set(rows) - set(ROWS))}: there are {' '.join(ROWS)}")
+    recorder.inside_the_lab()
+    bench = Bench(os.path.abspath(options.build), options.seconds)
+    folder = os.path.join(os.path.abspath(options.build), "bench")
+    os.makedirs(folder, exist_ok=True)
+    if len(rigs.CORES) < 2:
+        say("there is one core only: generator and recorders take turns on it, and rates mean little")
+    try:
+        bench.rig = rigs.Rig(bench.out, bench.folder)
+        for row in rows:
+            getattr(bench, row)()
+    finally:
+        shutil.rmtree(bench.folder, ignore_errors=True)
+        bench.result["table"] = bench.table
+        with open(os.path.join(folder, "result.json"), "w", encoding="utf-8") as file:
+            json.dump(bench.result, file, indent=1)
+    plot(bench.result, folder)
+    print_table(bench.table)
+    print(f"\n{folder}/result.json" + (f", {folder}/result.png" if "cpu" in rows else ""))
+
+
+if __name__ == "__main__":
+    main()
