@@ -21,7 +21,7 @@ enum {
 /* Who and where we are; known after the first successful look. */
 struct control_self {
     bool known;
-    char account[TB_ACCOUNT_SIZE];
+    char account[TB_ACCOUNT_SIZE]; /* "" until STS has told; may be known before the rest */
     struct tb_ec2_interface target; /* tags released: not kept */
 };
 
@@ -70,6 +70,9 @@ struct tb_control {
 /* --- who and where we are (self.c) --- */
 TB_NODISCARD enum tb_err control_self_learn(struct tb_control *control,
                                             struct control_self *out, struct tb_fail *fail);
+/* Only the account: what is left to do after a capture needs no target any more. */
+TB_NODISCARD enum tb_err control_account_learn(struct tb_control *control,
+                                               char out[TB_ACCOUNT_SIZE], struct tb_fail *fail);
 void control_mark_host(struct tb_control *control, const char *capture_id);
 /* What the host counted since the mark; false when that is not known. */
 bool control_host_since_mark(struct tb_control *control, const char *capture_id,

@@ -24,10 +24,35 @@ find_target(struct tb_control *control, struct tb_ec2_interfaces *out, struct tb
 }
 
 enum tb_err
+control_account_learn(struct tb_control *control, char out[TB_ACCOUNT_SIZE],
+                      struct tb_fail *fail)
+{
+    struct tb_aws_identity identity;
+    enum tb_err err;
+
+    tb_mutex_lock(&control->mu);
+    memcpy(out, control->locked.self.account, TB_ACCOUNT_SIZE);
+    tb_mutex_unlock(&control->mu);
+    if (out[0] != 0) {
+        return TB_OK;
+    }
+    err = tb_aws_caller_identity(control->deps.aws, &identity, fail);
+    if (err != TB_OK) {
+        tb_fail_prefix(fail, "cannot learn the AWS account");
+        return err;
+    }
+    memcpy(out, identity.account, TB_ACCOUNT_SIZE);
+    tb_mutex_lock(&control->mu);
+    memcpy(control->locked.self.account, out, TB_ACCOUNT_SIZE);
+    tb_mutex_unlock(&control->mu);
+    tb_log(TB_LOG_INFO, NULL, "account=%s as %s", out, identity.arn);
+    return TB_OK;
+}
+
+enum tb_err
 control_self_learn(struct tb_control *control, struct control_self *out, struct tb_fail *fail)
 {
     struct tb_ec2_interfaces found = {0};
-    struct tb_aws_identity identity;
     struct control_self self;
     enum tb_err err;
 
@@ -38,9 +63,8 @@ control_self_learn(struct tb_control *control, struct control_self *out, struct 
         *out = self;
         return TB_OK;
     }
-    err = tb_aws_caller_identity(control->deps.aws, &identity, fail);
+    err = control_account_learn(control, self.account, fail);
     if (err != TB_OK) {
-        tb_fail_prefix(fail, "cannot learn the AWS account");
         goto out;
     }
     err = find_target(control, &found, fail);
@@ -51,7 +75,6 @@ control_self_learn(struct tb_control *control, struct control_self *out, struct 
         err = tb_fail_set(fail, TB_ENOTFOUND, "the target interface was not described");
         goto out;
     }
-    memcpy(self.account, identity.account, sizeof(self.account));
     self.target = found.at[0];
     self.target.tags = (struct tb_ec2_tags){0};
     self.known = true;
@@ -59,8 +82,7 @@ control_self_learn(struct tb_control *control, struct control_self *out, struct 
     control->locked.self = self;
     tb_mutex_unlock(&control->mu);
     *out = self;
-    tb_log(TB_LOG_INFO, NULL, "account=%s target=%s ip=%s as %s", self.account, self.target.eni,
-           self.target.ip, identity.arn);
+    tb_log(TB_LOG_INFO, NULL, "target=%s ip=%s", self.target.eni, self.target.ip);
 
 out:
     tb_ec2_interfaces_release(&found);

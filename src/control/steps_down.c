@@ -269,7 +269,7 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
 {
     struct seal_put to = {control, capture->id};
     struct tb_resource *resources = NULL;
-    struct control_self self = {0};
+    char account[TB_ACCOUNT_SIZE] = "";
     struct tb_clock_state clock;
     struct tb_ledger host;
     struct tb_seal seal = {.store = control->deps.store,
@@ -281,7 +281,7 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
                                      .segment_count = segment_count,
                                      .host_name = control->host_name,
                                      .kernel = control->kernel,
-                                     .account = self.account,
+                                     .account = account,
                                      .region = tb_aws_region(control->deps.aws),
                                      .now_utc_ns = tb_clock_utc_ns()}};
     enum tb_err err;
@@ -292,7 +292,7 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
     if (tb_clock_state_get(&clock)) {
         seal.input.clock = &clock;
     }
-    err = control_self_learn(control, &self, fail);
+    err = control_account_learn(control, account, fail);
     if (err == TB_OK) {
         err = tb_store_resource_list(control->deps.store, capture->id, true, &resources,
                                      &seal.input.resource_count, fail);

@@ -60,6 +60,16 @@ def scene(folder):
             sessions = [o for o in verdict.owned(awsim.history(), "lost") if o["tags"].get("tapbox:capture") == key]
             is_(f"{what} makes {made or 'no'} session, in its time, which is gone", len(sessions) == made and all(
                 o["until_ns"] and o["from_ns"] < verdict.utc_ns(o["tags"]["tapbox:expires"]) for o in sessions), sessions)
+        service.end(host.signal.SIGKILL)
+        awsim.change({"delete_interface": world.TARGET})
+        service.start()
+
+        def tries():
+            log = open(service.log, encoding="utf-8").read().split("--- serve starts")[-1]
+            return [line for line in log.splitlines() if "step 'sealing' failed" in line]
+
+        wait_until("a try to seal", tries, 20)  # there is no S3 here
+        is_("evidence is sealed also when the target is gone", all("PutObject" in line for line in tries()), tries())
     except (RuntimeError, AssertionError, OSError) as e:
         is_("the scene is played to its end", False, f"{e!r}\n" + open(service.log, encoding="utf-8").read()[-3000:])
     finally:
