@@ -91,6 +91,14 @@ class Awsim:
     def faults(self, rules):
         self.ask("/faults", "PUT", rules)
 
+    def change(self, what):
+        """False when the network was not like that any more."""
+        try:
+            self.ask("/world", "POST", what)
+        except RuntimeError:
+            return False
+        return True
+
     def history(self):
         return self.ask("/history")
 
@@ -142,6 +150,14 @@ def plant(names):
                                TrafficMirrorTargetId=target, TrafficMirrorFilterId=key, SessionNumber=3, **tags),
                            "trafficMirrorSessionId"))
     return ids
+
+
+def way_to_s3(names, how):
+    """"refused" and "silent" take S3 away from the host, "" gives it back."""
+    run("ip", "-n", names.netns, "route", "flush", "exact", world.S3.split(":")[0])
+    if how:
+        words = {"refused": ["unreachable", world.S3.split(":")[0]], "silent": [world.S3.split(":")[0], "dev", "lo"]}[how]
+        run("ip", "-n", names.netns, "route", "add", *words)
 
 
 class Traffic:

@@ -1,8 +1,8 @@
 """A run: one host's life, drawn from its seed.
 
-Something is asked of it from several sides, EC2 misbehaves, the service is killed at a named crash point (or inside
-`tapbox sweep`), the recorder whenever, then the service is started again or only the sweeper runs; and when all is over,
-the verdict.
+Something is asked of it from several sides, EC2 misbehaves, others take its sources and objects away, the service is killed
+at a named crash point (or inside `tapbox sweep`), the recorder whenever, then the service is started again or only the
+sweeper runs; and when all is over, the verdict.
 """
 import http.client
 import json
@@ -29,6 +29,8 @@ ROLE = {"AssumeRole"}
 # Only a plan (?dry_run=1) comes by these.
 PLANNING = {"DescribeInstanceTypes", "DescribeSecurityGroups", "DescribeRouteTables", "CreateMultipartUpload",
             "AbortMultipartUpload"}
+# S3 is asked for what it has only when it has it already: after a crash before that was written down.
+AGAIN = {"HeadObject": "PutObject:after"}
 PATIENCE_S = 90  # a capture that is not final so long after everything answers again is stuck
 
 
@@ -40,13 +42,16 @@ def draw(seed, points):
     plan = {"seed": seed, "act": act, "side": side, "nth": rng.choices([1, 2, 3, 5], [7, 2, 1, 1])[0],
             "kind": "serve", "after": rng.choices(["restart", "sweep"], [3, 1])[0], "second": "",
             "restart_after_s": rng.choice([0, 0, rng.uniform(0, 1.5)]), "recorder_dies_s": 0, "service_dies_s": 0,
+            "both_die": rng.random() < 0.3, "sweep_beside": rng.random() < 0.15,
             "plant": rng.random() < 0.25, "role": act in ROLE or rng.random() < 0.2,
             "gentle_end": rng.random() < 0.7}
     if act in STANDING:
         plan.update(kind="standing", nth=1)
     elif act in ROLE or act in SWEEPING and rng.random() < 0.35:
         plan.update(kind="sweep", nth=1)
-    if plan["kind"] == "serve" and plan["after"] == "restart" and rng.random() < 0.3:
+    if act in AGAIN:
+        plan.update(act=AGAIN[act].split(":")[0], side=AGAIN[act].split(":")[1], after="restart", second=f"{act}:{side}#1")
+    elif plan["kind"] == "serve" and plan["after"] == "restart" and rng.random() < 0.3:
         second = rng.choice(points)
         plan["second"] = f"{second[0]}:{second[1]}#{rng.choice([1, 1, 2])}"
     if rng.random() < 0.35:
@@ -57,7 +62,7 @@ def draw(seed, points):
         plan["service_dies_s"] = rng.uniform(1.5, 4)
     elif plan["after"] == "sweep":
         plan["service_dies_s"] = rng.uniform(4, 8)  # at the latest
-    rules = [world.fault(rng) for _ in range(rng.choices([0, 1, 2, 3, 4], [2, 3, 3, 2, 1])[0])]
+    rules = [rule for _ in range(rng.choices([0, 1, 2, 3, 4], [2, 3, 3, 2, 1])[0]) for rule in world.faults(rng)]
     plan["lifted_s"] = rng.uniform(2, 8)
     if act == "capture_withdraw_extend":
         rules.append({"action": "CreateTags", "do": {"error": {"status": 403, "code": "UnauthorizedOperation"}}})
@@ -67,6 +72,9 @@ def draw(seed, points):
         rules = rules[-1:] if act == "capture_withdraw_extend" else []
     plan["rules"] = rules
     plan["actions"] = draw_actions(rng, act)
+    plan["deeds"] = [] if sure else sorted(
+        ({"at": round(rng.uniform(0.3, 7), 2), **world.deed(rng)} for _ in range(rng.choices([0, 1, 2], [4, 3, 1])[0])),
+        key=lambda deed: deed["at"])
     return plan
 
 
@@ -115,6 +123,7 @@ class Life:
         self.began = 0
         self.restarted = 0  # when the service last began or changed its mind about EC2
         self.lifted_ns = self.swept_ns = 0
+        self.awake = []  # when a tapbox ran that could take sessions away: [since_ns, until_ns]
         self.over = threading.Event()
         self.awsim = self.service = None
 
@@ -174,6 +183,44 @@ class Life:
         for thread in threads:
             thread.join()
 
+    # --- those who take away ---
+
+    def take(self, kind):
+        """Deletes the newest of ours of that kind, as somebody else in the account may."""
+        ours = [o for o in verdict.owned(self.awsim.history(), self.owner) if o["kind"] == kind and not o["until_ns"]]
+        if not ours:
+            return "nothing"
+        key = ours[-1]["id"]
+        if kind == "session":
+            return key if self.awsim.change({"delete_session": key}) else "nothing"
+        words = "TrafficMirror" + kind.capitalize()
+        try:
+            host.ec2(self.names, "Delete" + words, **{words + "Id": key})
+        except (OSError, http.client.HTTPException, RuntimeError) as e:
+            return f"nothing: {e}"
+        return key
+
+    def meddle(self):
+        """Others, one deed after the other; a thread."""
+        for deed in self.plan["deeds"]:
+            if self.over.wait(max(0, deed["at"] - self.since())):
+                return
+            if deed["what"] == "s3":
+                host.way_to_s3(self.names, deed["how"])
+                self.service.note(f"S3 is away: {deed['how']}")
+                self.over.wait(deed["for_s"])
+                host.way_to_s3(self.names, "")
+                self.service.note("S3 is back")
+            elif deed["what"] == "delete":
+                self.service.note(f"somebody deletes a {deed['kind']}: {self.take(deed['kind'])}")
+            else:
+                self.service.note(f"the world changes: {deed['change']} {self.awsim.change(deed['change'])}")
+
+    def sweep_beside(self):
+        """The timer of another host, while the service runs; a thread."""
+        while not self.over.wait(1.5):
+            self.service.sweep()
+
     # --- those who kill ---
 
     def service_ended(self):
@@ -181,6 +228,7 @@ class Life:
         code = self.service.process.poll()
         if code is None:
             return False
+        self.falls_asleep()
         if self.service.killed:
             return True
         self.service.killed = True  # said once
@@ -194,7 +242,12 @@ class Life:
     def start(self, crash):
         self.crash = crash
         self.service.start(crash)
+        self.awake.append([time.time_ns(), 0])
         self.restarted = time.monotonic()
+
+    def falls_asleep(self):
+        if self.awake[-1][1] == 0:
+            self.awake[-1][1] = time.time_ns()
 
     def lift(self):
         if not self.lifted_ns and self.since() >= self.plan["lifted_s"]:
@@ -230,6 +283,8 @@ class Life:
                     self.service.kill_recorder()
                 elif not (plan["after"] == "restart" and plan["kind"] == "serve" and again):
                     self.service_ended()
+                    if plan["both_die"]:
+                        self.service.kill_recorder()
                     self.service.end(signal.SIGKILL)
             if self.service_ended():
                 if self.odd:
@@ -296,20 +351,25 @@ class Life:
             self.began = time.monotonic()
             self.senders = [threading.Thread(target=self.act, args=(n, action, f"{plan['seed']}-{n}"), daemon=True)
                             for n, action in enumerate(plan["actions"])]
-            for thread in self.senders:
+            self.others = [threading.Thread(target=self.meddle, daemon=True)]
+            if plan["sweep_beside"]:
+                self.others.append(threading.Thread(target=self.sweep_beside, daemon=True))
+            for thread in self.senders + self.others:
                 thread.start()
             self.serve()
             only_swept = self.service.process.poll() is not None
             if only_swept:
                 self.over.set()
+                self.awake.append([time.time_ns(), 0])
                 self.sweep()
+                self.falls_asleep()
                 if plan["gentle_end"]:  # the host comes back: its captures end too
                     self.awsim.faults([])
                     self.start("")
                     while self.open() and not self.is_late() and not self.service_ended():
                         time.sleep(0.3)
             self.over.set()
-            for thread in self.senders:
+            for thread in self.senders + self.others:
                 thread.join()
             self.service_ended()
             self.service.end(signal.SIGTERM if plan["gentle_end"] else signal.SIGKILL)
@@ -324,11 +384,12 @@ class Life:
     def judge(self, planted, only_swept):
         history, captures, alerts = self.awsim.history(), self.service.captures(), self.service.alerts()
         excused_ns = max(self.lifted_ns if self.plan["rules"] else 0, self.swept_ns)
-        leaks, lag = verdict.leaks(history, self.owner, self.context["grace_s"], excused_ns)
+        leaks, lag = verdict.leaks(history, self.owner, self.context["grace_s"], excused_ns, self.awake)
         result = {"leaks": leaks, "duplicates": verdict.duplicates(history, self.owner) + verdict.twice(self.acks),
                   "stuck": [] if only_swept else verdict.stuck(captures),
                   "lost_alerts": verdict.lost(self.acks, captures, alerts),
-                  "other": self.odd + verdict.touched(history, self.owner, planted)}
+                  "other": self.odd + verdict.touched(history, self.owner, planted)
+                  + verdict.cut_short(history, self.owner, captures)}
         sessions = [o for o in verdict.owned(history, self.owner) if o["kind"] == "session"]
         with open(self.folder + "/history.json", "w", encoding="utf-8") as file:
             json.dump(history, file, indent=1)

@@ -37,26 +37,33 @@ def owned(history, owner):
     return [o for o in lives(history) if o["tags"].get("tapbox:owner") == owner]
 
 
-def lag_ns(thing, end_ns, excused_ns):
-    """How long after its expiry it lived, counted from when somebody could have taken it away."""
-    return (thing["until_ns"] or end_ns) - max(utc_ns(thing["tags"]["tapbox:expires"]), excused_ns)
+def lag_ns(thing, end_ns, excused_ns, awake):
+    """How long after its expiry it lived while somebody could have taken it away."""
+    begin = max(utc_ns(thing["tags"]["tapbox:expires"]), excused_ns)
+    end = thing["until_ns"] or end_ns
+    if awake is None:
+        return end - begin
+    return sum(max(0, min(end, until or end) - max(begin, since)) for since, until in awake)
 
 
-def leaks(history, owner, grace_s, excused_ns=0):
-    """Sentences, and the greatest lag in nanoseconds."""
+def leaks(history, owner, grace_s, excused_ns=0, awake=None):
+    """Sentences, and the greatest lag in nanoseconds.
+
+    `awake`: when a tapbox ran, as pairs of its start and its end (0: it still does); None: always.
+    """
     found, most = [], 0
     for o in owned(history, owner):
         if "tapbox:expires" not in o["tags"]:
             if "tapbox:standing" not in o["tags"]:
                 found.append(f"{o['kind']} {o['id']} has neither an expiry nor is it standing")
             continue
-        lag = lag_ns(o, history["now_ns"], excused_ns)
+        lag = lag_ns(o, history["now_ns"], excused_ns, awake)
         most = max(most, lag)
         if lag > grace_s * NS:
             found.append(f"{o['kind']} {o['id']} of {o['tags'].get('tapbox:capture')} expired "
                          f"{o['tags']['tapbox:expires']} and lived {lag / NS:.1f} s longer"
                          + ("" if o["until_ns"] else "; it is still there"))
-        elif not o["until_ns"] and lag > 0:
+        elif not o["until_ns"] and history["now_ns"] > utc_ns(o["tags"]["tapbox:expires"]):
             found.append(f"{o['kind']} {o['id']} is expired and still there at the end")
     return found, most
 
@@ -82,13 +89,17 @@ def touched(history, owner, planted):
 
 
 def cut_short(history, owner, captures):
-    """Sessions that ended before their time although nobody asked for that."""
+    """Sessions that ended before their capture's deadline although nobody asked for that.
+
+    Expiry tags have whole seconds, and AWS's clock is known to a second: two of them are no cut.
+    """
     found = []
     for o in owned(history, owner):
         capture = captures.get(o["tags"].get("tapbox:capture"))
-        if (o["kind"] == "session" and o["until_ns"] and capture and capture["stop_reason"] == "deadline"
-                and o["until_ns"] < utc_ns(o["tags"]["tapbox:expires"]) - NS):
-            found.append(f"{o['id']} ended {(utc_ns(o['tags']['tapbox:expires']) - o['until_ns']) / NS:.1f} s early")
+        if o["kind"] == "session" and o["until_ns"] and o["by"] != "world" and capture:
+            left = capture["deadline_utc_ns"] - o["until_ns"]
+            if capture["stop_reason"] == "deadline" and left > 2 * NS:
+                found.append(f"{o['id']} of {o['tags'].get('tapbox:capture')} ended {left / NS:.1f} s early")
     return found
 
 

@@ -151,10 +151,21 @@ LOOKS = ["DescribeInstances", "DescribeNetworkInterfaces", "DescribeTrafficMirro
          "DescribeTrafficMirrorFilters", "DescribeTrafficMirrorTargets"]
 
 
+def faults(rng):
+    """What goes wrong together: rules for awsim."""
+    if rng.random() < 0.1:
+        # made, and nobody told; and then it is not allowed to ask again
+        change, n = rng.choice(CHANGES[:1] * 3 + CHANGES), rng.randint(1, 3)
+        return [{"action": change, "nth": n, "do": rng.choice([{"lose": "after"}, {"error": {}, "effect": "after"}])},
+                {"action": change, "from": n + 1, "to": n + rng.randint(1, 4),
+                 "do": {"error": {"status": 403, "code": "UnauthorizedOperation"}}}]
+    return [fault(rng)]
+
+
 def fault(rng):
-    """One rule for awsim."""
+    """One rule."""
     kind = rng.choice(["latency", "throttle", "error", "error after", "lost", "lost before", "hang", "late", "gone late",
-                       "expired", "sts", "sometimes"])
+                       "expired", "sts", "sometimes", "storm"])
     change = rng.choice(CHANGES[:1] * 4 + CHANGES[4:5] * 3 + CHANGES)
     look = rng.choice(LOOKS)
     some = {"nth": rng.randint(1, 3)}
@@ -176,18 +187,37 @@ def fault(rng):
         return {"action": change, **some, "do": {"hang_ms": rng.randint(500, 4000),
                                                  "effect": rng.choice(["before", "after"])}}
     if kind == "late":
-        return {"action": "Create*", "do": {"visible_after_ms": rng.randint(200, 3000)}}
+        return {"action": "Create*", "do": {"visible_after_ms": rng.randint(200, 3000),
+                                            "delete_sees": rng.random() < 0.7, "use_sees": rng.random() < 0.7}}
     if kind == "gone late":
         return {"action": "Delete*", "do": {"gone_after_ms": rng.randint(200, 3000)}}
     if kind == "expired":
-        return {"action": rng.choice(["*", change, look]), "from": some["nth"], "to": some["nth"] + rng.randint(0, 3),
-                "do": {"expired_credentials": True}}
+        return {"action": rng.choice(["*", change, look]), "from": some["nth"],
+                "to": some["nth"] + rng.choice([0, 1, 2, 3, 1000000]), "do": {"expired_credentials": True}}
     if kind == "sts":
         return {"service": "sts", "from": 1, "to": rng.randint(1, 3),
                 "do": rng.choice([{"throttle": True}, {"expired_credentials": True}, {"lose": "after"}])}
+    if kind == "storm":
+        return {"action": rng.choice(["*", "*", change]), "probability": rng.choice([0.7, 0.9, 1.0]),
+                "seed": rng.randint(1, 1 << 30), "do": {"throttle": True}}
     return {"action": "*", "probability": rng.choice([0.1, 0.2, 0.3]), "seed": rng.randint(1, 1 << 30),
             "do": rng.choice([{"throttle": True}, {"error": error}, {"lose": "before"}, {"lose": "after"},
                               {"error": error, "effect": "after"}])}
+
+
+def deed(rng):
+    """What others do while tapbox captures: to its sources, to its objects, to S3."""
+    n = rng.choice([1, 1, 2, rng.randint(3, 12)])
+    return rng.choice([
+        {"what": "change", "change": {"detach": eni(n)}},
+        {"what": "change", "change": {"delete_interface": eni(n)}},
+        {"what": "change", "change": {"instance_state": {instance(n): rng.choice(["stopped", "terminated"])}}},
+        {"what": "change", "change": {"instance_type": {instance(n): "t2.micro"}}},
+        {"what": "change", "change": {"delete_interface": TARGET}},
+        {"what": "delete", "kind": "session"}, {"what": "delete", "kind": "session"},
+        {"what": "delete", "kind": "filter"}, {"what": "delete", "kind": "target"},
+        {"what": "s3", "how": "refused", "for_s": rng.uniform(0.5, 5)},
+        {"what": "s3", "how": "silent", "for_s": rng.uniform(0.5, 5)}])
 
 
 def crash_points(root):

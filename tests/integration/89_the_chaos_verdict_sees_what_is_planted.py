@@ -33,7 +33,10 @@ def sentences():
     late = history(event("create", "a", -5, OURS), event("delete", "a", 11, OURS))
     is_("what goes after the grace is a leak", len(verdict.leaks(late, "us", 10)[0]) == 1)
     is_("unless EC2 could not be asked before", verdict.leaks(late, "us", 10, END + 4 * NS) == ([], 7 * NS))
+    is_("or nobody ran who could", verdict.leaks(late, "us", 10, 0, [[END - 9 * NS, END + 2 * NS], [END + 9 * NS, 0]]) == ([], 4 * NS))
+    is_("the time of all that ran counts", len(verdict.leaks(late, "us", 5, 0, [[END, END + 3 * NS], [END + 8 * NS, 0]])[0]) == 1)
     left = history(event("create", "a", -5, OURS))
+    is_("what is still there at the end is a leak though nobody ran", len(verdict.leaks(left, "us", 10, 0, [])[0]) == 1)
     is_("what is still there is a leak", "still there" in verdict.leaks(left, "us", 10)[0][0])
     is_("also within the grace, when all is over", len(verdict.leaks(history(event("create", "a", -5, OURS), now=2), "us", 10)[0]) == 1)
     is_("a filter is like a session", len(verdict.leaks(history(event("create", "f", -5, OURS, kind="filter")), "us", 10)[0]) == 1)
@@ -52,6 +55,14 @@ def sentences():
     is_("nor on two interfaces", verdict.duplicates(history(*two[:2], event("create", "b", 0, OURS, "eni-2")), "us") == [])
     is_("a foreign object that was deleted is seen", len(verdict.touched(
         history(event("create", "x", 0, {}), event("delete", "x", 1, {})), "us", ["x"])) == 1)
+    early = {"cap-1": {"state": "sealed", "stop_reason": "deadline", "deadline_utc_ns": END}}
+    short = history(event("create", "a", -9, OURS), event("delete", "a", -3, OURS))
+    is_("a session that ended before its time is seen", len(verdict.cut_short(short, "us", early)) == 1)
+    is_("not when it was stopped", verdict.cut_short(short, "us", {"cap-1": dict(early["cap-1"], stop_reason="operator")}) == [])
+    is_("nor when others deleted it", verdict.cut_short(
+        history(event("create", "a", -9, OURS), dict(event("delete", "a", -3, OURS), by="world")), "us", early) == [])
+    is_("nor within two seconds, the clocks' resolution",
+        verdict.cut_short(history(event("create", "a", -9, OURS), event("delete", "a", -2, OURS)), "us", early) == [])
     ack = {"body": "one", "status": 202, "decision": "capture", "capture": "cap-1", "key": "k"}
     row = {"body": "one", "capture": "cap-1", "outcome": "created"}
     captures = {"cap-1": {"state": "sealed", "stop_reason": "deadline"}}
@@ -78,6 +89,7 @@ def for_real(work):
     os.makedirs(one.folder)
     one.awsim = host.Awsim(out, names, one.folder)
     one.service = host.Service(out, names, one.folder, one.owner, context["tokens_file"])
+    one.awake = [[0, 0]]  # somebody ran all the time
     try:
         tags = {}
         for i, (key, value) in enumerate({**OURS, "tapbox:owner": one.owner}.items(), 1):
@@ -119,8 +131,9 @@ def crash_points():
             if name.endswith(".c"):
                 text = open(f"{ROOT}/src/{where}/{name}", encoding="utf-8").read()
                 words[where].update(re.findall(pattern, text))
-    # named, and not called by any program: tags and rules go with what they are on; the last is an element of an answer
-    uncalled = {"HeadBucket", "DeleteTags", "DeleteTrafficMirrorFilterRule", "GetCallerIdentityResult"}
+    # named, and not called by service or sweeper: tags and rules go with what they are on, objects are read by those who
+    # look at evidence; the last is an element of an answer
+    uncalled = {"HeadBucket", "DeleteTags", "DeleteTrafficMirrorFilterRule", "GetObject", "GetCallerIdentityResult"}
     is_("every call of AWS and every commit of the store is a crash point",
         words["aws"] - uncalled | words["store"] == acts, words["aws"] - uncalled ^ acts ^ words["store"])
 
