@@ -1,6 +1,6 @@
 /*
- * Whether a folder of evidence holds: what an outsider checks with the files and the public key
- * alone.  Formats: src/evidence/FORMAT.md.
+ * Whether evidence holds: what an outsider checks with the files and the public key alone,
+ * wherever they lie.  Formats: src/evidence/FORMAT.md.
  *
  * Threads: any; a call uses its own memory only.
  */
@@ -8,6 +8,7 @@
 #define TAPBOX_VERIFY_H
 
 #include <tapbox/capture.h>
+#include <tapbox/place.h>
 #include <tapbox/pubkey.h>
 
 /* --- reading; pure --- */
@@ -61,7 +62,7 @@ void tb_custody_reader_init(struct tb_custody_reader *reader, const char *captur
 TB_NODISCARD enum tb_err tb_custody_read(struct tb_custody_reader *reader, struct tb_bytes text,
                                          struct tb_fail *fail);
 
-/* --- checking a folder --- */
+/* --- checking --- */
 
 struct tb_verify_key {
     struct tb_public_key key;
@@ -74,14 +75,17 @@ struct tb_finding {
     const char *capture; /* id as the folder or the manifest has it */
     const char *file;    /* "" : the capture as a whole */
     const char *kind;    /* "missing", "extra", "hash", "signature", "key", "chain", "custody",
-                            "sums", "merkle", "packets", "ledger", "format", "name" */
+                            "sums", "merkle", "packets", "ledger", "format", "name",
+                            "unreadable" */
     const char *text;    /* a sentence */
 };
 
 struct tb_verify {
     const struct tb_verify_key *keys;
     size_t key_count;
-    bool deep; /* decode every chunk and count its packets */
+    bool deep;        /* decode every chunk and count its packets */
+    unsigned threads; /* at the most; 0: as many as are of use */
+    /* Both are called on the caller's thread. */
     void (*finding)(void *arg, const struct tb_finding *finding);
     void (*progress)(void *arg, uint64_t more_bytes); /* were read; may be NULL */
     void *arg;
@@ -104,15 +108,19 @@ struct tb_verified {
 };
 
 /*
- * Checks the capture in the folder `folder_fd`; `name` is the folder's own name.  What is wrong
- * goes to `finding`, one for each file, and to out->findings; TB_OK says that all could be
- * looked at.  Errors: TB_EIO, TB_ENOMEM.
+ * Checks every capture at and below `place`, of which `list` is the whole list: each folder
+ * that has a manifest.json or is named as a capture.  What is wrong goes to `finding`, one for
+ * each file, and to the captures' own counts; TB_OK says that all could be looked at.
+ *
+ * *out is free()d by the caller; in order of key and number.  Errors: TB_ENOTFOUND there is no
+ * capture; those of reading from the place that concern more than one file; TB_ENOMEM.
  */
-TB_NODISCARD enum tb_err tb_verify_capture(const struct tb_verify *verify, int folder_fd,
-                                           const char *name, struct tb_verified *out,
-                                           struct tb_fail *fail);
-/* Between captures: no number of a chain twice, and each names the one before it if that is
- * here.  The list is put in order of key and number; findings are added to its elements. */
+TB_NODISCARD enum tb_err tb_verify_place(const struct tb_verify *verify, struct tb_place *place,
+                                         const struct tb_place_list *list,
+                                         struct tb_verified **out, size_t *out_count,
+                                         struct tb_fail *fail);
+/* Between captures (part of the above): no number of a chain twice, and each names the one
+ * before it if that is here.  The list is put in order; findings are added to its elements. */
 void tb_verify_chain(const struct tb_verify *verify, struct tb_verified *list, size_t count);
 
 #endif

@@ -1,37 +1,32 @@
-/* tapbox verify: whether a folder of evidence holds.  Needs the files and the public key only.
- */
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
+/* tapbox verify: whether evidence holds.  Needs the files and the public key only. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <tapbox/clock.h>
-#include <tapbox/ids.h>
-#include <tapbox/io.h>
 #include <tapbox/json.h>
 #include <tapbox/verify.h>
 
 #include "cli_int.h"
 
 static const char help[] =
-    "Usage: tapbox verify PATH --key FILE\n"
-    "       tapbox verify PATH --fingerprint HEX\n"
+    "Usage: tapbox verify PATH|s3://BUCKET/PREFIX --key FILE\n"
+    "       tapbox verify PATH|s3://BUCKET/PREFIX --fingerprint HEX\n"
     "\n"
-    "Checks the evidence in PATH, which is the folder of a capture or any folder above some:\n"
+    "Checks the evidence there, which is the folder of a capture or any folder above some:\n"
     "signature, chain, custody log, every hash, Merkle roots, ledger, packet counts, and that\n"
     "no file is missing or too many.  Tells the first thing that is wrong with each file and\n"
-    "goes on.  Works offline.\n"
+    "goes on.  PATH works offline; s3:// reads the objects with the usual AWS environment\n"
+    "(AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_S3, ...) and writes nothing to the disk.\n"
     "\n"
     "  -k, --key FILE         a public key (PEM) that you trust; may be given again\n"
     "  -f, --fingerprint HEX  or the fingerprint of one that lies in keys/ beside the "
     "evidence\n"
     "  -d, --deep             also decode every chunk and count its packets\n"
+    "  -t, --threads N        how many files are read at a time (default: one for each\n"
+    "                         processor; 16 from S3)\n"
     "      --json             the result as JSON\n"
     "  -h, --help             this text\n"
     "\n"
@@ -39,22 +34,16 @@ static const char help[] =
     "damage, but proves nothing: who wrote the evidence wrote that key.\n"
     "\n"
     "Status: 0 all of it holds, 7 something does not, 8 it holds by a key that nobody vouched\n"
-    "for, 3 there is no evidence or no key.\n";
+    "for, 3 there is no evidence or no key, 4 S3 refuses, 5 S3 does not answer.\n";
 
 enum {
     MAX_KEYS = 32,
-    MAX_NAMES = 16,    /* of --key, and of --fingerprint */
-    MAX_LEVELS = 8,    /* of folders above PATH in which keys/ is looked for: prefix and date */
-    OPEN_FOLDERS = 16, /* at a time, while looking for captures */
-    PATH_SIZE = 4096
+    MAX_NAMES = 16, /* of --key, and of --fingerprint */
+    MAX_LEVELS = 8, /* of folders above in which keys/ is looked for: prefix and date */
+    MAX_THREADS = 32
 };
 static const int64_t quiet_ns = TB_NS_PER_S; /* no progress is shown for less */
 static const int64_t redraw_ns = TB_NS_PER_S / 5;
-
-struct paths {
-    char (*at)[PATH_SIZE]; /* owned */
-    size_t count;
-};
 
 struct names { /* as given on the command line */
     const char *at[MAX_NAMES];
@@ -66,8 +55,9 @@ struct run {
     struct tb_verify_key keys[MAX_KEYS];
     bool json;
     bool is_terminal;
-    struct paths captures, key_folders; /* at and below PATH */
-    struct tb_verified *done;           /* owned */
+    struct tb_place *place;
+    struct tb_place_list list; /* of the place */
+    struct tb_verified *done;  /* owned */
     size_t done_count;
     struct tb_json *findings; /* with --json */
     uint64_t total_bytes, done_bytes;
@@ -161,133 +151,74 @@ add_key(struct run *run, const struct tb_public_key *key, bool trusted)
     return true;
 }
 
-/* The keys of one folder: all as they come, or the one that is wanted, which is trusted then.
- */
-static void
-take_keys(struct run *run, const char *folder, const char *wanted)
+static bool
+is_key_file(const char *name)
 {
-    DIR *dir = opendir(folder);
-    const struct dirent *entry;
+    const char *slash = strrchr(name, '/');
+    size_t len = strlen(name);
 
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        char file[PATH_SIZE + 300];
+    return len > 4 && strcmp(name + len - 4, ".pem") == 0 && slash != NULL &&
+           slash >= name + 4 && memcmp(slash - 4, "keys", 4) == 0 &&
+           (slash == name + 4 || slash[-5] == '/');
+}
+
+/* The keys of a list: all as they come, or the one that is wanted, which is trusted then. */
+static void
+take_keys(struct run *run, struct tb_place *place, const struct tb_place_list *list,
+          const char *wanted)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        struct tb_buf pem = TB_BUF_INIT(TB_KEY_FILE_MAX_BYTES);
         struct tb_public_key key;
         struct tb_fingerprint fingerprint;
-        size_t len = strlen(entry->d_name);
 
-        if (len < 5 || strcmp(entry->d_name + len - 4, ".pem") != 0) {
-            continue;
-        }
-        (void)snprintf(file, sizeof(file), "%s/%s", folder, entry->d_name);
-        if (tb_public_key_load(file, &key, NULL) == TB_OK &&
+        if (list->at[i].kind == TB_PLACE_FILE && is_key_file(list->at[i].name) &&
+            tb_place_read(place, &list->at[i], &pem, NULL) == TB_OK &&
+            tb_public_key_parse(tb_buf_view(&pem), &key, NULL) == TB_OK &&
             tb_public_key_fingerprint(&key, &fingerprint) == TB_OK &&
             (wanted == NULL || strcmp(fingerprint.text, wanted) == 0)) {
             (void)add_key(run, &key, wanted != NULL);
         }
-    }
-    if (dir != NULL) {
-        (void)closedir(dir);
+        tb_buf_release(&pem);
     }
 }
 
-/* keys/ lies beside the captures: below PATH, in it, or some levels above it. */
+/* keys/ lies beside the captures: below the place, in it, or some levels above it. */
 static void
-find_keys(struct run *run, const char *path, const char *wanted)
+find_keys(struct run *run, const char *wanted)
 {
     size_t before = run->verify.key_count;
-    char folder[PATH_SIZE];
 
-    for (size_t i = 0; i < run->key_folders.count; i++) {
-        take_keys(run, run->key_folders.at[i], wanted);
-    }
-    for (int level = 1; level < MAX_LEVELS && run->verify.key_count == before; level++) {
-        int len = snprintf(folder, sizeof(folder), "%s/%.*skeys", path, 3 * level,
-                           "../../../../../../../../");
+    take_keys(run, run->place, &run->list, wanted);
+    for (unsigned level = 1; level < MAX_LEVELS && run->verify.key_count == before; level++) {
+        struct tb_place *above = NULL;
+        struct tb_place_list list = {.count = 0};
 
-        if (len > 0 && (size_t)len < sizeof(folder)) {
-            take_keys(run, folder, wanted);
+        if (tb_place_above(run->place, level, &above, NULL) != TB_OK) {
+            break;
         }
+        if (tb_place_list(above, "keys", &list, NULL) == TB_OK) {
+            take_keys(run, above, &list, wanted);
+        }
+        tb_place_list_release(&list);
+        tb_place_free(above);
     }
 }
 
 /* --- captures --- */
 
-static struct run *walking; /* nftw(3) passes no argument on; there is one walk */
-
-static bool
-add_path(struct paths *paths, const char *path)
-{
-    char(*more)[PATH_SIZE] = realloc(paths->at, (paths->count + 1) * sizeof(*paths->at));
-
-    if (more == NULL) {
-        return false;
-    }
-    paths->at = more;
-    return tb_str_copy(paths->at[paths->count++], PATH_SIZE, path);
-}
-
-static bool
-is_capture(const char *path, const char *name)
-{
-    char manifest[PATH_SIZE + 16];
-
-    (void)snprintf(manifest, sizeof(manifest), "%s/manifest.json", path);
-    return tb_capture_id_valid(name) || access(manifest, F_OK) == 0;
-}
-
-static int
-on_walk(const char *path, const struct stat *st, int kind, struct FTW *where)
-{
-    if (kind == FTW_F) {
-        walking->total_bytes += st->st_size > 0 ? (uint64_t)st->st_size : 0;
-    } else if (kind == FTW_DNR || kind == FTW_NS) {
-        return -1;
-    } else if (kind == FTW_D && is_capture(path, path + where->base)) {
-        return add_path(&walking->captures, path) ? 0 : -1;
-    } else if (kind == FTW_D && strcmp(path + where->base, "keys") == 0) {
-        return add_path(&walking->key_folders, path) ? 0 : -1;
-    }
-    return 0;
-}
-
 static enum tb_err
-find_captures(struct run *run, const char *path, struct tb_fail *fail)
+open_place(struct run *run, const char *where, struct tb_fail *fail)
 {
-    walking = run;
-    errno = 0;
-    if (nftw(path, on_walk, OPEN_FOLDERS, FTW_PHYS) != 0) {
-        return tb_fail_errno(fail, errno, "cannot look through %s", path);
+    enum tb_err err = tb_place_open(where, &run->place, fail);
+
+    if (err == TB_OK) {
+        err = tb_place_list(run->place, "", &run->list, fail);
     }
-    if (run->captures.count == 0) {
-        return tb_fail_set(fail, TB_ENOTFOUND, "there is no capture in %s", path);
+    for (size_t i = 0; i < run->list.count; i++) {
+        run->total_bytes += run->list.at[i].bytes;
     }
     run->total_bytes *= run->verify.deep ? 2 : 1;
-    return TB_OK;
-}
-
-static enum tb_err
-verify_one(struct run *run, const char *path, struct tb_fail *fail)
-{
-    char name[256] = "";
-    char whole[PATH_SIZE];
-    const char *slash;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    enum tb_err err;
-
-    if (fd < 0) {
-        return tb_fail_errno(fail, errno, "cannot open %s", path);
-    }
-    /* "." and paths that end in a slash have a name too */
-    if (realpath(path, whole) != NULL && (slash = strrchr(whole, '/')) != NULL) {
-        (void)tb_str_copy(name, sizeof(name), slash + 1);
-    }
-    err = tb_verify_capture(&run->verify, fd, name, &run->done[run->done_count], fail);
-    if (err == TB_OK) {
-        run->done_count++;
-    } else {
-        tb_fail_prefix(fail, "%s", path);
-    }
-    tb_close(&fd);
     return err;
 }
 
@@ -385,28 +316,9 @@ status_of(const struct run *run)
     return status;
 }
 
-static enum tb_err
-verify_all(struct run *run, struct tb_fail *fail)
-{
-    enum tb_err err = TB_OK;
-
-    run->done = calloc(run->captures.count, sizeof(*run->done));
-    if (run->done == NULL) {
-        return tb_fail_set(fail, TB_ENOMEM, "no memory for %zu captures", run->captures.count);
-    }
-    for (size_t i = 0; i < run->captures.count && err == TB_OK; i++) {
-        err = verify_one(run, run->captures.at[i], fail);
-    }
-    if (err == TB_OK) {
-        tb_verify_chain(&run->verify, run->done, run->done_count);
-    }
-    clear_line(run);
-    return err;
-}
-
 /* The keys that the command line names; TB_EXIT_OK when there is one to go by. */
 static int
-take_trusted(struct run *run, const char *path, const struct names *files,
+take_trusted(struct run *run, const char *where, const struct names *files,
              const struct names *fingerprints)
 {
     struct tb_public_key key;
@@ -421,15 +333,15 @@ take_trusted(struct run *run, const char *path, const struct names *files,
     for (size_t i = 0; i < fingerprints->count; i++) {
         size_t before = run->verify.key_count;
 
-        find_keys(run, path, fingerprints->at[i]);
+        find_keys(run, fingerprints->at[i]);
         if (run->verify.key_count == before) {
             fprintf(stderr, "tapbox verify: there is no key %s in keys/ near %s\n",
-                    fingerprints->at[i], path);
+                    fingerprints->at[i], where);
             return TB_EXIT_NOT_FOUND;
         }
     }
     if (run->verify.key_count == 0) {
-        find_keys(run, path, NULL);
+        find_keys(run, NULL);
     }
     if (run->verify.key_count == 0) {
         fprintf(stderr, "tapbox verify: no public key: give one with --key\n");
@@ -439,22 +351,26 @@ take_trusted(struct run *run, const char *path, const struct names *files,
 }
 
 static int
-verify(struct run *run, const char *path, const struct names *files,
+verify(struct run *run, const char *where, const struct names *files,
        const struct names *fingerprints)
 {
     struct tb_fail fail = {0};
     int status;
 
-    if (find_captures(run, path, &fail) != TB_OK) {
+    if (open_place(run, where, &fail) != TB_OK) {
         return tb_cli_fail("verify", &fail);
     }
-    status = take_trusted(run, path, files, fingerprints);
+    status = take_trusted(run, where, files, fingerprints);
     if (status != TB_EXIT_OK) {
         return status;
     }
-    if (verify_all(run, &fail) != TB_OK) {
+    if (tb_verify_place(&run->verify, run->place, &run->list, &run->done, &run->done_count,
+                        &fail) != TB_OK) {
+        clear_line(run);
+        tb_fail_prefix(&fail, "%.200s", where);
         return tb_cli_fail("verify", &fail);
     }
+    clear_line(run);
     status = status_of(run);
     if (!run->json) {
         print_text(run, status);
@@ -468,16 +384,21 @@ int
 tb_cmd_verify(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"key", required_argument, NULL, 'k'}, {"fingerprint", required_argument, NULL, 'f'},
-        {"deep", no_argument, NULL, 'd'},      {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0},
+        {"key", required_argument, NULL, 'k'},
+        {"fingerprint", required_argument, NULL, 'f'},
+        {"deep", no_argument, NULL, 'd'},
+        {"json", no_argument, NULL, 'j'},
+        {"threads", required_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     struct run run = {.verify = {.finding = on_finding, .progress = on_progress}};
     struct names files = {0}, fingerprints = {0};
     struct names *names;
+    char *end;
     int option, status;
 
-    while ((option = getopt_long(argc, argv, "k:f:dh", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "k:f:dt:h", options, NULL)) != -1) {
         switch (option) {
         case 'k':
         case 'f':
@@ -491,6 +412,12 @@ tb_cmd_verify(int argc, char **argv)
         case 'd':
             run.verify.deep = true;
             break;
+        case 't':
+            run.verify.threads = (unsigned)strtoul(optarg, &end, 10);
+            if (*end != '\0' || run.verify.threads < 1 || run.verify.threads > MAX_THREADS) {
+                return tb_cli_usage("verify", "--threads takes 1 to %d", MAX_THREADS);
+            }
+            break;
         case 'j':
             run.json = true;
             break;
@@ -502,7 +429,8 @@ tb_cmd_verify(int argc, char **argv)
         }
     }
     if (optind + 1 != argc) {
-        return tb_cli_usage("verify", "which evidence?  'tapbox verify PATH --key FILE'");
+        return tb_cli_usage(
+            "verify", "which evidence?  'tapbox verify PATH|s3://BUCKET/PREFIX --key FILE'");
     }
     run.verify.keys = run.keys;
     run.verify.arg = &run;
@@ -512,7 +440,7 @@ tb_cmd_verify(int argc, char **argv)
     status = verify(&run, argv[optind], &files, &fingerprints);
     tb_json_free(run.findings);
     free(run.done);
-    free(run.captures.at);
-    free(run.key_folders.at);
+    tb_place_list_release(&run.list);
+    tb_place_free(run.place);
     return status;
 }

@@ -1,5 +1,5 @@
 /*
- * One capture's folder against its manifest, and the manifest against its signature.
+ * One capture: its files against its manifest, and the manifest against its signature.
  *
  * What is wrong is told once for each file, and the check goes on: a damaged segment says
  * nothing about the others.
@@ -44,7 +44,8 @@ sums_agree(struct verify_job *job, const char *name, struct tb_bytes content)
     const struct verify_file *file = verify_find(job, sums_name);
     bool agree = false;
 
-    if (file != NULL && file->is_plain && verify_read(job, sums_name, &sums) == TB_OK &&
+    if (file != NULL && file->entry != NULL &&
+        tb_place_read(job->place, file->entry, &sums, NULL) == TB_OK &&
         tb_sha256(content, &sha256) == TB_OK) {
         tb_sums_add(&line, &sha256, name);
         agree = line.err == TB_OK && memmem(sums.at, sums.len, line.at, line.len) != NULL;
@@ -79,61 +80,59 @@ check_key(struct verify_job *job, struct tb_bytes signature)
 }
 
 static enum tb_err
-check_manifest_signature(struct verify_job *job)
+check_manifest_signature(struct verify_job *job, struct tb_fail *fail)
 {
     struct tb_buf signature = TB_BUF_INIT(TB_SIGNATURE_SIZE);
     const struct verify_file *file = verify_want(job, signature_name);
+    bool read = false;
     enum tb_err err = TB_OK;
 
     if (file == NULL) {
         return TB_OK;
     }
-    if (file->bytes != TB_SIGNATURE_SIZE) {
+    if (file->entry->bytes != TB_SIGNATURE_SIZE) {
         verify_report(job, signature_name, "signature",
-                      "it has %llu octets, a signature has %d", (unsigned long long)file->bytes,
-                      TB_SIGNATURE_SIZE);
+                      "it has %llu octets, a signature has %d",
+                      (unsigned long long)file->entry->bytes, TB_SIGNATURE_SIZE);
         return TB_OK;
     }
-    err = verify_read(job, signature_name, &signature);
-    if (err == TB_OK) {
+    err = verify_read(job, signature_name, &signature, &read, fail);
+    if (read) {
         check_key(job, tb_buf_view(&signature));
     }
     tb_buf_release(&signature);
     return err;
 }
 
-/* *out_known tells whether there is a manifest to check the rest against. */
 static enum tb_err
-load_manifest(struct verify_job *job, bool *out_known)
+load_manifest(struct verify_job *job, struct tb_fail *fail)
 {
     struct tb_fail why = {0};
+    bool read = false;
     enum tb_err err;
 
-    *out_known = false;
     if (verify_want(job, manifest_name) == NULL) {
         return TB_OK;
     }
-    err = verify_read(job, manifest_name, &job->text);
-    if (err == TB_ETOOBIG) {
-        verify_report(job, manifest_name, "format", "it is larger than any manifest");
-        return TB_OK;
-    }
-    if (err == TB_OK) {
-        err = tb_sha256(tb_buf_view(&job->text), &job->out->sha256);
-    }
-    if (err != TB_OK) {
+    err = verify_read(job, manifest_name, &job->text, &read, fail);
+    if (!read) {
+        tb_buf_reset(&job->text);
         return err;
+    }
+    err = tb_sha256(tb_buf_view(&job->text), &job->out->sha256);
+    if (err != TB_OK) {
+        return tb_fail_set(fail, err, "SHA-256 of a manifest failed");
     }
     err = tb_manifest_read(tb_buf_view(&job->text), &job->manifest, &why);
     if (err == TB_OK) {
-        *out_known = true;
+        job->is_known = true;
         (void)tb_str_copy(job->out->capture, sizeof(job->out->capture), job->manifest.capture);
         job->out->key = job->manifest.key;
     } else if (err == TB_EFORMAT || err == TB_ETOOBIG) {
         verify_report(job, manifest_name, "format", "%s", why.text);
         err = TB_OK;
-    } else {
-        *job->fail = why;
+    } else if (fail != NULL) {
+        *fail = why;
     }
     return err;
 }
@@ -141,7 +140,7 @@ load_manifest(struct verify_job *job, bool *out_known)
 /* --- the rest --- */
 
 static enum tb_err
-check_alerts(struct verify_job *job)
+check_alerts(struct verify_job *job, struct tb_fail *fail)
 {
     struct tb_buf text = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
     enum tb_err err = TB_OK;
@@ -150,22 +149,23 @@ check_alerts(struct verify_job *job)
         const struct tb_evidence_file *alert = &job->manifest.alerts[i];
         const struct verify_file *file = verify_want(job, alert->name);
         struct tb_sha256 sha256;
+        bool read = false;
 
         if (file == NULL) {
             continue;
         }
-        if (file->bytes != alert->bytes) {
-            verify_report(job, alert->name, "hash",
-                          "it has %llu octets, the manifest says %llu",
-                          (unsigned long long)file->bytes, (unsigned long long)alert->bytes);
+        if (file->entry->bytes != alert->bytes) {
+            verify_report(
+                job, alert->name, "hash", "it has %llu octets, the manifest says %llu",
+                (unsigned long long)file->entry->bytes, (unsigned long long)alert->bytes);
             continue;
         }
         tb_buf_reset(&text);
-        err = verify_read(job, alert->name, &text);
-        if (err == TB_OK) {
+        err = verify_read(job, alert->name, &text, &read, fail);
+        if (read) {
             err = tb_sha256(tb_buf_view(&text), &sha256);
         }
-        if (err == TB_OK && memcmp(&sha256, &alert->sha256, sizeof(sha256)) != 0) {
+        if (read && err == TB_OK && memcmp(&sha256, &alert->sha256, sizeof(sha256)) != 0) {
             verify_report(job, alert->name, "hash",
                           "its SHA-256 is not the one in the manifest");
         }
@@ -199,7 +199,8 @@ add_sum_of(struct verify_job *job, struct tb_buf *out, const char *name)
     const struct verify_file *file = verify_find(job, name);
     struct tb_sha256 sha256 = {{0}};
 
-    if (file == NULL || !file->is_plain || verify_read(job, name, &text) != TB_OK ||
+    if (file == NULL || file->entry == NULL ||
+        tb_place_read(job->place, file->entry, &text, NULL) != TB_OK ||
         tb_sha256(tb_buf_view(&text), &sha256) != TB_OK) {
         sha256 =
             (struct tb_sha256){{0}}; /* the line is excused: the file is told of elsewhere */
@@ -257,11 +258,12 @@ compare_sums(struct verify_job *job, struct tb_bytes expected, struct tb_bytes t
 }
 
 static enum tb_err
-check_sums(struct verify_job *job)
+check_sums(struct verify_job *job, struct tb_fail *fail)
 {
     struct tb_buf expected = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES);
     struct tb_buf there = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES);
     const struct tb_manifest *m = &job->manifest;
+    bool read = false;
     enum tb_err err;
 
     if (verify_want(job, sums_name) == NULL) {
@@ -276,15 +278,12 @@ check_sums(struct verify_job *job)
     add_sum_of(job, &expected, "custody/0001.jsonl");
     tb_sums_add(&expected, &job->out->sha256, manifest_name);
     add_sum_of(job, &expected, signature_name);
-    err = tb_buf_check(&expected, "the expected SHA256SUMS", job->fail);
+    err = tb_buf_check(&expected, "the expected SHA256SUMS", fail);
     if (err == TB_OK) {
-        err = verify_read(job, sums_name, &there);
-        if (err == TB_ETOOBIG) {
-            verify_report(job, sums_name, "format", "it is larger than it can be");
-            err = TB_OK;
-        } else if (err == TB_OK) {
-            compare_sums(job, tb_buf_view(&expected), tb_buf_view(&there));
-        }
+        err = verify_read(job, sums_name, &there, &read, fail);
+    }
+    if (read) {
+        compare_sums(job, tb_buf_view(&expected), tb_buf_view(&there));
     }
     tb_buf_release(&there);
     tb_buf_release(&expected);
@@ -302,68 +301,54 @@ tell_extra(struct verify_job *job)
     }
 }
 
-static enum tb_err
-check_content(struct verify_job *job, const char *name)
+enum tb_err
+verify_begin(struct verify_job *job, struct tb_fail *fail)
 {
     const struct tb_manifest *m = &job->manifest;
     struct tb_verified *out = job->out;
-    enum tb_err err;
+    enum tb_err err = verify_list(job, fail);
 
+    if (err == TB_OK) {
+        err = load_manifest(job, fail);
+    }
+    if (err == TB_OK && job->text.len > 0) {
+        err = check_manifest_signature(job, fail);
+    }
+    if (err != TB_OK || !job->is_known) {
+        return err;
+    }
     out->sequence = m->sequence;
     out->has_previous = m->has_previous;
     out->previous = m->previous;
     out->segments = m->segment_count;
     out->alerts = m->alert_count;
     memcpy(out->complete, m->complete, sizeof(out->complete));
-    if (tb_capture_id_valid(name) && strcmp(name, m->capture) != 0) {
+    for (size_t i = 0; i < m->segment_count; i++) {
+        (void)verify_find(job, m->segments[i].name); /* expected */
+        out->packets += m->segments[i].packets;
+        out->bytes += m->segments[i].bytes;
+    }
+    if (tb_capture_id_valid(job->name) && strcmp(job->name, m->capture) != 0) {
         verify_report(job, "", "name", "the folder is named %s, its manifest is that of %s",
-                      name, m->capture);
+                      job->name, m->capture);
     }
-    err = verify_custody(job);
-    if (err == TB_OK) {
-        err = check_alerts(job);
-    }
-    if (err == TB_OK) {
-        err = verify_segments(job);
-    }
-    if (err == TB_OK) {
-        check_ledger(job);
-        err = check_sums(job);
-    }
-    if (err == TB_OK) {
-        tell_extra(job);
-    }
-    return err;
+    err = verify_custody(job, fail);
+    return err == TB_OK ? check_alerts(job, fail) : err;
 }
 
 enum tb_err
-tb_verify_capture(const struct tb_verify *verify, int folder_fd, const char *name,
-                  struct tb_verified *out, struct tb_fail *fail)
+verify_end(struct verify_job *job, struct tb_fail *fail)
 {
-    struct tb_fail unasked = {0};
-    struct verify_job job = {.verify = verify,
-                             .folder_fd = folder_fd,
-                             .out = out,
-                             .text = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES),
-                             .fail = fail != NULL ? fail : &unasked};
-    bool known = false;
     enum tb_err err;
 
-    *out = (struct tb_verified){.sequence = 0};
-    (void)tb_str_copy(out->capture, sizeof(out->capture), name);
-    err = verify_list(&job);
+    if (!job->is_known) {
+        return TB_OK;
+    }
+    check_ledger(job);
+    err = check_sums(job, fail);
     if (err == TB_OK) {
-        err = load_manifest(&job, &known);
+        tell_extra(job);
     }
-    if (err == TB_OK && job.text.len > 0) {
-        err = check_manifest_signature(&job);
-    }
-    if (err == TB_OK && known) {
-        err = check_content(&job, name);
-    }
-    tb_manifest_release(&job.manifest);
-    tb_buf_release(&job.text);
-    free(job.files);
     return err;
 }
 

@@ -12,12 +12,13 @@ name_object(char out[TB_EVIDENCE_NAME_SIZE], unsigned number, const char *ending
 
 /* A later object has a signature of its own. */
 static enum tb_err
-check_signature(struct verify_job *job, unsigned number, struct tb_bytes text)
+check_signature(struct verify_job *job, unsigned number, struct tb_bytes text,
+                struct tb_fail *fail)
 {
     struct tb_buf signature = TB_BUF_INIT(TB_SIGNATURE_SIZE);
     char name[TB_EVIDENCE_NAME_SIZE], signed_name[TB_EVIDENCE_NAME_SIZE];
     const struct verify_file *file;
-    bool trusted = false;
+    bool trusted = false, read = false;
     enum tb_err err = TB_OK;
 
     name_object(name, number, "sig");
@@ -26,14 +27,14 @@ check_signature(struct verify_job *job, unsigned number, struct tb_bytes text)
     if (file == NULL) {
         return TB_OK;
     }
-    if (file->bytes != TB_SIGNATURE_SIZE) {
+    if (file->entry->bytes != TB_SIGNATURE_SIZE) {
         verify_report(job, name, "signature", "it has %llu octets, a signature has %d",
-                      (unsigned long long)file->bytes, TB_SIGNATURE_SIZE);
+                      (unsigned long long)file->entry->bytes, TB_SIGNATURE_SIZE);
         return TB_OK;
     }
-    err = verify_read(job, name, &signature);
-    if (err == TB_OK && (!verify_signature(job, text, tb_buf_view(&signature), &trusted) ||
-                         (job->out->is_trusted && !trusted))) {
+    err = verify_read(job, name, &signature, &read, fail);
+    if (read && (!verify_signature(job, text, tb_buf_view(&signature), &trusted) ||
+                 (job->out->is_trusted && !trusted))) {
         verify_report(job, signed_name, "signature",
                       "its signature %04u.sig is not one of a known key over it", number);
     }
@@ -59,11 +60,12 @@ check_end(struct verify_job *job, const struct tb_custody_reader *reader, const 
 /* *in_order tells whether the entries could be followed up to here. */
 static enum tb_err
 check_object(struct verify_job *job, unsigned number, struct tb_custody_reader *reader,
-             bool *in_order)
+             bool *in_order, struct tb_fail *fail)
 {
     struct tb_buf text = TB_BUF_INIT(TB_CUSTODY_TEXT_MAX_BYTES);
     char name[TB_EVIDENCE_NAME_SIZE];
     struct tb_fail why = {0};
+    bool read = false;
     enum tb_err err;
 
     name_object(name, number, "jsonl");
@@ -71,15 +73,14 @@ check_object(struct verify_job *job, unsigned number, struct tb_custody_reader *
         *in_order = false;
         return TB_OK;
     }
-    err = verify_read(job, name, &text);
-    if (err == TB_ETOOBIG) {
-        verify_report(job, name, "format", "it is larger than any custody log");
+    err = verify_read(job, name, &text, &read, fail);
+    if (!read) {
         *in_order = false;
         tb_buf_release(&text);
-        return TB_OK;
+        return err;
     }
-    if (err == TB_OK && number > 1) {
-        err = check_signature(job, number, tb_buf_view(&text));
+    if (number > 1) {
+        err = check_signature(job, number, tb_buf_view(&text), fail);
     }
     if (err == TB_OK && *in_order) {
         err = tb_custody_read(reader, tb_buf_view(&text), &why);
@@ -89,8 +90,8 @@ check_object(struct verify_job *job, unsigned number, struct tb_custody_reader *
             err = TB_OK;
         } else if (err == TB_OK && number == 1) {
             check_end(job, reader, name);
-        } else if (err != TB_OK) {
-            *job->fail = why;
+        } else if (err != TB_OK && fail != NULL) {
+            *fail = why;
         }
     }
     tb_buf_release(&text);
@@ -98,7 +99,7 @@ check_object(struct verify_job *job, unsigned number, struct tb_custody_reader *
 }
 
 enum tb_err
-verify_custody(struct verify_job *job)
+verify_custody(struct verify_job *job, struct tb_fail *fail)
 {
     struct tb_custody_reader reader;
     char name[TB_EVIDENCE_NAME_SIZE], signature[TB_EVIDENCE_NAME_SIZE];
@@ -114,7 +115,7 @@ verify_custody(struct verify_job *job)
             verify_find(job, signature) == NULL) {
             break;
         }
-        err = check_object(job, number, &reader, &in_order);
+        err = check_object(job, number, &reader, &in_order, fail);
         if (number > 1) {
             (void)verify_find(job, signature); /* expected, with or without its object */
         }

@@ -1,98 +1,77 @@
-/* The folder behind a check: what lies in it, what of it was asked for, what was told of it. */
+/* The folder behind a check: what lies in it, what of it was asked for, what was found out. */
 #include "verify_int.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <tapbox/io.h>
+/* --- what lies there --- */
 
+/* `entry` NULL: not a plain file.  `own_name` is taken. */
 static enum tb_err
-add(struct verify_job *job, const char *folder, const char *name, const struct stat *st,
-    size_t *cap)
+add(struct verify_job *job, const char *name, const struct tb_place_file *entry, char *own_name,
+    struct tb_fail *fail)
 {
-    struct verify_file *file;
+    if (job->file_count == job->file_cap) {
+        size_t cap = job->file_cap == 0 ? 64 : 2 * job->file_cap;
+        struct verify_file *more = reallocarray(job->files, cap, sizeof(*more));
 
-    if (job->file_count == *cap) {
-        size_t more = *cap == 0 ? 64 : *cap * 2;
-
-        file = realloc(job->files, more * sizeof(*file));
-        if (file == NULL) {
-            return tb_fail_set(job->fail, TB_ENOMEM, "no memory for the names of files");
+        if (more == NULL) {
+            free(own_name);
+            return tb_fail_set(fail, TB_ENOMEM, "no memory for the names of files");
         }
-        job->files = file;
-        *cap = more;
+        job->files = more;
+        job->file_cap = cap;
     }
-    file = &job->files[job->file_count++];
-    *file = (struct verify_file){.bytes = st->st_size > 0 ? (uint64_t)st->st_size : 0,
-                                 .is_plain = S_ISREG(st->st_mode)};
-    (void)snprintf(file->name, sizeof(file->name), "%s%s%s", folder, folder[0] != 0 ? "/" : "",
-                   name);
+    job->files[job->file_count++] = (struct verify_file){
+        .name = own_name != NULL ? own_name : name, .entry = entry, .own_name = own_name};
     return TB_OK;
 }
 
 static bool
-is_ours(const char *name)
+is_ours(const char *name, size_t len)
 {
-    return strcmp(name, "segments") == 0 || strcmp(name, "alerts") == 0 ||
-           strcmp(name, "custody") == 0;
-}
+    static const char *const ours[] = {"segments", "alerts", "custody"};
 
-static enum tb_err list_folder(struct verify_job *job, int folder_fd, const char *folder,
-                               size_t *cap);
-
-static enum tb_err
-list_entry(struct verify_job *job, int folder_fd, const char *folder, const char *name,
-           size_t *cap)
-{
-    struct stat st;
-    int below_fd;
-    enum tb_err err;
-
-    if (fstatat(folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-        return tb_fail_errno(job->fail, errno, "cannot look at %s", name);
-    }
-    if (!S_ISDIR(st.st_mode) || folder[0] != 0 || !is_ours(name)) {
-        return add(job, folder, name, &st, cap);
-    }
-    below_fd = openat(folder_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (below_fd < 0) {
-        return tb_fail_errno(job->fail, errno, "cannot open the folder %s", name);
-    }
-    err = list_folder(job, below_fd, name, cap);
-    tb_close(&below_fd);
-    return err;
-}
-
-/* One level deep only: list_entry goes down from the top alone. */
-static enum tb_err
-list_folder(struct verify_job *job, int folder_fd, const char *folder, size_t *cap)
-{
-    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    const struct dirent *entry;
-    enum tb_err err = TB_OK;
-
-    if (dir == NULL) {
-        err = tb_fail_errno(job->fail, errno, "cannot read the folder %s", folder);
-        tb_close(&fd);
-        return err;
-    }
-    for (errno = 0; err == TB_OK && (entry = readdir(dir)) != NULL; errno = 0) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            err = list_entry(job, folder_fd, folder, entry->d_name, cap);
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+        if (strlen(ours[i]) == len && memcmp(name, ours[i], len) == 0) {
+            return true;
         }
     }
-    if (err == TB_OK && errno != 0) {
-        err = tb_fail_errno(job->fail, errno, "cannot read the folder %s", folder);
+    return false;
+}
+
+/* What lies deeper than anything of ours is one stranger by the name of its folder; S3, which
+ * has no folders, may have an object of that name besides. */
+static enum tb_err
+add_stranger(struct verify_job *job, const char *name, size_t len, struct tb_fail *fail)
+{
+    const char *mark = tb_place_is_remote(job->place) ? "/" : "";
+    char *own = NULL;
+
+    if (asprintf(&own, "%.*s%s", (int)len, name, mark) < 0) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the names of files");
     }
-    (void)closedir(dir);
-    return err;
+    return add(job, NULL, NULL, own, fail);
+}
+
+static enum tb_err
+take_entry(struct verify_job *job, const struct tb_place_file *entry, size_t skip,
+           struct tb_fail *fail)
+{
+    const char *name = entry->name + skip;
+    size_t first = strcspn(name, "/");
+    bool ours = is_ours(name, first);
+    size_t second = name[first] == '\0' ? 0 : strcspn(name + first + 1, "/");
+    bool is_deep = name[first] != '\0' && (!ours || name[first + 1 + second] != '\0');
+
+    if (is_deep) {
+        return add_stranger(job, name, ours ? first + 1 + second : first, fail);
+    }
+    if (entry->kind == TB_PLACE_FOLDER && ours && name[first] == '\0') {
+        return TB_OK;
+    }
+    return add(job, name, entry->kind == TB_PLACE_FILE ? entry : NULL, NULL, fail);
 }
 
 static int
@@ -101,14 +80,43 @@ by_name(const void *a, const void *b)
     return strcmp(((const struct verify_file *)a)->name, ((const struct verify_file *)b)->name);
 }
 
-enum tb_err
-verify_list(struct verify_job *job)
+/* Strangers come once for each file below them. */
+static void
+drop_doubles(struct verify_job *job)
 {
-    size_t cap = 0;
-    enum tb_err err = list_folder(job, job->folder_fd, "", &cap);
+    size_t kept = 0;
 
+    for (size_t i = 0; i < job->file_count; i++) {
+        if (kept > 0 && strcmp(job->files[kept - 1].name, job->files[i].name) == 0) {
+            free(job->files[i].own_name);
+        } else {
+            job->files[kept++] = job->files[i];
+        }
+    }
+    job->file_count = kept;
+}
+
+enum tb_err
+verify_list(struct verify_job *job, struct tb_fail *fail)
+{
+    size_t skip = strlen(job->folder);
+    char *from = NULL;
+    enum tb_err err = TB_OK;
+
+    if (asprintf(&from, "%s%s", job->folder, skip > 0 ? "/" : "") < 0) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the names of files");
+    }
+    skip = strlen(from);
+    for (size_t i = tb_place_find_from(job->list, from);
+         err == TB_OK && i < job->list->count &&
+         strncmp(job->list->at[i].name, from, skip) == 0;
+         i++) {
+        err = take_entry(job, &job->list->at[i], skip, fail);
+    }
+    free(from);
     if (err == TB_OK && job->file_count > 0) {
         qsort(job->files, job->file_count, sizeof(*job->files), by_name);
+        drop_doubles(job);
     }
     return err;
 }
@@ -116,12 +124,11 @@ verify_list(struct verify_job *job)
 static struct verify_file *
 look_up(struct verify_job *job, const char *name)
 {
-    struct verify_file key = {.name = ""};
+    struct verify_file key = {.name = name};
 
-    if (job->file_count == 0 || !tb_str_copy(key.name, sizeof(key.name), name)) {
-        return NULL;
-    }
-    return bsearch(&key, job->files, job->file_count, sizeof(key), by_name);
+    return job->file_count == 0
+               ? NULL
+               : bsearch(&key, job->files, job->file_count, sizeof(key), by_name);
 }
 
 struct verify_file *
@@ -144,12 +151,14 @@ verify_want(struct verify_job *job, const char *name)
         verify_report(job, name, "missing", "it is not there");
         return NULL;
     }
-    if (!file->is_plain) {
+    if (file->entry == NULL) {
         verify_report(job, name, "format", "it is not a plain file");
         return NULL;
     }
     return file;
 }
+
+/* --- what was found out --- */
 
 bool
 verify_is_reported(struct verify_job *job, const char *name)
@@ -159,12 +168,53 @@ verify_is_reported(struct verify_job *job, const char *name)
     return file == NULL || file->is_reported;
 }
 
+static int
+by_segment_name(const void *name, const void *segment)
+{
+    return strcmp(name, ((const struct tb_evidence_file *)segment)->name);
+}
+
+/* Where it belongs among the findings: by the part of the check that is on. */
+static size_t
+order_of(const struct verify_job *job, const char *name)
+{
+    const struct tb_evidence_file *all = job->manifest.segments;
+    const struct tb_evidence_file *found =
+        job->manifest.segment_count == 0
+            ? NULL
+            : bsearch(name, all, job->manifest.segment_count, sizeof(*all), by_segment_name);
+
+    if (found != NULL) {
+        return (size_t)(found - all) + 1;
+    }
+    return job->state == VERIFY_ENDING ? (size_t)VERIFY_ORDER_END : VERIFY_ORDER_BEGIN;
+}
+
+static bool
+make_room(struct verify_job *job) TB_REQUIRES(job->mu)
+{
+    size_t cap = job->locked.cap == 0 ? 16 : 2 * job->locked.cap;
+    struct verify_finding *more;
+
+    if (job->locked.count < job->locked.cap) {
+        return true;
+    }
+    more = reallocarray(job->locked.findings, cap, sizeof(*more));
+    if (more == NULL) {
+        return false;
+    }
+    job->locked.findings = more;
+    job->locked.cap = cap;
+    return true;
+}
+
 void
 verify_report(struct verify_job *job, const char *name, const char *kind, const char *fmt, ...)
 {
     struct verify_file *file = look_up(job, name);
-    struct tb_finding finding = {.capture = job->out->capture, .file = name, .kind = kind};
-    char text[512];
+    struct verify_finding finding = {.what = {.kind = kind}, .order = order_of(job, name)};
+    size_t len = strlen(name) + 1;
+    char sentence[512];
     va_list args;
 
     if (file != NULL && file->is_reported) {
@@ -174,32 +224,110 @@ verify_report(struct verify_job *job, const char *name, const char *kind, const 
         file->is_reported = true;
     }
     va_start(args, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, args);
+    (void)vsnprintf(sentence, sizeof(sentence), fmt, args);
     va_end(args);
-    finding.text = text;
-    job->out->findings++;
-    job->verify->finding(job->verify->arg, &finding);
-}
-
-enum tb_err
-verify_open(struct verify_job *job, const char *name, int *out_fd)
-{
-    int fd = openat(job->folder_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-
-    if (fd < 0) {
-        return tb_fail_errno(job->fail, errno, "cannot open %s", name);
+    finding.text = malloc(len + strlen(sentence) + 1);
+    tb_mutex_lock(&job->mu);
+    job->out->findings++; /* counted, also when there is no memory to tell it */
+    if (finding.text != NULL && make_room(job)) {
+        memcpy(finding.text, name, len);
+        memcpy(finding.text + len, sentence, strlen(sentence) + 1);
+        finding.what.file = finding.text;
+        finding.what.text = finding.text + len;
+        job->locked.findings[job->locked.count++] = finding;
+        finding.text = NULL;
     }
-    *out_fd = fd;
-    return TB_OK;
+    tb_mutex_unlock(&job->mu);
+    free(finding.text);
+}
+
+/* Those of equal order stay in theirs: insertion. */
+static void
+sort_findings(struct verify_finding *list, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        struct verify_finding one = list[i];
+        size_t at = i;
+
+        for (; at > 0 && list[at - 1].order > one.order; at--) {
+            list[at] = list[at - 1];
+        }
+        list[at] = one;
+    }
+}
+
+void
+verify_tell(struct verify_job *job)
+{
+    tb_mutex_lock(&job->mu);
+    sort_findings(job->locked.findings, job->locked.count);
+    for (size_t i = 0; i < job->locked.count; i++) {
+        struct verify_finding *finding = &job->locked.findings[i];
+
+        finding->what.capture = job->out->capture;
+        job->verify->finding(job->verify->arg, &finding->what);
+        free(finding->text);
+    }
+    job->locked.count = 0;
+    tb_mutex_unlock(&job->mu);
+}
+
+void
+verify_job_release(struct verify_job *job)
+{
+    for (size_t i = 0; i < job->locked.count; i++) {
+        free(job->locked.findings[i].text);
+    }
+    free(job->locked.findings);
+    for (size_t i = 0; i < job->file_count; i++) {
+        free(job->files[i].own_name);
+    }
+    free(job->files);
+    free(job->folder);
+    tb_manifest_release(&job->manifest);
+    tb_buf_release(&job->text);
+    tb_mutex_release(&job->mu);
+}
+
+/* --- reading --- */
+
+enum tb_err
+verify_unreadable(struct verify_job *job, const char *name, const struct tb_fail *why,
+                  struct tb_fail *fail)
+{
+    switch (why->err) {
+    case TB_EIO:     /* a bad sector */
+    case TB_EEXIST:  /* replaced meanwhile */
+    case TB_ESHORT:  /* cut meanwhile */
+    case TB_EINVAL:  /* in an archive that has to be restored first */
+    case TB_EDENIED: /* its key may not be used, it may not be read */
+    case TB_ENOTFOUND:
+        verify_report(job, name, "unreadable", "%s", why->text);
+        return TB_OK;
+    default:
+        if (fail != NULL) {
+            *fail = *why;
+        }
+        return why->err;
+    }
 }
 
 enum tb_err
-verify_read(struct verify_job *job, const char *name, struct tb_buf *out)
+verify_read(struct verify_job *job, const char *name, struct tb_buf *out, bool *out_read,
+            struct tb_fail *fail)
 {
-    enum tb_err err = tb_read_file(job->folder_fd, name, out, job->fail);
+    const struct verify_file *file = look_up(job, name);
+    struct tb_fail why = {.text = ""};
+    enum tb_err err = tb_place_read(job->place, file->entry, out, &why);
 
-    if (err == TB_OK && job->verify->progress != NULL) {
-        job->verify->progress(job->verify->arg, out->len);
+    *out_read = err == TB_OK;
+    if (err == TB_OK) {
+        atomic_fetch_add(job->progress, out->len);
+    } else if (err == TB_ETOOBIG) {
+        verify_report(job, name, "format", "it is larger than it can be");
+        err = TB_OK;
+    } else {
+        err = verify_unreadable(job, name, &why, fail);
     }
     return err;
 }

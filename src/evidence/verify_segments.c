@@ -1,58 +1,55 @@
 /* Segments: the whole file against the manifest, its tree against the index, its chunks. */
 #include "verify_int.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <tapbox/evidence.h>
-#include <tapbox/io.h>
 #include <tapbox/pcapng.h>
 #include <tapbox/segment.h>
 
 enum {
-    BLOCK_BYTES = 256 * 1024, /* past this the read's cost no longer matters */
+    LOCAL_BLOCK_BYTES = 256 * 1024, /* stays in the cache between reading and hashing */
+    REMOTE_BLOCK_BYTES = 4 << 20,   /* large against a request's cost */
     CHUNK_CEILING = TB_SEGMENT_MAX_CHUNK_BYTES + 65536,
     BLOCK_HEAD_BYTES = 8 /* type and length of a pcapng block */
 };
 
-/* SHA-256 of `len` octets from `offset`, or up to the end. */
+/* A segment that is being checked. */
+struct check {
+    struct verify_job *job;
+    const struct tb_evidence_file *segment;
+    struct tb_readable file;
+    struct tb_fail why; /* of a failure */
+};
+
+/* SHA-256 of `len` octets from `offset`. */
 static enum tb_err
-hash_part(struct verify_job *job, int fd, uint64_t offset, uint64_t len, struct tb_sha256 *out)
+hash_part(struct check *check, uint64_t offset, uint64_t len, struct tb_sha256 *out)
 {
+    size_t most =
+        tb_place_is_remote(check->job->place) ? REMOTE_BLOCK_BYTES : LOCAL_BLOCK_BYTES;
+    size_t block_bytes = len < most ? (size_t)len : most;
     struct tb_hasher *hasher = NULL;
-    uint8_t *block = malloc(BLOCK_BYTES);
+    uint8_t *block = malloc(block_bytes + 1);
     enum tb_err err = block == NULL ? TB_ENOMEM : tb_hasher_new(&hasher);
 
-    while (err == TB_OK && len > 0) {
-        size_t want = len < BLOCK_BYTES ? (size_t)len : BLOCK_BYTES;
-        ssize_t n = pread(fd, block, want, (off_t)offset);
-
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            err = tb_fail_errno(job->fail, errno, "cannot read a segment");
-            goto out;
-        }
-        if (n == 0) {
-            break;
-        }
-        err = tb_hasher_add(hasher, tb_bytes_of(block, (size_t)n));
-        offset += (uint64_t)n;
-        len -= (uint64_t)n;
-        if (job->verify->progress != NULL) {
-            job->verify->progress(job->verify->arg, (uint64_t)n);
-        }
-    }
-    if (err == TB_OK) {
-        err = tb_hasher_finish(hasher, out);
-    }
     if (err != TB_OK) {
-        (void)tb_fail_set(job->fail, err, "cannot hash a segment");
+        (void)tb_fail_set(&check->why, err, "no memory to hash a segment");
     }
+    while (err == TB_OK && len > 0) {
+        size_t want = len < block_bytes ? (size_t)len : block_bytes;
 
-out:
+        err = check->file.read(check->file.arg, offset, block, want, &check->why);
+        if (err == TB_OK && tb_hasher_add(hasher, tb_bytes_of(block, want)) != TB_OK) {
+            err = tb_fail_set(&check->why, TB_EINTERNAL, "SHA-256 of a segment failed");
+        }
+        offset += want;
+        len -= want;
+        atomic_fetch_add(check->job->progress, want);
+    }
+    if (err == TB_OK && tb_hasher_finish(hasher, out) != TB_OK) {
+        err = tb_fail_set(&check->why, TB_EINTERNAL, "SHA-256 of a segment failed");
+    }
     tb_hasher_free(hasher);
     free(block);
     return err;
@@ -70,14 +67,16 @@ root_fits(const struct tb_segment_reader *reader, const struct tb_evidence_file 
 
 /* The file is not what it was: if its index still is, the index tells which chunks are. */
 static enum tb_err
-tell_damage(struct verify_job *job, int fd, const struct tb_evidence_file *segment)
+tell_damage(struct check *check)
 {
+    struct verify_job *job = check->job;
+    const struct tb_evidence_file *segment = check->segment;
     struct tb_segment_reader *reader = NULL;
     const struct tb_segment_chunk *chunk;
     struct tb_segment_chunk first = {0};
     struct tb_sha256 sha256;
     size_t bad = 0, first_number = 0, count = 0;
-    enum tb_err err = tb_segment_reader_open(fd, &reader, NULL);
+    enum tb_err err = tb_segment_reader_open_at(&check->file, &reader, NULL);
 
     if (err != TB_OK || !segment->has_root || !root_fits(reader, segment)) {
         verify_report(job, segment->name, "hash",
@@ -87,7 +86,7 @@ tell_damage(struct verify_job *job, int fd, const struct tb_evidence_file *segme
     }
     for (err = TB_OK; err == TB_OK && (chunk = tb_segment_reader_chunk(reader, count)) != NULL;
          count++) {
-        err = hash_part(job, fd, chunk->offset, chunk->length, &sha256);
+        err = hash_part(check, chunk->offset, chunk->length, &sha256);
         if (err == TB_OK && memcmp(&sha256, &chunk->sha256, sizeof(sha256)) != 0) {
             first = bad == 0 ? *chunk : first;
             first_number = bad == 0 ? count : first_number;
@@ -133,9 +132,10 @@ count_packets(struct tb_bytes blocks, uint64_t *packets)
 }
 
 static enum tb_err
-decode(struct verify_job *job, struct tb_segment_reader *reader,
-       const struct tb_evidence_file *segment)
+decode(struct check *check, struct tb_segment_reader *reader)
 {
+    struct verify_job *job = check->job;
+    const struct tb_evidence_file *segment = check->segment;
     struct tb_buf plain = TB_BUF_INIT(CHUNK_CEILING);
     const struct tb_segment_chunk *chunk;
     uint64_t packets = 0;
@@ -151,16 +151,14 @@ decode(struct verify_job *job, struct tb_segment_reader *reader,
         if (err == TB_EFORMAT) {
             verify_report(job, segment->name, "format", "chunk %zu: %s", i, why.text);
         } else if (err != TB_OK) {
-            *job->fail = why;
+            check->why = why;
         } else if (!count_packets(tb_buf_view(&plain), &packets) ||
                    packets - before != chunk->info.packets) {
             verify_report(job, segment->name, "packets",
                           "chunk %zu does not hold the %u packets that its index says", i,
                           chunk->info.packets);
         }
-        if (job->verify->progress != NULL) {
-            job->verify->progress(job->verify->arg, chunk->length);
-        }
+        atomic_fetch_add(job->progress, chunk->length);
     }
     if (err == TB_OK && packets != segment->packets) {
         verify_report(job, segment->name, "packets",
@@ -173,16 +171,20 @@ decode(struct verify_job *job, struct tb_segment_reader *reader,
 
 /* The octets are those that were signed for; now what they say of themselves. */
 static enum tb_err
-check_content(struct verify_job *job, int fd, const struct tb_evidence_file *segment)
+check_content(struct check *check)
 {
+    struct verify_job *job = check->job;
+    const struct tb_evidence_file *segment = check->segment;
     struct tb_segment_reader *reader = NULL;
     struct tb_segment_summary summary;
-    struct tb_fail why = {0};
-    enum tb_err err = tb_segment_reader_open(fd, &reader, &why);
+    enum tb_err err = tb_segment_reader_open_at(&check->file, &reader, &check->why);
 
+    if (err == TB_EFORMAT) {
+        verify_report(job, segment->name, "format", "%s", check->why.text);
+        return TB_OK;
+    }
     if (err != TB_OK) {
-        verify_report(job, segment->name, "format", "%s", why.text);
-        return err == TB_EFORMAT || err == TB_ESHORT ? TB_OK : err;
+        return err;
     }
     tb_segment_reader_summary(reader, &summary);
     if (!root_fits(reader, segment)) {
@@ -194,52 +196,50 @@ check_content(struct verify_job *job, int fd, const struct tb_evidence_file *seg
             job, segment->name, "packets", "its index says %llu packets, the manifest %llu",
             (unsigned long long)summary.packets, (unsigned long long)segment->packets);
     } else if (job->verify->deep) {
-        err = decode(job, reader, segment);
+        err = decode(check, reader);
     }
     tb_segment_reader_free(reader);
     return err;
 }
 
+/* TB_OK, or what kept it from being looked at. */
 static enum tb_err
-check_segment(struct verify_job *job, const struct tb_evidence_file *segment)
+check_octets(struct check *check)
 {
-    const struct verify_file *file = verify_want(job, segment->name);
     struct tb_sha256 sha256;
-    int fd = -1;
+    enum tb_err err = hash_part(check, 0, check->file.bytes, &sha256);
+
+    if (err == TB_OK) {
+        err = memcmp(&sha256, &check->segment->sha256, sizeof(sha256)) != 0
+                  ? tell_damage(check)
+                  : check_content(check);
+    }
+    return err;
+}
+
+enum tb_err
+verify_segment(struct verify_job *job, size_t number, struct tb_fail *fail)
+{
+    struct check check = {.job = job, .segment = &job->manifest.segments[number]};
+    const char *name = check.segment->name;
+    const struct verify_file *file = verify_want(job, name);
+    struct tb_place_reader *reader = NULL;
     enum tb_err err;
 
     if (file == NULL) {
         return TB_OK;
     }
-    err = verify_open(job, segment->name, &fd);
-    if (err != TB_OK) {
-        return err;
+    if (file->entry->bytes != check.segment->bytes) {
+        verify_report(job, name, "hash", "it has %llu octets, the manifest says %llu",
+                      (unsigned long long)file->entry->bytes,
+                      (unsigned long long)check.segment->bytes);
+        return TB_OK;
     }
-    if (file->bytes != segment->bytes) {
-        verify_report(job, segment->name, "hash", "it has %llu octets, the manifest says %llu",
-                      (unsigned long long)file->bytes, (unsigned long long)segment->bytes);
-    } else {
-        err = hash_part(job, fd, 0, UINT64_MAX, &sha256);
-        if (err == TB_OK) {
-            err = memcmp(&sha256, &segment->sha256, sizeof(sha256)) != 0
-                      ? tell_damage(job, fd, segment)
-                      : check_content(job, fd, segment);
-        }
+    err = tb_place_reader_open(job->place, file->entry, &reader, &check.why);
+    if (err == TB_OK) {
+        check.file = tb_place_readable(reader);
+        err = check_octets(&check);
     }
-    tb_close(&fd);
-    return err;
-}
-
-enum tb_err
-verify_segments(struct verify_job *job)
-{
-    const struct tb_manifest *m = &job->manifest;
-    enum tb_err err = TB_OK;
-
-    for (size_t i = 0; i < m->segment_count && err == TB_OK; i++) {
-        err = check_segment(job, &m->segments[i]);
-        job->out->packets += m->segments[i].packets;
-        job->out->bytes += m->segments[i].bytes;
-    }
-    return err;
+    tb_place_reader_free(reader);
+    return err == TB_OK ? TB_OK : verify_unreadable(job, name, &check.why, fail);
 }

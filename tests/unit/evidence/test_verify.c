@@ -53,6 +53,7 @@ struct place {
     struct copy one, two;
     struct seen seen;
     bool deep;
+    unsigned threads;
     uint64_t random;
 };
 
@@ -158,32 +159,60 @@ on_finding(void *arg, const struct tb_finding *finding)
     }
 }
 
-static struct tb_verified
-check_as(struct place *p, const struct copy *copy, const char *name)
+/* All captures in a folder, which are `count`; the first of them in *out. */
+static void
+check_folder(struct place *p, const char *path, size_t count, struct tb_verified *out)
 {
     struct tb_verify verify = {.keys = &p->key,
                                .key_count = 1,
                                .deep = p->deep,
+                               .threads = p->threads,
                                .finding = on_finding,
                                .arg = &p->seen};
-    struct tb_verified verified;
+    struct tb_place *place = NULL;
+    struct tb_place_list list = {.count = 0};
+    struct tb_verified *all = NULL;
     struct tb_fail fail = {0};
-    int fd = open(copy->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    size_t there = 0, findings = 0;
 
-    assert_true(fd >= 0);
     p->seen.count = 0;
-    if (tb_verify_capture(&verify, fd, name, &verified, &fail) != TB_OK) {
+    assert_int_equal(tb_place_open(path, &place, NULL), TB_OK);
+    assert_int_equal(tb_place_list(place, "", &list, NULL), TB_OK);
+    if (tb_verify_place(&verify, place, &list, &all, &there, &fail) != TB_OK) {
         fail_msg("%s", fail.text);
     }
-    assert_int_equal(verified.findings, p->seen.count);
-    (void)close(fd);
+    assert_int_equal(there, count);
+    for (size_t i = 0; i < there; i++) {
+        findings += all[i].findings;
+    }
+    assert_int_equal(findings, p->seen.count);
+    memcpy(out, all, count * sizeof(*out));
+    free(all);
+    tb_place_list_release(&list);
+    tb_place_free(place);
+}
+
+/* In a folder of another name. */
+static struct tb_verified
+check_as(struct place *p, const struct copy *copy, const char *name)
+{
+    struct tb_verified verified;
+    char path[200];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", p->evidence.dir, name);
+    assert_int_equal(rename(copy->path, path), 0);
+    check_folder(p, path, 1, &verified);
+    assert_int_equal(rename(path, copy->path), 0);
     return verified;
 }
 
 static struct tb_verified
 check(struct place *p, const struct copy *copy)
 {
-    return check_as(p, copy, copy->id);
+    struct tb_verified verified;
+
+    check_folder(p, copy->path, 1, &verified);
+    return verified;
 }
 
 static bool
@@ -255,6 +284,7 @@ set_up(void **state)
     p->key.key = *tb_signing_key_public(p->evidence.key);
     (void)strcpy(p->key.fingerprint.text, tb_signing_key_fingerprint(p->evidence.key));
     p->key.trusted = true;
+    p->threads = 1;
     p->random = 0x9e3779b97f4a7c15;
     make_copy(p, &p->one, 1);
     make_copy(p, &p->two, 2);
@@ -448,6 +478,33 @@ an_older_manifest_with_its_signature_does_not_pass(void **state)
     assert_holds(p, &p->two);
 }
 
+/* The same findings in the same order, however many look. */
+static void
+many_threads_find_what_one_finds(void **state)
+{
+    struct place *p = *state;
+    struct tb_verified list[2];
+    struct seen alone;
+
+    for (size_t i = 0; i < p->one.count; i++) {
+        struct file *file = &p->one.files[i];
+
+        put_file(i % 2 == 0 ? &p->one : &p->two, file->name,
+                 tb_bytes_of(file->content.at, file->content.len - 1));
+    }
+    check_folder(p, p->evidence.dir, 2, list);
+    alone = p->seen;
+    assert_true(alone.count > 8);
+    for (p->threads = 2; p->threads < 9; p->threads++) {
+        check_folder(p, p->evidence.dir, 2, list);
+        assert_int_equal(p->seen.count, alone.count);
+        for (size_t i = 0; i < alone.count; i++) {
+            assert_string_equal(p->seen.file[i], alone.file[i]);
+            assert_string_equal(p->seen.kind[i], alone.kind[i]);
+        }
+    }
+}
+
 static void
 the_chain_between_captures_is_checked(void **state)
 {
@@ -455,11 +512,10 @@ the_chain_between_captures_is_checked(void **state)
     struct tb_verify verify = {.finding = on_finding, .arg = &p->seen};
     struct tb_verified list[2];
 
-    list[1] = check(p, &p->one);
-    list[0] = check(p, &p->two);
-    tb_verify_chain(&verify, list, 2);
+    check_folder(p, p->evidence.dir, 2, list);
     assert_int_equal(p->seen.count, 0);
-    assert_int_equal(list[0].sequence, 1); /* in order now */
+    assert_int_equal(list[0].sequence, 1); /* in order */
+    assert_string_equal(list[1].capture, p->two.id);
     list[1].previous.octets[0] ^= 1;
     tb_verify_chain(&verify, list, 2);
     assert_true(told(p, "manifest.json", "chain"));
@@ -633,6 +689,7 @@ main(void)
         cmocka_unit_test_setup_teardown(files_of_another_capture_are_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_older_manifest_with_its_signature_does_not_pass,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(many_threads_find_what_one_finds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_chain_between_captures_is_checked, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(the_custody_log_cannot_be_cut_or_mixed, set_up,
