@@ -21,7 +21,7 @@ enum {
 /* Who and where we are; known after the first successful look. */
 struct control_self {
     bool known;
-    char account[TB_ACCOUNT_SIZE]; /* "" until STS has told; may be known before the rest */
+    char account[TB_ACCOUNT_SIZE];  /* "" until STS has told; may be known before the rest */
     struct tb_ec2_interface target; /* tags released: not kept */
 };
 
