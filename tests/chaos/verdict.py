@@ -82,10 +82,10 @@ def duplicates(history, owner):
 
 
 def touched(history, owner, planted):
-    """What was somebody else's, and is not as it was."""
+    """What was somebody else's, and is not as it was; what goes with its interface was not deleted by a call."""
     foreign = {o["id"]: o for o in lives(history) if o["tags"].get("tapbox:owner") != owner}
     return [f"{key} of somebody else was deleted" for key in planted
-            if key not in foreign or foreign[key]["until_ns"]]
+            if key not in foreign or foreign[key]["until_ns"] and foreign[key]["by"] != "world"]
 
 
 def cut_short(history, owner, captures):

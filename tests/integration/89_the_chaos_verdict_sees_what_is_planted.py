@@ -63,6 +63,8 @@ def sentences():
         history(event("create", "a", -9, OURS), dict(event("delete", "a", -3, OURS), by="world")), "us", early) == [])
     is_("nor within two seconds, the clocks' resolution",
         verdict.cut_short(history(event("create", "a", -9, OURS), event("delete", "a", -2, OURS)), "us", early) == [])
+    is_("not when it went with its interface", verdict.touched(
+        history(event("create", "x", 0, {}), dict(event("delete", "x", 1, {}), by="world")), "us", ["x"]) == [])
     ack = {"body": "one", "status": 202, "decision": "capture", "capture": "cap-1", "key": "k"}
     row = {"body": "one", "capture": "cap-1", "outcome": "created"}
     captures = {"cap-1": {"state": "sealed", "stop_reason": "deadline"}}
