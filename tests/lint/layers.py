@@ -41,7 +41,7 @@ HEADERS = {
     "policy": "policy",
     "config": "config",
     "store": "store",
-    "segment": "segment pcapng",
+    "segment": "segment pcapng pcapng_merge",
     "aws": "aws aws_credentials aws_sigv4 aws_ec2 aws_s3",
     "place": "place",
     "evidence": "evidence verify",
