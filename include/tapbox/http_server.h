@@ -10,6 +10,7 @@ struct tb_http_server_deps { /* all borrowed, outlive the server */
     const struct tb_config *config;
     struct tb_store *store;
     struct tb_control *control; /* NULL: nothing is woken, and /readyz says so */
+    int spool_fd;               /* what streams are read from */
 };
 
 /* Binds the configured address, so that a port in use (TB_EIO, with what to do) is known before

@@ -97,6 +97,12 @@ struct tb_api_why {
 int tb_api_ask(struct tb_api *api, const struct tb_api_call *call, struct tb_json **out,
                struct tb_buf *out_text, struct tb_api_why *why);
 
+/* The body of a GET goes to `sink` as it comes, for however long that is.  TB_EXIT_OK when it
+ * came to its end. */
+int tb_api_stream(struct tb_api *api, const char *path,
+                  enum tb_err (*sink)(void *arg, struct tb_bytes octets), void *arg,
+                  struct tb_api_why *why);
+
 /* --- text for people (show.c of lists and single captures) --- */
 
 /* Text of a member without anything that moves a terminal's cursor; "-" when there is none. */

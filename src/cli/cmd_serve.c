@@ -330,8 +330,10 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
-    struct tb_http_server_deps server = {
-        .config = config, .store = service->store, .control = service->control};
+    struct tb_http_server_deps server = {.config = config,
+                                         .store = service->store,
+                                         .control = service->control,
+                                         .spool_fd = service->spool_fd};
     err = tb_http_server_start(&server, service->listen_fd, &service->server, fail);
     service->listen_fd = -1;
     return err;

@@ -27,7 +27,7 @@ MODULES = {
     "upload": ["base", "model", "store", "segment", "aws", "evidence", "recorder"],  # the recorder's spool
     "intake": ["base", "model", "store", "webhooks", "policy", "aws"],
     "control": ["base", "model", "config", "policy", "store", "aws", "recorder", "evidence", "upload"],
-    "http": ["base", "model", "config", "policy", "store", "webhooks", "intake", "recorder", "control"],
+    "http": ["base", "model", "config", "policy", "store", "webhooks", "intake", "segment", "recorder", "control"],
     "cli": None,  # everything
 }
 
