@@ -267,18 +267,6 @@ take_option(struct options *o, int which, const char *value)
 
 /* --- replay --- */
 
-static struct tb_json *
-ledger_json(const struct tb_ledger *ledger)
-{
-    struct tb_json *object = tb_json_object();
-
-    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
-        tb_json_set_int(object, tb_ledger_fields[i].name, (int64_t)tb_ledger_get(ledger, i));
-    }
-    tb_json_set_int(object, "residual", tb_ledger_residual(ledger));
-    return object;
-}
-
 static enum tb_err
 print_json(const struct tb_replay_result *result, struct tb_fail *fail)
 {
@@ -289,8 +277,8 @@ print_json(const struct tb_replay_result *result, struct tb_fail *fail)
     tb_json_set_str(root, "capture", result->capture_id);
     tb_json_set_int(root, "sources", result->sources);
     tb_json_set_int(root, "segments", result->status.segments);
-    tb_json_set(root, "host", ledger_json(&result->host));
-    tb_json_set(root, "ledger", ledger_json(&result->status.ledger));
+    tb_json_set(root, "host", tb_ledger_json(&result->host));
+    tb_json_set(root, "ledger", tb_ledger_json(&result->status.ledger));
     err = tb_json_dump(root, true, &text, fail);
     if (err == TB_OK) {
         puts(tb_buf_str(&text));
