@@ -37,8 +37,12 @@ struct tb_s3_put {
     bool never_replace;      /* If-None-Match: *; see tb_s3_put */
 };
 
+enum {
+    TB_S3_ETAG_SIZE = 128
+};
+
 struct tb_s3_ack {
-    char etag[128];
+    char etag[TB_S3_ETAG_SIZE];
     char version[1024];
     char request_id[80];
     bool checksum_echoed; /* else the signed payload hash vouches for it (DESIGN 4.5) */
@@ -55,6 +59,77 @@ struct tb_s3_ack {
 TB_NODISCARD enum tb_err tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
                                    const struct tb_s3_put *put, struct tb_s3_ack *out,
                                    struct tb_fail *fail);
+/* Whether exactly this object is there (`put` as above): TB_OK; TB_ENOTFOUND; TB_EEXIST another
+ * one; TB_EDENIED nobody may look. */
+TB_NODISCARD enum tb_err tb_s3_find(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+                                    const struct tb_s3_put *put, struct tb_s3_ack *out,
+                                    struct tb_fail *fail);
+
+/*
+ * --- an object in parts: begin, each part, complete; or abort ---
+ *
+ * Each part goes with its own SHA-256, as a put does.  S3's checksum of the whole is then only
+ * one over those digests ("...-3"), so that the file's SHA-256 is vouched for by who sent the
+ * parts: he has hashed the file from its first octet to its last while he hashed the parts.
+ * What was begun costs money until it is completed or aborted.
+ */
+enum {
+    TB_S3_UPLOAD_ID_SIZE = 1024,
+    TB_S3_MAX_PARTS = 10000
+};
+
+struct tb_s3_part {
+    uint32_t number; /* from 1 */
+    uint64_t bytes;  /* at least 5 MiB, but for the last */
+    struct tb_sha256 sha256;
+    char etag[TB_S3_ETAG_SIZE]; /* S3's name for it */
+};
+
+/* One upload of one object. */
+struct tb_s3_upload {
+    char key[TB_S3_KEY_SIZE];
+    char id[TB_S3_UPLOAD_ID_SIZE];
+};
+
+/* CreateMultipartUpload; `put` without a body says what it will be.  One attempt: a lost answer
+ * leaves one that tb_s3_uploads finds. */
+TB_NODISCARD enum tb_err tb_s3_upload_begin(struct tb_aws *aws,
+                                            const struct tb_s3_bucket *bucket,
+                                            const struct tb_s3_put *put,
+                                            struct tb_s3_upload *out, struct tb_fail *fail);
+/* UploadPart: `part->bytes` of `fd` from `offset` on.  One attempt; sets part->etag.  The same
+ * number again replaces the part. */
+TB_NODISCARD enum tb_err tb_s3_upload_part(struct tb_aws *aws,
+                                           const struct tb_s3_bucket *bucket,
+                                           const struct tb_s3_upload *upload, int fd,
+                                           uint64_t offset, struct tb_s3_part *part,
+                                           struct tb_fail *fail);
+/* CompleteMultipartUpload, of all parts in their order.  One attempt.  never_replace and what
+ * TB_OK means: as tb_s3_put, the checksum being the one over the parts'.  TB_ENOTFOUND: the
+ * upload is gone, completed or aborted.  TB_EEXIST leaves the upload to be aborted. */
+TB_NODISCARD enum tb_err
+tb_s3_upload_complete(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+                      const struct tb_s3_put *put, const struct tb_s3_upload *upload,
+                      const struct tb_s3_part *parts, size_t part_count, struct tb_s3_ack *out,
+                      struct tb_fail *fail);
+/* AbortMultipartUpload; one that is gone is fine. */
+TB_NODISCARD enum tb_err tb_s3_upload_abort(struct tb_aws *aws,
+                                            const struct tb_s3_bucket *bucket,
+                                            const struct tb_s3_upload *upload,
+                                            struct tb_fail *fail);
+/* ListParts: what S3 has of it, by number; the digests are not told.  *out is free()d.
+ * TB_ENOTFOUND: the upload is gone. */
+TB_NODISCARD enum tb_err tb_s3_upload_parts(struct tb_aws *aws,
+                                            const struct tb_s3_bucket *bucket,
+                                            const struct tb_s3_upload *upload,
+                                            struct tb_s3_part **out, size_t *out_count,
+                                            struct tb_fail *fail);
+/* ListMultipartUploads: all that were begun below `prefix` and are not ended.  *out is free()d.
+ */
+TB_NODISCARD enum tb_err tb_s3_uploads(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+                                       const char *prefix, struct tb_s3_upload **out,
+                                       size_t *out_count, struct tb_fail *fail);
+
 /* HeadBucket: exists and may be reached. */
 TB_NODISCARD enum tb_err
 tb_s3_bucket_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct tb_fail *fail);

@@ -9,17 +9,6 @@
 #include <tapbox/log.h>
 #include <tapbox/policy.h>
 
-enum {
-    TB_CONFIG_MAX_ACCOUNTS = 64 /* besides the one that tapbox runs in */
-};
-
-/* accounts: another account whose interfaces may be captured. */
-struct tb_config_account {
-    char id[TB_ACCOUNT_SIZE];
-    char role_arn[512];    /* role: assumed for everything that is asked or made there */
-    char external_id[256]; /* external_id; "" : none */
-};
-
 struct tb_config {
     char region[TB_REGION_SIZE]; /* region: "" : as AWS's environment says */
     char listen_address[64];     /* listen: 127.0.0.1:8480 */
@@ -46,6 +35,9 @@ struct tb_config {
     int64_t s3_retention_ns;      /* s3.retention: 365d, with object_lock_mode */
     bool s3_legal_hold;           /* s3.legal_hold: false */
     char s3_storage_class[32];    /* s3.storage_class */
+    uint32_t s3_threads;          /* s3.threads: 4 */
+    uint64_t s3_part_above_bytes; /* s3.part_above: 1GiB */
+    uint64_t s3_part_bytes;       /* s3.part_size: 64MiB */
     char evidence_key_file[256];  /* evidence.key_file; "" : evidence.key in state_dir */
     uint64_t rotate_bytes;        /* capture.rotate_bytes: 128MiB */
     uint32_t rotate_s;            /* capture.rotate_seconds: 60 */
@@ -54,12 +46,7 @@ struct tb_config {
     struct tb_policy policy;      /* capture.duration, .max_duration, .max_bytes, .snaplen;
                                      policy.min_severity, .capture_samples, .capture_archived */
     enum tb_log_level log_level;  /* log: info */
-    struct tb_config_account accounts[TB_CONFIG_MAX_ACCOUNTS]; /* accounts: */
-    size_t account_count;
 };
-/* NULL when it is not among `accounts`. */
-const struct tb_config_account *tb_config_account_find(const struct tb_config *config,
-                                                       const char *id);
 
 /* `path` is used in messages and opened. */
 TB_NODISCARD enum tb_err tb_config_load(const char *path, struct tb_config *out,

@@ -30,18 +30,13 @@ struct tb_http_request {
     const char *url;    /* sent exactly as given: no normalisation */
     struct tb_http_header headers[TB_HTTP_MAX_HEADERS]; /* Host is made from the URL */
     size_t header_count;
-    struct tb_bytes body;   /* ignored when body_fd is set */
-    int body_fd;            /* -1, or a file whose first body_fd_bytes octets are the body */
-    uint64_t body_fd_bytes; /* read with pread: the same descriptor may be used again */
+    struct tb_bytes body;                   /* ignored when body_fd is set */
+    int body_fd;                            /* -1, or a file of which this part is the body: */
+    uint64_t body_fd_offset, body_fd_bytes; /* read with pread: others may use it as well */
     int64_t connect_timeout_ns;
     int64_t
         total_timeout_ns; /* 0: none, then stalled transfers (under 1 KiB/s for 30 s) end it */
     bool no_proxy;        /* metadata and container endpoints */
-    /* NULL, or takes the body of a 200 or 206 piece by piece in place of the answer's buffer.
-     * Anything but TB_OK ends the transfer, and is what tb_http_do returns. */
-    enum tb_err (*sink)(void *arg, struct tb_bytes octets);
-    void *sink_arg;
-    bool is_endless; /* the answer is a stream: silence is no stall */
 };
 
 struct tb_http_answer {

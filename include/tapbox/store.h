@@ -225,7 +225,6 @@ struct tb_resource {
     enum tb_resource_kind kind;
     enum tb_resource_state state;
     char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : standing */
-    char account[TB_ACCOUNT_SIZE];       /* it is in this one; "" : in our own */
     char key[128]; /* what it is for: an ENI id, "all", ...; finds a standing one again */
     char aws_id[TB_AWS_ID_SIZE]; /* "" until created */
     char client_token[65];
@@ -237,8 +236,8 @@ struct tb_resource {
 };
 void tb_resources_free(struct tb_resource *resources, size_t count);
 
-/* Commits the intent; `out_row` names it from here on.  kind, capture_id, account, key,
- * client_token, params and expires are taken from `intent`.  TB_EEXIST for a session when another capture has
+/* Commits the intent; `out_row` names it from here on.  kind, capture_id, key, client_token,
+ * params and expires are taken from `intent`.  TB_EEXIST for a session when another capture has
  * one for that key that is not gone: an interface never has two of ours. */
 TB_NODISCARD enum tb_err tb_store_resource_intend(struct tb_store *store,
                                                   const struct tb_resource *intent,
@@ -297,7 +296,8 @@ struct tb_segment_row {
     char s3_version[1024];
     char s3_request_id[80];
     int64_t uploaded_utc_ns;
-    bool local; /* the spooled file is still there */
+    uint64_t acknowledged_bytes; /* by S3: of its parts while they go, then all of it */
+    bool local;                  /* the spooled file is still there */
 };
 
 /* Adds it as spooled; the same (capture, name) again is fine and changes nothing. */
@@ -315,10 +315,59 @@ TB_NODISCARD enum tb_err tb_store_segment_local_gone(struct tb_store *store,
 TB_NODISCARD enum tb_err tb_store_segment_list(struct tb_store *store, const char *capture_id,
                                                struct tb_segment_row **out, size_t *out_count,
                                                struct tb_fail *fail);
-/* The oldest ones that wait for S3, over all captures; *out is free()d by the caller. */
+/* Those that wait for S3, over all captures, the oldest packets first; *out is free()d by the
+ * caller. */
 TB_NODISCARD enum tb_err tb_store_segment_backlog(struct tb_store *store, size_t limit,
                                                   struct tb_segment_row **out,
                                                   size_t *out_count, struct tb_fail *fail);
+
+/* What waits for S3, over all captures. */
+struct tb_backlog {
+    uint64_t segments;
+    uint64_t bytes;        /* less the parts that S3 has acknowledged */
+    int64_t oldest_utc_ns; /* of their last packets; 0: none waits, or it has no packets */
+};
+TB_NODISCARD enum tb_err tb_store_backlog_sum(struct tb_store *store, struct tb_backlog *out,
+                                              struct tb_fail *fail);
+/* Its file is gone, and S3 does not have it: it stays as TB_SEGMENT_SPOOLED, not local. */
+TB_NODISCARD enum tb_err tb_store_segment_lost(struct tb_store *store, const char *capture_id,
+                                               const char *name, struct tb_fail *fail);
+static inline bool
+tb_segment_is_lost(const struct tb_segment_row *segment)
+{
+    return segment->state == TB_SEGMENT_SPOOLED && !segment->local;
+}
+
+/* An upload in parts that was begun for a segment, and the parts that S3 has acknowledged;
+ * tb_store_segment_uploaded ends it. */
+struct tb_upload_part {
+    uint32_t number; /* from 1 */
+    uint64_t bytes;
+    uint8_t sha256[32];
+    char etag[128];
+};
+struct tb_upload_row {
+    char upload_id[1024];
+    uint64_t part_bytes;          /* of each part but the last */
+    struct tb_upload_part *parts; /* by number; free()d by the caller */
+    size_t part_count;
+};
+/* TB_ENOTFOUND */
+TB_NODISCARD enum tb_err tb_store_upload_get(struct tb_store *store, const char *capture_id,
+                                             const char *name, struct tb_upload_row *out,
+                                             struct tb_fail *fail);
+/* A segment has one at a time. */
+TB_NODISCARD enum tb_err tb_store_upload_begun(struct tb_store *store, const char *capture_id,
+                                               const char *name, const char *upload_id,
+                                               uint64_t part_bytes, struct tb_fail *fail);
+/* The same number again replaces it. */
+TB_NODISCARD enum tb_err tb_store_upload_part(struct tb_store *store, const char *capture_id,
+                                              const char *name,
+                                              const struct tb_upload_part *part,
+                                              struct tb_fail *fail);
+/* It was aborted, or is gone; that there is none is fine. */
+TB_NODISCARD enum tb_err tb_store_upload_forget(struct tb_store *store, const char *capture_id,
+                                                const char *name, struct tb_fail *fail);
 
 /* --- custody: who did what, chained
  * -----------------------------------------------------------

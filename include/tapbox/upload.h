@@ -18,12 +18,27 @@ struct tb_uploader_deps { /* all borrowed, outlive the uploader */
     const struct tb_signing_key *key; /* signs what the custody log gets after sealing */
     int spool_fd;
     unsigned threads;
+    uint64_t part_above_bytes; /* a larger segment goes in parts */
+    uint64_t part_bytes;       /* of each: S3 wants 5 MiB at least */
 };
 
 TB_NODISCARD enum tb_err tb_uploader_start(const struct tb_uploader_deps *deps,
                                            struct tb_uploader **out, struct tb_fail *fail);
 /* Unfinished uploads are abandoned; they are done again after the next start. */
 void tb_uploader_stop(struct tb_uploader *uploader);
+/* What was done since the start, and what is to be done. */
+struct tb_uploader_numbers {
+    uint64_t segments;         /* that S3 has acknowledged */
+    uint64_t bytes;            /* the same, parts of what is on its way included */
+    uint64_t failures;         /* attempts; each is repeated */
+    uint64_t lost;             /* segments that were removed before S3 had them */
+    unsigned busy;             /* threads that send one now */
+    int64_t pause_ns;          /* left of the wait after S3's last failure */
+    struct tb_backlog backlog; /* of all captures */
+};
+TB_NODISCARD enum tb_err tb_uploader_numbers(struct tb_uploader *uploader,
+                                             struct tb_uploader_numbers *out,
+                                             struct tb_fail *fail);
 /* Something may be new in the spool. */
 void tb_uploader_wake(struct tb_uploader *uploader);
 

@@ -242,14 +242,14 @@ struct tb_aws_call {
     size_t header_count;
     struct tb_bytes body;
     int body_fd; /* -1: body */
-    uint64_t body_fd_bytes;
+    uint64_t body_fd_offset, body_fd_bytes;
     const char *payload_hash; /* NULL: computed from body */
-    bool answer_is_xml;       /* a 2xx has to carry XML */
+    const char *answer_root;  /* a 2xx has to carry XML with this root; NULL: anything */
 };
 
 struct tb_aws_result {
     struct tb_http_answer answer;
-    struct tb_xml *xml; /* of a 2xx, when asked for */
+    struct tb_xml *xml; /* of a 2xx, when there has to be one */
     char request_id[80];
     int64_t server_utc_s; /* 0: the answer had no Date */
 };
@@ -372,5 +372,8 @@ enum tb_err tb_aws_code_meaning(const char *code, const char *message, int statu
 /* Fills `fail` from an answer that is not 2xx. */
 enum tb_err tb_aws_answer_error(const char *what, const struct tb_http_answer *answer,
                                 const char *request_id, struct tb_fail *fail);
+/* The same from one that began with 2xx and has an error for a body. */
+enum tb_err tb_aws_error_in_ok(const char *what, const struct tb_http_answer *answer,
+                               const char *request_id, struct tb_fail *fail);
 
 #endif

@@ -151,12 +151,12 @@ read_answer_headers(struct tb_aws_result *out)
     }
 }
 
-/* A 2xx of the query protocol: "<ActionResponse>" with a request id in it. */
+/* A 2xx that has to carry a document.  S3 has begun its answer before it knows: what it says
+ * then may be an error all the same. */
 static enum tb_err
 read_answer_xml(const struct tb_aws_call *call, struct tb_aws_result *out, struct tb_fail *fail)
 {
     const char *root, *id;
-    size_t len = strlen(call->what);
     enum tb_err err;
 
     tb_xml_free(out->xml);
@@ -171,7 +171,9 @@ read_answer_xml(const struct tb_aws_call *call, struct tb_aws_result *out, struc
         tb_fail_prefix(fail, "%s", call->what);
     } else {
         root = tb_xml_name(tb_xml_root(out->xml));
-        if (strncmp(root, call->what, len) != 0 || strcmp(root + len, "Response") != 0) {
+        if (strcmp(root, "Error") == 0) {
+            err = tb_aws_error_in_ok(call->what, &out->answer, out->request_id, fail);
+        } else if (strcmp(root, call->answer_root) != 0) {
             err =
                 tb_fail_set(fail, TB_EFORMAT, "%s was answered with <%.64s>", call->what, root);
         }
@@ -203,6 +205,7 @@ send_once(struct tb_aws *aws, const struct tb_aws_call *call, const char *payloa
     struct tb_http_request request = {.method = call->method,
                                       .body = call->body,
                                       .body_fd = call->body_fd,
+                                      .body_fd_offset = call->body_fd_offset,
                                       .body_fd_bytes = call->body_fd_bytes,
                                       .connect_timeout_ns = CONNECT_TIMEOUT_NS,
                                       .total_timeout_ns =
@@ -245,7 +248,7 @@ send_once(struct tb_aws *aws, const struct tb_aws_call *call, const char *payloa
     read_answer_headers(out);
     if (out->answer.status < 200 || out->answer.status > 299) {
         err = tb_aws_answer_error(call->what, &out->answer, out->request_id, fail);
-    } else if (call->answer_is_xml) {
+    } else if (call->answer_root != NULL) {
         err = read_answer_xml(call, out, fail);
     }
 
@@ -467,6 +470,7 @@ tb_aws_query(struct tb_aws *aws, enum tb_aws_service service, enum tb_aws_policy
 {
     static const struct tb_http_header form = {
         "content-type", "application/x-www-form-urlencoded; charset=utf-8"};
+    char root[80]; /* longer than any action's name */
     struct tb_aws_call call = {.service = service,
                                .policy = policy,
                                .what = what,
@@ -476,7 +480,8 @@ tb_aws_query(struct tb_aws *aws, enum tb_aws_service service, enum tb_aws_policy
                                .header_count = 1,
                                .body = body,
                                .body_fd = -1,
-                               .answer_is_xml = true};
+                               .answer_root = root};
 
+    (void)snprintf(root, sizeof(root), "%sResponse", what);
     return tb_aws_call(aws, &call, out, fail);
 }

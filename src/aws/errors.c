@@ -200,3 +200,13 @@ tb_aws_answer_error(const char *what, const struct tb_http_answer *answer,
     tb_xml_free(doc);
     return err;
 }
+
+enum tb_err
+tb_aws_error_in_ok(const char *what, const struct tb_http_answer *answer,
+                   const char *request_id, struct tb_fail *fail)
+{
+    struct tb_http_answer failed = *answer; /* only looked at */
+
+    failed.status = 500; /* what a code that is not known means: it may pass */
+    return tb_aws_answer_error(what, &failed, request_id, fail);
+}

@@ -1,19 +1,8 @@
 /* S3: one object up with proof of its content, is the bucket there, a link to an object. */
-#include <tapbox/aws_s3.h>
+#include "s3_int.h"
 
 #include <ctype.h>
 #include <stdlib.h>
-
-#include <tapbox/clock.h>
-
-#include "aws_int.h"
-
-enum {
-    PUT_HEADERS = 12 /* of tb_s3_put: type, proof, condition, owner, posture */
-};
-
-/* For servers that keep no checksums: read back by HeadObject. */
-#define OUR_HASH "x-amz-meta-tapbox-sha256"
 
 enum tb_err
 tb_s3_locate(const struct tb_aws *aws, const struct tb_s3_bucket *bucket,
@@ -63,66 +52,96 @@ tb_s3_add_owner(const struct tb_s3_bucket *bucket, struct tb_http_header *header
     }
 }
 
-static enum tb_err
-read_ack(const struct tb_aws_result *result, const char *checksum, struct tb_s3_ack *out,
-         struct tb_fail *fail)
+enum tb_err
+s3_request_begin(struct s3_request *request, const struct tb_aws *aws,
+                 const struct tb_s3_bucket *bucket, const char *key, const char *what,
+                 const char *method, struct tb_fail *fail)
 {
-    const struct tb_http_answer *answer = &result->answer;
-    struct tb_s3_ack ack = {.etag = ""};
-    char echoed[80];
+    enum tb_err err;
 
-    if (answer->status != 200) {
-        return tb_fail_set(fail, TB_EFORMAT, "PutObject was answered with status %d",
-                           answer->status);
+    *request = (struct s3_request){.path = TB_BUF_INIT(TB_S3_PATH_MAX_BYTES),
+                                   .call = {.service = TB_AWS_S3,
+                                            .policy = TB_AWS_POLICY_READ,
+                                            .what = what,
+                                            .method = method,
+                                            .body_fd = -1},
+                                   .result = TB_AWS_RESULT_INIT};
+    err = tb_s3_locate(aws, bucket, &request->place, fail);
+    if (err == TB_OK && key != NULL) {
+        err = tb_s3_put_path(&request->path, &request->place, key, fail);
+    } else if (err == TB_OK) {
+        tb_buf_put_str(&request->path,
+                       request->place.prefix[0] != '\0' ? request->place.prefix : "/");
+        err = tb_buf_check(&request->path, "S3 path", fail);
     }
-    if (tb_http_answer_header(answer, "x-amz-checksum-sha256", echoed, sizeof(echoed))) {
-        if (strcmp(echoed, checksum) != 0) {
-            (void)tb_fail_set(fail, TB_EFORMAT,
-                              "PutObject: S3 has checksum %s, the file's is %s", echoed,
-                              checksum);
-            if (fail != NULL) {
-                fail->http_status = answer->status;
-                (void)tb_str_copy(fail->request_id, sizeof(fail->request_id),
-                                  result->request_id);
-            }
-            return TB_EFORMAT;
-        }
-        ack.checksum_echoed = true;
+    if (err == TB_OK) {
+        request->call.host = request->place.host;
+        request->call.path = tb_buf_str(&request->path);
+        request->call.headers = request->headers;
+        tb_s3_add_owner(bucket, request->headers, &request->call.header_count);
     }
-    if (!tb_http_answer_header(answer, "etag", ack.etag, sizeof(ack.etag))) {
-        ack.etag[0] = '\0';
-    }
-    if (!tb_http_answer_header(answer, "x-amz-version-id", ack.version, sizeof(ack.version))) {
-        ack.version[0] = '\0';
-    }
-    (void)tb_str_copy(ack.request_id, sizeof(ack.request_id), result->request_id);
-    *out = ack;
-    return TB_OK;
+    return err;
 }
 
-/* How the object is to be kept; `until` has room for the date. */
-static void
-add_posture(const struct tb_s3_posture *posture, int64_t now_utc_s,
-            char until[TB_TIME_TEXT_SIZE], struct tb_http_header *headers, size_t *count)
+void
+s3_request_end(struct s3_request *request)
 {
-    const struct tb_http_header wanted[] = {
-        {"x-amz-server-side-encryption", posture->sse},
-        {"x-amz-server-side-encryption-aws-kms-key-id", posture->kms_key},
-        {"x-amz-object-lock-mode", posture->lock_mode},
-        {"x-amz-object-lock-legal-hold", posture->legal_hold ? "ON" : NULL},
-        {"x-amz-storage-class", posture->storage_class},
-    };
+    tb_aws_result_release(&request->result);
+    tb_buf_release(&request->path);
+}
 
-    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
-        if (wanted[i].value != NULL && wanted[i].value[0] != '\0') {
-            headers[(*count)++] = wanted[i];
-        }
+void
+s3_add_header(struct s3_request *request, const char *name, const char *value)
+{
+    if (value != NULL && value[0] != '\0') {
+        request->headers[request->call.header_count++] = (struct tb_http_header){name, value};
     }
+}
+
+void
+s3_add_posture(struct s3_request *request, const struct tb_s3_posture *posture,
+               int64_t now_utc_s)
+{
+    s3_add_header(request, "x-amz-server-side-encryption", posture->sse);
+    s3_add_header(request, "x-amz-server-side-encryption-aws-kms-key-id", posture->kms_key);
+    s3_add_header(request, "x-amz-object-lock-mode", posture->lock_mode);
+    s3_add_header(request, "x-amz-object-lock-legal-hold", posture->legal_hold ? "ON" : NULL);
+    s3_add_header(request, "x-amz-storage-class", posture->storage_class);
     if (posture->lock_mode != NULL && posture->lock_mode[0] != '\0') {
-        tb_time_format_s(until, now_utc_s + posture->retention_s);
-        headers[(*count)++] =
-            (struct tb_http_header){"x-amz-object-lock-retain-until-date", until};
+        tb_time_format_s(request->until, now_utc_s + posture->retention_s);
+        s3_add_header(request, "x-amz-object-lock-retain-until-date", request->until);
     }
+}
+
+enum tb_err
+s3_checksum(char out[S3_CHECKSUM_SIZE], const struct tb_sha256 *sha256)
+{
+    struct tb_buf text = TB_BUF_INIT(S3_CHECKSUM_SIZE);
+    enum tb_err err;
+
+    tb_buf_put_base64(&text, tb_bytes_of(sha256->octets, sizeof(sha256->octets)));
+    err = tb_buf_check(&text, "checksum", NULL);
+    if (err == TB_OK) {
+        (void)tb_str_copy(out, S3_CHECKSUM_SIZE, tb_buf_str(&text));
+    }
+    tb_buf_release(&text);
+    return err;
+}
+
+void
+s3_read_ack(const struct tb_aws_result *result, struct tb_s3_ack *out)
+{
+    const struct tb_http_answer *answer = &result->answer;
+
+    *out = (struct tb_s3_ack){.etag = ""};
+    if (!tb_http_answer_header(answer, "etag", out->etag, sizeof(out->etag))) {
+        out->etag[0] = '\0';
+    }
+    if (!tb_http_answer_header(answer, "x-amz-version-id", out->version,
+                               sizeof(out->version))) {
+        out->version[0] = '\0';
+    }
+    (void)tb_str_copy(out->request_id, sizeof(out->request_id), result->request_id);
 }
 
 /* Whether a HEAD answer tells of exactly this content. */
@@ -138,68 +157,101 @@ is_same_object(const struct tb_http_answer *answer, const struct tb_s3_put *put,
         strcmp(value, length) != 0) {
         return false;
     }
-    if (tb_http_answer_header(answer, "x-amz-checksum-sha256", value, sizeof(value))) {
+    /* one over the digests of parts says nothing when the parts were others */
+    if (tb_http_answer_header(answer, "x-amz-checksum-sha256", value, sizeof(value)) &&
+        (strcmp(value, checksum) == 0 || strchr(value, '-') == NULL)) {
         return strcmp(value, checksum) == 0;
     }
     tb_sha256_hex(hash, &put->sha256);
-    return tb_http_answer_header(answer, OUR_HASH, value, sizeof(value)) &&
+    return tb_http_answer_header(answer, S3_OUR_HASH, value, sizeof(value)) &&
            strcmp(value, hash) == 0;
 }
 
-/* The key is taken: by our own put whose answer was lost, or by something else? */
-static enum tb_err
-compare_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
-               const struct tb_s3_put *put, const struct tb_aws_call *like,
-               const char *checksum, struct tb_s3_ack *out, struct tb_fail *fail)
+enum tb_err
+s3_compare(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb_s3_put *put,
+           const char *checksum, struct tb_s3_ack *out, struct tb_fail *fail)
 {
-    struct tb_aws_result result = TB_AWS_RESULT_INIT;
-    struct tb_http_header headers[2] = {{"x-amz-checksum-mode", "ENABLED"}};
-    struct tb_s3_ack ack = {.etag = ""};
+    struct s3_request request;
     struct tb_fail why = {.text = ""};
-    struct tb_aws_call call = {.service = TB_AWS_S3,
-                               .policy = TB_AWS_POLICY_READ,
-                               .what = "HeadObject",
-                               .method = "HEAD",
-                               .host = like->host,
-                               .path = like->path,
-                               .headers = headers,
-                               .header_count = 1,
-                               .body_fd = -1};
-    enum tb_err err;
+    enum tb_err err =
+        s3_request_begin(&request, aws, bucket, put->key, "HeadObject", "HEAD", fail);
 
-    tb_s3_add_owner(bucket, headers, &call.header_count);
-    err = tb_aws_call(aws, &call, &result, &why);
-    if (err != TB_OK && why.http_status == 404) {
-        /* gone again in between, or on its way: the next try tells */
-        err = tb_fail_set(fail, TB_ERETRY, "the object was there and is not any more");
-    } else if (err != TB_OK && (why.http_status == 403 || why.http_status == 400)) {
-        err = tb_fail_set(
-            fail, TB_EEXIST,
-            "there is an object with this key, and whether it is this one cannot be "
-            "told: allow s3:GetObject for it");
-    } else if (err != TB_OK) {
-        if (fail != NULL) {
-            *fail = why;
-        }
-    } else if (!is_same_object(&result.answer, put, checksum)) {
+    if (err != TB_OK) {
+        goto out;
+    }
+    s3_add_header(&request, "x-amz-checksum-mode", "ENABLED");
+    err = tb_aws_call(aws, &request.call, &request.result, &why);
+    if (err == TB_OK && is_same_object(&request.result.answer, put, checksum)) {
+        s3_read_ack(&request.result, out);
+    } else if (err == TB_OK) {
         err = tb_fail_set(fail, TB_EEXIST,
                           "there is another object with this key; it is left alone");
-    } else {
-        if (!tb_http_answer_header(&result.answer, "etag", ack.etag, sizeof(ack.etag))) {
-            ack.etag[0] = '\0';
-        }
-        if (!tb_http_answer_header(&result.answer, "x-amz-version-id", ack.version,
-                                   sizeof(ack.version))) {
-            ack.version[0] = '\0';
-        }
-        (void)tb_str_copy(ack.request_id, sizeof(ack.request_id), result.request_id);
-        *out = ack;
+    } else if (fail != NULL) {
+        *fail = why;
     }
-    if (err == TB_EEXIST && fail != NULL) {
-        fail->http_status = 412;
-        (void)tb_str_copy(fail->code, sizeof(fail->code), "PreconditionFailed");
+    if (err != TB_OK && why.http_status == 404) {
+        err = TB_ENOTFOUND; /* (a HEAD has no body to say so) */
     }
-    tb_aws_result_release(&result);
+
+out:
+    s3_request_end(&request);
+    return err;
+}
+
+enum tb_err
+s3_compare_taken(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+                 const struct tb_s3_put *put, const char *checksum, struct tb_s3_ack *out,
+                 struct tb_fail *fail)
+{
+    struct tb_fail why = {.text = ""};
+    enum tb_err err = s3_compare(aws, bucket, put, checksum, out, &why);
+
+    if (err == TB_ENOTFOUND) {
+        /* gone again in between, or on its way: the next try tells */
+        return tb_fail_set(fail, TB_ERETRY, "the object was there and is not any more");
+    }
+    if (why.http_status == 403 || why.http_status == 400) {
+        err = tb_fail_set(&why, TB_EEXIST,
+                          "there is an object with this key, and whether it is this one cannot "
+                          "be told: allow s3:GetObject for it");
+    }
+    if (err == TB_EEXIST) {
+        why.http_status = 412;
+        (void)tb_str_copy(why.code, sizeof(why.code), "PreconditionFailed");
+    }
+    if (err != TB_OK && fail != NULL) {
+        *fail = why;
+    }
+    return err;
+}
+
+enum tb_err
+tb_s3_find(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb_s3_put *put,
+           struct tb_s3_ack *out, struct tb_fail *fail)
+{
+    char checksum[S3_CHECKSUM_SIZE];
+    enum tb_err err = s3_checksum(checksum, &put->sha256);
+
+    return err == TB_OK ? s3_compare(aws, bucket, put, checksum, out, fail) : err;
+}
+
+enum tb_err
+s3_check_echo(const char *what, const struct tb_aws_result *result, const char *echoed,
+              const char *checksum, struct tb_fail *fail)
+{
+    enum tb_err err = TB_OK;
+
+    if (echoed != NULL && strcmp(echoed, checksum) != 0) {
+        err = tb_fail_set(fail, TB_EFORMAT, "%s: S3 has checksum %s, ours is %s", what, echoed,
+                          checksum);
+    } else if (result->answer.status != 200) {
+        err = tb_fail_set(fail, TB_EFORMAT, "%s was answered with status %d", what,
+                          result->answer.status);
+    }
+    if (err != TB_OK && fail != NULL) {
+        fail->http_status = result->answer.status;
+        (void)tb_str_copy(fail->request_id, sizeof(fail->request_id), result->request_id);
+    }
     return err;
 }
 
@@ -207,65 +259,50 @@ enum tb_err
 tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb_s3_put *put,
           struct tb_s3_ack *out, struct tb_fail *fail)
 {
-    struct tb_aws_result result = TB_AWS_RESULT_INIT;
-    struct tb_buf path = TB_BUF_INIT(TB_S3_PATH_MAX_BYTES);
-    struct tb_buf checksum = TB_BUF_INIT(64);
-    struct tb_http_header headers[PUT_HEADERS];
-    size_t header_count = 0;
-    char hash[TB_SHA256_HEX_SIZE], until[TB_TIME_TEXT_SIZE];
+    struct s3_request request;
+    struct tb_s3_ack ack;
+    char hash[TB_SHA256_HEX_SIZE], checksum[S3_CHECKSUM_SIZE], echoed[80];
     struct tb_fail why = {.text = ""};
-    struct tb_s3_host place = {.host = ""};
-    struct tb_aws_call call = {.service = TB_AWS_S3,
-                               .policy = TB_AWS_POLICY_ONCE,
-                               .what = "PutObject",
-                               .method = "PUT",
-                               .host = place.host,
-                               .headers = headers,
-                               .body = put->body,
-                               .body_fd = put->body_fd,
-                               .body_fd_bytes = put->bytes,
-                               .payload_hash = hash};
-    enum tb_err err = tb_s3_locate(aws, bucket, &place, fail);
+    enum tb_err err =
+        s3_request_begin(&request, aws, bucket, put->key, "PutObject", "PUT", fail);
 
-    if (err != TB_OK) {
-        return err;
+    if (err == TB_OK) {
+        err = s3_checksum(checksum, &put->sha256);
     }
-    err = tb_s3_put_path(&path, &place, put->key, fail);
     if (err != TB_OK) {
         goto out;
     }
     tb_sha256_hex(hash, &put->sha256);
-    tb_buf_put_base64(&checksum, tb_bytes_of(put->sha256.octets, sizeof(put->sha256.octets)));
-    err = tb_buf_check(&checksum, "checksum", fail);
-    if (err != TB_OK) {
-        goto out;
-    }
-    if (put->content_type != NULL) {
-        headers[header_count++] = (struct tb_http_header){"content-type", put->content_type};
-    }
-    headers[header_count++] =
-        (struct tb_http_header){"x-amz-checksum-sha256", tb_buf_str(&checksum)};
+    request.call.policy = TB_AWS_POLICY_ONCE;
+    request.call.body = put->body;
+    request.call.body_fd = put->body_fd;
+    request.call.body_fd_bytes = put->bytes;
+    request.call.payload_hash = hash;
+    s3_add_header(&request, "content-type", put->content_type);
+    s3_add_header(&request, "x-amz-checksum-sha256", checksum);
     if (put->never_replace) {
-        headers[header_count++] = (struct tb_http_header){OUR_HASH, hash};
-        headers[header_count++] = (struct tb_http_header){"if-none-match", "*"};
+        s3_add_header(&request, S3_OUR_HASH, hash);
+        s3_add_header(&request, "if-none-match", "*");
     }
-    tb_s3_add_owner(bucket, headers, &header_count);
-    add_posture(&bucket->posture, tb_aws_now(aws, TB_AWS_S3), until, headers, &header_count);
-    call.path = tb_buf_str(&path);
-    call.header_count = header_count;
-    err = tb_aws_call(aws, &call, &result, &why);
+    s3_add_posture(&request, &bucket->posture, tb_aws_now(aws, TB_AWS_S3));
+    err = tb_aws_call(aws, &request.call, &request.result, &why);
     if (err == TB_OK) {
-        err = read_ack(&result, tb_buf_str(&checksum), out, fail);
+        s3_read_ack(&request.result, &ack);
+        ack.checksum_echoed = tb_http_answer_header(
+            &request.result.answer, "x-amz-checksum-sha256", echoed, sizeof(echoed));
+        err = s3_check_echo("PutObject", &request.result, ack.checksum_echoed ? echoed : NULL,
+                            checksum, fail);
+        if (err == TB_OK) {
+            *out = ack;
+        }
     } else if (put->never_replace && why.http_status == 412) {
-        err = compare_object(aws, bucket, put, &call, tb_buf_str(&checksum), out, fail);
+        err = s3_compare_taken(aws, bucket, put, checksum, out, fail);
     } else if (fail != NULL) {
         *fail = why;
     }
 
 out:
-    tb_aws_result_release(&result);
-    tb_buf_release(&checksum);
-    tb_buf_release(&path);
+    s3_request_end(&request);
     return err;
 }
 
@@ -308,117 +345,20 @@ tell_head_status(const struct tb_s3_bucket *bucket, enum tb_err err, struct tb_f
 enum tb_err
 tb_s3_bucket_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct tb_fail *fail)
 {
-    struct tb_aws_result result = TB_AWS_RESULT_INIT;
-    struct tb_http_header headers[1];
-    struct tb_s3_host place = {.host = ""};
+    struct s3_request request;
     struct tb_fail why = {.text = ""};
-    struct tb_aws_call call = {.service = TB_AWS_S3,
-                               .policy = TB_AWS_POLICY_READ,
-                               .what = "HeadBucket",
-                               .method = "HEAD",
-                               .host = place.host,
-                               .headers = headers,
-                               .body_fd = -1};
-    enum tb_err err = tb_s3_locate(aws, bucket, &place, fail);
+    enum tb_err err = s3_request_begin(&request, aws, bucket, NULL, "HeadBucket", "HEAD", fail);
 
-    if (err != TB_OK) {
-        return err;
-    }
-    tb_s3_add_owner(bucket, headers, &call.header_count);
-    call.path = place.prefix[0] != '\0' ? place.prefix : "/";
-    err = tb_aws_call(aws, &call, &result, &why);
-    if (err != TB_OK) {
-        err = tell_head_status(bucket, err, &why);
-        if (fail != NULL) {
-            *fail = why;
+    if (err == TB_OK) {
+        err = tb_aws_call(aws, &request.call, &request.result, &why);
+        if (err != TB_OK) {
+            err = tell_head_status(bucket, err, &why);
+            if (fail != NULL) {
+                *fail = why;
+            }
         }
     }
-    tb_aws_result_release(&result);
-    return err;
-}
-
-/* One step of the probe: `query` names it, the answer's body stays in `result`. */
-static enum tb_err
-probe_step(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
-           const struct tb_s3_host *place, const char *path, const char *what,
-           const char *method, const char *query, struct tb_aws_result *result,
-           struct tb_fail *fail)
-{
-    struct tb_http_header headers[1];
-    struct tb_aws_call call = {.service = TB_AWS_S3,
-                               .policy = TB_AWS_POLICY_READ,
-                               .what = what,
-                               .method = method,
-                               .host = place->host,
-                               .path = path,
-                               .query = query,
-                               .headers = headers,
-                               .body_fd = -1};
-
-    tb_s3_add_owner(bucket, headers, &call.header_count);
-    return tb_aws_call(aws, &call, result, fail);
-}
-
-/* "uploadId=..." out of the answer to the beginning. */
-static enum tb_err
-read_upload_id(const struct tb_aws_result *result, struct tb_buf *out, struct tb_fail *fail)
-{
-    struct tb_xml *doc = NULL;
-    const char *id = NULL;
-    enum tb_err err = tb_xml_parse(tb_buf_view(&result->answer.body), &doc, fail);
-
-    if (err == TB_OK) {
-        id = tb_xml_text(tb_xml_root(doc), "UploadId");
-    }
-    if (err == TB_OK && (id == NULL || id[0] == '\0')) {
-        err =
-            tb_fail_set(fail, TB_EFORMAT, "CreateMultipartUpload: the answer has no UploadId");
-    } else if (err == TB_OK) {
-        tb_buf_put_str(out, "uploadId=");
-        tb_buf_put_percent(out, tb_bytes_str(id), false);
-        err = tb_buf_check(out, "UploadId", fail);
-    }
-    tb_xml_free(doc);
-    return err;
-}
-
-enum tb_err
-tb_s3_probe(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *key,
-            bool *out_left, struct tb_fail *fail)
-{
-    struct tb_aws_result begun = TB_AWS_RESULT_INIT;
-    struct tb_aws_result given_up = TB_AWS_RESULT_INIT;
-    struct tb_buf path = TB_BUF_INIT(TB_S3_PATH_MAX_BYTES);
-    struct tb_buf upload = TB_BUF_INIT(TB_S3_PATH_MAX_BYTES);
-    struct tb_s3_host place = {.host = ""};
-    bool begun_it = false;
-    enum tb_err err = tb_s3_locate(aws, bucket, &place, fail);
-
-    if (err == TB_OK) {
-        err = tb_s3_put_path(&path, &place, key, fail);
-    }
-    if (err == TB_OK) {
-        err = probe_step(aws, bucket, &place, tb_buf_str(&path), "CreateMultipartUpload",
-                         "POST", "uploads=", &begun, fail);
-    }
-    if (err == TB_OK) {
-        begun_it = true;
-        err = read_upload_id(&begun, &upload, fail);
-    }
-    if (err == TB_OK) {
-        err = probe_step(aws, bucket, &place, tb_buf_str(&path), "AbortMultipartUpload",
-                         "DELETE", tb_buf_str(&upload), &given_up, fail);
-    }
-    /* (a second try after a lost answer finds it gone) */
-    if (begun_it && (err == TB_OK || err == TB_ENOTFOUND)) {
-        begun_it = false;
-        err = TB_OK;
-    }
-    *out_left = begun_it;
-    tb_aws_result_release(&begun);
-    tb_aws_result_release(&given_up);
-    tb_buf_release(&upload);
-    tb_buf_release(&path);
+    s3_request_end(&request);
     return err;
 }
 

@@ -198,6 +198,10 @@ tb_xml_parse(struct tb_bytes text, struct tb_xml **out, struct tb_fail *fail)
     if (text.len > TB_AWS_ANSWER_MAX_BYTES) {
         return tb_fail_set(fail, TB_ETOOBIG, "an answer of %zu octets", text.len);
     }
+    /* While S3 puts an object together it sends spaces, so that nobody hangs up. */
+    while (text.len > 0 && text.at[0] != '\0' && strchr(" \t\r\n", text.at[0]) != NULL) {
+        text = tb_bytes_of(text.at + 1, text.len - 1);
+    }
     p.doc = calloc(1, sizeof(*p.doc));
     p.parser = XML_ParserCreate(NULL);
     if (p.doc == NULL || p.parser == NULL) {

@@ -140,21 +140,12 @@ tb_show_list(const struct tb_json *captures)
 }
 
 void
-tb_show_foreign(const struct tb_json *answer)
+tb_show_foreign(const struct tb_json *sessions)
 {
-    const struct tb_json *sessions = tb_json_at(answer, "/sessions");
-    const struct tb_json *unseen = tb_json_at(answer, "/unseen_accounts");
     size_t count = tb_json_count(sessions);
 
-    for (size_t i = 0; i < tb_json_count(unseen); i++) {
-        char account[20], why[SHOWN_TEXT];
-
-        printf("Account %s could not be looked at: %s\n",
-               tb_show_text(tb_json_item(unseen, i), "/account", account, sizeof(account)),
-               tb_show_text(tb_json_item(unseen, i), "/why", why, sizeof(why)));
-    }
     if (count == 0) {
-        puts("No mirror session was made by others.");
+        puts("No mirror session of the account was made by others.");
         return;
     }
     printf("%-22s %-22s %6s %9s %-22s %-13s %s\n", "SESSION", "SOURCE", "NUMBER", "VNI",
@@ -276,13 +267,19 @@ show_segments(const struct tb_json *segments)
            (long long)packets);
     for (size_t i = 0; i < count; i++) {
         const struct tb_json *one = tb_json_item(segments, i);
-        char name[140], state[20];
+        int64_t size = tb_show_number(one, "/bytes");
+        int64_t sent = tb_show_number(one, "/acknowledged_bytes");
+        char name[140], state[20], part[24] = "";
         bool recovered = false;
 
         (void)tb_json_bool(one, "/recovered", &recovered);
-        tb_show_bytes(bytes, sizeof(bytes), tb_show_number(one, "/bytes"));
-        printf("             %s  %s  %s%s\n", tb_show_text(one, "/name", name, sizeof(name)),
-               bytes, tb_show_text(one, "/state", state, sizeof(state)),
+        tb_show_bytes(bytes, sizeof(bytes), size);
+        if (sent > 0 && sent < size) {
+            (void)snprintf(part, sizeof(part), ", %d %% in S3",
+                           (int)(100.0 * (double)sent / (double)size));
+        }
+        printf("             %s  %s  %s%s%s\n", tb_show_text(one, "/name", name, sizeof(name)),
+               bytes, tb_show_text(one, "/state", state, sizeof(state)), part,
                recovered ? "  recovered" : "");
     }
 }

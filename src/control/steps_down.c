@@ -235,11 +235,12 @@ out:
 
 /* --- sealing --- */
 
+/* Or lost, which the manifest tells. */
 static bool
 all_uploaded(const struct tb_segment_row *segments, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (segments[i].state != TB_SEGMENT_UPLOADED) {
+        if (segments[i].state != TB_SEGMENT_UPLOADED && !tb_segment_is_lost(&segments[i])) {
             return false;
         }
     }

@@ -135,6 +135,9 @@ write_sums(const struct tb_seal *seal, const struct tb_manifest_input *input,
     enum tb_err err;
 
     for (size_t i = 0; i < input->segment_count; i++) {
+        if (tb_segment_is_lost(&input->segments[i])) {
+            continue;
+        }
         memcpy(sha256.octets, input->segments[i].sha256, sizeof(sha256.octets));
         (void)snprintf(name, sizeof(name), "segments/%s", input->segments[i].name);
         tb_sums_add(out, &sha256, name);

@@ -165,6 +165,36 @@ put_aws(const struct tb_control_numbers *numbers, struct tb_buf *out)
     }
 }
 
+static void
+put_upload(const struct tb_uploader_numbers *upload, struct tb_buf *out)
+{
+    int64_t oldest_ns = upload->backlog.oldest_utc_ns;
+    int64_t age_ns = oldest_ns == 0 ? 0 : tb_clock_utc_ns() - oldest_ns;
+
+    put_value(out, "tapbox_upload_waiting_segments", "gauge",
+              "Segments that S3 does not have yet, those on their way included.",
+              upload->backlog.segments);
+    put_value(out, "tapbox_upload_waiting_bytes", "gauge",
+              "The same in bytes, less the parts that S3 has acknowledged.",
+              upload->backlog.bytes);
+    put_value(out, "tapbox_upload_oldest_seconds", "gauge",
+              "Age of the last packet of the oldest of them.",
+              age_ns > 0 ? (unsigned long long)(age_ns / TB_NS_PER_S) : 0);
+    put_value(out, "tapbox_upload_busy_threads", "gauge", "Threads that send a segment now.",
+              upload->busy);
+    put_value(out, "tapbox_upload_pause_seconds", "gauge",
+              "Left of the pause after S3 failed; 0: none.",
+              (unsigned long long)((upload->pause_ns + TB_NS_PER_S - 1) / TB_NS_PER_S));
+    put_value(out, "tapbox_uploaded_segments_total", "counter",
+              "Segments that S3 has acknowledged.", upload->segments);
+    put_value(out, "tapbox_uploaded_bytes_total", "counter",
+              "The same in bytes, parts of segments on their way included.", upload->bytes);
+    put_value(out, "tapbox_upload_failures_total", "counter",
+              "Attempts to send a segment that failed; each is repeated.", upload->failures);
+    put_value(out, "tapbox_upload_lost_segments_total", "counter",
+              "Segments that were removed from the spool before S3 had them.", upload->lost);
+}
+
 static enum tb_err
 put_control(struct tb_control *control, struct tb_buf *out, struct tb_fail *fail)
 {
@@ -189,6 +219,7 @@ put_control(struct tb_control *control, struct tb_buf *out, struct tb_fail *fail
     put_value(out, "tapbox_spool_bytes", "gauge",
               "Sealed segments on the local disk: what S3 has not acknowledged.",
               numbers.spool_bytes);
+    put_upload(&numbers.upload, out);
     put_value(out, "tapbox_recorder_up", "gauge", "1: the recorder answers.",
               numbers.recorder_answers ? 1 : 0);
     if (numbers.recorder_answers) {

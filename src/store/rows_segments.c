@@ -97,6 +97,23 @@ update_one_locked(struct store_query *q, const char *capture_id, const char *nam
     return err;
 }
 
+/* If it went in parts. */
+static enum tb_err
+end_upload_locked(struct tb_store *store, const struct tb_segment_row *segment,
+                  struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store, "DELETE FROM uploads WHERE capture_id = ? AND name = ?", &q, fail);
+
+    if (err == TB_OK) {
+        store_bind_text(&q, segment->capture_id);
+        store_bind_text(&q, segment->name);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    return err;
+}
+
 static enum tb_err
 uploaded_locked(struct tb_store *store, const struct tb_segment_row *segment,
                 struct tb_fail *fail) TB_REQUIRES(store->mu)
@@ -118,6 +135,9 @@ uploaded_locked(struct tb_store *store, const struct tb_segment_row *segment,
     store_bind_text(&q, segment->s3_request_id);
     store_bind_int(&q, segment->uploaded_utc_ns);
     err = update_one_locked(&q, segment->capture_id, segment->name, fail);
+    if (err == TB_OK) {
+        err = end_upload_locked(store, segment, fail);
+    }
     if (err != TB_OK) {
         return err;
     }
@@ -148,7 +168,7 @@ tb_store_segment_uploaded(struct tb_store *store, const struct tb_segment_row *s
 
 static enum tb_err
 local_gone_locked(struct tb_store *store, const char *capture_id, const char *name,
-                  struct tb_fail *fail) TB_REQUIRES(store->mu)
+                  const char *act, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     struct tb_json *detail;
     struct store_query q;
@@ -171,29 +191,45 @@ local_gone_locked(struct tb_store *store, const char *capture_id, const char *na
     }
     detail = tb_json_object();
     tb_json_set_str(detail, "name", name);
-    return store_custody_add_locked(store, capture_id, "local_copy_deleted", NULL, detail,
-                                    fail);
+    return store_custody_add_locked(store, capture_id, act, NULL, detail, fail);
 }
 
-enum tb_err
-tb_store_segment_local_gone(struct tb_store *store, const char *capture_id, const char *name,
-                            struct tb_fail *fail)
+static enum tb_err
+local_gone(struct tb_store *store, const char *capture_id, const char *name, const char *act,
+           struct tb_fail *fail)
 {
     enum tb_err err;
 
     store_lock(store, "segment_local_gone");
     err = store_begin_locked(store, fail);
     if (err == TB_OK) {
-        err = local_gone_locked(store, capture_id, name, fail);
+        err = local_gone_locked(store, capture_id, name, act, fail);
         err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
     return err;
 }
 
+enum tb_err
+tb_store_segment_local_gone(struct tb_store *store, const char *capture_id, const char *name,
+                            struct tb_fail *fail)
+{
+    return local_gone(store, capture_id, name, "local_copy_deleted", fail);
+}
+
+enum tb_err
+tb_store_segment_lost(struct tb_store *store, const char *capture_id, const char *name,
+                      struct tb_fail *fail)
+{
+    return local_gone(store, capture_id, name, "segment_lost", fail);
+}
+
 #define SEGMENT_COLUMNS                                                                        \
     "capture_id, name, state, bytes, packets, first_utc_ns, last_utc_ns, recovered, sha256,"   \
-    " merkle_root, s3_key, s3_version, s3_request_id, uploaded_utc_ns, local"
+    " merkle_root, s3_key, s3_version, s3_request_id, uploaded_utc_ns, local,"                 \
+    " CASE state WHEN 'uploaded' THEN bytes ELSE (SELECT coalesce(sum(p.bytes), 0)"            \
+    " FROM upload_parts p WHERE p.capture_id = segments.capture_id AND p.name ="               \
+    " segments.name) END"
 
 static enum tb_err
 read_segment(struct store_query *q, struct tb_segment_row *s, struct tb_fail *fail)
@@ -220,6 +256,7 @@ read_segment(struct store_query *q, struct tb_segment_row *s, struct tb_fail *fa
     store_text(q, s->s3_request_id, sizeof(s->s3_request_id));
     s->uploaded_utc_ns = store_int(q);
     s->local = store_int(q) != 0;
+    s->acknowledged_bytes = (uint64_t)store_int(q);
     return store_row_check(q, fail);
 }
 
@@ -280,11 +317,41 @@ tb_store_segment_backlog(struct tb_store *store, size_t limit, struct tb_segment
     tb_mutex_lock(&store->mu);
     err = store_open_locked(store,
                             "SELECT " SEGMENT_COLUMNS " FROM segments"
-                            " WHERE state = 'spooled' AND local = 1 ORDER BY id LIMIT ?",
+                            " WHERE state = 'spooled' AND local = 1"
+                            " ORDER BY last_utc_ns, id LIMIT ?",
                             &q, fail);
     if (err == TB_OK) {
         store_bind_int(&q, limit > INT64_MAX ? INT64_MAX : (int64_t)limit);
         err = read_segments_locked(&q, out, out_count, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_backlog_sum(struct tb_store *store, struct tb_backlog *out, struct tb_fail *fail)
+{
+    struct store_query q;
+    bool row = false;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(
+        store,
+        "SELECT count(*), coalesce(sum(bytes), 0) - coalesce(sum((SELECT coalesce(sum(p.bytes),"
+        " 0) FROM upload_parts p WHERE p.capture_id = segments.capture_id"
+        " AND p.name = segments.name)), 0), coalesce(min(nullif(last_utc_ns, 0)), 0)"
+        " FROM segments WHERE state = 'spooled' AND local = 1",
+        &q, fail);
+    if (err == TB_OK) {
+        err = store_step_locked(&q, &row, fail);
+        if (err == TB_OK) {
+            out->segments = (uint64_t)store_int(&q);
+            out->bytes = (uint64_t)store_int(&q);
+            out->oldest_utc_ns = store_int(&q);
+            err = store_row_check(&q, fail);
+        }
+        store_close(&q);
     }
     tb_mutex_unlock(&store->mu);
     return err;

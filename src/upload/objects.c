@@ -7,9 +7,8 @@
 #include <tapbox/digest.h>
 
 enum tb_err
-upload_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *prefix,
-           const char *capture_id, const char *name, struct tb_s3_put *put,
-           char out_key[TB_S3_KEY_SIZE], struct tb_s3_ack *out, struct tb_fail *fail)
+upload_key(const char *prefix, const char *capture_id, const char *name,
+           char out_key[TB_S3_KEY_SIZE], struct tb_fail *fail)
 {
     char base[TB_S3_KEY_SIZE];
     int len;
@@ -24,8 +23,7 @@ upload_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *pr
         return tb_fail_set(fail, TB_ETOOBIG, "the S3 key %s/%s is over 1,024 octets", base,
                            name);
     }
-    put->key = out_key;
-    return tb_s3_put(aws, bucket, put, out, fail);
+    return TB_OK;
 }
 
 /* A put of octets in memory, with their hash. */
@@ -55,7 +53,11 @@ tb_upload_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const ch
     enum tb_err err = describe(body, content_type, name, &put, fail);
 
     if (err == TB_OK) {
-        err = upload_put(aws, bucket, prefix, capture_id, name, &put, key, &ack, fail);
+        err = upload_key(prefix, capture_id, name, key, fail);
+    }
+    if (err == TB_OK) {
+        put.key = key;
+        err = tb_s3_put(aws, bucket, &put, &ack, fail);
     }
     if (err != TB_OK) {
         tb_fail_prefix(fail, "%s", name);

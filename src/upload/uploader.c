@@ -1,11 +1,13 @@
 /*
  * Threads: `threads` uploaders.  Each waits on `more` (or the scan period), takes the oldest
  * segment nobody else has taken, sends it, and only then removes the local file.  The first of
- * them also looks for new segments in the spool, and for what
- * custody logs have got since their captures were sealed.
+ * them also looks for new segments in the spool, for what custody logs have got since their
+ * captures were sealed, and after a start for uploads that a service before has left behind.
  */
 #include "upload_int.h"
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,7 +22,8 @@ enum {
     PUT_OFF =
         64, /* files in trouble that are remembered; one that is forgotten is tried sooner */
     MAX_THREADS = 16,
-    BACKLOG_ROWS = 64, /* looked at in one go: more than can be in the hands of all threads */
+    /* looked at in one go: more than can be put off or in the hands of all threads */
+    BACKLOG_ROWS = PUT_OFF + MAX_THREADS + 1,
 };
 static const int64_t scan_period_ns = TB_NS_PER_S / 2;
 static const int64_t custody_period_ns =
@@ -43,6 +46,9 @@ struct tb_uploader {
     struct tb_uploader_deps deps; /* set once */
     pthread_t threads[MAX_THREADS];
     unsigned started;
+    struct { /* any thread */
+        atomic_ullong segments, bytes, failures, lost;
+    } counts;
     struct tb_mutex mu;
     struct tb_cond more;
     struct { /* touched only while holding mu */
@@ -55,6 +61,41 @@ struct tb_uploader {
     } locked;
 };
 
+bool
+upload_is_stopping(struct tb_uploader *up)
+{
+    bool stopping;
+
+    tb_mutex_lock(&up->mu);
+    stopping = up->locked.stopping;
+    tb_mutex_unlock(&up->mu);
+    return stopping;
+}
+
+void
+upload_count_bytes(struct tb_uploader *up, uint64_t bytes)
+{
+    atomic_fetch_add(&up->counts.bytes, bytes);
+}
+
+/* Somebody has removed the file before S3 had it: that is told, and holds up nothing else. */
+static enum tb_err
+give_up_lost(struct tb_uploader *up, const struct tb_segment_row *row, struct tb_fail *fail)
+{
+    enum tb_err err = upload_abort_parts(&up->deps, row, fail);
+
+    if (err == TB_OK) {
+        err = tb_store_segment_lost(up->deps.store, row->capture_id, row->name, fail);
+    }
+    if (err == TB_OK) {
+        atomic_fetch_add(&up->counts.lost, 1);
+        tb_log(TB_LOG_ERROR, row->capture_id,
+               "lost %s: it was removed from the spool before S3 had it; packets=%llu",
+               row->name, (unsigned long long)row->packets);
+    }
+    return err;
+}
+
 static enum tb_err
 upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fail *fail)
 {
@@ -66,13 +107,27 @@ upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fai
 
     (void)snprintf(name, sizeof(name), "segments/%s", row->name);
     err = tb_spool_open(up->deps.spool_fd, row->capture_id, row->name, &put.body_fd, fail);
+    if (err == TB_ENOTFOUND) {
+        return give_up_lost(up, row, fail);
+    }
     if (err != TB_OK) {
         goto out;
     }
     put.bytes = row->bytes;
     memcpy(put.sha256.octets, row->sha256, sizeof(put.sha256.octets));
-    err = upload_put(up->deps.aws, &up->deps.bucket, up->deps.prefix, row->capture_id, name,
-                     &put, row->s3_key, &ack, fail);
+    err = upload_key(up->deps.prefix, row->capture_id, name, row->s3_key, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    put.key = row->s3_key;
+    if (row->bytes > up->deps.part_above_bytes) {
+        err = upload_in_parts(up, &up->deps, row, &put, &ack, fail);
+    } else {
+        err = tb_s3_put(up->deps.aws, &up->deps.bucket, &put, &ack, fail);
+        if (err == TB_OK) {
+            upload_count_bytes(up, row->bytes);
+        }
+    }
     if (err != TB_OK) {
         goto out;
     }
@@ -84,6 +139,9 @@ upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fai
     if (err != TB_OK) {
         goto out;
     }
+    atomic_fetch_add(&up->counts.segments, 1);
+    tb_log(TB_LOG_INFO, row->capture_id, "uploaded %s bytes=%llu packets=%llu", row->name,
+           (unsigned long long)row->bytes, (unsigned long long)row->packets);
     /* S3 has it and the store says so: from here on the local copy is not needed. */
     err = tb_spool_remove(up->deps.spool_fd, row->capture_id, row->name, fail);
     if (err == TB_OK) {
@@ -96,16 +154,27 @@ out:
 }
 
 static bool
-is_taken_locked(const struct tb_uploader *up, const struct tb_segment_row *row)
+is_taken_locked(const struct tb_uploader *up, const char *capture_id, const char *name)
     TB_REQUIRES(up->mu)
 {
     for (unsigned i = 0; i < up->deps.threads; i++) {
-        if (strcmp(up->locked.taken[i].name, row->name) == 0 &&
-            strcmp(up->locked.taken[i].capture_id, row->capture_id) == 0) {
+        if (strcmp(up->locked.taken[i].name, name) == 0 &&
+            strcmp(up->locked.taken[i].capture_id, capture_id) == 0) {
             return true;
         }
     }
     return false;
+}
+
+bool
+upload_is_taken(struct tb_uploader *up, const char *capture_id, const char *name)
+{
+    bool taken;
+
+    tb_mutex_lock(&up->mu);
+    taken = is_taken_locked(up, capture_id, name);
+    tb_mutex_unlock(&up->mu);
+    return taken;
 }
 
 static bool
@@ -141,7 +210,8 @@ take(struct tb_uploader *up, unsigned me, struct tb_segment_row *out)
             count = 0;
         }
         for (size_t i = 0; i < count && !found; i++) {
-            if (!is_taken_locked(up, &rows[i]) && !is_put_off_locked(up, &rows[i])) {
+            if (!is_taken_locked(up, rows[i].capture_id, rows[i].name) &&
+                !is_put_off_locked(up, &rows[i])) {
                 *out = rows[i];
                 (void)tb_str_copy(up->locked.taken[me].capture_id,
                                   sizeof(up->locked.taken[me].capture_id), out->capture_id);
@@ -156,11 +226,12 @@ take(struct tb_uploader *up, unsigned me, struct tb_segment_row *out)
     return found;
 }
 
-/* Trouble with this file (the local disk, its digest), not with S3. */
+/* Trouble with this file (the local disk, its digest, its key), not with S3. */
 static bool
 is_its_own(enum tb_err err, const struct tb_fail *fail)
 {
-    return fail->http_status == 0 ? fail->sys_errno != 0 : err == TB_EFORMAT;
+    return err == TB_EFORMAT || err == TB_EEXIST ||
+           (fail->http_status == 0 && fail->sys_errno != 0);
 }
 
 /* Gives the segment back.  After a failure of S3 everybody pauses, as there is one S3; after
@@ -250,6 +321,23 @@ flush_custody(struct tb_uploader *up)
     free(ids);
 }
 
+/* Once after a start; false when it is to be tried again. */
+static bool
+clean_up(struct tb_uploader *up)
+{
+    struct tb_fail fail = {0};
+    enum tb_err err = upload_abort_orphans(up, &up->deps, &fail);
+
+    if (err != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &fail,
+                    err == TB_EDENIED
+                        ? "cannot look for uploads that were left behind; the bucket's "
+                          "lifecycle rule has to remove them"
+                        : "looking for uploads that were left behind is tried again soon");
+    }
+    return err == TB_OK || err == TB_EDENIED;
+}
+
 struct worker {
     struct tb_uploader *up;
     unsigned me;
@@ -261,16 +349,17 @@ run(void *arg)
     struct worker worker = *(struct worker *)arg;
     struct tb_uploader *up = worker.up;
     struct tb_segment_row row;
-    int64_t custody_at_boot_ns = 0;
-    bool stopping = false;
+    int64_t later_at_boot_ns = 0;
+    bool cleaned = false, stopping = false;
 
     free(arg);
     while (!stopping) {
         if (worker.me == 0) {
             scan_all(up);
-            if (tb_clock_boot_ns() >= custody_at_boot_ns) {
+            if (tb_clock_boot_ns() >= later_at_boot_ns) {
+                cleaned = cleaned || clean_up(up);
                 flush_custody(up);
-                custody_at_boot_ns = tb_clock_boot_ns() + custody_period_ns;
+                later_at_boot_ns = tb_clock_boot_ns() + custody_period_ns;
             }
         }
         while (take(up, worker.me, &row)) {
@@ -278,13 +367,10 @@ run(void *arg)
             enum tb_err err = upload_segment(up, &row, &fail);
 
             if (err != TB_OK) {
+                atomic_fetch_add(&up->counts.failures, err == TB_ECLOSED ? 0 : 1);
                 tb_log_fail(TB_LOG_WARN, row.capture_id, &fail,
                             "cannot upload %s; it stays in the spool and is tried again",
                             row.name);
-            } else {
-                tb_log(TB_LOG_INFO, row.capture_id, "uploaded %s bytes=%llu packets=%llu",
-                       row.name, (unsigned long long)row.bytes,
-                       (unsigned long long)row.packets);
             }
             give_back(up, worker.me, err, &fail);
             if (worker.me == 0) {
@@ -364,4 +450,24 @@ tb_uploader_wake(struct tb_uploader *up)
     tb_mutex_lock(&up->mu);
     tb_cond_broadcast(&up->more);
     tb_mutex_unlock(&up->mu);
+}
+
+enum tb_err
+tb_uploader_numbers(struct tb_uploader *up, struct tb_uploader_numbers *out,
+                    struct tb_fail *fail)
+{
+    int64_t left_ns;
+
+    *out = (struct tb_uploader_numbers){.segments = atomic_load(&up->counts.segments),
+                                        .bytes = atomic_load(&up->counts.bytes),
+                                        .failures = atomic_load(&up->counts.failures),
+                                        .lost = atomic_load(&up->counts.lost)};
+    tb_mutex_lock(&up->mu);
+    for (unsigned i = 0; i < up->deps.threads; i++) {
+        out->busy += up->locked.taken[i].name[0] != 0 ? 1 : 0;
+    }
+    left_ns = up->locked.not_before_boot_ns - tb_clock_boot_ns();
+    tb_mutex_unlock(&up->mu);
+    out->pause_ns = left_ns > 0 ? left_ns : 0;
+    return tb_store_backlog_sum(up->deps.store, &out->backlog, fail);
 }

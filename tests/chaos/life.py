@@ -29,8 +29,9 @@ ROLE = {"AssumeRole"}
 # Only a plan (?dry_run=1) comes by these.
 PLANNING = {"DescribeInstanceTypes", "DescribeSecurityGroups", "DescribeRouteTables", "CreateMultipartUpload",
             "AbortMultipartUpload"}
-# S3 is asked for what it has only when it has it already: after a crash before that was written down.
-AGAIN = {"HeadObject": "PutObject:after"}
+# S3 is asked for parts that it has only after a crash between them, and an upload is forgotten when it is gone: after a
+# crash before its completion was written down.
+AGAIN = {"ListParts": "upload_part:after", "upload_forget": "CompleteMultipartUpload:after"}
 PATIENCE_S = 90  # a capture that is not final so long after everything answers again is stuck
 
 

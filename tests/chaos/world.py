@@ -102,6 +102,7 @@ spool:
 s3:
   bucket: {BUCKET}
   path_style: true
+  part_above: 1
 capture:
 """ + "".join(f"  {key}: {value}\n" for key, value in settings.items()) + "policy:\n  cooldown: 0\n"
 

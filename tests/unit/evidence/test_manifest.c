@@ -38,6 +38,7 @@ make(void **state)
     f->capture.ledger = (struct tb_ledger){.received = 10, .written = 10};
     (void)strcpy(f->segment.name, "host-0-000001.pcapng.zst");
     f->segment.packets = 10;
+    f->segment.state = TB_SEGMENT_UPLOADED;
     memset(f->segment.sha256, 0xab, sizeof(f->segment.sha256));
     f->session.kind = TB_RESOURCE_SESSION;
     f->session.state = TB_RESOURCE_GONE;
@@ -140,6 +141,13 @@ whatever_is_missing_is_named_and_decides_the_verdict(void **state)
     root = build(f);
     assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");
     f->segment.recovered = false;
+    f->segment.state = TB_SEGMENT_SPOOLED; /* and the file is gone */
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");
+    assert_string_equal(tb_json_str(root, "/completeness/gaps/0/kind"), "lost");
+    assert_int_equal(tb_json_count(tb_json_at(root, "/completeness/gaps")), 1);
+    assert_int_equal(tb_json_count(tb_json_at(root, "/segments")), 0);
+    f->segment.state = TB_SEGMENT_UPLOADED;
     f->capture.ledger.queue_dropped = 1;
     root = build(f);
     assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");

@@ -1012,9 +1012,111 @@ a_segment_goes_from_the_spool_to_s3(void **state)
     free(list);
 
     assert_int_equal(tb_store_segment_local_gone(p->store, id, "none", NULL), TB_ENOTFOUND);
+    assert_int_equal(tb_store_segment_lost(p->store, id, "host-0-000002.pcapng.zst", NULL),
+                     TB_OK);
+    assert_int_equal(tb_store_segment_list(p->store, id, &list, &count, NULL), TB_OK);
+    assert_false(tb_segment_is_lost(&list[0]));
+    assert_true(tb_segment_is_lost(&list[1]));
+    free(list);
+    assert_int_equal(tb_store_segment_backlog(p->store, 10, &list, &count, NULL), TB_OK);
+    assert_int_equal(count, 0);
+    free(list);
     (void)tb_str_copy(s.capture_id, sizeof(s.capture_id), "cap-none");
     assert_int_equal(tb_store_segment_add(p->store, &s, NULL), TB_ENOTFOUND);
     assert_int_equal(tb_store_segment_uploaded(p->store, &s, NULL), TB_ENOTFOUND);
+}
+
+static void
+the_oldest_packets_are_the_first_to_go(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t last_utc_ns;
+    } rows[] = {{"h-0-000004.pcapng.zst", 40},
+                {"h-0-000001.pcapng.zst", 10},
+                {"h-0-000003.pcapng.zst", 30},
+                {"h-0-000000.pcapng.zst", 0},
+                {"h-0-000002.pcapng.zst", 20}};
+    struct place *p = *state;
+    struct tb_segment_row *list = NULL;
+    struct tb_backlog waiting;
+    size_t count = 0;
+
+    for (size_t i = 0; i < 5; i++) { /* of several captures, entered as a start finds them */
+        struct tb_segment_row s = {
+            .bytes = 100, .packets = 1, .last_utc_ns = rows[i].last_utc_ns};
+
+        make_capture(p->store, s.capture_id);
+        (void)tb_str_copy(s.name, sizeof(s.name), rows[i].name);
+        assert_int_equal(tb_store_segment_add(p->store, &s, NULL), TB_OK);
+    }
+    assert_int_equal(tb_store_segment_backlog(p->store, 10, &list, &count, NULL), TB_OK);
+    assert_int_equal(count, 5);
+    for (size_t i = 1; i < 5; i++) {
+        assert_true(list[i - 1].last_utc_ns < list[i].last_utc_ns);
+    }
+    free(list);
+    assert_int_equal(tb_store_backlog_sum(p->store, &waiting, NULL), TB_OK);
+    assert_int_equal(waiting.segments, 5);
+    assert_int_equal(waiting.bytes, 500);
+    assert_int_equal(waiting.oldest_utc_ns, 10);
+}
+
+static void
+an_upload_in_parts_is_remembered_until_s3_has_it_all(void **state)
+{
+    struct place *p = *state;
+    struct tb_segment_row s = {.bytes = 12, .packets = 1, .name = "h-0-000001.pcapng.zst"};
+    struct tb_upload_part part = {.number = 2, .bytes = 5, .etag = "\"two\""};
+    struct tb_upload_row row;
+    struct tb_segment_row *list = NULL;
+    struct tb_backlog waiting;
+    size_t count = 0;
+
+    make_capture(p->store, s.capture_id);
+    assert_int_equal(tb_store_upload_begun(p->store, s.capture_id, s.name, "u", 5, NULL),
+                     TB_EINTERNAL); /* of no segment */
+    assert_int_equal(tb_store_segment_add(p->store, &s, NULL), TB_OK);
+    assert_int_equal(tb_store_upload_get(p->store, s.capture_id, s.name, &row, NULL),
+                     TB_ENOTFOUND);
+    assert_int_equal(tb_store_upload_begun(p->store, s.capture_id, s.name, "u", 5, NULL),
+                     TB_OK);
+    assert_int_equal(tb_store_upload_part(p->store, s.capture_id, s.name, &part, NULL), TB_OK);
+    part.number = 1;
+    memset(part.sha256, 0xcd, sizeof(part.sha256));
+    assert_int_equal(tb_store_upload_part(p->store, s.capture_id, s.name, &part, NULL), TB_OK);
+    (void)tb_str_copy(part.etag, sizeof(part.etag), "\"again\"");
+    assert_int_equal(tb_store_upload_part(p->store, s.capture_id, s.name, &part, NULL), TB_OK);
+    reopen(p);
+
+    assert_int_equal(tb_store_upload_get(p->store, s.capture_id, s.name, &row, NULL), TB_OK);
+    assert_string_equal(row.upload_id, "u");
+    assert_int_equal(row.part_bytes, 5);
+    assert_int_equal(row.part_count, 2);
+    assert_int_equal(row.parts[0].number, 1);
+    assert_string_equal(row.parts[0].etag, "\"again\"");
+    assert_memory_equal(row.parts[0].sha256, part.sha256, sizeof(part.sha256));
+    assert_string_equal(row.parts[1].etag, "\"two\"");
+    free(row.parts);
+    assert_int_equal(tb_store_backlog_sum(p->store, &waiting, NULL), TB_OK);
+    assert_int_equal(waiting.bytes, 2);
+    assert_int_equal(tb_store_segment_list(p->store, s.capture_id, &list, &count, NULL), TB_OK);
+    assert_int_equal(list[0].acknowledged_bytes, 10);
+    free(list);
+
+    assert_int_equal(tb_store_upload_forget(p->store, s.capture_id, s.name, NULL), TB_OK);
+    assert_int_equal(tb_store_upload_forget(p->store, s.capture_id, s.name, NULL), TB_OK);
+    assert_int_equal(tb_store_upload_begun(p->store, s.capture_id, s.name, "v", 5, NULL),
+                     TB_OK);
+    assert_int_equal(tb_store_upload_get(p->store, s.capture_id, s.name, &row, NULL), TB_OK);
+    assert_int_equal(row.part_count, 0);
+    free(row.parts);
+    assert_int_equal(tb_store_segment_uploaded(p->store, &s, NULL), TB_OK);
+    assert_int_equal(tb_store_upload_get(p->store, s.capture_id, s.name, &row, NULL),
+                     TB_ENOTFOUND);
+    assert_int_equal(tb_store_segment_list(p->store, s.capture_id, &list, &count, NULL), TB_OK);
+    assert_int_equal(list[0].acknowledged_bytes, 12);
+    free(list);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -1052,6 +1154,8 @@ main(void)
         CASE(standing_objects_belong_to_no_capture),
         CASE(vnis_are_never_zero_and_never_one_in_use),
         CASE(a_segment_goes_from_the_spool_to_s3),
+        CASE(the_oldest_packets_are_the_first_to_go),
+        CASE(an_upload_in_parts_is_remembered_until_s3_has_it_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
