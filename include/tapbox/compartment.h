@@ -7,7 +7,8 @@
 #include <tapbox/bytes.h>
 
 /* Forks and executes /proc/self/exe with `argv` (argv[0] included, NULL-ended); the child finds
- * the socket as descriptor 3 and everything else above 2 closed.  It dies with its parent. */
+ * the socket as descriptor 3 and everything else above 2 closed; of the environment it gets
+ * what is neither AWS's (AWS_...) nor a token.  It dies with the thread that started it. */
 TB_NODISCARD enum tb_err tb_compartment_start(const char *const *argv, pid_t *out_pid,
                                               int *out_fd, struct tb_fail *fail);
 /* SIGTERM, up to `wait_ns`, then SIGKILL; reaps it. */

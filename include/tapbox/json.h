@@ -54,6 +54,7 @@ void tb_json_set(struct tb_json *object, const char *key, struct tb_json *value)
 void tb_json_set_copy(struct tb_json *object, const char *key, const struct tb_json *value);
 void tb_json_add(struct tb_json *array, struct tb_json *value);
 void tb_json_add_str(struct tb_json *array, const char *value);
+void tb_json_add_int(struct tb_json *array, int64_t value);
 
 /* Appends the text: compact with sorted keys (one canonical form), or indented by two in the
  * order of insertion. */

@@ -7,6 +7,7 @@
 enum tb_sandbox_role {
     TB_SANDBOX_RECORDER,
     TB_SANDBOX_BPF_CHILD,
+    TB_SANDBOX_SUMMARIZER,
     TB_SANDBOX_ROLE_COUNT
 };
 

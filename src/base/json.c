@@ -367,6 +367,12 @@ tb_json_add(struct tb_json *array, struct tb_json *value)
 }
 
 void
+tb_json_add_int(struct tb_json *array, int64_t value)
+{
+    add_or_break(to_jansson(array), json_integer(value));
+}
+
+void
 tb_json_add_str(struct tb_json *array, const char *value)
 {
     add_or_break(to_jansson(array), make_string(value));

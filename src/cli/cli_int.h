@@ -35,6 +35,7 @@ int tb_cmd_bpf_compile(int argc, char **argv);
 int tb_cmd_serve(int argc, char **argv);
 int tb_cmd_show(int argc, char **argv);
 int tb_cmd_start(int argc, char **argv);
+int tb_cmd_summarize(int argc, char **argv);
 int tb_cmd_stop(int argc, char **argv);
 int tb_cmd_sweep(int argc, char **argv);
 int tb_cmd_verify(int argc, char **argv);

@@ -27,6 +27,7 @@ static const struct command commands[] = {
     {"verify", tb_cmd_verify, "prove a folder of evidence, with nothing but the public key"},
     {"sweep", tb_cmd_sweep, "delete expired mirror sessions by their tags, from any host"},
     {"bpf-compile", tb_cmd_bpf_compile, NULL},
+    {"summarize", tb_cmd_summarize, NULL},
     {NULL, NULL, NULL},
 };
 

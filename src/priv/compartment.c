@@ -47,22 +47,33 @@ become(const char *const *argv, char **env, int fd, pid_t parent)
     _exit(127);
 }
 
+/* Keys and tokens stay outside: what is started parses bytes of strangers. */
+static bool
+is_secret(const char *variable)
+{
+    return strncmp(variable, "AWS_", 4) == 0 || strncmp(variable, "TAPBOX_TOKEN=", 13) == 0;
+}
+
 static char **
 environment_inside(void)
 {
-    size_t count = 0;
+    static char inside[] = INSIDE "=1";
+    size_t count = 0, kept = 0;
     char **env;
 
     while (environ[count] != NULL) {
         count++;
     }
     env = calloc(count + 2, sizeof(*env));
-    if (env != NULL) {
-        static char inside[] = INSIDE "=1";
-
-        memcpy(env, environ, count * sizeof(*env));
-        env[count] = inside;
+    if (env == NULL) {
+        return NULL;
     }
+    for (size_t i = 0; i < count; i++) {
+        if (!is_secret(environ[i])) {
+            env[kept++] = environ[i];
+        }
+    }
+    env[kept] = inside;
     return env;
 }
 

@@ -33,9 +33,10 @@ enum {
 #endif
 
 struct role {
-    const int *allowed; /* ended by -1 */
-    bool read_only;     /* files are opened for reading only */
-    rlim_t cpu_s;       /* 0: no limit */
+    const int *allowed;  /* ended by -1 */
+    bool read_only;      /* files are opened for reading only */
+    rlim_t cpu_s;        /* 0: no limit */
+    rlim_t memory_bytes; /* of address space; 0: no limit */
 };
 
 static const int intruder_calls[] = {SCMP_SYS(execve),
@@ -101,9 +102,37 @@ static const int bpf_child_calls[] = {
     SCMP_SYS(exit_group),   SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction),
     SCMP_SYS(rt_sigreturn), SCMP_SYS(uname),          -1};
 
+/* Descriptors come over its socket; it opens nothing. */
+static const int summarizer_calls[] = {SCMP_SYS(read),
+                                       SCMP_SYS(pread64),
+                                       SCMP_SYS(write),
+                                       SCMP_SYS(close),
+                                       SCMP_SYS(recvmsg),
+                                       SCMP_SYS(sendmsg),
+                                       SCMP_SYS(poll),
+                                       SCMP_SYS(mmap),
+                                       SCMP_SYS(munmap),
+                                       SCMP_SYS(mremap),
+                                       SCMP_SYS(mprotect),
+                                       SCMP_SYS(madvise),
+                                       SCMP_SYS(brk),
+                                       SCMP_SYS(futex),
+                                       SCMP_SYS(fstat),
+                                       SCMP_SYS(newfstatat),
+                                       SCMP_SYS(clock_gettime),
+                                       SCMP_SYS(getpid),
+                                       SCMP_SYS(getrandom),
+                                       SCMP_SYS(exit),
+                                       SCMP_SYS(exit_group),
+                                       SCMP_SYS(rt_sigprocmask),
+                                       SCMP_SYS(rt_sigaction),
+                                       SCMP_SYS(rt_sigreturn),
+                                       -1};
+
 static const struct role roles[TB_SANDBOX_ROLE_COUNT] = {
-    [TB_SANDBOX_RECORDER] = {recorder_calls, false, 0},
-    [TB_SANDBOX_BPF_CHILD] = {bpf_child_calls, true, 2},
+    [TB_SANDBOX_RECORDER] = {recorder_calls, false, 0, 0},
+    [TB_SANDBOX_BPF_CHILD] = {bpf_child_calls, true, 2, 0},
+    [TB_SANDBOX_SUMMARIZER] = {summarizer_calls, false, 0, (rlim_t)2 << 30},
 };
 
 static int
@@ -167,6 +196,9 @@ tb_sandbox_enter(enum tb_sandbox_role role, struct tb_fail *fail)
     }
     if (err == TB_OK && r->cpu_s != 0) {
         err = limit(RLIMIT_CPU, r->cpu_s, fail);
+    }
+    if (err == TB_OK && r->memory_bytes != 0 && WITH_FILTER) { /* sanitizers map terabytes */
+        err = limit(RLIMIT_AS, r->memory_bytes, fail);
     }
     if (err == TB_OK && WITH_FILTER) {
         err = load_filter(r, fail);

@@ -24,6 +24,7 @@ MODULES = {
     "place": ["base", "net", "aws"],  # a local folder, or a prefix in a bucket
     "evidence": ["base", "model", "store", "segment", "place"],
     "recorder": ["base", "model", "segment", "priv"],
+    "summary": ["base", "model", "segment", "priv"],
     "upload": ["base", "model", "store", "segment", "aws", "evidence", "recorder"],  # the recorder's spool
     "intake": ["base", "model", "store", "webhooks", "policy", "aws"],
     "control": ["base", "model", "config", "policy", "store", "aws", "recorder", "evidence", "upload"],
@@ -46,6 +47,7 @@ HEADERS = {
     "place": "place",
     "evidence": "evidence verify",
     "recorder": "recorder vxlan spool spool_follow source",
+    "summary": "summary",
     "upload": "upload",
     "intake": "intake",
     "control": "control preflight",
