@@ -8,6 +8,7 @@ OUT   := $(BUILD)/$(MODE)
 
 VERSION := 0.1.0
 PREFIX  ?= /usr/local
+UNITS   := /lib/systemd/system
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wpointer-arith -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Werror
@@ -163,6 +164,30 @@ test: deps ## Install what is missing, then everything that has to pass
 demo: deps-demo ## Install what is missing, then the main job in the lab, shown
 	$(MAKE) --no-print-directory MODE=release all
 	tests/lab/demo.sh --build $(BUILD)
+
+.PHONY: install
+install: INSTALLED = $(or $(PROGRAM),$(BUILD)/release/tapbox)
+install: ## Install the release build below DESTDIR (PREFIX=/usr/local; PROGRAM=: another build)
+	$(if $(PROGRAM),,$(MAKE) --no-print-directory -s MODE=release all)
+	install -D -m 755 $(INSTALLED) $(DESTDIR)$(PREFIX)/bin/tapbox
+	install -D -m 644 src/cli/tapbox.1 $(DESTDIR)$(PREFIX)/share/man/man1/tapbox.1
+	install -D -m 644 infra/completion/tapbox.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tapbox
+	install -d -m 755 $(DESTDIR)/etc/tapbox $(DESTDIR)/etc/default
+	[ -e $(DESTDIR)/etc/tapbox/tapbox.yaml ] || \
+	    $(INSTALLED) check-config --defaults >$(DESTDIR)/etc/tapbox/tapbox.yaml
+	[ -e $(DESTDIR)/etc/default/tapbox ] || \
+	    install -m 644 infra/systemd/tapbox.default $(DESTDIR)/etc/default/tapbox
+	install -d -m 755 $(DESTDIR)$(UNITS)
+	for unit in infra/systemd/*.service infra/systemd/*.timer; do \
+	    sed 's,/usr/bin/tapbox,$(PREFIX)/bin/tapbox,' $$unit >$(DESTDIR)$(UNITS)/$${unit##*/} || exit 1; done
+	install -D -m 644 infra/systemd/tapbox.sysusers $(DESTDIR)/usr/lib/sysusers.d/tapbox.conf
+	install -D -m 644 infra/systemd/tapbox.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/tapbox.conf
+
+.PHONY: deb
+deb: ## Build the Debian package
+	tests/support/deps.sh build deb
+	$(MAKE) --no-print-directory -s MODE=release all
+	infra/debian/build.sh $(BUILD) $(VERSION) $(BUILD)/release/tapbox
 
 .PHONY: lab-shell
 lab-shell: deps-demo ## A shell in the lab, with everything running

@@ -13,6 +13,8 @@
 #include <tapbox/limits.h>
 #include <tapbox/request.h>
 
+struct tb_json;
+
 enum tb_capture_state {
     TB_CAPTURE_REQUESTED, /* committed, nothing looked at yet */
     TB_CAPTURE_PLANNED,   /* sources resolved, pre-flight passed */
@@ -107,6 +109,8 @@ uint64_t tb_ledger_get(const struct tb_ledger *ledger, size_t field);
 void tb_ledger_set(struct tb_ledger *ledger, size_t field, uint64_t value);
 /* received minus the sum of the terms: 0 when the ledger balances. */
 int64_t tb_ledger_residual(const struct tb_ledger *ledger);
+/* Every field by its name, and "residual"; the caller owns it. */
+struct tb_json *tb_ledger_json(const struct tb_ledger *ledger);
 void tb_ledger_add(struct tb_ledger *into, const struct tb_ledger *more);
 
 /* A row of the store: one capture as it stands now. */

@@ -9,6 +9,17 @@
 #include <tapbox/log.h>
 #include <tapbox/policy.h>
 
+enum {
+    TB_CONFIG_MAX_ACCOUNTS = 64 /* besides the one that tapbox runs in */
+};
+
+/* accounts: another account whose interfaces may be captured. */
+struct tb_config_account {
+    char id[TB_ACCOUNT_SIZE];
+    char role_arn[512];    /* role: assumed for everything that is asked or made there */
+    char external_id[256]; /* external_id; "" : none */
+};
+
 struct tb_config {
     char region[TB_REGION_SIZE]; /* region: "" : as AWS's environment says */
     char listen_address[64];     /* listen: 127.0.0.1:8480 */
@@ -46,7 +57,12 @@ struct tb_config {
     struct tb_policy policy;      /* capture.duration, .max_duration, .max_bytes, .snaplen;
                                      policy.min_severity, .capture_samples, .capture_archived */
     enum tb_log_level log_level;  /* log: info */
+    struct tb_config_account accounts[TB_CONFIG_MAX_ACCOUNTS]; /* accounts: */
+    size_t account_count;
 };
+/* NULL when it is not among `accounts`. */
+const struct tb_config_account *tb_config_account_find(const struct tb_config *config,
+                                                       const char *id);
 
 /* `path` is used in messages and opened. */
 TB_NODISCARD enum tb_err tb_config_load(const char *path, struct tb_config *out,

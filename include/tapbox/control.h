@@ -58,12 +58,22 @@ TB_NODISCARD enum tb_err tb_control_queue(struct tb_control *control,
 /* Captures that would be taken up before this one, which waits for a place; -1: it does not
  * wait for one. */
 int tb_control_queue_position(struct tb_control *control, const char *capture_id);
-/* What the reconciler saw last: mirror sessions of the account that are not ours. */
+/* What the reconcilers saw last: mirror sessions of all accounts that are not ours. */
 size_t tb_control_foreign_sessions(struct tb_control *control);
-/* The same asked from EC2 now: the sessions themselves, released by the caller. */
+/* The same asked from EC2 now: the sessions themselves. */
+struct tb_control_foreign {
+    struct tb_ec2_sessions sessions; /* owned */
+    struct {
+        char account[TB_ACCOUNT_SIZE];
+        char why[200];
+    } unseen[TB_CONFIG_MAX_ACCOUNTS]; /* accounts that could not be looked at */
+    size_t unseen_count;
+};
+/* Fails when our own account cannot be looked at. */
 TB_NODISCARD enum tb_err tb_control_foreign_list(struct tb_control *control,
-                                                 struct tb_ec2_sessions *out,
+                                                 struct tb_control_foreign *out,
                                                  struct tb_fail *fail);
+void tb_control_foreign_release(struct tb_control_foreign *foreign);
 
 /* For /metrics. */
 struct tb_control_numbers {

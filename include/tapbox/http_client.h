@@ -37,6 +37,11 @@ struct tb_http_request {
     int64_t
         total_timeout_ns; /* 0: none, then stalled transfers (under 1 KiB/s for 30 s) end it */
     bool no_proxy;        /* metadata and container endpoints */
+    /* NULL, or takes the body of a 200 or 206 piece by piece in place of the answer's buffer.
+     * Anything but TB_OK ends the transfer, and is what tb_http_do returns. */
+    enum tb_err (*sink)(void *arg, struct tb_bytes octets);
+    void *sink_arg;
+    bool is_endless; /* the answer is a stream: silence is no stall */
 };
 
 struct tb_http_answer {

@@ -10,6 +10,7 @@ struct tb_http_server_deps { /* all borrowed, outlive the server */
     const struct tb_config *config;
     struct tb_store *store;
     struct tb_control *control; /* NULL: nothing is woken, and /readyz says so */
+    int spool_fd;               /* what streams are read from */
 };
 
 /* Binds the configured address, so that a port in use (TB_EIO, with what to do) is known before
@@ -33,8 +34,9 @@ enum tb_role {
     TB_ROLE_SCRAPER = 8,
     TB_ROLE_ADMIN = 16 /* everything */
 };
-/* Makes a token, appends its salted hash with name and role to `path` (0600) and gives the
- * token's text, once.  TB_EEXIST when the name is taken. */
+/* Makes a token, appends its salted hash with name and role to `path` (0640: the service may
+ * read it through its group) and gives the token's text, once.  TB_EEXIST when the name is
+ * taken. */
 TB_NODISCARD enum tb_err tb_token_add(const char *path, const char *name, unsigned roles,
                                       struct tb_secret *out_token, struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_role_parse(const char *text, unsigned *out_roles);

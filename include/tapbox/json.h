@@ -49,6 +49,12 @@ void tb_json_set_int(struct tb_json *object, const char *key, int64_t value);
 void tb_json_set_number(struct tb_json *object, const char *key, double value);
 void tb_json_set_bool(struct tb_json *object, const char *key, bool value);
 void tb_json_set_null(struct tb_json *object, const char *key);
+/* The same with null for "not yet", 0: RFC 3339 in UTC with nanoseconds. */
+void tb_json_set_time(struct tb_json *object, const char *key, int64_t utc_ns);
+/* The same with null for "": not known, or not asked for. */
+void tb_json_set_text(struct tb_json *object, const char *key, const char *value);
+/* Lower-case hex. */
+void tb_json_set_hex(struct tb_json *object, const char *key, struct tb_bytes octets);
 /* Takes `value` over, also when it fails. */
 void tb_json_set(struct tb_json *object, const char *key, struct tb_json *value);
 void tb_json_set_copy(struct tb_json *object, const char *key, const struct tb_json *value);

@@ -6,6 +6,7 @@
 #ifndef TAPBOX_RECORDER_H
 #define TAPBOX_RECORDER_H
 
+#include <tapbox/bytes.h>
 #include <tapbox/capture.h>
 
 enum {
@@ -183,6 +184,13 @@ TB_NODISCARD enum tb_err tb_recorder_host(struct tb_recorder_link *link,
  * seconds.  TB_EINVAL carries libpcap's own message.  *out is free()d by the caller. */
 TB_NODISCARD enum tb_err tb_bpf_compile(const char *text, struct tb_bpf_insn **out,
                                         uint32_t *out_count, struct tb_fail *fail);
+/* The same, to be run here: whether the filter takes a frame of `original` octets of which
+ * `frame` was captured.  Threads: any number may ask one. */
+struct tb_bpf;
+TB_NODISCARD enum tb_err tb_bpf_new(const char *text, struct tb_bpf **out,
+                                    struct tb_fail *fail);
+void tb_bpf_free(struct tb_bpf *bpf);
+bool tb_bpf_takes(const struct tb_bpf *bpf, struct tb_bytes frame, uint32_t original);
 /* That child: `tapbox bpf-compile`, with its socket as descriptor 3. */
 TB_NODISCARD enum tb_err tb_bpf_child_main(struct tb_fail *fail);
 

@@ -225,6 +225,7 @@ struct tb_resource {
     enum tb_resource_kind kind;
     enum tb_resource_state state;
     char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : standing */
+    char account[TB_ACCOUNT_SIZE];       /* it is in this one; "" : in our own */
     char key[128]; /* what it is for: an ENI id, "all", ...; finds a standing one again */
     char aws_id[TB_AWS_ID_SIZE]; /* "" until created */
     char client_token[65];
@@ -236,8 +237,8 @@ struct tb_resource {
 };
 void tb_resources_free(struct tb_resource *resources, size_t count);
 
-/* Commits the intent; `out_row` names it from here on.  kind, capture_id, key, client_token,
- * params and expires are taken from `intent`.  TB_EEXIST for a session when another capture has
+/* Commits the intent; `out_row` names it from here on.  kind, capture_id, account, key,
+ * client_token, params and expires are taken from `intent`.  TB_EEXIST for a session when another capture has
  * one for that key that is not gone: an interface never has two of ours. */
 TB_NODISCARD enum tb_err tb_store_resource_intend(struct tb_store *store,
                                                   const struct tb_resource *intent,

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include <tapbox/clock.h>
 #include <tapbox/limits.h>
 
 /* A tb_json is a json_t: the type is only there to keep jansson in this file. */
@@ -307,6 +308,39 @@ void
 tb_json_set_str(struct tb_json *object, const char *key, const char *value)
 {
     set_or_break(to_jansson(object), key, value == NULL ? json_null() : make_string(value));
+}
+
+void
+tb_json_set_time(struct tb_json *object, const char *key, int64_t utc_ns)
+{
+    char text[TB_TIME_TEXT_SIZE];
+
+    if (utc_ns == 0) {
+        tb_json_set_null(object, key);
+        return;
+    }
+    tb_time_format_ns(text, utc_ns);
+    tb_json_set_str(object, key, text);
+}
+
+void
+tb_json_set_text(struct tb_json *object, const char *key, const char *value)
+{
+    tb_json_set_str(object, key, value == NULL || value[0] == '\0' ? NULL : value);
+}
+
+void
+tb_json_set_hex(struct tb_json *object, const char *key, struct tb_bytes octets)
+{
+    char *hex = malloc(2 * octets.len + 1);
+
+    if (hex == NULL) {
+        set_or_break(to_jansson(object), key, NULL);
+        return;
+    }
+    tb_hex(hex, octets);
+    tb_json_set_str(object, key, hex);
+    free(hex);
 }
 
 void

@@ -16,7 +16,7 @@
 enum {
     ANSWER_MAX_BYTES = 32 * 1024 * 1024, /* a list of 1,000 captures is about 4 MB */
     TOKEN_MAX_BYTES = 4096,
-    URL_MAX = 1024
+    URL_MAX = 16 * 1024 /* a filter expression of 4 KiB, percent-encoded */
 };
 
 static const char default_url[] = "http://127.0.0.1:8480";
@@ -173,20 +173,17 @@ read_problem(const char *url, int status, const struct tb_json *problem, struct 
     return exit_of_status(status);
 }
 
+/* Makes a request of `call`; what `request` has already stays. */
 static enum tb_err
 exchange(struct tb_api *api, const struct tb_api_call *call, const char *url,
-         struct tb_http_answer *answer, struct tb_fail *fail)
+         struct tb_http_request request, struct tb_http_answer *answer, struct tb_fail *fail)
 {
-    struct tb_http_request request = {
-        .method = call->method,
-        .url = url,
-        .body = call->body != NULL ? tb_bytes_str(call->body) : tb_bytes_of(NULL, 0),
-        .body_fd = -1,
-        .connect_timeout_ns = connect_timeout_ns,
-        .total_timeout_ns = api->patience_ns > 0 ? api->patience_ns : total_timeout_ns,
-        .no_proxy = is_local(url),
-    };
-
+    request.method = call->method;
+    request.url = url;
+    request.body = call->body != NULL ? tb_bytes_str(call->body) : tb_bytes_of(NULL, 0);
+    request.body_fd = -1;
+    request.connect_timeout_ns = connect_timeout_ns;
+    request.no_proxy = is_local(url);
     request.headers[request.header_count++] =
         (struct tb_http_header){"Authorization", api->authorization.text};
     request.headers[request.header_count++] =
@@ -244,31 +241,49 @@ tb_api_close(struct tb_api *api)
     }
 }
 
+/* "<base><path>" */
+static int
+make_url(const struct tb_api *api, const char *path, char url[URL_MAX], struct tb_api_why *why)
+{
+    why->text[0] = why->hint[0] = '\0';
+    if ((size_t)snprintf(url, URL_MAX, "%.*s%s", api->base_len, api->base, path) >= URL_MAX) {
+        (void)snprintf(why->text, sizeof(why->text), "the URL is too long");
+        return TB_EXIT_USAGE;
+    }
+    return TB_EXIT_OK;
+}
+
+/* No answer came. */
+static int
+tell_unanswered(const struct tb_api *api, const struct tb_fail *fail, struct tb_api_why *why)
+{
+    (void)tb_str_copy(why->text, sizeof(why->text), fail->text);
+    if (fail->err == TB_ERETRY) {
+        (void)snprintf(why->hint, sizeof(why->hint),
+                       "Is 'tapbox serve' running at %.*s?  --url or TAPBOX_URL names "
+                       "another place.",
+                       api->base_len < 200 ? api->base_len : 200, api->base);
+    }
+    return tb_cli_exit_of(fail->err);
+}
+
 int
 tb_api_ask(struct tb_api *api, const struct tb_api_call *call, struct tb_json **out,
            struct tb_buf *out_text, struct tb_api_why *why)
 {
+    const struct tb_http_request request = {
+        .total_timeout_ns = api->patience_ns > 0 ? api->patience_ns : total_timeout_ns};
     struct tb_http_answer answer = TB_HTTP_ANSWER_INIT(ANSWER_MAX_BYTES);
     struct tb_json *json = NULL;
     struct tb_fail fail = {0};
     char url[URL_MAX];
-    int status = TB_EXIT_OK;
+    int status = make_url(api, call->path, url, why);
 
-    why->text[0] = why->hint[0] = '\0';
-    if ((size_t)snprintf(url, sizeof(url), "%.*s%s", api->base_len, api->base, call->path) >=
-        sizeof(url)) {
-        (void)snprintf(why->text, sizeof(why->text), "the URL is too long");
-        return TB_EXIT_USAGE;
+    if (status != TB_EXIT_OK) {
+        return status;
     }
-    if (exchange(api, call, url, &answer, &fail) != TB_OK) {
-        (void)tb_str_copy(why->text, sizeof(why->text), fail.text);
-        if (fail.err == TB_ERETRY) {
-            (void)snprintf(why->hint, sizeof(why->hint),
-                           "Is 'tapbox serve' running at %.*s?  --url or TAPBOX_URL names "
-                           "another place.",
-                           api->base_len < 200 ? api->base_len : 200, api->base);
-        }
-        status = tb_cli_exit_of(fail.err);
+    if (exchange(api, call, url, request, &answer, &fail) != TB_OK) {
+        status = tell_unanswered(api, &fail, why);
         goto out;
     }
     if (tb_json_parse_max(tb_buf_view(&answer.body), ANSWER_MAX_BYTES, &json, &fail) != TB_OK) {
@@ -285,6 +300,36 @@ tb_api_ask(struct tb_api *api, const struct tb_api_call *call, struct tb_json **
     json = NULL;
 
 out:
+    tb_json_free(json);
+    tb_http_answer_release(&answer);
+    return status;
+}
+
+int
+tb_api_stream(struct tb_api *api, const char *path,
+              enum tb_err (*sink)(void *arg, struct tb_bytes octets), void *arg,
+              struct tb_api_why *why)
+{
+    const struct tb_api_call call = {.method = "GET", .path = path};
+    const struct tb_http_request request = {.sink = sink, .sink_arg = arg, .is_endless = true};
+    struct tb_http_answer answer = TB_HTTP_ANSWER_INIT(ANSWER_MAX_BYTES);
+    struct tb_json *json = NULL;
+    struct tb_fail fail = {0};
+    char url[URL_MAX];
+    int status = make_url(api, path, url, why);
+
+    if (status != TB_EXIT_OK) {
+        return status;
+    }
+    if (exchange(api, &call, url, request, &answer, &fail) != TB_OK) {
+        status = tell_unanswered(api, &fail, why);
+    } else if (answer.status != 200) {
+        if (tb_json_parse_max(tb_buf_view(&answer.body), ANSWER_MAX_BYTES, &json, &fail) !=
+            TB_OK) {
+            json = NULL;
+        }
+        status = read_problem(url, answer.status, json, why);
+    }
     tb_json_free(json);
     tb_http_answer_release(&answer);
     return status;

@@ -55,11 +55,13 @@ int tb_api_do(const struct tb_api_options *options, const struct tb_api_call *ca
 /* --- what to capture (request.c), for start and plan --- */
 
 struct tb_cli_request {
-    const char *reason, *duration, *case_id, *bpf, *snaplen, *max_bytes; /* NULL: not given */
+    const char *reason, *account, *duration, *case_id, *bpf, *snaplen,
+        *max_bytes; /* NULL: not given */
 };
 enum {
     TB_CLI_OPTION_REASON = 'r',
     TB_CLI_OPTION_DURATION = 'd',
+    TB_CLI_OPTION_ACCOUNT = 1099,
     TB_CLI_OPTION_CASE = 1100,
     TB_CLI_OPTION_BPF,
     TB_CLI_OPTION_SNAPLEN,
@@ -68,6 +70,7 @@ enum {
 #define TB_CLI_REQUEST_OPTIONS                                                                 \
     {"reason", required_argument, NULL, TB_CLI_OPTION_REASON},                                 \
         {"duration", required_argument, NULL, TB_CLI_OPTION_DURATION},                         \
+        {"account", required_argument, NULL, TB_CLI_OPTION_ACCOUNT},                           \
         {"case", required_argument, NULL, TB_CLI_OPTION_CASE},                                 \
         {"bpf", required_argument, NULL, TB_CLI_OPTION_BPF},                                   \
         {"snaplen", required_argument, NULL, TB_CLI_OPTION_SNAPLEN},                           \
@@ -97,6 +100,12 @@ struct tb_api_why {
 int tb_api_ask(struct tb_api *api, const struct tb_api_call *call, struct tb_json **out,
                struct tb_buf *out_text, struct tb_api_why *why);
 
+/* The body of a GET goes to `sink` as it comes, for however long that is.  TB_EXIT_OK when it
+ * came to its end. */
+int tb_api_stream(struct tb_api *api, const char *path,
+                  enum tb_err (*sink)(void *arg, struct tb_bytes octets), void *arg,
+                  struct tb_api_why *why);
+
 /* --- text for people (show.c of lists and single captures) --- */
 
 /* Text of a member without anything that moves a terminal's cursor; "-" when there is none. */
@@ -109,7 +118,7 @@ void tb_show_seconds(char *out, size_t cap, int64_t seconds);
 /* One line on what an intake's answer means. */
 void tb_show_intake(const struct tb_json *answer);
 void tb_show_list(const struct tb_json *captures);
-void tb_show_foreign(const struct tb_json *sessions);
+void tb_show_foreign(const struct tb_json *answer);
 /* Live counters when there are any: the store's are a second old. */
 const struct tb_json *tb_show_ledger(const struct tb_json *capture);
 /* A whole number; 0 when there is none. */

@@ -28,7 +28,7 @@ list_foreign(const struct tb_api_options *api)
     int status = tb_api_do(api, &call, &answer);
 
     if (status == TB_EXIT_OK && !api->json) {
-        tb_show_foreign(tb_json_at(answer, "/sessions"));
+        tb_show_foreign(answer);
         status = tb_cli_finish_stdout("list");
     }
     tb_json_free(answer);

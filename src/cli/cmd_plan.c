@@ -30,6 +30,7 @@ static const char help[] =
     "                         and without that file the defaults)\n"
     "  -r, --reason TEXT      as for start, as are the following\n"
     "  -d, --duration TIME\n"
+    "      --account ID\n"
     "      --case ID\n"
     "      --bpf EXPRESSION\n"
     "      --snaplen N\n"

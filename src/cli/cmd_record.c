@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <tapbox/config.h>
 #include <tapbox/json.h>
 #include <tapbox/log.h>
 #include <tapbox/recorder.h>
@@ -33,13 +34,16 @@ struct options {
     struct tb_record_source sources[MAX_SOURCES];
     const char *bpf_text;
     bool json;
+    struct tb_config config; /* with --config: what `record` points into */
+    char spool_dir[sizeof(((struct tb_config *)NULL)->state_dir) + 8];
 };
 
 static void
 print_help(void)
 {
     fputs(
-        "Usage: tapbox record --interface IF --socket PATH --spool DIR [OPTION]...\n"
+        "Usage: tapbox record --config FILE [OPTION]...\n"
+        "   or: tapbox record --interface IF --socket PATH --spool DIR [OPTION]...\n"
         "   or: tapbox record --replay FILE --out DIR [OPTION]...\n"
         "\n"
         "Receives mirrored traffic (VXLAN on UDP port 4789), takes the wrapping off and "
@@ -50,6 +54,8 @@ print_help(void)
         "ends on SIGTERM or SIGINT, after sealing what is open; a capture goes on while serve\n"
         "restarts, and ends at its deadline without being told.\n"
         "\n"
+        "  --config FILE       take what follows from serve's configuration; options after it\n"
+        "                      stand over it\n"
         "  --interface IF      where mirrored packets arrive, e.g. eth0\n"
         "  --socket PATH       where serve finds it, e.g. /run/tapbox/recorder.sock\n"
         "  --spool DIR         where segments are kept until they are in S3\n"
@@ -140,7 +146,8 @@ parse_source(const char *text, struct tb_record_source *out)
 }
 
 enum {
-    OPT_INTERFACE = 256,
+    OPT_CONFIG = 256,
+    OPT_INTERFACE,
     OPT_SOCKET,
     OPT_SOCKET_FD,
     OPT_SPOOL,
@@ -162,6 +169,7 @@ enum {
 };
 
 static const struct option long_options[] = {
+    {"config", required_argument, NULL, OPT_CONFIG},
     {"interface", required_argument, NULL, OPT_INTERFACE},
     {"socket", required_argument, NULL, OPT_SOCKET},
     {"socket-fd", required_argument, NULL, OPT_SOCKET_FD},
@@ -184,6 +192,31 @@ static const struct option long_options[] = {
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
+
+/* The recorder's part of serve's configuration, so that a unit of its own needs no second one.
+ */
+static enum tb_err
+take_config(struct options *o, const char *path, struct tb_fail *fail)
+{
+    const struct tb_config *config = &o->config;
+    enum tb_err err = tb_config_load(path, &o->config, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    (void)snprintf(o->spool_dir, sizeof(o->spool_dir), "%s/spool", config->state_dir);
+    o->record.interface = config->recorder_interface;
+    o->record.socket_path = config->recorder_socket;
+    o->record.spool_dir = o->spool_dir;
+    o->record.ring_bytes = config->recorder_ring_bytes;
+    o->record.lanes = config->recorder_lanes;
+    o->record.slab_bytes = config->recorder_slab_bytes;
+    o->record.level = config->recorder_level;
+    o->record.spool_limit_bytes = config->spool_limit_bytes;
+    o->record.spool_min_free_bytes = config->spool_min_free_bytes;
+    tb_log_start(NAME, config->log_level);
+    return TB_OK;
+}
 
 /* False when `value` is not one for the option. */
 static bool
@@ -267,18 +300,6 @@ take_option(struct options *o, int which, const char *value)
 
 /* --- replay --- */
 
-static struct tb_json *
-ledger_json(const struct tb_ledger *ledger)
-{
-    struct tb_json *object = tb_json_object();
-
-    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
-        tb_json_set_int(object, tb_ledger_fields[i].name, (int64_t)tb_ledger_get(ledger, i));
-    }
-    tb_json_set_int(object, "residual", tb_ledger_residual(ledger));
-    return object;
-}
-
 static enum tb_err
 print_json(const struct tb_replay_result *result, struct tb_fail *fail)
 {
@@ -289,8 +310,8 @@ print_json(const struct tb_replay_result *result, struct tb_fail *fail)
     tb_json_set_str(root, "capture", result->capture_id);
     tb_json_set_int(root, "sources", result->sources);
     tb_json_set_int(root, "segments", result->status.segments);
-    tb_json_set(root, "host", ledger_json(&result->host));
-    tb_json_set(root, "ledger", ledger_json(&result->status.ledger));
+    tb_json_set(root, "host", tb_ledger_json(&result->host));
+    tb_json_set(root, "ledger", tb_ledger_json(&result->status.ledger));
     err = tb_json_dump(root, true, &text, fail);
     if (err == TB_OK) {
         puts(tb_buf_str(&text));
@@ -367,6 +388,12 @@ tb_cmd_record(int argc, char **argv)
         if (got == '?') {
             return tb_cli_try_help(NAME);
         }
+        if (got == OPT_CONFIG) {
+            if (take_config(&o, optarg, &fail) != TB_OK) {
+                return tb_cli_fail(NAME, &fail);
+            }
+            continue;
+        }
         if (!take_option(&o, got, optarg)) {
             return tb_cli_usage(NAME, "--%s cannot be '%s'", long_options[at].name, optarg);
         }
@@ -379,7 +406,8 @@ tb_cmd_record(int argc, char **argv)
     }
     if (o.record.interface == NULL || o.record.spool_dir == NULL ||
         (o.record.socket_path == NULL && o.record.socket_fd < 0)) {
-        return tb_cli_usage(NAME, "--interface, --socket and --spool are needed");
+        return tb_cli_usage(NAME,
+                            "--config FILE, or --interface, --socket and --spool are needed");
     }
     if (tb_recorder_main(&o.record, &fail) != TB_OK) {
         return tb_cli_fail(NAME, &fail);

@@ -329,8 +329,10 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
-    struct tb_http_server_deps server = {
-        .config = config, .store = service->store, .control = service->control};
+    struct tb_http_server_deps server = {.config = config,
+                                         .store = service->store,
+                                         .control = service->control,
+                                         .spool_fd = service->spool_fd};
     err = tb_http_server_start(&server, service->listen_fd, &service->server, fail);
     service->listen_fd = -1;
     return err;
@@ -379,15 +381,43 @@ mind_recorder(struct service *service)
     }
 }
 
+/* How often systemd's watchdog (WatchdogSec=) wants to hear of us; -1: it does not. */
+static int
+watchdog_ms(void)
+{
+    uint64_t usec;
+
+    return sd_watchdog_enabled(0, &usec) > 0 ? (int)(usec / 3000) : -1;
+}
+
+/* A store that hangs is what a restart mends; one that refuses is not, and /readyz tells it. */
+static void
+feed_watchdog(struct service *service)
+{
+    struct tb_fail fail;
+
+    if (tb_store_check(service->store, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &fail, "the store");
+    }
+    (void)sd_notify(0, "WATCHDOG=1");
+}
+
 static void
 run(struct service *service)
 {
+    int dog_ms = watchdog_ms();
+
     for (;;) {
         struct pollfd wait = {.fd = service->signal_fd, .events = POLLIN};
         struct signalfd_siginfo info;
         bool minding = service->with_recorder && service->recorder_pid == 0;
+        int wait_ms = minding ? (int)(recorder_restart_ns / TB_NS_PER_MS) : -1;
 
-        (void)poll(&wait, 1, minding ? (int)(recorder_restart_ns / TB_NS_PER_MS) : -1);
+        if (dog_ms > 0) {
+            feed_watchdog(service);
+            wait_ms = wait_ms < 0 || dog_ms < wait_ms ? dog_ms : wait_ms;
+        }
+        (void)poll(&wait, 1, wait_ms);
         while (read(service->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
             if (info.ssi_signo != SIGCHLD) {
                 tb_log(TB_LOG_INFO, NULL, "stopping on signal %u", info.ssi_signo);

@@ -20,6 +20,7 @@ static const char help[] =
     "\n"
     "  -r, --reason TEXT      why; stands in the evidence\n"
     "  -d, --duration TIME    time box: 90s, 15m, 2h\n"
+    "      --account ID       whose they are, if not the account that tapbox runs in\n"
     "      --case ID          case or ticket it belongs to\n"
     "      --bpf EXPRESSION   keep only frames that match this libpcap filter\n"
     "      --snaplen N        keep N bytes of each frame, 64 or more; 0: all\n"

@@ -5,6 +5,7 @@
 
 #include <tapbox/control.h>
 #include <tapbox/http_client.h>
+#include <tapbox/json.h>
 
 #include "cli_int.h"
 
@@ -17,13 +18,19 @@ struct sweep {
     size_t role_count;
     struct tb_sweep_result result;
     size_t accounts_failed;
+    bool json;
+    struct tb_json *lines; /* with --json: what would have been printed */
+};
+
+enum {
+    JSON_MAX_BYTES = 16 << 20
 };
 
 static void
 print_help(void)
 {
     fputs("Usage: tapbox sweep [--owner NAME] [--standing] [--dry-run] [--region REGION]\n"
-          "                    [--role ARN]... [--external-id ID]\n"
+          "                    [--role ARN]... [--external-id ID] [--json]\n"
           "\n"
           "Deletes mirror sessions and filters of tapbox whose tapbox:expires has passed, by "
           "AWS's\n"
@@ -41,6 +48,8 @@ print_help(void)
           "                   of its own\n"
           "  --external-id ID\n"
           "                   what these roles ask for when they are assumed\n"
+          "  --json           one JSON object: found (how many objects), sessions, filters,\n"
+          "                   targets, failed, accounts_failed, lines\n"
           "\n"
           "Exit status: 0 nothing is left that should not be, 1 something could not be "
           "deleted.\n",
@@ -50,8 +59,13 @@ print_help(void)
 static void
 print_line(void *arg, const char *line)
 {
-    (void)arg;
-    puts(line);
+    struct sweep *sweep = arg;
+
+    if (sweep->json) {
+        tb_json_add_str(sweep->lines, line);
+    } else {
+        puts(line);
+    }
 }
 
 static void
@@ -72,10 +86,10 @@ sweep_account(struct sweep *sweep, struct tb_aws *aws, const char *role)
     struct tb_fail fail = {0};
     enum tb_err err;
 
-    printf("%s\n", role);
+    print_line(sweep, role);
     err = tb_aws_assume(aws, role, sweep->external_id, sweep->options.owner, &there, &fail);
     if (err == TB_OK) {
-        err = tb_sweep(there, &sweep->options, print_line, NULL, &result, &fail);
+        err = tb_sweep(there, &sweep->options, print_line, sweep, &result, &fail);
     }
     if (err == TB_OK) {
         add(&sweep->result, &result);
@@ -97,7 +111,7 @@ sweep_all(struct sweep *sweep, struct tb_fail *fail)
         err = tb_aws_new(http, sweep->region, &aws, fail);
     }
     if (err == TB_OK && sweep->role_count == 0) {
-        err = tb_sweep(aws, &sweep->options, print_line, NULL, &sweep->result, fail);
+        err = tb_sweep(aws, &sweep->options, print_line, sweep, &sweep->result, fail);
     }
     for (size_t i = 0; err == TB_OK && i < sweep->role_count; i++) {
         sweep_account(sweep, aws, sweep->roles[i]);
@@ -124,6 +138,9 @@ take_option(struct sweep *sweep, int option, const char *value)
     case 'r':
         sweep->region = value;
         return TB_EXIT_OK;
+    case 'j':
+        sweep->json = true;
+        return TB_EXIT_OK;
     case 'e':
         sweep->external_id = value;
         return TB_EXIT_OK;
@@ -138,14 +155,61 @@ take_option(struct sweep *sweep, int option, const char *value)
     }
 }
 
+static void
+print_result(const struct sweep *sweep)
+{
+    const struct tb_sweep_result *r = &sweep->result;
+
+    printf("%s: %zu sessions, %zu filters, %zu targets; %zu failed",
+           sweep->options.dry_run ? "would be deleted" : "deleted", r->sessions, r->filters,
+           r->targets, r->failed);
+    if (sweep->accounts_failed > 0) {
+        printf("; %zu of %zu accounts could not be looked at", sweep->accounts_failed,
+               sweep->role_count);
+    }
+    putchar('\n');
+}
+
+/* The lines are the document's from here. */
+static enum tb_err
+print_result_json(struct sweep *sweep, struct tb_fail *fail)
+{
+    const struct tb_sweep_result *r = &sweep->result;
+    struct tb_json *root = tb_json_object();
+    struct tb_buf text = TB_BUF_INIT(JSON_MAX_BYTES);
+    enum tb_err err;
+
+    tb_json_set_bool(root, "dry_run", sweep->options.dry_run);
+    tb_json_set_int(root, "found", (int64_t)(r->sessions + r->filters + r->targets));
+    tb_json_set_int(root, "sessions", (int64_t)r->sessions);
+    tb_json_set_int(root, "filters", (int64_t)r->filters);
+    tb_json_set_int(root, "targets", (int64_t)r->targets);
+    tb_json_set_int(root, "failed", (int64_t)r->failed);
+    tb_json_set_int(root, "accounts_failed", (int64_t)sweep->accounts_failed);
+    tb_json_set(root, "lines", sweep->lines);
+    sweep->lines = NULL;
+    err = tb_json_dump(root, true, &text, fail);
+    if (err == TB_OK) {
+        puts(tb_buf_str(&text));
+    }
+    tb_buf_release(&text);
+    tb_json_free(root);
+    return err;
+}
+
 int
 tb_cmd_sweep(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"owner", required_argument, NULL, 'o'}, {"standing", no_argument, NULL, 's'},
-        {"dry-run", no_argument, NULL, 'n'},     {"region", required_argument, NULL, 'r'},
-        {"role", required_argument, NULL, 'R'},  {"external-id", required_argument, NULL, 'e'},
-        {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
+        {"owner", required_argument, NULL, 'o'},
+        {"standing", no_argument, NULL, 's'},
+        {"dry-run", no_argument, NULL, 'n'},
+        {"region", required_argument, NULL, 'r'},
+        {"role", required_argument, NULL, 'R'},
+        {"external-id", required_argument, NULL, 'e'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     struct sweep sweep = {.options = {.owner = "tapbox"}};
     struct tb_fail fail = {0};
@@ -167,17 +231,18 @@ tb_cmd_sweep(int argc, char **argv)
     if (sweep.external_id != NULL && sweep.role_count == 0) {
         return tb_cli_usage("sweep", "--external-id belongs to --role");
     }
+    if (sweep.json) {
+        sweep.lines = tb_json_array();
+    }
     if (sweep_all(&sweep, &fail) != TB_OK) {
+        tb_json_free(sweep.lines);
         return tb_cli_fail("sweep", &fail);
     }
-    printf("%s: %zu sessions, %zu filters, %zu targets; %zu failed",
-           sweep.options.dry_run ? "would be deleted" : "deleted", sweep.result.sessions,
-           sweep.result.filters, sweep.result.targets, sweep.result.failed);
-    if (sweep.accounts_failed > 0) {
-        printf("; %zu of %zu accounts could not be looked at", sweep.accounts_failed,
-               sweep.role_count);
+    if (!sweep.json) {
+        print_result(&sweep);
+    } else if (print_result_json(&sweep, &fail) != TB_OK) {
+        return tb_cli_fail("sweep", &fail);
     }
-    putchar('\n');
     return sweep.result.failed + sweep.accounts_failed > 0 ? TB_EXIT_FAILED
                                                            : tb_cli_finish_stdout("sweep");
 }

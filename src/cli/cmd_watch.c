@@ -25,12 +25,19 @@ enum {
 
 static const char help[] =
     "Usage: tapbox watch [CAPTURE] [--json]\n"
+    "       tapbox watch CAPTURE --pcap [--bpf EXPRESSION] [--from-start] | PROGRAM\n"
     "\n"
     "Shows a capture, or all that have not ended, once a second until they end: state, time\n"
     "left, packets, what was dropped and why, segments, and what to look at when nothing\n"
     "arrives.  When standard output is no terminal, each change is a line.\n"
     "\n"
     "      --json             each second the API's answer on a line\n"
+    "      --pcap             the packets themselves, as pcapng on standard output while they\n"
+    "                         are recorded: tapbox watch CAPTURE --pcap | wireshark -k -i -\n"
+    "      --bpf EXPRESSION   of these only what the filter takes (\"tcp port 443\")\n"
+    "      --from-start       not from now on, but from the first packet that is not yet in "
+    "S3\n"
+    "                         alone\n"
     "      --url URL          where tapbox is (TAPBOX_URL, else http://127.0.0.1:8480)\n"
     "      --token-file FILE  file that holds the token (else TAPBOX_TOKEN is the token)\n"
     "  -h, --help             this text\n"
@@ -400,10 +407,15 @@ tb_cmd_watch(int argc, char **argv)
 {
     static const struct option options[] = {
         TB_API_OPTIONS,
+        {"pcap", no_argument, NULL, 'p'},
+        {"bpf", required_argument, NULL, 'b'},
+        {"from-start", no_argument, NULL, 's'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     struct tb_api_options api = {.patience_ns = patience_ns};
+    bool is_pcap = false, from_start = false;
+    const char *bpf = NULL;
     int option;
 
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
@@ -411,15 +423,30 @@ tb_cmd_watch(int argc, char **argv)
             fputs(help, stdout);
             return tb_cli_finish_stdout("watch");
         }
-        if (!tb_api_option(&api, option, optarg)) {
+        if (option == 'p') {
+            is_pcap = true;
+        } else if (option == 'b') {
+            bpf = optarg;
+        } else if (option == 's') {
+            from_start = true;
+        } else if (!tb_api_option(&api, option, optarg)) {
             return tb_cli_try_help("watch");
         }
+    }
+    if (is_pcap && (optind == argc || api.json)) {
+        return tb_cli_usage("watch", "--pcap is for one CAPTURE, and without --json");
+    }
+    if (!is_pcap && (bpf != NULL || from_start)) {
+        return tb_cli_usage("watch", "--bpf and --from-start go with --pcap");
     }
     if (optind + 1 < argc) {
         return tb_cli_usage("watch", "'%s' is one argument too many", argv[optind + 1]);
     }
     if (optind < argc && !tb_capture_id_valid(argv[optind])) {
         return tb_cli_usage("watch", "'%s' is not a capture's id (cap-...)", argv[optind]);
+    }
+    if (is_pcap) {
+        return tb_watch_pcap(&api, argv[optind], bpf, from_start);
     }
     return watch_until_end(&api, optind < argc ? argv[optind] : NULL);
 }

@@ -40,6 +40,7 @@ tb_cli_request_body(const char *command, const struct tb_cli_request *request, c
     }
     tb_json_set(body, "sources", list);
     set_unless_null(body, "reason", request->reason);
+    set_unless_null(body, "account", request->account);
     set_unless_null(body, "duration", request->duration);
     set_unless_null(body, "case", request->case_id);
     set_unless_null(body, "bpf", request->bpf);
@@ -79,6 +80,9 @@ tb_cli_request_option(struct tb_cli_request *request, int option, const char *va
         return true;
     case TB_CLI_OPTION_DURATION:
         request->duration = value;
+        return true;
+    case TB_CLI_OPTION_ACCOUNT:
+        request->account = value;
         return true;
     case TB_CLI_OPTION_CASE:
         request->case_id = value;

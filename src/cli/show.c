@@ -140,12 +140,21 @@ tb_show_list(const struct tb_json *captures)
 }
 
 void
-tb_show_foreign(const struct tb_json *sessions)
+tb_show_foreign(const struct tb_json *answer)
 {
+    const struct tb_json *sessions = tb_json_at(answer, "/sessions");
+    const struct tb_json *unseen = tb_json_at(answer, "/unseen_accounts");
     size_t count = tb_json_count(sessions);
 
+    for (size_t i = 0; i < tb_json_count(unseen); i++) {
+        char account[20], why[SHOWN_TEXT];
+
+        printf("Account %s could not be looked at: %s\n",
+               tb_show_text(tb_json_item(unseen, i), "/account", account, sizeof(account)),
+               tb_show_text(tb_json_item(unseen, i), "/why", why, sizeof(why)));
+    }
     if (count == 0) {
-        puts("No mirror session of the account was made by others.");
+        puts("No mirror session was made by others.");
         return;
     }
     printf("%-22s %-22s %6s %9s %-22s %-13s %s\n", "SESSION", "SOURCE", "NUMBER", "VNI",

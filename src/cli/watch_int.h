@@ -22,4 +22,9 @@ void tb_watch_table(const struct tb_json *captures, struct tb_buf *out);
 /* What a change is a change of: everything but the time left; no newline at the end. */
 void tb_watch_line(const struct tb_json *capture, struct tb_buf *out);
 
+/* --pcap (watch_pcap.c); `bpf` may be NULL.  The exit status. */
+struct tb_api_options;
+int tb_watch_pcap(const struct tb_api_options *options, const char *capture, const char *bpf,
+                  bool from_start);
+
 #endif

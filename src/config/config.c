@@ -1,5 +1,6 @@
 /*
- * Reads the YAML file: a mapping of keys and of sections that hold keys, nothing deeper.
+ * Reads the YAML file: a mapping of keys and of sections that hold keys, nothing deeper but the
+ * accounts, each a section of that section.
  *
  * It goes by libyaml's events, each of which knows its line.  Aliases, anchors and tags are
  * refused: no setting needs them, and a file means what it says on each line.
@@ -14,15 +15,17 @@
 #include <yaml.h>
 
 #include <tapbox/clock.h>
+#include <tapbox/ids.h>
 #include <tapbox/io.h>
 
 #include "config_int.h"
 
 enum {
-    MAX_KEYS = 64,  /* of the table, for the notes about where each was seen */
-    MAX_NAME = 128, /* of "section.key" in a message */
-    MAX_FAR = 3     /* a misspelt key is at most this many edits away from the right one */
+    MAX_KEYS = 64, /* of the table, for the notes about where each was seen */
+    MAX_NAME = TB_CONFIG_MAX_NAME
 };
+
+static const char accounts_section[] = "accounts";
 
 struct walk {
     yaml_parser_t yaml;
@@ -180,6 +183,9 @@ is_section(const char *name)
 {
     size_t len = strlen(name);
 
+    if (strcmp(name, accounts_section) == 0) {
+        return true;
+    }
     for (size_t i = 0; i < tb_config_key_count; i++) {
         if (strncmp(tb_config_keys[i].name, name, len) == 0 &&
             tb_config_keys[i].name[len] == '.') {
@@ -189,71 +195,10 @@ is_section(const char *name)
     return false;
 }
 
-/* Edit distance (insert, delete, replace). */
-static size_t
-distance(const char *a, const char *b)
-{
-    size_t row[MAX_NAME + 1];
-    size_t b_len = strlen(b);
-
-    if (b_len > MAX_NAME) {
-        return SIZE_MAX;
-    }
-    for (size_t j = 0; j <= b_len; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 0; a[i] != '\0'; i++) {
-        size_t diagonal = row[0];
-
-        row[0] = i + 1;
-        for (size_t j = 0; j < b_len; j++) {
-            size_t best = diagonal + (a[i] == b[j] ? 0 : 1);
-
-            diagonal = row[j + 1];
-            if (diagonal + 1 < best) {
-                best = diagonal + 1;
-            }
-            if (row[j] + 1 < best) {
-                best = row[j] + 1;
-            }
-            row[j + 1] = best;
-        }
-    }
-    return row[b_len];
-}
-
-/* The known name that somebody may have meant; NULL when none is near.  A key in the wrong
- * section is found by its last part. */
-static const char *
-nearest_key(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    const char *last = dot != NULL ? dot + 1 : name;
-    const char *found = NULL;
-    size_t limit = strlen(last) / 2; /* of short words, little may differ */
-    size_t best = (limit < MAX_FAR ? limit : MAX_FAR) + 1;
-
-    for (size_t i = 0; i < tb_config_key_count; i++) {
-        const char *known = tb_config_keys[i].name;
-        const char *known_dot = strchr(known, '.');
-        size_t far = distance(name, known);
-
-        if (far < best) {
-            best = far;
-            found = known;
-        }
-        if (best > 1 && strcmp(last, known_dot != NULL ? known_dot + 1 : known) == 0) {
-            best = 1;
-            found = known;
-        }
-    }
-    return found;
-}
-
 static void
 complain_unknown(struct walk *w, size_t line, const char *name)
 {
-    const char *near = nearest_key(name);
+    const char *near = tb_config_nearest(name);
     const char *dot;
     char shown[MAX_NAME];
     size_t i;
@@ -311,6 +256,159 @@ take_key(struct walk *w, const char *name, size_t line, const yaml_event_t *valu
     return true;
 }
 
+/* --- accounts: the one section that holds sections --- */
+
+/* One member of an account; the value's first event is `value`. */
+static bool
+take_account_key(struct walk *w, const char *where, const char *name, size_t line,
+                 const yaml_event_t *value, struct tb_config_account *account,
+                 size_t seen_line[TB_CONFIG_ACCOUNT_KEYS])
+{
+    const struct tb_config_account_key *key = NULL;
+    struct tb_fail why = {0};
+    size_t i = 0;
+
+    while (i < TB_CONFIG_ACCOUNT_KEYS && strcmp(tb_config_account_keys[i].name, name) != 0) {
+        i++;
+    }
+    if (i == TB_CONFIG_ACCOUNT_KEYS) {
+        complain(w, line, where, "an account has a role and an external_id, nothing else");
+    } else if (fancy(value) != NULL) {
+        complain(w, line, where, "%s", fancy(value));
+    } else if (seen_line[i] != 0) {
+        complain(w, line, where, "%s is there twice; the first is on line %zu", name,
+                 seen_line[i]);
+    } else if (is_start(value) || is_nothing(value) || has_nul(value)) {
+        complain(w, line, where, "%s has to be one value", name);
+    } else {
+        key = &tb_config_account_keys[i];
+        seen_line[i] = line;
+    }
+    if (key != NULL && tb_config_account_set(key, scalar_text(value), account, &why) != TB_OK) {
+        complain(w, line, where, "%s: %s", name, why.text);
+    }
+    return is_start(value) ? skip_rest(w) : true;
+}
+
+/* The members of an account whose mapping's start was taken. */
+static bool
+take_account_members(struct walk *w, const char *where, size_t line,
+                     struct tb_config_account *account)
+{
+    size_t seen_line[TB_CONFIG_ACCOUNT_KEYS] = {0};
+
+    for (;;) {
+        yaml_event_t key, value;
+        bool going;
+
+        if (!next_event(w, &key)) {
+            return false;
+        }
+        if (key.type == YAML_MAPPING_END_EVENT) {
+            yaml_event_delete(&key);
+            break;
+        }
+        if (key.type != YAML_SCALAR_EVENT || fancy(&key) != NULL || has_nul(&key)) {
+            complain(w, line_of(&key), where, "a key has to be a plain word");
+            going = (!is_start(&key) || skip_rest(w)) && next_event(w, &value);
+            yaml_event_delete(&key);
+            if (going) {
+                going = !is_start(&value) || skip_rest(w);
+                yaml_event_delete(&value);
+            }
+        } else {
+            going = next_event(w, &value);
+            if (going) {
+                going = take_account_key(w, where, scalar_text(&key), line_of(&key), &value,
+                                         account, seen_line);
+                yaml_event_delete(&value);
+            }
+            yaml_event_delete(&key);
+        }
+        if (!going) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < TB_CONFIG_ACCOUNT_KEYS; i++) {
+        if (tb_config_account_keys[i].required && seen_line[i] == 0) {
+            complain(w, line, where, "has no %s: %s", tb_config_account_keys[i].name,
+                     tb_config_account_keys[i].expects);
+        }
+    }
+    return true;
+}
+
+static bool
+take_account(struct walk *w, const char *id, size_t line, const yaml_event_t *value)
+{
+    struct tb_config *config = w->config;
+    struct tb_config_account account = {.id = ""};
+    char where[MAX_NAME];
+    bool going;
+
+    (void)snprintf(where, sizeof(where), "accounts.%.32s", id);
+    for (char *at = where; *at != '\0'; at++) {
+        *at = iscntrl((unsigned char)*at) ? '?' : *at;
+    }
+    if (!tb_account_valid(id)) {
+        complain(w, line, where, "is not an account id of 12 digits");
+        return is_start(value) ? skip_rest(w) : true;
+    }
+    if (fancy(value) != NULL || value->type != YAML_MAPPING_START_EVENT) {
+        complain(w, line, where, "%s",
+                 fancy(value) != NULL ? fancy(value)
+                                      : "is a section: put its role below, indented");
+        return is_start(value) ? skip_rest(w) : true;
+    }
+    (void)tb_str_copy(account.id, sizeof(account.id), id);
+    going = take_account_members(w, where, line, &account);
+    if (tb_config_account_find(config, id) != NULL) {
+        complain(w, line, where, "is there twice");
+    } else if (config->account_count == TB_CONFIG_MAX_ACCOUNTS) {
+        complain(w, line, where, "is one more than the %d that there may be",
+                 TB_CONFIG_MAX_ACCOUNTS);
+    } else if (account.role_arn[0] != '\0' &&
+               strncmp(strstr(account.role_arn, ":iam::") + 6, id, TB_ACCOUNT_SIZE - 1) != 0) {
+        complain(w, line, where, "role: is a role of another account");
+    } else {
+        config->accounts[config->account_count++] = account;
+    }
+    return going;
+}
+
+/* The accounts whose mapping's start was taken. */
+static bool
+take_accounts(struct walk *w)
+{
+    for (;;) {
+        yaml_event_t key, value;
+        bool going = false;
+
+        if (!next_event(w, &key)) {
+            return false;
+        }
+        if (key.type == YAML_MAPPING_END_EVENT) {
+            yaml_event_delete(&key);
+            return true;
+        }
+        if (key.type != YAML_SCALAR_EVENT || fancy(&key) != NULL || has_nul(&key)) {
+            complain(w, line_of(&key), accounts_section, "a key has to be a plain word");
+            going = (!is_start(&key) || skip_rest(w)) && next_event(w, &value);
+            if (going) {
+                going = !is_start(&value) || skip_rest(w);
+                yaml_event_delete(&value);
+            }
+        } else if (next_event(w, &value)) {
+            going = take_account(w, scalar_text(&key), line_of(&key), &value);
+            yaml_event_delete(&value);
+        }
+        yaml_event_delete(&key);
+        if (!going) {
+            return false;
+        }
+    }
+}
+
 static bool take_mapping(struct walk *w, const char *section);
 
 /* One member, whose key event is `key`. */
@@ -339,7 +437,7 @@ take_member(struct walk *w, const char *section, const yaml_event_t *key)
         going = is_start(&value) ? skip_rest(w) : true;
     } else if (section[0] == '\0' && is_section(name) && fancy(&value) == NULL &&
                value.type == YAML_MAPPING_START_EVENT) {
-        going = take_mapping(w, name);
+        going = strcmp(name, accounts_section) == 0 ? take_accounts(w) : take_mapping(w, name);
     } else if (section[0] == '\0' && is_section(name)) {
         if (!is_nothing(&value)) {
             complain(w, line, name, "%s",

@@ -33,6 +33,32 @@ struct tb_config_key {
 extern const struct tb_config_key tb_config_keys[];
 extern const size_t tb_config_key_count;
 
+enum {
+    TB_CONFIG_MAX_NAME = 128 /* of "section.key" in a message */
+};
+/* The known name that somebody may have meant; NULL when none is near.  A key in the wrong
+ * section is found by its last part. */
+const char *tb_config_nearest(const char *name);
+
+/* A member of an account under `accounts:`; texts all. */
+struct tb_config_account_key {
+    const char *name;
+    size_t offset; /* in struct tb_config_account */
+    size_t size;
+    bool required;
+    bool (*valid)(const char *text);
+    const char *expects;
+};
+enum {
+    TB_CONFIG_ACCOUNT_KEYS = 2
+};
+extern const struct tb_config_account_key tb_config_account_keys[TB_CONFIG_ACCOUNT_KEYS];
+/* TB_EINVAL says what the value was and what is allowed. */
+TB_NODISCARD enum tb_err tb_config_account_set(const struct tb_config_account_key *key,
+                                               const char *text,
+                                               struct tb_config_account *account,
+                                               struct tb_fail *fail);
+
 /* Reads `text` into the key's place; TB_EINVAL says what the value was and what is allowed. */
 TB_NODISCARD enum tb_err tb_config_set(const struct tb_config_key *key, const char *text,
                                        struct tb_config *config, struct tb_fail *fail);

@@ -218,6 +218,44 @@ const struct tb_config_key tb_config_keys[] = {
 };
 const size_t tb_config_key_count = sizeof(tb_config_keys) / sizeof(tb_config_keys[0]);
 
+/* arn:PARTITION:iam::ACCOUNT:role/NAME; whose account it is, is looked at with the whole. */
+static bool
+valid_role(const char *text)
+{
+    const char *account = strstr(text, ":iam::");
+
+    return strncmp(text, "arn:", 4) == 0 && account != NULL &&
+           strstr(account + 6, ":role/") == account + 6 + TB_ACCOUNT_SIZE - 1 &&
+           only_of(text, "+=,.@-_:/");
+}
+
+static bool
+valid_external_id(const char *text)
+{
+    return strlen(text) >= 2 && only_of(text, "_+=,.@:/-");
+}
+
+#define ACCOUNT_TEXT(field)                                                                    \
+    offsetof(struct tb_config_account, field), sizeof(((struct tb_config_account *)NULL)->field)
+
+const struct tb_config_account_key tb_config_account_keys[TB_CONFIG_ACCOUNT_KEYS] = {
+    {"role", ACCOUNT_TEXT(role_arn), true, valid_role,
+     "the ARN of a role (arn:aws:iam::222233334444:role/tapbox)"},
+    {"external_id", ACCOUNT_TEXT(external_id), false, valid_external_id,
+     "2 or more of letters, digits and _+=,.@:/-"},
+};
+
+const struct tb_config_account *
+tb_config_account_find(const struct tb_config *config, const char *id)
+{
+    for (size_t i = 0; i < config->account_count; i++) {
+        if (strcmp(config->accounts[i].id, id) == 0) {
+            return &config->accounts[i];
+        }
+    }
+    return NULL;
+}
+
 /* --- reading values --- */
 
 enum tb_err
@@ -357,6 +395,16 @@ set_text(const struct tb_config_key *key, const char *text, char *at, struct tb_
     }
     memcpy(at, text, strlen(text) + 1);
     return TB_OK;
+}
+
+enum tb_err
+tb_config_account_set(const struct tb_config_account_key *key, const char *text,
+                      struct tb_config_account *account, struct tb_fail *fail)
+{
+    const struct tb_config_key as_key = {
+        .size = key->size, .valid = key->valid, .expects = key->expects, .fallback = ""};
+
+    return set_text(&as_key, text, (char *)account + key->offset, fail);
 }
 
 /* "127.0.0.1:8480" or "[::1]:8480": addresses, not names, so that what is opened to the network
@@ -577,5 +625,13 @@ tb_config_explain(struct tb_buf *out, struct tb_fail *fail)
                       dot != NULL ? dot + 1 : key->name,
                       key->fallback[0] != '\0' ? key->fallback : "\"\"");
     }
+    tb_buf_put_str(out,
+                   "\n# Other accounts whose interfaces may be captured, each through a role "
+                   "there (infra/iam/member.json)\n"
+                   "# that tapbox may assume; the mirror target has to be shared with them.\n"
+                   "#accounts:\n"
+                   "#  222233334444:\n"
+                   "#    role: arn:aws:iam::222233334444:role/tapbox\n"
+                   "#    external_id: what-the-role-asks-for\n");
     return tb_buf_check(out, "the explained configuration", fail);
 }

@@ -2,7 +2,8 @@
  * Threads: GENERAL_WORKERS, TEARDOWN_WORKERS and SEALING_WORKERS.  Each waits on `more` until
  * something is due, takes one capture nobody else has in hands, advances it by one step, and
  * puts it back.  The teardown workers take only captures that have to come down, so that no
- * number of slow EC2 calls elsewhere delays them.  One more thread reconciles (reconcile.c).
+ * number of slow EC2 calls elsewhere delays them.  One more thread for each account reconciles
+ * (reconcile.c).
  */
 #include "control_int.h"
 
@@ -386,11 +387,14 @@ tb_control_start(const struct tb_control_deps *deps, struct tb_control **out,
     control->deps = *deps;
     learn_host(control);
     tb_mutex_init(&control->mu);
-    tb_mutex_init(&control->standing_mu);
     tb_cond_init(&control->more);
+    enum tb_err err = control_accounts_open(control, fail);
+    if (err != TB_OK) {
+        tb_control_stop(control);
+        return err;
+    }
     for (; control->started < WORKERS; control->started++) {
         struct worker *worker = calloc(1, sizeof(*worker));
-        enum tb_err err;
 
         if (worker == NULL) {
             tb_control_stop(control);
@@ -407,13 +411,17 @@ tb_control_start(const struct tb_control_deps *deps, struct tb_control **out,
             return err;
         }
     }
-    enum tb_err err = tb_thread_start(&control->reconciler, "reconcile", control_reconcile_run,
-                                      control, fail);
-    if (err != TB_OK) {
-        tb_control_stop(control);
-        return err;
+    for (size_t i = 0; i < control->account_count; i++) {
+        struct control_account *account = &control->accounts[i];
+
+        err = tb_thread_start(&account->reconciler, "reconcile", control_reconcile_run, account,
+                              fail);
+        if (err != TB_OK) {
+            tb_control_stop(control);
+            return err;
+        }
+        account->reconciling = true;
     }
-    control->reconciling = true;
     *out = control;
     return TB_OK;
 }
@@ -431,11 +439,13 @@ tb_control_stop(struct tb_control *control)
     for (unsigned i = 0; i < control->started; i++) {
         (void)pthread_join(control->threads[i], NULL);
     }
-    if (control->reconciling) {
-        (void)pthread_join(control->reconciler, NULL);
+    for (size_t i = 0; i < control->account_count; i++) {
+        if (control->accounts[i].reconciling) {
+            (void)pthread_join(control->accounts[i].reconciler, NULL);
+        }
     }
+    control_accounts_release(control);
     tb_cond_release(&control->more);
-    tb_mutex_release(&control->standing_mu);
     tb_mutex_release(&control->mu);
     free(control);
 }
@@ -589,11 +599,15 @@ tb_control_queue_position(struct tb_control *control, const char *capture_id)
 size_t
 tb_control_foreign_sessions(struct tb_control *control)
 {
-    size_t foreign;
+    size_t foreign = 0;
 
-    tb_mutex_lock(&control->mu);
-    foreign = control->locked.foreign_sessions;
-    tb_mutex_unlock(&control->mu);
+    for (size_t i = 0; i < control->account_count; i++) {
+        struct control_account *account = &control->accounts[i];
+
+        tb_mutex_lock(&account->mu);
+        foreign += account->locked.foreign_sessions;
+        tb_mutex_unlock(&account->mu);
+    }
     return foreign;
 }
 

@@ -37,14 +37,32 @@ struct control_pause {
     int64_t until_boot_ns;
 };
 
+/* An account in which there may be sources. */
+struct control_account {
+    char id[TB_ACCOUNT_SIZE];   /* set once; "" : our own, as in the store's rows */
+    struct tb_control *control; /* set once */
+    struct tb_aws *aws;         /* set once; borrowed */
+    pthread_t reconciler;       /* start and stop only */
+    bool reconciling;           /* the reconciler was started */
+
+    struct tb_mutex standing_mu; /* held while standing objects are looked for or made */
+    struct tb_mutex mu;          /* never while a call runs */
+    struct {                     /* touched only while holding mu */
+        /* Seen by this process; "" : to be looked for.  The target is always our own account's;
+         * seen in another one, it is shared with that. */
+        char target[TB_AWS_ID_SIZE], filter[TB_AWS_ID_SIZE];
+        size_t foreign_sessions; /* as of the reconciler's last look */
+    } locked;
+};
+
 struct tb_control {
     struct tb_control_deps deps; /* set once */
     char host_name[64];          /* set once */
     char kernel[128];            /* set once */
     pthread_t threads[WORKERS];  /* start and stop only */
     unsigned started;
-    pthread_t reconciler;
-    bool reconciling; /* the reconciler was started */
+    struct control_account *accounts; /* set once; the first is our own */
+    size_t account_count;
     atomic_ullong delete_failures;
 
     struct tb_mutex mu;
@@ -54,18 +72,29 @@ struct tb_control {
         uint64_t wakes; /* counts tb_control_wake, so that none is missed while looking */
         char busy[WORKERS][TB_CAPTURE_ID_SIZE];
         struct control_self self;
-        int64_t aws_offset_s;    /* AWS's clock less ours, seconds */
-        size_t foreign_sessions; /* as of the reconciler's last look */
+        int64_t aws_offset_s; /* AWS's clock less ours, seconds */
         struct host_mark marks[TB_RECORDER_MAX_CAPTURES];
         /* short waits that are not worth a commit; a new start looks at once anyway */
         struct control_pause pauses[TB_RECORDER_MAX_CAPTURES];
     } locked;
-
-    struct tb_mutex standing_mu; /* held while standing objects are looked for or made */
-    struct {                     /* touched only while holding standing_mu */
-        bool verified; /* the shared filter has been looked at since this process started */
-    } standing;
 };
+
+/* --- accounts (accounts.c) --- */
+TB_NODISCARD enum tb_err control_accounts_open(struct tb_control *control,
+                                               struct tb_fail *fail);
+void control_accounts_release(struct tb_control *control);
+bool control_is_own(const struct control_account *account);
+/* `id` as in rows.  TB_EDENIED: it is not configured. */
+TB_NODISCARD enum tb_err control_account_get(struct tb_control *control, const char *id,
+                                             struct control_account **out,
+                                             struct tb_fail *fail);
+/* Where the sources of a request are. */
+TB_NODISCARD enum tb_err control_account_of(struct tb_control *control,
+                                            const struct control_self *self,
+                                            const struct tb_capture_request *request,
+                                            struct control_account **out, struct tb_fail *fail);
+/* Whether a call in another account failed because its role is not given to us. */
+bool control_is_role_refused(enum tb_err err, const struct tb_fail *fail);
 
 /* --- who and where we are (self.c) --- */
 TB_NODISCARD enum tb_err control_self_learn(struct tb_control *control,
@@ -87,7 +116,7 @@ struct control_found {
     struct tb_ec2_instances instances; /* that they are attached to */
 };
 /* One round trip.  Errors: those of the describes; TB_ENOTFOUND with EC2's code. */
-TB_NODISCARD enum tb_err control_describe(struct tb_control *control,
+TB_NODISCARD enum tb_err control_describe(struct control_account *account,
                                           const struct tb_capture_request *request,
                                           struct control_found *out, struct tb_fail *fail);
 void control_found_release(struct control_found *found);
@@ -131,17 +160,22 @@ TB_NODISCARD enum tb_err control_standing_target(struct tb_control *control,
                                                  const struct control_self *self,
                                                  char out_id[TB_AWS_ID_SIZE],
                                                  struct tb_fail *fail);
-TB_NODISCARD enum tb_err control_standing_filter(struct tb_control *control,
+/* That `target` of our own account can be used in `account`; else TB_EINVAL with the code
+ * "target_not_shared" and what to do. */
+TB_NODISCARD enum tb_err control_target_shared(struct control_account *account,
+                                               const struct control_self *self,
+                                               const char *target, struct tb_fail *fail);
+TB_NODISCARD enum tb_err control_standing_filter(struct control_account *account,
                                                  char out_id[TB_AWS_ID_SIZE],
                                                  struct tb_fail *fail);
-/* AWS says they are gone: make new ones next time. */
-void control_standing_forget(struct tb_control *control);
+/* AWS says they are gone: look for them, or make new ones, next time. */
+void control_standing_forget(struct control_account *account);
 
 /* --- sessions (sessions.c, extend.c) --- */
 
 /* Those that are not there yet, side by side.  Changes the capture's sources, which the caller
  * writes down whatever comes: what is armed, and as a gap what EC2 refuses for good. */
-TB_NODISCARD enum tb_err control_make_sessions(struct tb_control *control,
+TB_NODISCARD enum tb_err control_make_sessions(struct control_account *account,
                                                struct tb_capture *capture, const char *target,
                                                const char *filter, struct tb_fail *fail);
 /* Whether a create failed because the target or the filter is gone. */
@@ -165,13 +199,14 @@ control_step_fn control_step_recording;
 control_step_fn control_step_draining;
 control_step_fn control_step_sealing;
 
-/* Whether somebody else made it (numbers.c). */
-bool control_is_foreign(const struct tb_control *control, const struct tb_ec2_session *session);
+/* Whether somebody else made a session that is listed in `account` (numbers.c). */
+bool control_is_foreign(const struct control_account *account,
+                        const struct tb_ec2_session *session);
 
 /* After news of its instances: what EC2 says is gone is lost at once (reconcile.c). */
 void control_look_at_sources(struct tb_control *control, const struct tb_capture *capture);
 
-/* The reconciler's thread (reconcile.c); `arg` is the control. */
+/* An account's reconciler (reconcile.c); `arg` is the account. */
 void *control_reconcile_run(void *arg);
 
 /* What recorders before the present one had of the capture: nothing (known_utc_ns 0) when it

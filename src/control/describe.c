@@ -103,10 +103,10 @@ ask_again_by_id(struct look *look, struct tb_fail *fail)
 }
 
 enum tb_err
-control_describe(struct tb_control *control, const struct tb_capture_request *request,
+control_describe(struct control_account *account, const struct tb_capture_request *request,
                  struct control_found *out, struct tb_fail *fail)
 {
-    struct look look = {.aws = control->deps.aws, .request = request};
+    struct look look = {.aws = account->aws, .request = request};
     struct control_task tasks[] = {{look_at_interfaces, &look}, {look_at_instances, &look}};
     enum tb_err err;
 

@@ -5,11 +5,11 @@
 
 /* Whether EC2 shows the expiry on each of these sessions; TB_ERETRY while it does not. */
 static enum tb_err
-confirm_expiry(struct tb_control *control, const char *const *enis, const char *const *ids,
+confirm_expiry(struct tb_aws *aws, const char *const *enis, const char *const *ids,
                size_t count, const char *expires, struct tb_fail *fail)
 {
     struct tb_ec2_sessions found = {0};
-    enum tb_err err = tb_ec2_sessions_list(control->deps.aws, enis, count, &found, fail);
+    enum tb_err err = tb_ec2_sessions_list(aws, enis, count, &found, fail);
 
     for (size_t i = 0; i < count && err == TB_OK; i++) {
         const char *shown = NULL;
@@ -43,6 +43,8 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
     char expires[TB_TIME_TEXT_SIZE];
     struct tb_ec2_tag tag;
     struct tb_ec2_effect effect;
+    struct control_account *account = NULL;
+    const char *account_id = "";
     size_t count = 0;
     size_t id_count = 0;
     enum tb_err err;
@@ -53,15 +55,19 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
     for (size_t i = 0; i < count && err == TB_OK; i++) {
         if (rows[i].state == TB_RESOURCE_CREATED && rows[i].kind == TB_RESOURCE_SESSION &&
             id_count < TB_CAPTURE_MAX_SOURCES) {
+            account_id = rows[i].account; /* of all of them */
             enis[id_count] = rows[i].key;
             ids[id_count++] = rows[i].aws_id;
         }
     }
     if (err == TB_OK) {
-        err = tb_ec2_tag_set(control->deps.aws, ids, id_count, &tag, 1, &effect, fail);
+        err = control_account_get(control, account_id, &account, fail);
     }
     if (err == TB_OK) {
-        err = confirm_expiry(control, enis, ids, id_count, expires, fail);
+        err = tb_ec2_tag_set(account->aws, ids, id_count, &tag, 1, &effect, fail);
+    }
+    if (err == TB_OK) {
+        err = confirm_expiry(account->aws, enis, ids, id_count, expires, fail);
     }
     if (err == TB_OK) {
         int64_t boot_ns = tb_clock_boot_ns() + tb_deadline_left_ns(&deadline);
@@ -80,7 +86,7 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
 
         tb_time_format_s(expires, control_expires_utc_s(control, &capture->deadline));
         control_set_tag(&tag, TB_TAG_EXPIRES, expires);
-        if (tb_ec2_tag_set(control->deps.aws, ids, id_count, &tag, 1, &effect, &why) != TB_OK) {
+        if (tb_ec2_tag_set(account->aws, ids, id_count, &tag, 1, &effect, &why) != TB_OK) {
             tb_log_fail(TB_LOG_WARN, capture->id, &why, "the later expiry stays in the tags");
         }
     }

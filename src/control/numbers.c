@@ -9,41 +9,109 @@
 #include <tapbox/spool.h>
 
 bool
-control_is_foreign(const struct tb_control *control, const struct tb_ec2_session *session)
+control_is_foreign(const struct control_account *account, const struct tb_ec2_session *session)
 {
+    const struct tb_config *config = account->control->deps.config;
     const char *owner = tb_ec2_tag(&session->tags, TB_TAG_OWNER);
 
-    return owner == NULL || strcmp(owner, control->deps.config->owner) != 0;
+    /* EC2 lists to the owner of a shared target also what others send to it, without tags: of a
+     * configured account these are judged there. */
+    if (control_is_own(account) && tb_config_account_find(config, session->owner) != NULL) {
+        return false;
+    }
+    return owner == NULL || strcmp(owner, config->owner) != 0;
 }
 
-enum tb_err
-tb_control_foreign_list(struct tb_control *control, struct tb_ec2_sessions *out,
-                        struct tb_fail *fail)
+/* Leaves only those of others, in front. */
+static void
+keep_foreign(const struct control_account *account, struct tb_ec2_sessions *sessions)
 {
-    struct tb_ec2_sessions sessions = {0};
     size_t foreign = 0;
-    enum tb_err err = tb_ec2_sessions_list(control->deps.aws, NULL, 0, &sessions, fail);
+
+    for (size_t i = 0; i < sessions->count; i++) {
+        struct tb_ec2_session moved = sessions->at[i];
+
+        if (control_is_foreign(account, &moved)) {
+            sessions->at[i] = sessions->at[foreign];
+            sessions->at[foreign++] = moved;
+        }
+    }
+    for (size_t i = foreign; i < sessions->count; i++) {
+        free(sessions->at[i].tags.at);
+    }
+    sessions->count = foreign;
+}
+
+/* Takes over what is in `more`. */
+static enum tb_err
+append(struct tb_ec2_sessions *all, struct tb_ec2_sessions *more, struct tb_fail *fail)
+{
+    struct tb_ec2_session *grown;
+
+    if (more->count == 0) {
+        tb_ec2_sessions_release(more);
+        return TB_OK;
+    }
+    grown = realloc(all->at, (all->count + more->count) * sizeof(*grown));
+    if (grown == NULL) {
+        tb_ec2_sessions_release(more);
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for a list of sessions");
+    }
+    memcpy(grown + all->count, more->at, more->count * sizeof(*grown));
+    all->at = grown;
+    all->count += more->count;
+    free(more->at);
+    *more = (struct tb_ec2_sessions){0};
+    return TB_OK;
+}
+
+static enum tb_err
+look_for_foreign(struct control_account *account, struct tb_ec2_sessions *all,
+                 struct tb_fail *fail)
+{
+    struct tb_ec2_sessions found = {0};
+    enum tb_err err = tb_ec2_sessions_list(account->aws, NULL, 0, &found, fail);
 
     if (err != TB_OK) {
         return err;
     }
-    for (size_t i = 0; i < sessions.count; i++) {
-        struct tb_ec2_session moved = sessions.at[i];
+    keep_foreign(account, &found);
+    tb_mutex_lock(&account->mu);
+    account->locked.foreign_sessions = found.count;
+    tb_mutex_unlock(&account->mu);
+    return append(all, &found, fail);
+}
 
-        if (control_is_foreign(control, &moved)) {
-            sessions.at[i] = sessions.at[foreign];
-            sessions.at[foreign++] = moved;
+enum tb_err
+tb_control_foreign_list(struct tb_control *control, struct tb_control_foreign *out,
+                        struct tb_fail *fail)
+{
+    memset(out, 0, sizeof(*out));
+    for (size_t i = 0; i < control->account_count; i++) {
+        struct control_account *account = &control->accounts[i];
+        struct tb_fail why = {0};
+        enum tb_err err = look_for_foreign(account, &out->sessions, &why);
+
+        if (err != TB_OK && control_is_own(account)) {
+            *fail = why;
+            tb_control_foreign_release(out);
+            return err;
+        }
+        if (err != TB_OK) {
+            size_t n = out->unseen_count++;
+
+            (void)tb_str_copy(out->unseen[n].account, sizeof(out->unseen[n].account),
+                              account->id);
+            (void)snprintf(out->unseen[n].why, sizeof(out->unseen[n].why), "%.199s", why.text);
         }
     }
-    for (size_t i = foreign; i < sessions.count; i++) {
-        free(sessions.at[i].tags.at);
-    }
-    sessions.count = foreign;
-    tb_mutex_lock(&control->mu);
-    control->locked.foreign_sessions = foreign;
-    tb_mutex_unlock(&control->mu);
-    *out = sessions;
     return TB_OK;
+}
+
+void
+tb_control_foreign_release(struct tb_control_foreign *foreign)
+{
+    tb_ec2_sessions_release(&foreign->sessions);
 }
 
 /* What cannot be read counts nothing: it may have been uploaded and removed meanwhile. */

@@ -26,22 +26,27 @@ control_set_tag(struct tb_ec2_tag *tag, const char *key, const char *value)
     (void)tb_str_copy(tag->value, sizeof(tag->value), value);
 }
 
-/* Sends what row `resource->row` says and writes the answer down. */
+/* Sends what the row `row` says, which is `intent`, and writes the answer down. */
 static enum tb_err
-send(struct tb_control *control, int64_t row, enum tb_resource_kind kind, const char *params,
-     const char *capture_id, struct tb_ec2_effect *out, struct tb_fail *fail)
+send(struct tb_control *control, int64_t row, const struct tb_resource *intent,
+     struct tb_ec2_effect *out, struct tb_fail *fail)
 {
-    enum tb_err err =
-        tb_ec2_create(control->deps.aws, ec2_kind[kind], tb_bytes_str(params), out, fail);
+    struct control_account *account = NULL;
+    enum tb_err err = control_account_get(control, intent->account, &account, fail);
 
+    if (err == TB_OK) {
+        err = tb_ec2_create(account->aws, ec2_kind[intent->kind], tb_bytes_str(intent->params),
+                            out, fail);
+    }
     if (err != TB_OK) {
-        tb_fail_prefix(fail, "cannot create the %s", tb_resource_kind_name(kind));
+        tb_fail_prefix(fail, "cannot create the %s", tb_resource_kind_name(intent->kind));
         return err;
     }
     err = tb_store_resource_created(control->deps.store, row, out->id, out->request_id, fail);
     if (err == TB_OK) {
-        tb_log(TB_LOG_INFO, capture_id, "created %s %s request_id=%s",
-               tb_resource_kind_name(kind), out->id, out->request_id);
+        tb_log(TB_LOG_INFO, intent->capture_id, "created %s %s%s%s request_id=%s",
+               tb_resource_kind_name(intent->kind), out->id,
+               intent->account[0] != 0 ? " in account " : "", intent->account, out->request_id);
     }
     return err;
 }
@@ -72,10 +77,14 @@ find_session(struct tb_control *control, const struct tb_resource *resource,
              char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
 {
     struct tb_ec2_sessions found = {0};
+    struct control_account *account = NULL;
     const char *eni = resource->key;
-    enum tb_err err = tb_ec2_sessions_list(control->deps.aws, &eni, 1, &found, fail);
+    enum tb_err err = control_account_get(control, resource->account, &account, fail);
 
     out_id[0] = 0;
+    if (err == TB_OK) {
+        err = tb_ec2_sessions_list(account->aws, &eni, 1, &found, fail);
+    }
     for (size_t i = 0; i < found.count && err == TB_OK; i++) {
         const char *capture = tb_ec2_tag(&found.at[i].tags, TB_TAG_CAPTURE);
         const char *owner = tb_ec2_tag(&found.at[i].tags, TB_TAG_OWNER);
@@ -101,7 +110,7 @@ control_create(struct tb_control *control, const struct tb_resource *intent,
     if (err != TB_OK) {
         return err;
     }
-    err = send(control, row, intent->kind, intent->params, intent->capture_id, &effect, fail);
+    err = send(control, row, intent, &effect, fail);
     if (err == TB_OK) {
         memcpy(out_id, effect.id, TB_AWS_ID_SIZE);
     } else if (was_refused(err, fail) &&
@@ -129,8 +138,7 @@ control_replay(struct tb_control *control, struct tb_resource *resource, struct 
         err = tb_store_resource_created(control->deps.store, resource->row, id, "", fail);
         memcpy(effect.id, id, sizeof(effect.id));
     } else if (err == TB_OK) {
-        err = send(control, resource->row, resource->kind, resource->params,
-                   resource->capture_id, &effect, fail);
+        err = send(control, resource->row, resource, &effect, fail);
         if (err != TB_OK && was_refused(err, fail) &&
             tb_store_resource_gone(control->deps.store, resource->row, TB_RESOURCE_NOT_MADE,
                                    fail->request_id, NULL) == TB_OK) {
@@ -220,6 +228,7 @@ control_delete(struct tb_control *control, struct tb_resource *resource, uint32_
 {
     bool asked_before = resource->state == TB_RESOURCE_DELETING;
     enum tb_resource_end end = TB_RESOURCE_DELETED;
+    struct control_account *account = NULL;
     struct tb_ec2_effect effect = {0};
     struct tb_fail answer = {0};
     enum tb_err err = TB_OK;
@@ -248,8 +257,11 @@ control_delete(struct tb_control *control, struct tb_resource *resource, uint32_
         resource->state = TB_RESOURCE_DELETING;
     }
     answer = (struct tb_fail){0};
-    err = tb_ec2_delete(control->deps.aws, ec2_kind[resource->kind], resource->aws_id, &effect,
-                        &answer);
+    err = control_account_get(control, resource->account, &account, &answer);
+    if (err == TB_OK) {
+        err = tb_ec2_delete(account->aws, ec2_kind[resource->kind], resource->aws_id, &effect,
+                            &answer);
+    }
     if (is_gone_in_ec2(err, &answer)) {
         /* An earlier request of ours may have deleted it, its answer lost. */
         bool never_had = !asked_before && answer.tries == 1;

@@ -64,7 +64,8 @@ block(struct tb_check *out, const char *code, const char *eni, const char *fmt, 
 /* --- what every capture is checked for --- */
 
 bool
-preflight_request_blocked(const struct tb_capture_request *request, const char *account,
+preflight_request_blocked(const struct tb_capture_request *request,
+                          const struct tb_config *config, const char *account,
                           const char *region, struct tb_check *out)
 {
     if (request->region[0] != '\0' && strcmp(request->region, region) != 0) {
@@ -73,11 +74,12 @@ preflight_request_blocked(const struct tb_capture_request *request, const char *
                      "does not leave its Region, so send it to a tapbox there",
                      request->region, region);
     }
-    if (request->account[0] != '\0' && strcmp(request->account, account) != 0) {
+    if (request->account[0] != '\0' && strcmp(request->account, account) != 0 &&
+        tb_config_account_find(config, request->account) == NULL) {
         return block(out, "other_account", "",
-                     "it is about account %s, and this tapbox works in %s: send it to a tapbox "
-                     "there",
-                     request->account, account);
+                     "it is about account %s, and this tapbox works in %s: add %s with a role "
+                     "to 'accounts' in the configuration, or send it to a tapbox there",
+                     request->account, account, request->account);
     }
     return false;
 }
@@ -167,15 +169,16 @@ captured_by(const struct preflight_facts *facts, const char *eni)
     return NULL;
 }
 
-static bool
-is_any_target(const struct preflight_facts *facts, const char *eni)
+/* The target on this interface among those of an account; NULL too when that is not known. */
+static const struct tb_ec2_target *
+target_on(const struct tb_ec2_targets *targets, const char *eni)
 {
-    for (size_t i = 0; facts->targets != NULL && i < facts->targets->count; i++) {
-        if (strcmp(facts->targets->at[i].eni, eni) == 0) {
-            return true;
+    for (size_t i = 0; targets != NULL && i < targets->count; i++) {
+        if (strcmp(targets->at[i].eni, eni) == 0) {
+            return &targets->at[i];
         }
     }
-    return false;
+    return NULL;
 }
 
 /* "1, 5": the numbers of the sessions of others on an interface. */
@@ -318,7 +321,8 @@ check_source(const struct preflight_facts *facts, size_t i, struct tb_plan *out)
                                  facts->target->eni, &blocked)) {
         preflight_say(out, blocked.code, blocked.severity, interface->eni, "%s", blocked.text);
         good = false;
-    } else if (is_any_target(facts, interface->eni)) {
+    } else if (target_on(facts->other_account ? facts->targets_there : facts->targets,
+                         interface->eni) != NULL) {
         preflight_say(out, "is_target", TB_CHECK_BLOCK, interface->eni,
                       "it is a mirror target itself, which cannot be a source");
         good = false;
@@ -362,14 +366,41 @@ check_sources(const struct preflight_facts *facts, size_t *out_usable, struct tb
 static void
 check_found(const struct preflight_facts *facts, struct tb_plan *out)
 {
-    if (facts->found.err == TB_ENOTFOUND) {
+    const char *there = facts->other_account ? facts->request->account : facts->account;
+
+    if (facts->found.err == TB_EDENIED && strstr(facts->found.text, "cannot assume ") != NULL) {
+        preflight_say(out, "role_refused", TB_CHECK_BLOCK, "",
+                      "the role for account %s is not given to tapbox: let it trust the role "
+                      "that tapbox runs with, and ask for the configured external id "
+                      "(infra/iam/member-trust.json): %.200s",
+                      there, facts->found.text);
+    } else if (facts->found.err == TB_ENOTFOUND) {
         preflight_say(out, "source_not_found", TB_CHECK_BLOCK, "",
-                      "there is no such source in account %s and Region %s: %.200s",
-                      facts->account, facts->region, facts->found.text);
+                      "there is no such source in account %s and Region %s: %.200s", there,
+                      facts->region, facts->found.text);
     } else {
         preflight_say(out, "source_not_known", TB_CHECK_BLOCK, "",
                       "the source cannot be looked up: %.300s", facts->found.text);
     }
+}
+
+/* Sources elsewhere can only send to a target that their account has been given. */
+static bool
+check_shared(const struct preflight_facts *facts, struct tb_plan *out)
+{
+    const char *eni = facts->target->eni;
+
+    if (!facts->other_account || facts->targets_there == NULL ||
+        target_on(facts->targets_there, eni) != NULL) {
+        return true;
+    }
+    preflight_say(
+        out, "target_not_shared", TB_CHECK_BLOCK, "",
+        "the mirror target %s%s of account %s is not shared with account %s: share it "
+        "through AWS Resource Access Manager",
+        out->target[0] != '\0' ? out->target : "(yet to be made) on ",
+        out->target[0] != '\0' ? "" : eni, facts->account, facts->request->account);
+    return false;
 }
 
 void
@@ -381,12 +412,12 @@ preflight_run(const struct preflight_facts *facts, struct tb_plan *out)
 
     memset(out, 0, sizeof(*out));
     (void)tb_str_copy(out->target_eni, sizeof(out->target_eni), facts->target->eni);
-    for (size_t i = 0; facts->targets != NULL && i < facts->targets->count; i++) {
-        if (strcmp(facts->targets->at[i].eni, facts->target->eni) == 0) {
-            (void)tb_str_copy(out->target, sizeof(out->target), facts->targets->at[i].id);
-        }
+    if (target_on(facts->targets, facts->target->eni) != NULL) {
+        (void)tb_str_copy(out->target, sizeof(out->target),
+                          target_on(facts->targets, facts->target->eni)->id);
     }
-    if (preflight_request_blocked(facts->request, facts->account, facts->region, &blocked)) {
+    if (preflight_request_blocked(facts->request, facts->config, facts->account, facts->region,
+                                  &blocked)) {
         preflight_say(out, blocked.code, blocked.severity, "", "%s", blocked.text);
         good = false;
     } else if (facts->found.err != TB_OK) {
@@ -394,6 +425,7 @@ preflight_run(const struct preflight_facts *facts, struct tb_plan *out)
         good = false;
     } else {
         good = check_sources(facts, &usable, out);
+        good = check_shared(facts, out) && good;
     }
     good = preflight_whole(facts, usable, out) && good;
     out->blocked = !good;

@@ -3,6 +3,7 @@
 #define CONTROL_PREFLIGHT_H
 
 #include <tapbox/aws_ec2.h>
+#include <tapbox/config.h>
 #include <tapbox/preflight.h>
 
 /* On an interface or its instance: never tap it. */
@@ -21,7 +22,9 @@ enum {
 /* NULL or a false "known": not looked at.  Everything is lent. */
 struct preflight_facts {
     const struct tb_capture_request *request;
+    const struct tb_config *config; /* other accounts, owner */
     const char *owner, *account, *region;
+    bool other_account; /* the sources are not in `account` */
     int64_t now_utc_s;
 
     struct tb_fail found; /* why the sources could not be described; err TB_OK: they were */
@@ -29,11 +32,12 @@ struct preflight_facts {
     const struct tb_ec2_instances *instances; /* of the interfaces, as far as known */
     const struct tb_ec2_types *types; /* of the instances, and of the target's whole family */
 
-    const struct tb_ec2_interface *target; /* where mirrored packets go */
-    const char *target_type;               /* of its instance; "" unknown */
-    uint32_t target_mtu;                   /* octets; 0 unknown */
-    const struct tb_ec2_targets *targets;  /* of the account */
-    const struct tb_ec2_groups *groups;    /* the target's */
+    const struct tb_ec2_interface *target;      /* where mirrored packets go */
+    const char *target_type;                    /* of its instance; "" unknown */
+    uint32_t target_mtu;                        /* octets; 0 unknown */
+    const struct tb_ec2_targets *targets;       /* of our own account */
+    const struct tb_ec2_targets *targets_there; /* seen in the sources' account, if another */
+    const struct tb_ec2_groups *groups;         /* the target's */
     const struct tb_ec2_route_tables *routes[TB_CAPTURE_MAX_SOURCES]; /* of a source's VPC */
     const struct tb_ec2_sessions *on_sources;
     const struct tb_ec2_sessions *on_target;
@@ -69,7 +73,8 @@ void preflight_run(const struct preflight_facts *facts, struct tb_plan *out);
 
 /* The parts that need no look at AWS beyond what every capture takes; false: nothing stands
  * against it. */
-bool preflight_request_blocked(const struct tb_capture_request *request, const char *account,
+bool preflight_request_blocked(const struct tb_capture_request *request,
+                               const struct tb_config *config, const char *account,
                                const char *region, struct tb_check *out);
 /* `instance` NULL: not known. */
 bool preflight_source_blocked(const struct tb_capture_request *request,

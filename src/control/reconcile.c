@@ -2,8 +2,8 @@
  * Desired against actual: what should be mirrored is, what should be gone is, and what others
  * do to our sources and sessions ends a capture with that reason.
  *
- * Runs on a thread of its own, every period.  EC2 is eventually consistent: what is missing is
- * believed only when it is missing twice in a row.
+ * Runs for each account on a thread of its own, every period.  EC2 is eventually consistent:
+ * what is missing is believed only when it is missing twice in a row.
  */
 #include "control_int.h"
 
@@ -16,6 +16,10 @@ static const int64_t period_ns = 15 * TB_NS_PER_S;
 /* A session or interface that is younger may not be visible yet everywhere. */
 static const int64_t settle_ns = 60 * TB_NS_PER_S;
 
+enum {
+    ASKED_TOGETHER = 100 /* interfaces in one describe; EC2 takes 200 values of a filter */
+};
+
 /* A source that looked gone the last time, too. */
 struct suspect {
     char capture_id[TB_CAPTURE_ID_SIZE];
@@ -23,7 +27,7 @@ struct suspect {
 };
 
 struct reconcile {
-    struct tb_control *control;
+    struct control_account *account;
     struct suspect *before; /* of the last round */
     size_t before_count;
     struct suspect *now;
@@ -74,14 +78,14 @@ has_session(const struct tb_ec2_sessions *sessions, const char *id)
 /* What is wrong with an interface that is being captured; "" when nothing is, or when EC2
  * cannot be asked now. */
 static void
-look_at_source(struct tb_control *control, const struct tb_capture_source *source, char *out,
-               size_t cap)
+look_at_source(struct control_account *account, const struct tb_capture_source *source,
+               char *out, size_t cap)
 {
     struct tb_ec2_interfaces found = {0};
     struct tb_ec2_instance instance = {0};
     const char *eni = source->eni;
     struct tb_fail fail = {0};
-    enum tb_err err = tb_ec2_interfaces_by_id(control->deps.aws, &eni, 1, &found, &fail);
+    enum tb_err err = tb_ec2_interfaces_by_id(account->aws, &eni, 1, &found, &fail);
 
     out[0] = 0;
     if (err == TB_ENOTFOUND || (err == TB_OK && found.count == 0)) {
@@ -89,7 +93,7 @@ look_at_source(struct tb_control *control, const struct tb_capture_source *sourc
     } else if (err == TB_OK && strcmp(found.at[0].instance, source->instance) != 0) {
         (void)snprintf(out, cap, "the interface was detached from %.40s", source->instance);
     } else if (err == TB_OK) {
-        err = tb_ec2_instance_get(control->deps.aws, source->instance, &instance, &fail);
+        err = tb_ec2_instance_get(account->aws, source->instance, &instance, &fail);
         if (err == TB_ENOTFOUND) {
             (void)snprintf(out, cap, "the instance %.40s is gone", source->instance);
         } else if (err == TB_OK && strcmp(instance.state, "running") != 0 &&
@@ -154,8 +158,13 @@ void
 control_look_at_sources(struct tb_control *control, const struct tb_capture *capture)
 {
     struct tb_capture *work = malloc(sizeof(*work));
+    struct control_account *account = NULL;
+    struct control_self self;
+    struct tb_fail fail = {0};
 
-    if (work == NULL) {
+    if (work == NULL || control_self_learn(control, &self, &fail) != TB_OK ||
+        control_account_of(control, &self, &capture->request, &account, &fail) != TB_OK) {
+        free(work);
         return; /* noticed by the reconciler */
     }
     *work = *capture;
@@ -165,7 +174,7 @@ control_look_at_sources(struct tb_control *control, const struct tb_capture *cap
         if (!work->sources[i].armed) {
             continue;
         }
-        look_at_source(control, &work->sources[i], reason, sizeof(reason));
+        look_at_source(account, &work->sources[i], reason, sizeof(reason));
         if (reason[0] != 0) {
             lose_source(control, work, i, reason);
         }
@@ -173,26 +182,77 @@ control_look_at_sources(struct tb_control *control, const struct tb_capture *cap
     free(work);
 }
 
+/* A session of ours that should be there, and what is wrong with it or its interface. */
+struct watched {
+    struct tb_capture *capture; /* shared with the others of it; owned by the first */
+    size_t source;
+    bool owns_capture;
+    char reason[TB_CAPTURE_MAX_TEXT]; /* "" : nothing, as far as is known */
+};
+
+struct watch_list {
+    struct watched *at;
+    size_t count, cap;
+};
+
 static void
-look_at_capture(struct reconcile *r, struct tb_capture *capture,
-                const struct tb_ec2_sessions *sessions)
+release_watched(struct watch_list *list)
 {
-    struct tb_control *control = r->control;
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->at[i].owns_capture) {
+            free(list->at[i].capture);
+        }
+    }
+    free(list->at);
+}
+
+/* False without memory: it is looked at the next time. */
+static bool
+add_watched(struct watch_list *list, struct tb_capture *capture, size_t source, bool owns,
+            const char *reason)
+{
+    if (list->count == list->cap) {
+        size_t cap = list->cap == 0 ? 64 : 2 * list->cap;
+        struct watched *grown = realloc(list->at, cap * sizeof(*grown));
+
+        if (grown == NULL) {
+            return false;
+        }
+        list->at = grown;
+        list->cap = cap;
+    }
+    list->at[list->count] =
+        (struct watched){.capture = capture, .source = source, .owns_capture = owns};
+    (void)tb_str_copy(list->at[list->count].reason, sizeof(list->at[list->count].reason),
+                      reason);
+    list->count++;
+    return true;
+}
+
+/* The armed interfaces of one capture whose sessions are in this account. */
+static void
+watch_capture(struct reconcile *r, const char *id, const struct tb_ec2_sessions *sessions,
+              struct watch_list *list)
+{
+    struct tb_store *store = r->account->control->deps.store;
+    struct tb_capture *capture = malloc(sizeof(*capture));
     struct tb_resource *rows = NULL;
     struct tb_fail fail = {0};
     size_t count = 0;
+    bool owned = false;
 
-    if (tb_store_resource_list(control->deps.store, capture->id, false, &rows, &count, &fail) !=
-        TB_OK) {
-        tb_log_fail(TB_LOG_ERROR, capture->id, &fail, "cannot read its AWS objects");
+    if (capture == NULL || tb_store_capture_get(store, id, capture, &fail) != TB_OK ||
+        tb_store_resource_list(store, id, false, &rows, &count, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, id, &fail, "cannot read the capture and its AWS objects");
+        free(capture);
         return;
     }
     for (size_t i = 0; i < capture->source_count; i++) {
-        const struct tb_capture_source *source = &capture->sources[i];
-        const struct tb_resource *row = session_row(rows, count, source->eni);
+        const struct tb_resource *row = session_row(rows, count, capture->sources[i].eni);
         char reason[TB_CAPTURE_MAX_TEXT] = "";
 
-        if (!source->armed || row == NULL) {
+        if (!capture->sources[i].armed || row == NULL ||
+            strcmp(row->account, r->account->id) != 0) {
             continue;
         }
         if (tb_clock_utc_ns() - row->created_utc_ns >= settle_ns &&
@@ -201,19 +261,96 @@ look_at_capture(struct reconcile *r, struct tb_capture *capture,
                            "its mirror session %.40s was deleted by somebody else",
                            row->aws_id);
         }
-        if (reason[0] == 0) {
-            look_at_source(control, source, reason, sizeof(reason));
-        }
-        if (reason[0] == 0) {
-            continue;
-        }
-        if (was_suspect(r, capture->id, source->eni)) {
-            lose_source(control, capture, i, reason);
-        } else {
-            suspect(r, capture->id, source->eni);
-        }
+        owned = add_watched(list, capture, i, !owned, reason) || owned;
+    }
+    if (!owned) {
+        free(capture);
     }
     tb_resources_free(rows, count);
+}
+
+static bool
+is_well(const struct tb_ec2_instances *instances, const struct tb_capture_source *source)
+{
+    for (size_t i = 0; i < instances->count; i++) {
+        const struct tb_ec2_instance *instance = &instances->at[i];
+
+        if (strcmp(instance->instance, source->instance) != 0 ||
+            (strcmp(instance->state, "running") != 0 &&
+             strcmp(instance->state, "pending") != 0)) {
+            continue;
+        }
+        for (size_t j = 0; j < instance->interfaces.count; j++) {
+            if (strcmp(instance->interfaces.at[j].eni, source->eni) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Many interfaces in one question; only those that the answer does not show as they should be
+ * are looked at one by one. */
+static void
+look_at_sources(struct reconcile *r, struct watched *at, size_t count)
+{
+    struct tb_ec2_instances instances = {0};
+    const char *enis[ASKED_TOGETHER];
+    struct tb_fail fail = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        enis[i] = at[i].capture->sources[at[i].source].eni;
+    }
+    if (tb_ec2_instances_of_interfaces(r->account->aws, enis, count, &instances, &fail) !=
+        TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot look at %zu sources", count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct tb_capture_source *source = &at[i].capture->sources[at[i].source];
+
+        if (at[i].reason[0] == 0 && !is_well(&instances, source)) {
+            look_at_source(r->account, source, at[i].reason, sizeof(at[i].reason));
+        }
+    }
+    tb_ec2_instances_release(&instances);
+}
+
+static void
+look_at_captures(struct reconcile *r, const struct tb_ec2_sessions *sessions)
+{
+    struct tb_control *control = r->account->control;
+    struct watch_list list = {0};
+    struct tb_due *due = NULL;
+    struct tb_fail fail = {0};
+    size_t count = 0;
+
+    if (tb_store_due_list(control->deps.store, &due, &count, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot list the captures");
+        count = 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (due[i].state == TB_CAPTURE_RECORDING) {
+            watch_capture(r, due[i].id, sessions, &list);
+        }
+    }
+    free(due);
+    for (size_t i = 0; i < list.count; i += ASKED_TOGETHER) {
+        size_t left = list.count - i;
+
+        look_at_sources(r, &list.at[i], left < ASKED_TOGETHER ? left : ASKED_TOGETHER);
+    }
+    for (size_t i = 0; i < list.count; i++) {
+        struct watched *one = &list.at[i];
+        const char *eni = one->capture->sources[one->source].eni;
+
+        if (one->reason[0] != 0 && was_suspect(r, one->capture->id, eni)) {
+            lose_source(control, one->capture, one->source, one->reason);
+        } else if (one->reason[0] != 0) {
+            suspect(r, one->capture->id, eni);
+        }
+    }
+    release_watched(&list);
 }
 
 /* What this store knows of a capture whose session EC2 lists. */
@@ -248,54 +385,44 @@ report_sweep(void *arg, const char *line)
 }
 
 /* How many mirror sessions of the account are not ours: the rogue-mirror watch. */
-static size_t
-count_foreign(const struct tb_control *control, const struct tb_ec2_sessions *sessions)
+static void
+count_foreign(struct control_account *account, const struct tb_ec2_sessions *sessions)
 {
     size_t foreign = 0;
 
     for (size_t i = 0; i < sessions->count; i++) {
-        foreign += control_is_foreign(control, &sessions->at[i]) ? 1 : 0;
+        foreign += control_is_foreign(account, &sessions->at[i]) ? 1 : 0;
     }
-    return foreign;
+    tb_mutex_lock(&account->mu);
+    account->locked.foreign_sessions = foreign;
+    tb_mutex_unlock(&account->mu);
 }
 
 static void
 reconcile_once(struct reconcile *r)
 {
-    struct tb_control *control = r->control;
+    struct control_account *account = r->account;
+    struct tb_control *control = account->control;
     struct tb_sweep_options sweep = {
         .owner = control->deps.config->owner, .know = know_capture, .know_arg = control};
     struct tb_sweep_result swept;
     struct tb_ec2_sessions sessions = {0};
-    struct tb_capture *captures = NULL;
     struct tb_fail fail = {0};
-    size_t count = 0;
 
-    if (tb_ec2_sessions_list(control->deps.aws, NULL, 0, &sessions, &fail) != TB_OK) {
-        tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot list the mirror sessions");
+    if (tb_ec2_sessions_list(account->aws, NULL, 0, &sessions, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot list the mirror sessions%s%s",
+                    control_is_own(account) ? "" : " of account ", account->id);
         return;
     }
     control_note_aws_time(control, sessions.server_utc_s);
-    tb_mutex_lock(&control->mu);
-    control->locked.foreign_sessions = count_foreign(control, &sessions);
-    tb_mutex_unlock(&control->mu);
-    if (tb_store_capture_list(control->deps.store, true, TB_RECORDER_MAX_CAPTURES, &captures,
-                              &count, &fail) != TB_OK) {
-        tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot list the captures");
-        count = 0;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (captures[i].state == TB_CAPTURE_RECORDING) {
-            look_at_capture(r, &captures[i], &sessions);
-        }
-    }
+    count_foreign(account, &sessions);
+    look_at_captures(r, &sessions);
     /* Ours and expired, whether or not this store knows of it. */
-    if (tb_sweep(control->deps.aws, &sweep, report_sweep, NULL, &swept, &fail) != TB_OK) {
+    if (tb_sweep(account->aws, &sweep, report_sweep, NULL, &swept, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot sweep");
     } else {
         atomic_fetch_add(&control->delete_failures, swept.failed);
     }
-    free(captures);
     tb_ec2_sessions_release(&sessions);
     free(r->before);
     r->before = r->now;
@@ -318,8 +445,9 @@ learn_self(struct tb_control *control)
 void *
 control_reconcile_run(void *arg)
 {
-    struct tb_control *control = arg;
-    struct reconcile r = {.control = control};
+    struct control_account *account = arg;
+    struct tb_control *control = account->control;
+    struct reconcile r = {.account = account};
     int64_t next_ns = tb_clock_boot_ns() + period_ns;
     bool stopping = false;
 

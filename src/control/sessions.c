@@ -9,10 +9,11 @@
 
 /* The session's intent, with the exact request in it; params is free()d by the caller. */
 static enum tb_err
-session_intent(struct tb_control *control, const struct tb_capture *capture,
+session_intent(const struct control_account *account, const struct tb_capture *capture,
                const struct tb_capture_source *source, const char *target, const char *filter,
                struct tb_resource *out, struct tb_fail *fail)
 {
+    struct tb_control *control = account->control;
     struct tb_ec2_tag tags[4];
     char expires[TB_TIME_TEXT_SIZE];
     char description[128];
@@ -33,6 +34,7 @@ session_intent(struct tb_control *control, const struct tb_capture *capture,
     memset(out, 0, sizeof(*out));
     out->kind = TB_RESOURCE_SESSION;
     (void)tb_str_copy(out->capture_id, sizeof(out->capture_id), capture->id);
+    (void)tb_str_copy(out->account, sizeof(out->account), account->id);
     (void)tb_str_copy(out->key, sizeof(out->key), source->eni);
     /* by AWS's clock, which judges it */
     out->expires_utc_s = control_expires_utc_s(control, &capture->deadline);
@@ -126,7 +128,7 @@ await_former_session(struct tb_control *control, const struct tb_capture *captur
 
 /* One session to be made; each is made on a thread of its own. */
 struct make {
-    struct tb_control *control;
+    struct control_account *account;
     const struct tb_capture *capture;
     struct tb_capture_source *source;
     struct tb_resource *row; /* of before a restart; NULL: none */
@@ -138,18 +140,19 @@ struct make {
 static enum tb_err
 make_new_session(struct make *make)
 {
+    struct tb_control *control = make->account->control;
     struct tb_resource intent = {0};
     char id[TB_AWS_ID_SIZE];
     enum tb_err err;
 
-    if (has_to_stop(make->control, make->capture->id)) {
+    if (has_to_stop(control, make->capture->id)) {
         return tb_fail_set(&make->fail, TB_ERETRY,
                            "stopped while the sessions were being made");
     }
-    err = session_intent(make->control, make->capture, make->source, make->target, make->filter,
+    err = session_intent(make->account, make->capture, make->source, make->target, make->filter,
                          &intent, &make->fail);
     if (err == TB_OK) {
-        err = control_create(make->control, &intent, id, &make->fail);
+        err = control_create(control, &intent, id, &make->fail);
     }
     free(intent.params);
     return err;
@@ -165,7 +168,7 @@ make_session(void *arg)
     if (make->row == NULL) {
         make->err = make_new_session(make);
     } else if (make->row->state == TB_RESOURCE_INTENDED) {
-        make->err = control_replay(make->control, make->row, &make->fail);
+        make->err = control_replay(make->account->control, make->row, &make->fail);
     }
     if (make->err == TB_OK) {
         source->armed = true;
@@ -228,10 +231,11 @@ choose_numbers(struct tb_control *control, struct tb_capture *capture, struct tb
 }
 
 static enum tb_err
-make_all(struct tb_control *control, struct tb_capture *capture, struct tb_resource *rows,
+make_all(struct control_account *account, struct tb_capture *capture, struct tb_resource *rows,
          size_t row_count, const char *target, const char *filter,
          const struct tb_ec2_sessions *others, struct tb_fail *fail)
 {
+    const char *owner = account->control->deps.config->owner;
     struct make *makes = calloc(TB_CAPTURE_MAX_SOURCES, sizeof(*makes));
     struct control_task tasks[TB_CAPTURE_MAX_SOURCES];
     size_t count = 0;
@@ -244,7 +248,7 @@ make_all(struct tb_control *control, struct tb_capture *capture, struct tb_resou
         struct tb_capture_source *source = &capture->sources[i];
 
         if (source->gap[0] == 0 && !source->armed) {
-            makes[count] = (struct make){.control = control,
+            makes[count] = (struct make){.account = account,
                                          .capture = capture,
                                          .source = source,
                                          .row = find_session(rows, row_count, source->eni),
@@ -262,8 +266,7 @@ make_all(struct tb_control *control, struct tb_capture *capture, struct tb_resou
             err = makes[i].err;
             *fail = makes[i].fail;
         }
-        if (source->armed &&
-            tb_plan_foreign(others, source->eni, control->deps.config->owner) > 0) {
+        if (source->armed && tb_plan_foreign(others, source->eni, owner) > 0) {
             (void)tb_str_copy(
                 source->gap, sizeof(source->gap),
                 "mirror sessions of others come first: packets that their filters "
@@ -275,9 +278,10 @@ make_all(struct tb_control *control, struct tb_capture *capture, struct tb_resou
 }
 
 enum tb_err
-control_make_sessions(struct tb_control *control, struct tb_capture *capture,
+control_make_sessions(struct control_account *account, struct tb_capture *capture,
                       const char *target, const char *filter, struct tb_fail *fail)
 {
+    struct tb_control *control = account->control;
     struct tb_ec2_sessions others = {0};
     struct tb_resource *rows = NULL;
     const char *enis[TB_CAPTURE_MAX_SOURCES];
@@ -293,14 +297,14 @@ control_make_sessions(struct tb_control *control, struct tb_capture *capture,
     err = tb_store_resource_list(control->deps.store, capture->id, false, &rows, &row_count,
                                  fail);
     if (err == TB_OK) {
-        err = tb_ec2_sessions_list(control->deps.aws, enis, eni_count, &others, fail);
+        err = tb_ec2_sessions_list(account->aws, enis, eni_count, &others, fail);
     }
     if (err == TB_OK) {
         control_note_aws_time(control, others.server_utc_s);
         err = choose_numbers(control, capture, rows, row_count, &others, fail);
     }
     if (err == TB_OK) {
-        err = make_all(control, capture, rows, row_count, target, filter, &others, fail);
+        err = make_all(account, capture, rows, row_count, target, filter, &others, fail);
     }
     tb_ec2_sessions_release(&others);
     tb_resources_free(rows, row_count);

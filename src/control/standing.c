@@ -11,6 +11,8 @@
 #include <tapbox/log.h>
 
 static const char filter_key[] = "all";
+/* What was made so shortly ago may not be listed yet. */
+static const int64_t settle_ns = 60 * TB_NS_PER_S;
 
 /* The rules of the filter "all": both directions, both families. */
 static const struct {
@@ -27,13 +29,14 @@ enum {
     RULES = sizeof(rules) / sizeof(rules[0])
 };
 
-/* The row of a standing object that is not gone, or NULL; lent from `rows`. */
+/* The row of a standing object of the account that is not gone, or NULL; lent from `rows`. */
 static struct tb_resource *
-find_row(struct tb_resource *rows, size_t count, enum tb_resource_kind kind, const char *key)
+find_row(const struct control_account *account, struct tb_resource *rows, size_t count,
+         enum tb_resource_kind kind, const char *key)
 {
     for (size_t i = 0; i < count; i++) {
         if (rows[i].kind == kind && rows[i].state != TB_RESOURCE_GONE &&
-            strcmp(rows[i].key, key) == 0) {
+            strcmp(rows[i].account, account->id) == 0 && strcmp(rows[i].key, key) == 0) {
             return &rows[i];
         }
     }
@@ -42,13 +45,14 @@ find_row(struct tb_resource *rows, size_t count, enum tb_resource_kind kind, con
 
 /* A standing intent with a fresh token; body is made by the caller into `params`. */
 static enum tb_err
-begin_intent(enum tb_resource_kind kind, const char *key, struct tb_resource *out,
-             struct tb_fail *fail)
+begin_intent(const struct control_account *account, enum tb_resource_kind kind, const char *key,
+             struct tb_resource *out, struct tb_fail *fail)
 {
     enum tb_err err;
 
     memset(out, 0, sizeof(*out));
     out->kind = kind;
+    (void)tb_str_copy(out->account, sizeof(out->account), account->id);
     (void)tb_str_copy(out->key, sizeof(out->key), key);
     err = tb_uuid_new(out->client_token);
     return err == TB_OK ? TB_OK
@@ -56,8 +60,8 @@ begin_intent(enum tb_resource_kind kind, const char *key, struct tb_resource *ou
 }
 
 static enum tb_err
-create_with_body(struct tb_control *control, struct tb_resource *intent, struct tb_buf *body,
-                 char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
+create_with_body(struct control_account *account, struct tb_resource *intent,
+                 struct tb_buf *body, char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
 {
     struct tb_resource sent = *intent;
     enum tb_err err = tb_buf_check(body, "an EC2 request", fail);
@@ -69,28 +73,28 @@ create_with_body(struct tb_control *control, struct tb_resource *intent, struct 
     if (sent.params == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory for an EC2 request");
     }
-    err = control_create(control, &sent, out_id, fail);
+    err = control_create(account->control, &sent, out_id, fail);
     free(sent.params);
     return err;
 }
 
 /* An existing standing object of ours that this store does not know is entered as created. */
 static enum tb_err
-adopt(struct tb_control *control, enum tb_resource_kind kind, const char *key,
+adopt(struct control_account *account, enum tb_resource_kind kind, const char *key,
       const char *aws_id, struct tb_fail *fail)
 {
     struct tb_resource intent;
     char none[1] = "";
     int64_t row = 0;
-    enum tb_err err = begin_intent(kind, key, &intent, fail);
+    enum tb_err err = begin_intent(account, kind, key, &intent, fail);
 
     if (err != TB_OK) {
         return err;
     }
     intent.params = none;
-    err = tb_store_resource_intend(control->deps.store, &intent, &row, fail);
+    err = tb_store_resource_intend(account->control->deps.store, &intent, &row, fail);
     if (err == TB_OK) {
-        err = tb_store_resource_created(control->deps.store, row, aws_id, "", fail);
+        err = tb_store_resource_created(account->control->deps.store, row, aws_id, "", fail);
     }
     if (err == TB_OK) {
         tb_log(TB_LOG_INFO, NULL, "reusing standing %s %s", tb_resource_kind_name(kind),
@@ -100,13 +104,13 @@ adopt(struct tb_control *control, enum tb_resource_kind kind, const char *key,
 }
 
 static bool
-is_our_standing(const struct tb_control *control, const struct tb_ec2_tags *tags)
+is_our_standing(const struct control_account *account, const struct tb_ec2_tags *tags)
 {
-    return tb_plan_sweep(tags, control->deps.config->owner, 0) == TB_SWEEP_STANDING;
+    return tb_plan_sweep(tags, account->control->deps.config->owner, 0) == TB_SWEEP_STANDING;
 }
 
 static enum tb_err
-make_target(struct tb_control *control, const char *eni, char out_id[TB_AWS_ID_SIZE],
+make_target(struct control_account *account, const char *eni, char out_id[TB_AWS_ID_SIZE],
             struct tb_fail *fail)
 {
     struct tb_ec2_tag tags[3];
@@ -122,14 +126,14 @@ make_target(struct tb_control *control, const char *eni, char out_id[TB_AWS_ID_S
     enum tb_err err;
 
     control_set_tag(&tags[0], "Name", "tapbox");
-    control_set_tag(&tags[1], TB_TAG_OWNER, control->deps.config->owner);
+    control_set_tag(&tags[1], TB_TAG_OWNER, account->control->deps.config->owner);
     control_set_tag(&tags[2], TB_TAG_STANDING, "target");
-    err = begin_intent(TB_RESOURCE_TARGET, eni, &intent, fail);
+    err = begin_intent(account, TB_RESOURCE_TARGET, eni, &intent, fail);
     if (err == TB_OK) {
         err = tb_ec2_target_body(&spec, &body, fail);
     }
     if (err == TB_OK) {
-        err = create_with_body(control, &intent, &body, out_id, fail);
+        err = create_with_body(account, &intent, &body, out_id, fail);
     }
     tb_buf_release(&body);
     return err;
@@ -137,38 +141,68 @@ make_target(struct tb_control *control, const char *eni, char out_id[TB_AWS_ID_S
 
 /* Any target on our interface will do, whoever made it: an interface can have only one role. */
 static enum tb_err
-find_or_make_target(struct tb_control *control, const char *eni, char out_id[TB_AWS_ID_SIZE],
-                    struct tb_fail *fail)
+find_or_make_target(struct control_account *account, const char *eni,
+                    char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
 {
     struct tb_ec2_targets found = {0};
-    enum tb_err err = tb_ec2_targets_list(control->deps.aws, eni, &found, fail);
+    enum tb_err err = tb_ec2_targets_list(account->aws, eni, &found, fail);
 
     if (err == TB_OK && found.count > 0) {
         (void)tb_str_copy(out_id, TB_AWS_ID_SIZE, found.at[0].id);
-        err = adopt(control, TB_RESOURCE_TARGET, eni, out_id, fail);
+        err = adopt(account, TB_RESOURCE_TARGET, eni, out_id, fail);
     } else if (err == TB_OK) {
-        err = make_target(control, eni, out_id, fail);
+        err = make_target(account, eni, out_id, fail);
     }
     tb_ec2_targets_release(&found);
     return err;
+}
+
+/* What this process has seen; false when it has to be looked for. */
+static bool
+is_warm(struct control_account *account, const char *known, char out_id[TB_AWS_ID_SIZE])
+{
+    bool warm;
+
+    tb_mutex_lock(&account->mu);
+    warm = known[0] != 0;
+    if (warm) {
+        memcpy(out_id, known, TB_AWS_ID_SIZE);
+    }
+    tb_mutex_unlock(&account->mu);
+    return warm;
+}
+
+static void
+keep_warm(struct control_account *account, char known[TB_AWS_ID_SIZE], const char *id)
+{
+    tb_mutex_lock(&account->mu);
+    (void)tb_str_copy(known, TB_AWS_ID_SIZE, id);
+    tb_mutex_unlock(&account->mu);
 }
 
 enum tb_err
 control_standing_target(struct tb_control *control, const struct control_self *self,
                         char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
 {
+    struct control_account *account = &control->accounts[0];
     const char *eni = self->target.eni;
     struct tb_resource *rows = NULL;
     struct tb_resource *row;
     size_t count = 0;
-    enum tb_err err;
+    enum tb_err err = TB_OK;
 
-    tb_mutex_lock(&control->standing_mu);
+    if (is_warm(account, account->locked.target, out_id)) {
+        return TB_OK;
+    }
+    tb_mutex_lock(&account->standing_mu);
+    if (is_warm(account, account->locked.target, out_id)) {
+        goto out; /* somebody else was first */
+    }
     err = tb_store_resource_list(control->deps.store, "", false, &rows, &count, fail);
     if (err != TB_OK) {
         goto out;
     }
-    row = find_row(rows, count, TB_RESOURCE_TARGET, eni);
+    row = find_row(account, rows, count, TB_RESOURCE_TARGET, eni);
     if (row != NULL && row->state == TB_RESOURCE_INTENDED) {
         err = control_replay(control, row, fail);
         if (err != TB_OK) {
@@ -178,19 +212,56 @@ control_standing_target(struct tb_control *control, const struct control_self *s
     if (row != NULL) {
         memcpy(out_id, row->aws_id, TB_AWS_ID_SIZE);
     } else {
-        err = find_or_make_target(control, eni, out_id, fail);
+        err = find_or_make_target(account, eni, out_id, fail);
+    }
+    if (err == TB_OK) {
+        keep_warm(account, account->locked.target, out_id);
     }
 
 out:
-    tb_mutex_unlock(&control->standing_mu);
+    tb_mutex_unlock(&account->standing_mu);
     tb_resources_free(rows, count);
     return err;
+}
+
+enum tb_err
+control_target_shared(struct control_account *account, const struct control_self *self,
+                      const char *target, struct tb_fail *fail)
+{
+    struct tb_ec2_targets found = {0};
+    char seen[TB_AWS_ID_SIZE];
+    bool shared = false;
+    enum tb_err err;
+
+    if (is_warm(account, account->locked.target, seen) && strcmp(seen, target) == 0) {
+        return TB_OK;
+    }
+    err = tb_ec2_targets_list(account->aws, self->target.eni, &found, fail);
+    for (size_t i = 0; i < found.count && err == TB_OK; i++) {
+        shared = shared || strcmp(found.at[i].id, target) == 0;
+    }
+    tb_ec2_targets_release(&found);
+    if (err != TB_OK) {
+        return err;
+    }
+    if (!shared) {
+        err = tb_fail_set(fail, TB_EINVAL,
+                          "the mirror target %s of account %s is not shared with account %s: "
+                          "share it through AWS Resource Access Manager",
+                          target, self->account, account->id);
+        if (fail != NULL) {
+            (void)tb_str_copy(fail->code, sizeof(fail->code), "target_not_shared");
+        }
+        return err;
+    }
+    keep_warm(account, account->locked.target, target);
+    return TB_OK;
 }
 
 /* --- the filter --- */
 
 static enum tb_err
-make_filter(struct tb_control *control, char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
+make_filter(struct control_account *account, char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
 {
     struct tb_ec2_tag tags[3];
     struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
@@ -204,14 +275,14 @@ make_filter(struct tb_control *control, char out_id[TB_AWS_ID_SIZE], struct tb_f
     enum tb_err err;
 
     control_set_tag(&tags[0], "Name", "tapbox-all");
-    control_set_tag(&tags[1], TB_TAG_OWNER, control->deps.config->owner);
+    control_set_tag(&tags[1], TB_TAG_OWNER, account->control->deps.config->owner);
     control_set_tag(&tags[2], TB_TAG_STANDING, filter_key);
-    err = begin_intent(TB_RESOURCE_FILTER, filter_key, &intent, fail);
+    err = begin_intent(account, TB_RESOURCE_FILTER, filter_key, &intent, fail);
     if (err == TB_OK) {
         err = tb_ec2_filter_body(&spec, &body, fail);
     }
     if (err == TB_OK) {
-        err = create_with_body(control, &intent, &body, out_id, fail);
+        err = create_with_body(account, &intent, &body, out_id, fail);
     }
     tb_buf_release(&body);
     return err;
@@ -226,7 +297,8 @@ rule_key(char *out, size_t cap, const char *filter_id, size_t i)
 }
 
 static enum tb_err
-make_rule(struct tb_control *control, const char *filter_id, size_t i, struct tb_fail *fail)
+make_rule(struct control_account *account, const char *filter_id, size_t i,
+          struct tb_fail *fail)
 {
     struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
     char id[TB_AWS_ID_SIZE];
@@ -248,12 +320,12 @@ make_rule(struct tb_control *control, const char *filter_id, size_t i, struct tb
     enum tb_err err;
 
     rule_key(key, sizeof(key), filter_id, i);
-    err = begin_intent(TB_RESOURCE_FILTER_RULE, key, &intent, fail);
+    err = begin_intent(account, TB_RESOURCE_FILTER_RULE, key, &intent, fail);
     if (err == TB_OK) {
         err = tb_ec2_rule_body(&spec, &body, fail);
     }
     if (err == TB_OK) {
-        err = create_with_body(control, &intent, &body, id, fail);
+        err = create_with_body(account, &intent, &body, id, fail);
     }
     if (err == TB_EEXIST) {
         err = TB_OK; /* the number is taken: this filter's rule is there already */
@@ -263,8 +335,8 @@ make_rule(struct tb_control *control, const char *filter_id, size_t i, struct tb
 }
 
 static enum tb_err
-complete_filter(struct tb_control *control, const char *filter_id, struct tb_resource *rows,
-                size_t count, struct tb_fail *fail)
+complete_filter(struct control_account *account, const char *filter_id,
+                struct tb_resource *rows, size_t count, struct tb_fail *fail)
 {
     struct tb_ec2_effect effect;
     enum tb_err err = TB_OK;
@@ -274,117 +346,149 @@ complete_filter(struct tb_control *control, const char *filter_id, struct tb_res
         struct tb_resource *row;
 
         rule_key(key, sizeof(key), filter_id, i);
-        row = find_row(rows, count, TB_RESOURCE_FILTER_RULE, key);
+        row = find_row(account, rows, count, TB_RESOURCE_FILTER_RULE, key);
         if (row == NULL) {
-            err = make_rule(control, filter_id, i, fail);
+            err = make_rule(account, filter_id, i, fail);
         } else if (row->state == TB_RESOURCE_INTENDED) {
-            err = control_replay(control, row, fail);
+            err = control_replay(account->control, row, fail);
             if (err == TB_EEXIST) {
                 err = TB_OK;
             }
         }
     }
     if (err == TB_OK) {
-        err = tb_ec2_filter_add_dns(control->deps.aws, filter_id, &effect, fail);
+        err = tb_ec2_filter_add_dns(account->aws, filter_id, &effect, fail);
     }
     return err;
 }
 
-/* Ours among all filters of the account: *out_complete when all its rules are in place. */
+/* Ours among all filters of the account: the one that our row stands for, `known`, before any
+ * other of these tags.  *out_complete when all its rules are in place. */
 static enum tb_err
-look_up_filter(struct tb_control *control, char out_id[TB_AWS_ID_SIZE], bool *out_complete,
-               struct tb_fail *fail)
+look_up_filter(struct control_account *account, const char *known, char out_id[TB_AWS_ID_SIZE],
+               bool *out_complete, struct tb_fail *fail)
 {
     struct tb_ec2_filters found = {0};
-    enum tb_err err = tb_ec2_filters_list(control->deps.aws, &found, fail);
+    enum tb_err err = tb_ec2_filters_list(account->aws, &found, fail);
 
     out_id[0] = 0;
     *out_complete = false;
     for (size_t i = 0; i < found.count && err == TB_OK; i++) {
-        const char *what = tb_ec2_tag(&found.at[i].tags, TB_TAG_STANDING);
+        const struct tb_ec2_filter *filter = &found.at[i];
+        const char *what = tb_ec2_tag(&filter->tags, TB_TAG_STANDING);
 
-        if (is_our_standing(control, &found.at[i].tags) && strcmp(what, filter_key) == 0) {
-            (void)tb_str_copy(out_id, TB_AWS_ID_SIZE, found.at[i].id);
-            *out_complete = found.at[i].ingress_rules + found.at[i].egress_rules == RULES &&
-                            found.at[i].amazon_dns;
-            break;
+        if (is_our_standing(account, &filter->tags) && strcmp(what, filter_key) == 0 &&
+            (out_id[0] == 0 || strcmp(filter->id, known) == 0)) {
+            (void)tb_str_copy(out_id, TB_AWS_ID_SIZE, filter->id);
+            *out_complete =
+                filter->ingress_rules + filter->egress_rules == RULES && filter->amazon_dns;
         }
     }
     tb_ec2_filters_release(&found);
     return err;
 }
 
-enum tb_err
-control_standing_filter(struct tb_control *control, char out_id[TB_AWS_ID_SIZE],
-                        struct tb_fail *fail)
+/* The filter that our row stands for, if there is one: EC2 may not show yet what it has just
+ * made, and a create refers to it by id anyway. */
+static enum tb_err
+settle_filter(struct control_account *account, const struct tb_resource *row,
+              char id[TB_AWS_ID_SIZE], bool *complete, struct tb_fail *fail)
 {
+    bool young = row != NULL && tb_clock_utc_ns() - row->created_utc_ns < settle_ns;
+
+    if (row != NULL && strcmp(id, row->aws_id) != 0 && (young || id[0] == 0)) {
+        memcpy(id, row->aws_id, TB_AWS_ID_SIZE);
+        *complete = false;
+        return TB_OK;
+    }
+    if (row != NULL && strcmp(id, row->aws_id) == 0) {
+        return TB_OK;
+    }
+    if (row != NULL) {
+        /* somebody removed ours, and another tapbox of this owner has made one */
+        enum tb_err err = tb_store_resource_gone(account->control->deps.store, row->row,
+                                                 TB_RESOURCE_FOUND_GONE, "", fail);
+
+        if (err != TB_OK) {
+            return err;
+        }
+    }
+    return id[0] == 0 ? make_filter(account, id, fail)
+                      : adopt(account, TB_RESOURCE_FILTER, filter_key, id, fail);
+}
+
+static enum tb_err
+find_filter(struct control_account *account, char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
+{
+    struct tb_store *store = account->control->deps.store;
     struct tb_resource *rows = NULL;
     struct tb_resource *row;
     size_t count = 0;
     bool complete = false;
-    enum tb_err err;
+    enum tb_err err = tb_store_resource_list(store, "", false, &rows, &count, fail);
 
-    tb_mutex_lock(&control->standing_mu);
-    err = tb_store_resource_list(control->deps.store, "", false, &rows, &count, fail);
     if (err != TB_OK) {
-        goto out;
+        return err;
     }
-    row = find_row(rows, count, TB_RESOURCE_FILTER, filter_key);
+    row = find_row(account, rows, count, TB_RESOURCE_FILTER, filter_key);
     if (row != NULL && row->state == TB_RESOURCE_INTENDED) {
-        err = control_replay(control, row, fail);
-        if (err != TB_OK) {
-            goto out;
-        }
-    }
-    if (row != NULL && control->standing.verified) {
-        memcpy(out_id, row->aws_id, TB_AWS_ID_SIZE); /* warm: no call at all */
-        goto out;
-    }
-    err = look_up_filter(control, out_id, &complete, fail);
-    if (err != TB_OK) {
-        goto out;
-    }
-    if (out_id[0] == 0 && row != NULL) {
-        /* EC2 may not show yet what it has just made; a create refers to it by id anyway. */
-        memcpy(out_id, row->aws_id, TB_AWS_ID_SIZE);
-    } else if (out_id[0] == 0) {
-        err = make_filter(control, out_id, fail);
-    } else if (row == NULL) {
-        err = adopt(control, TB_RESOURCE_FILTER, filter_key, out_id, fail);
-    }
-    if (err == TB_OK && !complete) {
-        err = complete_filter(control, out_id, rows, count, fail);
+        err = control_replay(account->control, row, fail);
     }
     if (err == TB_OK) {
-        control->standing.verified = true;
+        err = look_up_filter(account, row != NULL ? row->aws_id : "", out_id, &complete, fail);
     }
-
-out:
-    tb_mutex_unlock(&control->standing_mu);
+    if (err == TB_OK) {
+        err = settle_filter(account, row, out_id, &complete, fail);
+    }
+    if (err == TB_OK && !complete) {
+        err = complete_filter(account, out_id, rows, count, fail);
+    }
     tb_resources_free(rows, count);
     return err;
 }
 
-void
-control_standing_forget(struct tb_control *control)
+enum tb_err
+control_standing_filter(struct control_account *account, char out_id[TB_AWS_ID_SIZE],
+                        struct tb_fail *fail)
 {
+    enum tb_err err = TB_OK;
+
+    if (is_warm(account, account->locked.filter, out_id)) {
+        return TB_OK;
+    }
+    tb_mutex_lock(&account->standing_mu);
+    if (!is_warm(account, account->locked.filter, out_id)) {
+        err = find_filter(account, out_id, fail);
+        if (err == TB_OK) {
+            keep_warm(account, account->locked.filter, out_id);
+        }
+    }
+    tb_mutex_unlock(&account->standing_mu);
+    return err;
+}
+
+void
+control_standing_forget(struct control_account *account)
+{
+    struct tb_store *store = account->control->deps.store;
     struct tb_resource *rows = NULL;
     struct tb_fail fail;
     size_t count = 0;
 
-    tb_mutex_lock(&control->standing_mu);
-    control->standing.verified = false;
-    if (tb_store_resource_list(control->deps.store, "", false, &rows, &count, &fail) != TB_OK) {
+    tb_mutex_lock(&account->standing_mu);
+    keep_warm(account, account->locked.target, "");
+    keep_warm(account, account->locked.filter, "");
+    if (tb_store_resource_list(store, "", false, &rows, &count, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read the standing objects");
         count = 0;
     }
     for (size_t i = 0; i < count; i++) {
-        if (rows[i].state == TB_RESOURCE_CREATED &&
-            tb_store_resource_gone(control->deps.store, rows[i].row, TB_RESOURCE_FOUND_GONE, "",
-                                   &fail) != TB_OK) {
+        if (rows[i].state == TB_RESOURCE_CREATED && strcmp(rows[i].account, account->id) == 0 &&
+            tb_store_resource_gone(store, rows[i].row, TB_RESOURCE_FOUND_GONE, "", &fail) !=
+                TB_OK) {
             tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot forget a standing object");
         }
     }
-    tb_mutex_unlock(&control->standing_mu);
+    tb_mutex_unlock(&account->standing_mu);
     tb_resources_free(rows, count);
 }

@@ -151,6 +151,7 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
                        int64_t *out_again_ns, struct tb_fail *fail)
 {
     struct tb_capture_source sources[TB_CAPTURE_MAX_SOURCES];
+    struct control_account *account = NULL;
     struct control_found found = {0};
     struct control_self self;
     struct tb_check blocked;
@@ -164,13 +165,23 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
         return begin_draining(control, capture, TB_STOP_OPERATOR, fail);
     }
     err = control_self_learn(control, &self, &why);
-    if (err == TB_OK && preflight_request_blocked(&capture->request, self.account,
-                                                  tb_aws_region(control->deps.aws), &blocked)) {
+    if (err == TB_OK &&
+        preflight_request_blocked(&capture->request, control->deps.config, self.account,
+                                  tb_aws_region(control->deps.aws), &blocked)) {
         (void)tb_fail_set(&why, TB_EINVAL, "%s", blocked.text);
+        (void)tb_str_copy(why.code, sizeof(why.code), blocked.code);
         return end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
     }
     if (err == TB_OK) {
-        err = control_describe(control, &capture->request, &found, &why);
+        err = control_account_of(control, &self, &capture->request, &account, &why);
+    }
+    if (err == TB_OK) {
+        err = control_describe(account, &capture->request, &found, &why);
+    }
+    if (control_is_role_refused(err, &why)) {
+        (void)tb_str_copy(why.code, sizeof(why.code), "role_refused");
+        err = end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
+        goto out;
     }
     if (err != TB_OK) {
         /* Only what EC2 said of this request ends it; our own troubles pass. */
@@ -324,6 +335,7 @@ enum tb_err
 control_step_arming(struct tb_control *control, const struct tb_capture *capture,
                     int64_t *out_again_ns, struct tb_fail *fail)
 {
+    struct control_account *account = NULL;
     struct tb_capture *work = NULL;
     enum tb_stop_reason stop = tb_plan_stop(capture);
     struct control_self self;
@@ -344,16 +356,22 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
     *work = *capture;
     err = control_self_learn(control, &self, &why);
     if (err == TB_OK) {
+        err = control_account_of(control, &self, &capture->request, &account, &why);
+    }
+    if (err == TB_OK) {
         err = arm_recorder(control, work, &why);
     }
     if (err == TB_OK) {
         err = control_standing_target(control, &self, target, &why);
     }
-    if (err == TB_OK) {
-        err = control_standing_filter(control, filter, &why);
+    if (err == TB_OK && !control_is_own(account)) {
+        err = control_target_shared(account, &self, target, &why);
     }
     if (err == TB_OK) {
-        err = control_make_sessions(control, work, target, filter, &why);
+        err = control_standing_filter(account, filter, &why);
+    }
+    if (err == TB_OK) {
+        err = control_make_sessions(account, work, target, filter, &why);
         kept = tb_store_capture_sources(control->deps.store, capture->id, work->sources,
                                         work->source_count, fail);
         if (kept != TB_OK) {
@@ -363,7 +381,10 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
     }
     if (control_is_about_standing(err, &why)) {
         /* Somebody removed the target or the filter: the next try makes new ones. */
-        control_standing_forget(control);
+        control_standing_forget(account);
+        if (!control_is_own(account)) {
+            control_standing_forget(&control->accounts[0]);
+        }
         err = TB_ERETRY;
         why.err = err;
     }

@@ -24,6 +24,7 @@ enum {
 enum question {
     ASK_SOURCES,
     ASK_TARGETS,
+    ASK_TARGETS_THERE,
     ASK_FILTERS,
     ASK_TARGET_HOST,
     ASK_BUCKET,
@@ -39,12 +40,13 @@ enum question {
 
 struct survey {
     struct tb_control *control;
+    struct control_account *account; /* of the sources; NULL: not configured */
     const struct tb_capture_request *request;
     struct control_self self;
     struct preflight_facts facts;
 
     struct control_found found;
-    struct tb_ec2_targets targets;
+    struct tb_ec2_targets targets, targets_there;
     struct tb_ec2_filters filters;
     struct tb_ec2_instances target_host;
     struct tb_ec2_sessions on_sources, on_target;
@@ -67,7 +69,7 @@ ask_sources(void *arg)
     struct survey *s = arg;
 
     s->err[ASK_SOURCES] =
-        control_describe(s->control, s->request, &s->found, &s->fail[ASK_SOURCES]);
+        control_describe(s->account, s->request, &s->found, &s->fail[ASK_SOURCES]);
 }
 
 static void
@@ -80,12 +82,21 @@ ask_targets(void *arg)
 }
 
 static void
+ask_targets_there(void *arg)
+{
+    struct survey *s = arg;
+
+    s->err[ASK_TARGETS_THERE] = tb_ec2_targets_list(s->account->aws, NULL, &s->targets_there,
+                                                    &s->fail[ASK_TARGETS_THERE]);
+}
+
+static void
 ask_filters(void *arg)
 {
     struct survey *s = arg;
 
     s->err[ASK_FILTERS] =
-        tb_ec2_filters_list(s->control->deps.aws, &s->filters, &s->fail[ASK_FILTERS]);
+        tb_ec2_filters_list(s->account->aws, &s->filters, &s->fail[ASK_FILTERS]);
 }
 
 static void
@@ -143,8 +154,8 @@ ask_on_sources(void *arg)
     const char *enis[TB_CAPTURE_MAX_SOURCES];
     size_t count = list_enis(s, enis);
 
-    s->err[ASK_ON_SOURCES] = tb_ec2_sessions_list(s->control->deps.aws, enis, count,
-                                                  &s->on_sources, &s->fail[ASK_ON_SOURCES]);
+    s->err[ASK_ON_SOURCES] = tb_ec2_sessions_list(s->account->aws, enis, count, &s->on_sources,
+                                                  &s->fail[ASK_ON_SOURCES]);
 }
 
 static void
@@ -187,8 +198,8 @@ ask_routes(void *arg)
             }
         }
         if (s->facts.routes[i] == NULL && strcmp(vpc, s->self.target.vpc) != 0) {
-            s->err[ASK_ROUTES] = tb_ec2_route_tables_of_vpc(
-                s->control->deps.aws, vpc, &s->routes[i], &s->fail[ASK_ROUTES]);
+            s->err[ASK_ROUTES] = tb_ec2_route_tables_of_vpc(s->account->aws, vpc, &s->routes[i],
+                                                            &s->fail[ASK_ROUTES]);
             s->facts.routes[i] = s->err[ASK_ROUTES] == TB_OK ? &s->routes[i] : NULL;
         }
     }
@@ -246,8 +257,7 @@ ask_for_session(struct survey *s, size_t source, struct tb_fail *fail)
     control_set_tag(&tags[3], TB_TAG_EXPIRES, expires);
     err = tb_ec2_session_body(&spec, &body, fail);
     if (err == TB_OK) {
-        err = tb_ec2_create_dry_run(s->control->deps.aws, TB_EC2_SESSION, tb_buf_view(&body),
-                                    fail);
+        err = tb_ec2_create_dry_run(s->account->aws, TB_EC2_SESSION, tb_buf_view(&body), fail);
     }
     tb_buf_release(&body);
     return err;
@@ -274,9 +284,9 @@ ask_for_standing(struct survey *s, bool target, struct tb_fail *out)
                      : tb_ec2_filter_body(&filter_spec, &body, out);
     }
     if (err == TB_OK) {
-        err =
-            tb_ec2_create_dry_run(s->control->deps.aws, target ? TB_EC2_TARGET : TB_EC2_FILTER,
-                                  tb_buf_view(&body), out);
+        err = tb_ec2_create_dry_run(target ? s->control->deps.aws : s->account->aws,
+                                    target ? TB_EC2_TARGET : TB_EC2_FILTER, tb_buf_view(&body),
+                                    out);
     }
     out->err = err;
     tb_buf_release(&body);
@@ -295,6 +305,17 @@ ask_dry_run_of_standing(struct survey *s)
     }
 }
 
+static bool
+is_target_there(const struct survey *s)
+{
+    bool there = !s->facts.other_account;
+
+    for (size_t i = 0; i < s->targets_there.count && !there; i++) {
+        there = strcmp(s->targets_there.at[i].id, s->target_id) == 0;
+    }
+    return there;
+}
+
 static void
 ask_dry_run(void *arg)
 {
@@ -305,6 +326,9 @@ ask_dry_run(void *arg)
     if (s->target_id[0] == '\0' || s->filter_id[0] == '\0') {
         ask_dry_run_of_standing(s);
         return;
+    }
+    if (!is_target_there(s)) {
+        return; /* that is said by itself */
     }
     for (size_t i = 0; i < count; i++) {
         struct tb_check blocked;
@@ -329,6 +353,7 @@ static const struct {
 } questions[QUESTIONS] = {
     [ASK_SOURCES] = {ask_sources, NULL},
     [ASK_TARGETS] = {ask_targets, "the mirror targets of the account"},
+    [ASK_TARGETS_THERE] = {ask_targets_there, "the targets shared with the source's account"},
     [ASK_FILTERS] = {ask_filters, "the mirror filters of the account"},
     [ASK_TARGET_HOST] = {ask_target_host, "the instance of the target"},
     [ASK_BUCKET] = {ask_bucket, NULL},
@@ -385,16 +410,19 @@ find_standing(struct survey *s)
 static void
 first_round(struct survey *s)
 {
-    static const enum question first[] = {ASK_SOURCES,     ASK_TARGETS, ASK_FILTERS,
-                                          ASK_TARGET_HOST, ASK_BUCKET,  ASK_LIFETIME};
+    /* (the last only of another account) */
+    static const enum question first[] = {ASK_SOURCES,      ASK_TARGETS, ASK_FILTERS,
+                                          ASK_TARGET_HOST,  ASK_BUCKET,  ASK_LIFETIME,
+                                          ASK_TARGETS_THERE};
 
-    ask(s, first, sizeof(first) / sizeof(first[0]));
+    ask(s, first, sizeof(first) / sizeof(first[0]) - (s->facts.other_account ? 0 : 1));
     find_standing(s);
     s->facts.found = s->fail[ASK_SOURCES];
     s->facts.found.err = s->err[ASK_SOURCES];
     s->facts.interfaces = &s->found.interfaces;
     s->facts.instances = &s->found.instances;
     s->facts.targets = is_known(s, ASK_TARGETS) ? &s->targets : NULL;
+    s->facts.targets_there = is_known(s, ASK_TARGETS_THERE) ? &s->targets_there : NULL;
     s->facts.filters = is_known(s, ASK_FILTERS) ? &s->filters : NULL;
     s->facts.lifetime = is_known(s, ASK_LIFETIME) ? &s->lifetime : NULL;
     if (s->target_host.count == 1) {
@@ -452,6 +480,7 @@ release(struct survey *s)
 {
     control_found_release(&s->found);
     tb_ec2_targets_release(&s->targets);
+    tb_ec2_targets_release(&s->targets_there);
     tb_ec2_filters_release(&s->filters);
     tb_ec2_instances_release(&s->target_host);
     tb_ec2_sessions_release(&s->on_sources);
@@ -489,6 +518,7 @@ tb_control_plan(struct tb_control *control, const struct tb_capture_request *req
         goto out;
     }
     s->facts.request = request;
+    s->facts.config = control->deps.config;
     s->facts.owner = control->deps.config->owner;
     s->facts.account = s->self.account;
     s->facts.region = tb_aws_region(control->deps.aws);
@@ -501,7 +531,10 @@ tb_control_plan(struct tb_control *control, const struct tb_capture_request *req
     s->facts.capture_count = count;
     s->facts.max_concurrent = control->deps.config->max_concurrent;
     /* What is somewhere else cannot be looked at from here. */
-    if (!preflight_request_blocked(request, s->facts.account, s->facts.region, &blocked)) {
+    if (!preflight_request_blocked(request, s->facts.config, s->facts.account, s->facts.region,
+                                   &blocked) &&
+        control_account_of(control, &s->self, request, &s->account, fail) == TB_OK) {
+        s->facts.other_account = !control_is_own(s->account);
         first_round(s);
         second_round(s);
         ask(s, third, 1);

@@ -18,44 +18,9 @@ static const char *const blind_spots[] = {
 };
 
 static void
-set_time(struct tb_json *object, const char *key, int64_t utc_ns)
-{
-    char text[TB_TIME_TEXT_SIZE];
-
-    if (utc_ns == 0) {
-        tb_json_set_null(object, key);
-        return;
-    }
-    tb_time_format_ns(text, utc_ns);
-    tb_json_set_str(object, key, text);
-}
-
-/* "" means unknown or not asked for: null in JSON. */
-static void
-set_text(struct tb_json *object, const char *key, const char *text)
-{
-    tb_json_set_str(object, key, text == NULL || text[0] == 0 ? NULL : text);
-}
-
-static void
 set_digest(struct tb_json *object, const char *key, const uint8_t *octets)
 {
-    char hex[TB_SHA256_HEX_SIZE];
-
-    tb_hex(hex, tb_bytes_of(octets, TB_SHA256_SIZE));
-    tb_json_set_str(object, key, hex);
-}
-
-static struct tb_json *
-ledger_json(const struct tb_ledger *ledger)
-{
-    struct tb_json *out = tb_json_object();
-
-    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
-        tb_json_set_int(out, tb_ledger_fields[i].name, (int64_t)tb_ledger_get(ledger, i));
-    }
-    tb_json_set_int(out, "residual", tb_ledger_residual(ledger));
-    return out;
+    tb_json_set_hex(object, key, tb_bytes_of(octets, TB_SHA256_SIZE));
 }
 
 static struct tb_json *
@@ -64,19 +29,19 @@ request_json(const struct tb_capture_request *request)
     struct tb_json *out = tb_json_object();
     char severity[32];
 
-    set_text(out, "requested_by", request->requested_by);
-    set_text(out, "reason", request->reason);
-    set_text(out, "case", request->case_id);
-    set_text(out, "finding_id", request->finding_id);
-    set_text(out, "finding_type", request->finding_type);
-    set_text(out, "instance", request->instance);
+    tb_json_set_text(out, "requested_by", request->requested_by);
+    tb_json_set_text(out, "reason", request->reason);
+    tb_json_set_text(out, "case", request->case_id);
+    tb_json_set_text(out, "finding_id", request->finding_id);
+    tb_json_set_text(out, "finding_type", request->finding_type);
+    tb_json_set_text(out, "instance", request->instance);
     /* as text: JSON writers differ in how they write fractions, and the octets count here */
     (void)snprintf(severity, sizeof(severity), "%.1f", request->severity);
     tb_json_set_str(out, "severity", severity);
     tb_json_set_int(out, "duration_seconds", request->duration_ns / TB_NS_PER_S);
     tb_json_set_int(out, "snaplen", request->snaplen);
     tb_json_set_int(out, "max_bytes", (int64_t)request->max_bytes);
-    set_text(out, "bpf", request->bpf);
+    tb_json_set_text(out, "bpf", request->bpf);
     return out;
 }
 
@@ -90,16 +55,16 @@ sources_json(const struct tb_capture *capture)
         struct tb_json *one = tb_json_object();
 
         tb_json_set_str(one, "eni", source->eni);
-        set_text(one, "instance", source->instance);
-        set_text(one, "mac", source->mac);
-        set_text(one, "ip", source->ip);
-        set_text(one, "subnet", source->subnet);
-        set_text(one, "vpc", source->vpc);
-        set_text(one, "account", source->account);
+        tb_json_set_text(one, "instance", source->instance);
+        tb_json_set_text(one, "mac", source->mac);
+        tb_json_set_text(one, "ip", source->ip);
+        tb_json_set_text(one, "subnet", source->subnet);
+        tb_json_set_text(one, "vpc", source->vpc);
+        tb_json_set_text(one, "account", source->account);
         tb_json_set_int(one, "vni", source->vni);
         tb_json_set_int(one, "session_number", source->session_number);
         tb_json_set_bool(one, "mirrored", source->armed);
-        set_text(one, "gap", source->gap);
+        tb_json_set_text(one, "gap", source->gap);
         tb_json_add(out, one);
     }
     return out;
@@ -118,11 +83,11 @@ alerts_json(const struct tb_manifest_input *input)
         (void)snprintf(name, sizeof(name), "alerts/%04u.json", alert->row.number);
         tb_json_set_str(one, "name", name);
         tb_json_set_str(one, "adapter", alert->row.adapter);
-        set_text(one, "key", alert->row.key);
-        set_time(one, "received", alert->row.received_utc_ns);
-        set_text(one, "from", alert->row.remote);
-        set_text(one, "token", alert->row.token_name);
-        set_text(one, "decision_reason", alert->row.reason);
+        tb_json_set_text(one, "key", alert->row.key);
+        tb_json_set_time(one, "received", alert->row.received_utc_ns);
+        tb_json_set_text(one, "from", alert->row.remote);
+        tb_json_set_text(one, "token", alert->row.token_name);
+        tb_json_set_text(one, "decision_reason", alert->row.reason);
         tb_json_set_int(one, "bytes", (int64_t)alert->bytes);
         set_digest(one, "sha256", alert->sha256.octets);
         tb_json_add(out, one);
@@ -163,12 +128,12 @@ segments_json(const struct tb_manifest_input *input)
         set_digest(one, "sha256", segment->sha256);
         set_root(one, segment->merkle_root);
         tb_json_set_int(one, "packets", (int64_t)segment->packets);
-        set_time(one, "first_packet", segment->first_utc_ns);
-        set_time(one, "last_packet", segment->last_utc_ns);
+        tb_json_set_time(one, "first_packet", segment->first_utc_ns);
+        tb_json_set_time(one, "last_packet", segment->last_utc_ns);
         tb_json_set_bool(one, "recovered", segment->recovered);
-        set_time(one, "uploaded", segment->uploaded_utc_ns);
-        set_text(one, "s3_version", segment->s3_version);
-        set_text(one, "s3_request_id", segment->s3_request_id);
+        tb_json_set_time(one, "uploaded", segment->uploaded_utc_ns);
+        tb_json_set_text(one, "s3_version", segment->s3_version);
+        tb_json_set_text(one, "s3_request_id", segment->s3_request_id);
         tb_json_add(out, one);
     }
     return out;
@@ -185,13 +150,13 @@ resources_json(const struct tb_manifest_input *input)
 
         tb_json_set_str(one, "kind", tb_resource_kind_name(resource->kind));
         tb_json_set_str(one, "state", tb_resource_state_name(resource->state));
-        set_text(one, "id", resource->aws_id);
-        set_text(one, "for", resource->key);
-        set_text(one, "client_token", resource->client_token);
-        set_text(one, "create_request_id", resource->create_request_id);
-        set_text(one, "delete_request_id", resource->delete_request_id);
-        set_time(one, "created", resource->created_utc_ns);
-        set_time(one, "gone", resource->gone_utc_ns);
+        tb_json_set_text(one, "id", resource->aws_id);
+        tb_json_set_text(one, "for", resource->key);
+        tb_json_set_text(one, "client_token", resource->client_token);
+        tb_json_set_text(one, "create_request_id", resource->create_request_id);
+        tb_json_set_text(one, "delete_request_id", resource->delete_request_id);
+        tb_json_set_time(one, "created", resource->created_utc_ns);
+        tb_json_set_time(one, "gone", resource->gone_utc_ns);
         tb_json_add(out, one);
     }
     return out;
@@ -359,16 +324,16 @@ tb_manifest_build(const struct tb_manifest_input *input, const struct tb_manifes
     tb_json_set_str(root, "stop_reason", tb_stop_reason_name(capture->stop_reason));
     tb_json_set(root, "request", request_json(&capture->request));
     tb_json_set(root, "times", times);
-    set_time(times, "requested", capture->requested_utc_ns);
-    set_time(times, "recording", capture->recording_utc_ns);
-    set_time(times, "stopped", capture->stopped_utc_ns);
-    set_time(times, "deadline", capture->deadline.utc_ns);
-    set_time(times, "manifest", input->now_utc_ns);
+    tb_json_set_time(times, "requested", capture->requested_utc_ns);
+    tb_json_set_time(times, "recording", capture->recording_utc_ns);
+    tb_json_set_time(times, "stopped", capture->stopped_utc_ns);
+    tb_json_set_time(times, "deadline", capture->deadline.utc_ns);
+    tb_json_set_time(times, "manifest", input->now_utc_ns);
     tb_json_set(root, "host", host);
-    set_text(host, "name", input->host_name);
-    set_text(host, "kernel", input->kernel);
-    set_text(host, "account", input->account);
-    set_text(host, "region", input->region);
+    tb_json_set_text(host, "name", input->host_name);
+    tb_json_set_text(host, "kernel", input->kernel);
+    tb_json_set_text(host, "account", input->account);
+    tb_json_set_text(host, "region", input->region);
     if (input->clock != NULL) {
         tb_json_set(host, "clock", clock_json(input->clock));
     } else {
@@ -380,9 +345,9 @@ tb_manifest_build(const struct tb_manifest_input *input, const struct tb_manifes
     tb_json_set(root, "alerts", alerts_json(input));
     tb_json_set(root, "aws_objects", resources_json(input));
     tb_json_set(root, "segments", segments_json(input));
-    tb_json_set(root, "ledger", ledger_json(&capture->ledger));
+    tb_json_set(root, "ledger", tb_ledger_json(&capture->ledger));
     if (input->host_ledger != NULL) {
-        tb_json_set(root, "host_ledger", ledger_json(input->host_ledger));
+        tb_json_set(root, "host_ledger", tb_ledger_json(input->host_ledger));
     } else {
         tb_json_set_null(root, "host_ledger");
     }
@@ -394,9 +359,9 @@ tb_manifest_build(const struct tb_manifest_input *input, const struct tb_manifes
     if (capture->error_text[0] != 0) {
         struct tb_json *error = tb_json_object();
 
-        set_text(error, "code", capture->error_code);
-        set_text(error, "text", capture->error_text);
-        set_text(error, "request_id", capture->error_request_id);
+        tb_json_set_text(error, "code", capture->error_code);
+        tb_json_set_text(error, "text", capture->error_text);
+        tb_json_set_text(error, "request_id", capture->error_request_id);
         tb_json_set(root, "last_error", error);
     }
     err = tb_json_dump(root, false, out, fail);

@@ -7,39 +7,6 @@
 
 #include "http_int.h"
 
-/* RFC 3339, or null for "not yet" (0). */
-static void
-set_time(struct tb_json *object, const char *key, int64_t utc_ns)
-{
-    char text[TB_TIME_TEXT_SIZE];
-
-    if (utc_ns == 0) {
-        tb_json_set_null(object, key);
-        return;
-    }
-    tb_time_format_ns(text, utc_ns);
-    tb_json_set_str(object, key, text);
-}
-
-/* A text, or null for "". */
-static void
-set_text(struct tb_json *object, const char *key, const char *text)
-{
-    tb_json_set_str(object, key, text[0] != '\0' ? text : NULL);
-}
-
-static struct tb_json *
-ledger_json(const struct tb_ledger *ledger)
-{
-    struct tb_json *out = tb_json_object();
-
-    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
-        tb_json_set_int(out, tb_ledger_fields[i].name, (int64_t)tb_ledger_get(ledger, i));
-    }
-    tb_json_set_int(out, "residual", tb_ledger_residual(ledger));
-    return out;
-}
-
 static struct tb_json *
 request_json(const struct tb_capture_request *request)
 {
@@ -49,20 +16,20 @@ request_json(const struct tb_capture_request *request)
     for (size_t i = 0; i < request->eni_count; i++) {
         tb_json_add_str(enis, request->enis[i]);
     }
-    set_text(out, "instance", request->instance);
+    tb_json_set_text(out, "instance", request->instance);
     tb_json_set(out, "interfaces", enis);
-    set_text(out, "account", request->account);
-    set_text(out, "region", request->region);
+    tb_json_set_text(out, "account", request->account);
+    tb_json_set_text(out, "region", request->region);
     tb_json_set_int(out, "duration_seconds", request->duration_ns / TB_NS_PER_S);
     tb_json_set_int(out, "snaplen", request->snaplen);
     tb_json_set_int(out, "max_bytes", (int64_t)request->max_bytes);
-    set_text(out, "bpf", request->bpf);
-    set_text(out, "reason", request->reason);
-    set_text(out, "case", request->case_id);
-    set_text(out, "finding_id", request->finding_id);
-    set_text(out, "finding_type", request->finding_type);
+    tb_json_set_text(out, "bpf", request->bpf);
+    tb_json_set_text(out, "reason", request->reason);
+    tb_json_set_text(out, "case", request->case_id);
+    tb_json_set_text(out, "finding_id", request->finding_id);
+    tb_json_set_text(out, "finding_type", request->finding_type);
     tb_json_set_number(out, "severity", request->severity);
-    set_text(out, "requested_by", request->requested_by);
+    tb_json_set_text(out, "requested_by", request->requested_by);
     return out;
 }
 
@@ -76,13 +43,13 @@ sources_json(const struct tb_capture *capture)
         struct tb_json *one = tb_json_object();
 
         tb_json_set_str(one, "eni", source->eni);
-        set_text(one, "instance", source->instance);
-        set_text(one, "ip", source->ip);
-        set_text(one, "mac", source->mac);
+        tb_json_set_text(one, "instance", source->instance);
+        tb_json_set_text(one, "ip", source->ip);
+        tb_json_set_text(one, "mac", source->mac);
         tb_json_set_int(one, "vni", source->vni);
         tb_json_set_int(one, "session_number", source->session_number);
         tb_json_set_bool(one, "armed", source->armed);
-        set_text(one, "gap", source->gap);
+        tb_json_set_text(one, "gap", source->gap);
         tb_json_add(out, one);
     }
     return out;
@@ -178,11 +145,11 @@ tb_http_capture_json(const struct tb_http_server *server, const struct tb_captur
                     capture->stop_reason == TB_STOP_NONE
                         ? NULL
                         : tb_stop_reason_name(capture->stop_reason));
-    set_time(out, "requested", capture->requested_utc_ns);
-    set_time(out, "recording", capture->recording_utc_ns);
-    set_time(out, "stopped", capture->stopped_utc_ns);
-    set_time(out, "ended", capture->ended_utc_ns);
-    set_time(out, "deadline", capture->deadline.utc_ns);
+    tb_json_set_time(out, "requested", capture->requested_utc_ns);
+    tb_json_set_time(out, "recording", capture->recording_utc_ns);
+    tb_json_set_time(out, "stopped", capture->stopped_utc_ns);
+    tb_json_set_time(out, "ended", capture->ended_utc_ns);
+    tb_json_set_time(out, "deadline", capture->deadline.utc_ns);
     if (capture->deadline.utc_ns != 0 && !tb_capture_state_is_final(capture->state)) {
         int64_t left_ns = tb_deadline_left_ns(&capture->deadline);
 
@@ -190,22 +157,22 @@ tb_http_capture_json(const struct tb_http_server *server, const struct tb_captur
     } else {
         tb_json_set_null(out, "seconds_left");
     }
-    set_time(out, "extending_to",
-             capture->extend_to_utc_ns > capture->deadline.utc_ns ? capture->extend_to_utc_ns
-                                                                  : 0);
+    tb_json_set_time(
+        out, "extending_to",
+        capture->extend_to_utc_ns > capture->deadline.utc_ns ? capture->extend_to_utc_ns : 0);
     set_queue_position(out, server, capture, queue);
     tb_json_set_bool(out, "no_traffic", no_traffic);
     tb_json_set(out, "checklist", checklist_json(capture, no_traffic));
     tb_json_set(out, "request", request_json(&capture->request));
     tb_json_set(out, "sources", sources_json(capture));
     tb_json_set_int(out, "alerts", capture->alert_count);
-    tb_json_set(out, "ledger", ledger_json(&capture->ledger));
+    tb_json_set(out, "ledger", tb_ledger_json(&capture->ledger));
     if (capture->error_code[0] != '\0' || capture->error_text[0] != '\0') {
         struct tb_json *error = tb_json_object();
 
-        set_text(error, "code", capture->error_code);
-        set_text(error, "text", capture->error_text);
-        set_text(error, "request_id", capture->error_request_id);
+        tb_json_set_text(error, "code", capture->error_code);
+        tb_json_set_text(error, "text", capture->error_text);
+        tb_json_set_text(error, "request_id", capture->error_request_id);
         tb_json_set(out, "error", error);
     } else {
         tb_json_set_null(out, "error");
@@ -230,14 +197,14 @@ segment_json(const struct tb_segment_row *segment)
     tb_json_set_int(out, "bytes", (int64_t)segment->bytes);
     tb_json_set_int(out, "acknowledged_bytes", (int64_t)segment->acknowledged_bytes);
     tb_json_set_int(out, "packets", (int64_t)segment->packets);
-    set_time(out, "first", segment->first_utc_ns);
-    set_time(out, "last", segment->last_utc_ns);
+    tb_json_set_time(out, "first", segment->first_utc_ns);
+    tb_json_set_time(out, "last", segment->last_utc_ns);
     tb_json_set_bool(out, "recovered", segment->recovered);
     tb_json_set_str(out, "sha256", hex);
-    set_text(out, "key", segment->s3_key);
-    set_text(out, "version", segment->s3_version);
-    set_text(out, "request_id", segment->s3_request_id);
-    set_time(out, "uploaded", segment->uploaded_utc_ns);
+    tb_json_set_text(out, "key", segment->s3_key);
+    tb_json_set_text(out, "version", segment->s3_version);
+    tb_json_set_text(out, "request_id", segment->s3_request_id);
+    tb_json_set_time(out, "uploaded", segment->uploaded_utc_ns);
     return out;
 }
 
@@ -248,13 +215,13 @@ resource_json(const struct tb_resource *resource)
 
     tb_json_set_str(out, "kind", tb_resource_kind_name(resource->kind));
     tb_json_set_str(out, "state", tb_resource_state_name(resource->state));
-    set_text(out, "id", resource->aws_id);
-    set_text(out, "for", resource->key);
-    set_time(out, "created", resource->created_utc_ns);
-    set_time(out, "gone", resource->gone_utc_ns);
-    set_time(out, "expires", resource->expires_utc_s * TB_NS_PER_S);
-    set_text(out, "create_request_id", resource->create_request_id);
-    set_text(out, "delete_request_id", resource->delete_request_id);
+    tb_json_set_text(out, "id", resource->aws_id);
+    tb_json_set_text(out, "for", resource->key);
+    tb_json_set_time(out, "created", resource->created_utc_ns);
+    tb_json_set_time(out, "gone", resource->gone_utc_ns);
+    tb_json_set_time(out, "expires", resource->expires_utc_s * TB_NS_PER_S);
+    tb_json_set_text(out, "create_request_id", resource->create_request_id);
+    tb_json_set_text(out, "delete_request_id", resource->delete_request_id);
     return out;
 }
 
@@ -271,14 +238,14 @@ live_json(const struct tb_record_status *status)
 
     tb_json_set_str(out, "state", states[status->state]);
     tb_json_set_int(out, "segments", status->segments);
-    set_time(out, "first", status->first_utc_ns);
-    set_time(out, "last", status->last_utc_ns);
+    tb_json_set_time(out, "first", status->first_utc_ns);
+    tb_json_set_time(out, "last", status->last_utc_ns);
     tb_json_set_bool(out, "over_budget", status->over_budget);
     tb_json_set_int(out, "level", status->level);
     tb_json_set_int(out, "level_changes", status->level_changes);
-    set_time(out, "gap_from", status->gap_from_utc_ns);
-    set_time(out, "gap_to", status->gap_to_utc_ns);
-    tb_json_set(out, "ledger", ledger_json(&status->ledger));
+    tb_json_set_time(out, "gap_from", status->gap_from_utc_ns);
+    tb_json_set_time(out, "gap_to", status->gap_to_utc_ns);
+    tb_json_set(out, "ledger", tb_ledger_json(&status->ledger));
     return out;
 }
 

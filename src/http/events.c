@@ -40,9 +40,10 @@ tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *
     struct tb_fail fail = {0};
 
     atomic_fetch_add(&server->counters.intake[result->outcome], 1);
+    /* What joins may make a box longer, which a worker sees within a second: waking all of them
+     * for each of thousands of alerts would cost more than the alerts. */
     if (server->deps.control != NULL &&
-        (result->outcome == TB_INTAKE_CREATED || result->outcome == TB_INTAKE_JOINED ||
-         result->outcome == TB_INTAKE_NOTED)) {
+        (result->outcome == TB_INTAKE_CREATED || result->outcome == TB_INTAKE_NOTED)) {
         tb_control_wake(server->deps.control);
     }
     tb_json_set_str(root, "decision", outcomes[result->outcome].decision);

@@ -1,4 +1,6 @@
-/* GET /v1/foreign-sessions: mirror sessions of the account that tapbox did not make. */
+/* GET /v1/foreign-sessions: mirror sessions of the accounts that tapbox did not make. */
+#include <stdlib.h>
+
 #include "http_int.h"
 
 static struct tb_json *
@@ -25,23 +27,35 @@ session_json(const struct tb_ec2_session *session)
 static void
 list(struct tb_http_call *call)
 {
-    struct tb_ec2_sessions sessions = {0};
-    struct tb_json *root, *array;
+    struct tb_control_foreign *foreign = malloc(sizeof(*foreign));
+    struct tb_json *root, *sessions, *unseen;
     struct tb_fail fail = {0};
 
-    if (tb_control_foreign_list(call->server->deps.control, &sessions, &fail) != TB_OK) {
+    if (foreign == NULL ||
+        tb_control_foreign_list(call->server->deps.control, foreign, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot list foreign sessions");
         tb_http_problem(call, TB_PROBLEM_UNAVAILABLE, "EC2 does not list the sessions: %s%s%s",
                         fail.code, fail.code[0] != '\0' ? ": " : "", fail.text);
+        free(foreign);
         return;
     }
     root = tb_json_object();
-    array = tb_json_array();
-    for (size_t i = 0; i < sessions.count; i++) {
-        tb_json_add(array, session_json(&sessions.at[i]));
+    sessions = tb_json_array();
+    unseen = tb_json_array();
+    for (size_t i = 0; i < foreign->sessions.count; i++) {
+        tb_json_add(sessions, session_json(&foreign->sessions.at[i]));
     }
-    tb_json_set(root, "sessions", array);
-    tb_ec2_sessions_release(&sessions);
+    for (size_t i = 0; i < foreign->unseen_count; i++) {
+        struct tb_json *one = tb_json_object();
+
+        tb_json_set_str(one, "account", foreign->unseen[i].account);
+        tb_json_set_str(one, "why", foreign->unseen[i].why);
+        tb_json_add(unseen, one);
+    }
+    tb_json_set(root, "sessions", sessions);
+    tb_json_set(root, "unseen_accounts", unseen);
+    tb_control_foreign_release(foreign);
+    free(foreign);
     tb_http_answer_json(call, 200, root);
 }
 

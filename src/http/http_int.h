@@ -77,7 +77,8 @@ enum {
 enum tb_peer_phase {
     TB_PEER_SENDING, /* a request, or nothing yet */
     TB_PEER_WAITING, /* for our answer */
-    TB_PEER_READING  /* the answer */
+    TB_PEER_READING, /* the answer */
+    TB_PEER_VIEWING  /* a stream, which has a time limit of its own */
 };
 
 struct tb_peer;
@@ -131,9 +132,35 @@ void tb_later_stop(struct tb_later *later);
 /* Puts the call aside until call->later has run; false when there is no room. */
 bool tb_later_take(struct tb_later *later, struct tb_http_call *call);
 
-/* --- a call --- */
+/* --- viewers.c: streams --- */
 
 struct MHD_Connection;
+struct MHD_Response;
+
+struct tb_viewer;
+
+struct tb_viewers {
+    bool made;
+    struct tb_mutex mu;
+    struct tb_cond left;
+    struct { /* touched only while holding mu */
+        size_t count;
+        bool stopping;
+    } locked;
+};
+void tb_viewers_init(struct tb_viewers *viewers);
+/* Every stream ends: afterwards none of their threads is there. */
+void tb_viewers_stop(struct tb_viewers *viewers);
+size_t tb_viewers_count(struct tb_viewers *viewers);
+/* Before it has begun; NULL is fine. */
+void tb_viewer_drop(struct tb_viewer *viewer);
+/* The call is to be answered by it. */
+bool tb_viewer_is_ready(const struct tb_viewer *viewer);
+/* Begins.  The viewer belongs to the response from here; NULL: it is gone. */
+struct MHD_Response *tb_viewer_response(struct tb_viewer *viewer);
+
+/* --- a call --- */
+
 struct tb_http_route;
 
 struct tb_http_answer_out {
@@ -163,6 +190,7 @@ struct tb_http_call {
     void (*later)(struct tb_http_call *call);
     bool later_done;
     struct tb_http_call *next; /* in the queue of those */
+    struct tb_viewer *viewer;  /* of a stream, until it begins; owned */
     struct tb_http_answer_out answer;
 };
 
@@ -185,6 +213,7 @@ struct tb_http_server {
     struct tb_http_counters counters;
     struct tb_peers peers;
     struct tb_later later;
+    struct tb_viewers viewers;
     atomic_size_t body_bytes; /* of all bodies that are held */
     struct tb_mutex mu;
     struct tb_cond idle;
@@ -262,6 +291,7 @@ void tb_http_list_captures(struct tb_http_call *call);
 void tb_http_get_capture(struct tb_http_call *call);
 void tb_http_stop_capture(struct tb_http_call *call);
 void tb_http_extend_capture(struct tb_http_call *call);
+void tb_http_stream_capture(struct tb_http_call *call);
 void tb_http_list_foreign(struct tb_http_call *call);
 void tb_http_get_keys(struct tb_http_call *call);
 void tb_http_get_health(struct tb_http_call *call);

@@ -39,6 +39,7 @@ most_ns(const struct tb_peer *peer)
         [TB_PEER_SENDING] = REQUEST_S,
         [TB_PEER_WAITING] = 0, /* it is us who take long */
         [TB_PEER_READING] = ANSWER_S,
+        [TB_PEER_VIEWING] = 0, /* viewers.c cuts it off */
     };
 
     return most_s[peer->phase] * TB_NS_PER_S;

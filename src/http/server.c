@@ -4,7 +4,8 @@
  * Threads: POOL_THREADS of libmicrohttpd, each polling its share of the connections and running
  * their calls to the end; they touch the store (any thread may), the tokens (own lock), the
  * counters (atomic), and `locked`.  Calls are short: what waits for AWS runs on the threads of
- * later.c.  One more closes connections that take too long (peers.c).
+ * later.c, streams are filled by those of viewers.c.  One more closes connections that take too
+ * long (peers.c).
  *
  * What libmicrohttpd cannot do decides the way of a body: an answer can be given before it (the
  * connection is closed then, and a sender in the middle of writing may see a reset instead of
@@ -166,6 +167,29 @@ count_call(const struct tb_http_call *call)
            (long long)((tb_clock_boot_ns() - call->began_boot_ns) / TB_NS_PER_MS));
 }
 
+/* The body in memory, or the stream. */
+static struct MHD_Response *
+make_response(struct tb_http_call *call)
+{
+    struct tb_http_answer_out *answer = &call->answer;
+    struct MHD_Response *response;
+
+    if (tb_viewer_is_ready(call->viewer)) {
+        struct tb_viewer *viewer = call->viewer;
+
+        call->viewer = NULL;
+        tb_peers_phase(&call->server->peers, call->peer, TB_PEER_VIEWING);
+        return tb_viewer_response(viewer);
+    }
+    tb_peers_phase(&call->server->peers, call->peer, TB_PEER_READING);
+    response = MHD_create_response_from_buffer(answer->body.len, answer->body.at,
+                                               MHD_RESPMEM_MUST_FREE);
+    if (response != NULL) {
+        answer->body = (struct tb_buf)TB_BUF_INIT(0); /* libmicrohttpd's from here */
+    }
+    return response;
+}
+
 /* Gives the answer to libmicrohttpd; MHD_NO closes the connection. */
 static enum MHD_Result
 send_answer(struct tb_http_call *call)
@@ -176,13 +200,10 @@ send_answer(struct tb_http_call *call)
     char retry_after[16];
 
     count_call(call);
-    tb_peers_phase(&call->server->peers, call->peer, TB_PEER_READING);
-    response = MHD_create_response_from_buffer(answer->body.len, answer->body.at,
-                                               MHD_RESPMEM_MUST_FREE);
+    response = make_response(call);
     if (response == NULL) {
         return MHD_NO;
     }
-    answer->body = (struct tb_buf)TB_BUF_INIT(0); /* libmicrohttpd's from here */
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->content_type);
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
@@ -329,6 +350,7 @@ on_completed(void *arg, struct MHD_Connection *connection, void **slot,
     }
     tb_peers_phase(&server->peers, call->peer, TB_PEER_SENDING); /* the next one */
     drop_body(call);
+    tb_viewer_drop(call->viewer);
     tb_buf_release(&call->answer.body);
     free(call);
     *slot = NULL;
@@ -505,6 +527,7 @@ tb_http_server_start(const struct tb_http_server_deps *deps, int listen_fd,
     server->listen_fd = listen_fd;
     tb_mutex_init(&server->mu);
     tb_cond_init(&server->idle);
+    tb_viewers_init(&server->viewers);
     err = tb_tokens_open(deps->config->tokens_file, &server->tokens, fail);
     if (err == TB_OK && listen_fd < 0) {
         err = tb_http_listen(deps->config, &server->listen_fd, fail);
@@ -551,6 +574,7 @@ tb_http_server_stop(struct tb_http_server *server)
     if (server->daemon != NULL) {
         server->listen_fd = MHD_quiesce_daemon(server->daemon);
         tb_later_stop(&server->later);
+        tb_viewers_stop(&server->viewers);
         until = tb_clock_boot_ns() + STOP_WAIT_S * TB_NS_PER_S;
         tb_mutex_lock(&server->mu);
         while (server->locked.running > 0) {
@@ -564,6 +588,7 @@ tb_http_server_stop(struct tb_http_server *server)
         MHD_stop_daemon(server->daemon);
     }
     tb_later_stop(&server->later);
+    tb_viewers_stop(&server->viewers);
     tb_peers_stop(&server->peers);
     tb_close(&server->listen_fd);
     tb_tokens_free(server->tokens);

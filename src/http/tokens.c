@@ -447,7 +447,7 @@ tb_token_add(const char *path, const char *name, unsigned which, struct tb_secre
         err = make_line(&text, name, which, &token, fail);
     }
     if (err == TB_OK) {
-        err = tb_write_file_whole(AT_FDCWD, path, tb_buf_view(&text), 0600, fail);
+        err = tb_write_file_whole(AT_FDCWD, path, tb_buf_view(&text), 0640, fail);
     }
     if (err == TB_OK) {
         tb_secret_release(out_token);

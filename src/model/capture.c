@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include <tapbox/json.h>
+
 static const char *const state_names[TB_CAPTURE_STATE_COUNT] = {
     [TB_CAPTURE_REQUESTED] = "requested", [TB_CAPTURE_PLANNED] = "planned",
     [TB_CAPTURE_ARMING] = "arming",       [TB_CAPTURE_RECORDING] = "recording",
@@ -142,6 +144,18 @@ tb_ledger_residual(const struct tb_ledger *ledger)
         }
     }
     return (int64_t)(ledger->received - sum);
+}
+
+struct tb_json *
+tb_ledger_json(const struct tb_ledger *ledger)
+{
+    struct tb_json *object = tb_json_object();
+
+    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
+        tb_json_set_int(object, tb_ledger_fields[i].name, (int64_t)tb_ledger_get(ledger, i));
+    }
+    tb_json_set_int(object, "residual", tb_ledger_residual(ledger));
+    return object;
 }
 
 void

@@ -192,6 +192,14 @@ read_member(const char *key, const struct tb_json *value,
     if (strcmp(key, "sources") == 0) {
         return read_sources(value, out, fail);
     }
+    if (strcmp(key, "account") == 0) {
+        const char *text = tb_json_str(value, "");
+
+        return text != NULL && tb_account_valid(text) &&
+                       tb_str_copy(out->account, sizeof(out->account), text)
+                   ? TB_OK
+                   : refuse(fail, key, value, "an account id of 12 digits");
+    }
     if (strcmp(key, "duration") == 0) {
         return read_duration(value, bounds, &out->duration_ns, fail);
     }
@@ -226,10 +234,11 @@ read_member(const char *key, const struct tb_json *value,
     char shown[SHOWN_VALUE + 4];
 
     tb_json_add_str(shown_key, key);
-    err = tb_fail_set(fail, TB_EINVAL,
-                      "%s: no such member (there are source, sources, duration, reason, case, "
-                      "filter, bpf, snaplen, max_bytes)",
-                      show(tb_json_item(shown_key, 0), shown));
+    err =
+        tb_fail_set(fail, TB_EINVAL,
+                    "%s: no such member (there are source, sources, account, duration, reason, "
+                    "case, filter, bpf, snaplen, max_bytes)",
+                    show(tb_json_item(shown_key, 0), shown));
     tb_json_free(shown_key);
     return err;
 }

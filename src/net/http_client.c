@@ -48,8 +48,10 @@ struct transfer {
     uint64_t body_bytes;
     uint64_t sent_to;
     struct tb_http_answer *answer;
+    CURL *easy;
     enum tb_err err; /* first failure inside a callback */
     int sys_errno;
+    bool sink_refused;
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -227,7 +229,16 @@ static size_t
 take_body(char *at, size_t size, size_t count, void *arg)
 {
     struct transfer *t = arg;
+    long status = 0;
 
+    if (t->request->sink != NULL) {
+        curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    }
+    if (status == 200 || status == 206) {
+        t->err = t->request->sink(t->request->sink_arg, tb_bytes_of(at, size * count));
+        t->sink_refused = t->err != TB_OK;
+        return t->err == TB_OK ? size * count : 0;
+    }
     tb_buf_put(&t->answer->body, at, size * count);
     if (t->answer->body.err != TB_OK) {
         t->err = t->answer->body.err;
@@ -495,7 +506,7 @@ set_options(struct tb_http_client *client, CURL *easy, struct transfer *t,
                                                      : (long)CONNECT_TIMEOUT_MS);
     if (request->total_timeout_ns > 0) {
         curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, whole_ms(request->total_timeout_ns));
-    } else {
+    } else if (!request->is_endless) {
         curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES_PER_S);
         curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
     }
@@ -514,6 +525,9 @@ tell_failure(CURL *easy, CURLcode code, const struct transfer *t, const char *me
     const char *text = message[0] != '\0' ? message : curl_easy_strerror(code);
     long sent = 0;
 
+    if (t->sink_refused) {
+        return tb_fail_set(fail, t->err, "what was received could not be taken");
+    }
     if (t->err == TB_EIO) {
         return tb_fail_errno(fail, t->sys_errno, "reading the body to send");
     }
@@ -573,6 +587,7 @@ tb_http_do(struct tb_http_client *client, const struct tb_http_request *request,
         err = tb_fail_set(fail, TB_ENOMEM, "HTTP request");
         goto out;
     }
+    t.easy = easy;
     set_options(client, easy, &t, headers, message);
     code = curl_easy_perform(easy);
     if (code != CURLE_OK) {

@@ -19,20 +19,7 @@ copy_filter(struct tb_armed *armed, const struct tb_record_spec *spec, struct tb
         return tb_fail_set(fail, TB_ETOOBIG, "the filter has %u instructions, %d are allowed",
                            spec->bpf_count, TB_CAPTURE_MAX_BPF_INSNS);
     }
-    armed->filter = calloc(spec->bpf_count, sizeof(*armed->filter));
-    if (armed->filter == NULL) {
-        return tb_fail_set(fail, TB_ENOMEM, "no memory for the filter");
-    }
-    for (uint32_t i = 0; i < spec->bpf_count; i++) {
-        armed->filter[i].code = spec->bpf[i].code;
-        armed->filter[i].jt = spec->bpf[i].jt;
-        armed->filter[i].jf = spec->bpf[i].jf;
-        armed->filter[i].k = spec->bpf[i].k;
-    }
-    if (!bpf_validate(armed->filter, (int)spec->bpf_count)) {
-        return tb_fail_set(fail, TB_EINVAL, "the filter's instructions are not valid");
-    }
-    return TB_OK;
+    return tb_bpf_load(spec->bpf, spec->bpf_count, &armed->filter, fail);
 }
 
 static size_t

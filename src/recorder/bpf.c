@@ -2,7 +2,7 @@
  * Filter expressions become instructions in a child process: libpcap's compiler meets text from
  * outside, would resolve host names, and can be made to work for minutes.
  */
-#include <tapbox/recorder.h>
+#include "lane_int.h"
 
 #include <pcap/pcap.h>
 #include <stdlib.h>
@@ -140,4 +140,67 @@ tb_bpf_compile(const char *text, struct tb_bpf_insn **out, uint32_t *out_count,
     tb_compartment_stop(pid, 0);
     tb_buf_release(&answer);
     return err;
+}
+
+/* --- running --- */
+
+enum tb_err
+tb_bpf_load(const struct tb_bpf_insn *insns, uint32_t count, struct bpf_insn **out,
+            struct tb_fail *fail)
+{
+    struct bpf_insn *program = calloc(count, sizeof(*program));
+
+    if (program == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the filter");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        program[i] = (struct bpf_insn){insns[i].code, insns[i].jt, insns[i].jf, insns[i].k};
+    }
+    if (!bpf_validate(program, (int)count)) {
+        free(program);
+        return tb_fail_set(fail, TB_EINVAL, "the filter's instructions are not valid");
+    }
+    *out = program;
+    return TB_OK;
+}
+
+struct tb_bpf {
+    struct bpf_insn *program; /* owned */
+};
+
+enum tb_err
+tb_bpf_new(const char *text, struct tb_bpf **out, struct tb_fail *fail)
+{
+    struct tb_bpf_insn *insns = NULL;
+    struct tb_bpf *bpf = NULL;
+    uint32_t count = 0;
+    enum tb_err err = tb_bpf_compile(text, &insns, &count, fail);
+
+    if (err == TB_OK) {
+        bpf = calloc(1, sizeof(*bpf));
+        err = bpf == NULL ? tb_fail_set(fail, TB_ENOMEM, "no memory for the filter")
+                          : tb_bpf_load(insns, count, &bpf->program, fail);
+    }
+    free(insns);
+    if (err != TB_OK) {
+        tb_bpf_free(bpf);
+        return err;
+    }
+    *out = bpf;
+    return TB_OK;
+}
+
+void
+tb_bpf_free(struct tb_bpf *bpf)
+{
+    if (bpf != NULL) {
+        free(bpf->program);
+        free(bpf);
+    }
+}
+
+bool
+tb_bpf_takes(const struct tb_bpf *bpf, struct tb_bytes frame, uint32_t original)
+{
+    return bpf_filter(bpf->program, frame.at, original, (u_int)frame.len) != 0;
 }

@@ -241,6 +241,10 @@ enum {
 size_t tb_kernel_filter(struct bpf_insn out[TB_KERNEL_FILTER_MAX], uint16_t port,
                         bool incoming);
 
+/* Instructions in the form that bpf_filter wants, checked; *out is free()d by the caller. */
+TB_NODISCARD enum tb_err tb_bpf_load(const struct tb_bpf_insn *insns, uint32_t count,
+                                     struct bpf_insn **out, struct tb_fail *fail);
+
 /* Sockets that keep the ports open and take nothing. */
 enum {
     TB_SINKS_MAX = 4

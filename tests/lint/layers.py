@@ -28,7 +28,7 @@ MODULES = {
     "upload": ["base", "model", "store", "segment", "aws", "evidence", "recorder"],  # the recorder's spool
     "intake": ["base", "model", "store", "webhooks", "policy", "aws"],
     "control": ["base", "model", "config", "policy", "store", "aws", "recorder", "evidence", "upload"],
-    "http": ["base", "model", "config", "policy", "store", "webhooks", "intake", "recorder", "control"],
+    "http": ["base", "model", "config", "policy", "store", "webhooks", "intake", "segment", "recorder", "control"],
     "cli": None,  # everything
 }
 
@@ -42,7 +42,7 @@ HEADERS = {
     "policy": "policy",
     "config": "config",
     "store": "store",
-    "segment": "segment pcapng",
+    "segment": "segment pcapng pcapng_merge",
     "aws": "aws aws_credentials aws_sigv4 aws_ec2 aws_s3",
     "place": "place",
     "evidence": "evidence verify",

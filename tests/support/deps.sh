@@ -1,6 +1,6 @@
 #!/bin/bash
 # Install the Debian 12 packages that the named groups need and that are not there yet.
-# usage: tests/support/deps.sh build|lab|test|bench ...
+# usage: tests/support/deps.sh build|lab|test|bench|deb ...
 set -euo pipefail
 
 build=(gcc libc6-dev make pkg-config libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libjansson-dev
@@ -9,8 +9,9 @@ lab=(iproute2 ethtool procps util-linux curl jq openssl zstd tcpdump tshark dnsm
     iputils-ping python3 awscli radosgw ceph-mon ceph-osd ceph-common ca-certificates)
 test=(libcmocka-dev clang clang-format clang-tidy libclang-rt-14-dev llvm cppcheck shellcheck
     python3-boto3 python3-scapy python3-dpkt python3-zstandard tcpreplay netcat-openbsd sqlite3
-    libcap2-bin git)
+    libcap2-bin git dpkg-dev systemd)
 bench=(tcpdump tshark stenographer zstd openssl nftables ethtool gnuplot-nox python3-boto3)
+deb=(dpkg-dev)
 
 want=()
 for group in "$@"; do
@@ -19,8 +20,9 @@ for group in "$@"; do
     lab) want+=("${lab[@]}") ;;
     test) want+=("${test[@]}") ;;
     bench) want+=("${bench[@]}") ;;
+    deb) want+=("${deb[@]}") ;;
     *)
-        echo "deps.sh: no group '$group': use build, lab, test or bench" >&2
+        echo "deps.sh: no group '$group': use build, lab, test, bench or deb" >&2
         exit 2
         ;;
     esac

@@ -255,6 +255,73 @@ the_explained_defaults_are_a_configuration_once_a_bucket_stands_in_it(void **sta
     tb_buf_release(&live);
 }
 
+#define TWO "accounts:\n  222233334444:\n    role: arn:aws:iam::222233334444:role/lab/tap\n"
+
+static void
+other_accounts_are_read_with_their_roles(void **state)
+{
+    const struct tb_config_account *two, *three;
+    struct tb_config c;
+
+    (void)state;
+    assert_int_equal(parse(BUCKET TWO "    external_id: ex:2\n  '012345678901':\n"
+                                      "    role: arn:aws-cn:iam::012345678901:role/tap\n",
+                           &c, NULL),
+                     TB_OK);
+    assert_int_equal(c.account_count, 2);
+    two = tb_config_account_find(&c, "222233334444");
+    three = tb_config_account_find(&c, "012345678901");
+    assert_non_null(two);
+    assert_non_null(three);
+    assert_string_equal(two->role_arn, "arn:aws:iam::222233334444:role/lab/tap");
+    assert_string_equal(two->external_id, "ex:2");
+    assert_string_equal(three->external_id, "");
+    assert_null(tb_config_account_find(&c, "333344445555"));
+}
+
+static void
+a_wrong_account_is_refused_with_its_line(void **state)
+{
+    static const struct {
+        const char *text, *said;
+    } cases[] = {
+        {"accounts: all\n", ":2: accounts: is a section"},
+        {"accounts:\n  - a\n", ": accounts: is a section"},
+        {"accounts:\n  22223333444:\n    role: x\n",
+         ":3: accounts.22223333444: is not an account"},
+        {"accounts:\n  222233334444: arn\n", ":3: accounts.222233334444: is a section"},
+        {"accounts:\n  222233334444:\n    external_id: ab\n",
+         ":3: accounts.222233334444: has no role"},
+        {"accounts:\n  222233334444:\n    role: tap\n",
+         ":4: accounts.222233334444: role: 'tap' is not the ARN of a role"},
+        {"accounts:\n  222233334444:\n    role: arn:aws:iam::333344445555:role/tap\n",
+         ":3: accounts.222233334444: role: is a role of another account"},
+        {TWO "    rule: x\n", ":5: accounts.222233334444: an account has a role and"},
+        {TWO "    role: x\n",
+         ":5: accounts.222233334444: role is there twice; the first is on line 4"},
+        {TWO "    external_id: [a]\n",
+         ":5: accounts.222233334444: external_id has to be one value"},
+        {TWO "    external_id: a b\n", ":5: accounts.222233334444: external_id: 'a b' is not"},
+        {TWO "  222233334444:\n    role: arn:aws:iam::222233334444:role/tap\n",
+         ":5: accounts.222233334444: is there twice"},
+        {TWO "    ? [a, b]\n    : c\n", "a key has to be a plain word"},
+        {"accounts:\n  ? {a: b}\n  : [c, {d: e}]\n", "a key has to be a plain word"},
+    };
+    struct tb_config c;
+    struct tb_fail fail = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[512];
+
+        (void)snprintf(text, sizeof(text), "%s%s", BUCKET, cases[i].text);
+        assert_int_equal(parse(text, &c, &fail), TB_EINVAL);
+        if (strstr(fail.text, cases[i].said) == NULL) {
+            fail_msg("%s\nwanted: %s", fail.text, cases[i].said);
+        }
+    }
+}
+
 static void
 a_file_over_the_limit_or_not_there_is_told_apart(void **state)
 {
@@ -282,6 +349,8 @@ main(void)
         cmocka_unit_test(every_wrong_file_is_refused_with_line_and_key),
         cmocka_unit_test(check_gives_every_complaint_in_the_order_of_the_file),
         cmocka_unit_test(the_explained_defaults_are_a_configuration_once_a_bucket_stands_in_it),
+        cmocka_unit_test(other_accounts_are_read_with_their_roles),
+        cmocka_unit_test(a_wrong_account_is_refused_with_its_line),
         cmocka_unit_test(a_file_over_the_limit_or_not_there_is_told_apart),
     };
 

@@ -38,6 +38,8 @@ static struct world {
     struct tb_ec2_filters filters;
     struct tb_aws_lifetime lifetime;
     struct tb_capture capture[1];
+    struct tb_config config;
+    struct tb_ec2_targets targets_there;
     struct preflight_facts facts;
 } w;
 
@@ -114,6 +116,7 @@ begin(void **state TB_UNUSED)
     w.lifetime.source = "environment";
     w.facts = (struct preflight_facts){
         .request = &w.request,
+        .config = &w.config,
         .owner = "tapbox",
         .account = "111122223333",
         .region = "eu-central-1",
@@ -283,6 +286,26 @@ a_source_elsewhere_is_refused(void **state TB_UNUSED)
     expect("source_not_found", "block");
     w.facts.found.err = TB_EDENIED;
     expect("source_not_known", "block");
+}
+
+static void
+a_source_in_a_configured_account_needs_its_role_and_a_shared_target(void **state TB_UNUSED)
+{
+    SET(w.config.accounts[0].id, "999988887777");
+    w.config.account_count = 1;
+    SET(w.request.account, "999988887777");
+    w.facts.other_account = true;
+    w.facts.targets_there = &w.targets_there;
+    expect("target_not_shared", "block");
+    w.facts.targets_there = &w.targets;
+    preflight_run(&w.facts, &plan);
+    assert_false(plan.blocked);
+    w.facts.targets_there = NULL; /* could not be looked at */
+    preflight_run(&w.facts, &plan);
+    assert_int_equal(count_checks("target_not_shared", NULL), 0);
+    w.facts.found.err = TB_EDENIED;
+    SET(w.facts.found.text, "cannot assume arn:aws:iam::999988887777:role/tap: AccessDenied");
+    expect("role_refused", "block");
 }
 
 static void
@@ -540,6 +563,7 @@ main(void)
         CASE(what_cannot_be_a_source_is_named),
         CASE(a_capture_runs_when_one_interface_can),
         CASE(a_source_elsewhere_is_refused),
+        CASE(a_source_in_a_configured_account_needs_its_role_and_a_shared_target),
         CASE(types_that_aws_does_not_list_are_warned_of),
         CASE(sessions_of_others_are_told_with_what_they_mean),
         CASE(a_target_has_room_for_ten_or_a_hundred),

@@ -4,6 +4,7 @@
 #ifndef TAPBOX_TEST_ROOM_H
 #define TAPBOX_TEST_ROOM_H
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include <tapbox/io.h>
 #include <tapbox/secret.h>
 #include <tapbox/store.h>
 
@@ -35,6 +37,7 @@ struct room {
     struct tb_config config;
     struct tb_store *store;
     struct tb_http_server *server;
+    int spool_fd; /* the folder itself */
     struct tb_secret alert, analyst, responder, scraper, admin;
 };
 
@@ -67,7 +70,10 @@ open_room(void **state)
         return -1;
     }
     strcpy(r->config.tokens_file, r->tokens);
-    deps = (struct tb_http_server_deps){&r->config, r->store, NULL};
+    if (tb_open_dir(AT_FDCWD, r->folder, 0700, &r->spool_fd, &fail) != TB_OK) {
+        return -1;
+    }
+    deps = (struct tb_http_server_deps){&r->config, r->store, NULL, r->spool_fd};
     if (tb_http_server_start(&deps, -1, &r->server, &fail) != TB_OK) {
         fprintf(stderr, "%s\n", fail.text);
         return -1;
@@ -84,6 +90,7 @@ close_room(void **state)
 
     tb_http_server_stop(r->server);
     tb_store_close(r->store);
+    tb_close(&r->spool_fd);
     tb_secret_release(&r->alert);
     tb_secret_release(&r->analyst);
     tb_secret_release(&r->responder);

@@ -82,7 +82,7 @@ a_token_made_is_known_with_its_name_and_roles_and_is_not_in_the_file(void **stat
     assert_memory_equal(soc.text, "tbx_", 4);
     assert_string_not_equal(soc.text, bus.text);
     assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(st.st_mode & 07777, 0640);
 
     assert_int_equal(tb_read_file(AT_FDCWD, path, &text, NULL), TB_OK);
     assert_null(strstr(tb_buf_str(&text), soc.text));

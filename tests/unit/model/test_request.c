@@ -164,6 +164,7 @@ every_refusal_names_the_member_and_its_value(void **state)
         {"{\"sources\":[\"i-12345678\",\"i-12345679\"]}", TB_EINVAL, "sources: ", "i-12345679"},
         {"{\"sources\":[\"eni-12345678\",\"eni-12345678\"]}", TB_EINVAL, "named once",
          "eni-12345678"},
+        {"{" SOURCE "," REASON ",\"account\":\"123\"}", TB_EINVAL, "account: ", "123"},
         {"{" SOURCE "," REASON ",\"filter\":\"peers\"}", TB_EINVAL, "filter: ", "peers"},
         {"{" SOURCE "," REASON ",\"snaplen\":63}", TB_EINVAL, "snaplen: ", "63"},
         {"{" SOURCE "," REASON ",\"snaplen\":65536}", TB_EINVAL, "snaplen: ", "65536"},

@@ -1,0 +1,106 @@
+#!/bin/bash
+# The Debian package in a Debian under systemd: installed, configured, recording, upgraded in mid-capture, removed.
+set -u
+# shellcheck source-path=SCRIPTDIR source=../support/cases.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+in_lab "$@"
+# shellcheck source-path=SCRIPTDIR source=../lab/box.sh
+. "$cases_root/tests/lab/box.sh"
+cd "$cases_root" || exit 1
+
+expect 'the unit files have nothing that systemd does not know' \
+    "$cases_root/tests/support/verify_units.sh" infra/systemd
+mkdir -p "$LAB_DIR/logs"
+lab_up >"$LAB_DIR/logs/lab.log" 2>&1 || give_up 'the lab is up' "$LAB_DIR/logs/lab.log"
+lab_s3_start || give_up 'radosgw is up' "$LAB_DIR/logs/radosgw.log"
+lab_awsim_start || give_up "$lab_why" "$LAB_DIR/logs/awsim.log"
+box_start || {
+    skip "the package: $box_why"
+    finish
+}
+version=$("$TB_OUT/tapbox" --version | cut -d' ' -f2)
+for v in "$version" "$version+next"; do
+    expect "the package $v is built" infra/debian/build.sh "$TB_WORK/package" "$v" "$TB_OUT/tapbox"
+    cp "$TB_WORK/package/tapbox_${v}_"*.deb "$(box_file "/tmp/$v.deb")"
+done
+
+expect 'it installs' box dpkg -i "/tmp/$version.deb"
+expect_failure 'without a bucket the configuration is refused, and says so' 's3.bucket' box tapbox check-config
+same 'and nothing was started' inactive "$(box systemctl is-active tapbox.service)"
+expect 'the manual page is there' box test -s /usr/share/man/man1/tapbox.1.gz
+expect 'completion knows the commands' box bash -c '
+    . /usr/share/bash-completion/completions/tapbox
+    COMP_WORDS=(tapbox ver) COMP_CWORD=1; _tapbox; [ "${COMPREPLY[*]}" = verify ]'
+expect 'completion knows the options' box bash -c '
+    . /usr/share/bash-completion/completions/tapbox
+    COMP_WORDS=(tapbox sweep --dry) COMP_CWORD=2; _tapbox; [ "${COMPREPLY[*]}" = --dry-run ]'
+
+lab_tapbox_config capture.duration=10m >/dev/null
+{
+    printf 'region: %s\n' "$LAB_REGION"
+    grep -vE '^(state_dir|tokens_file|  socket):?' "$LAB_DIR/tapbox.yaml"
+} >"$(box_file /etc/tapbox/tapbox.yaml)"
+printf 'AWS_ENDPOINT_URL=%s\nAWS_ENDPOINT_URL_S3=%s\nAWS_REGION=%s\nAWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n' \
+    "$LAB_EC2_URL" "$LAB_S3_URL" "$LAB_REGION" "$LAB_ACCESS_KEY" "$LAB_SECRET_KEY" \
+    >"$(box_file /etc/default/tapbox)"
+expect 'the configuration is accepted' box tapbox check-config
+LAB_ANALYST_TOKEN=$(box tapbox token add me --role analyst,responder 2>/dev/null)
+expect 'the units start' box systemctl start tapbox-recorder tapbox tapbox-sweep.timer
+expect 'and it is ready' lab_wait 10 lab_tapbox_ready
+same 'the service has no capability, the recorder gave up its own' '0000000000000000 0000000000000000' "$(for u in '' -recorder; do
+    awk '/^CapEff/ { print $2 }' "$(box_file "/proc/$(box systemctl show -p MainPID --value tapbox$u)/status")"
+done | paste -sd' ')"
+same 'both run as tapbox' 'tapbox tapbox' "$(box ps -o user= -C tapbox | paste -sd' ')"
+for unit in tapbox tapbox-recorder tapbox-sweep; do
+    exposure=$(box systemd-analyze security --no-pager "$unit.service" | grep -oE 'Overall exposure level for .*: [0-9.]+')
+    expect "systemd-analyze security: ${exposure##*for }" awk -v e="${exposure##* }" 'BEGIN { exit e == "" || e > 2.0 }'
+done
+
+id=$(lab_record workload 5m)
+[ -n "$id" ] || give_up 'a capture is accepted' <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
+lab_wait_for_state "$id" recording 10 || give_up "$lab_why" <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
+lab_exec workload ping -q -i 0.05 -c 200 "$(lab_field "$LAB_INTERFACES" remote 6)" >"$LAB_DIR/logs/ping.log" 2>&1 &
+pinging=$!
+recorder=$(box systemctl show -p MainPID --value tapbox-recorder)
+service=$(box systemctl show -p MainPID --value tapbox)
+sleep 1
+expect 'a newer package installs over it' box dpkg -i "/tmp/$version+next.deb"
+expect 'the service is back' lab_wait 10 lab_tapbox_ready
+same 'the recorder never stopped' "$recorder" "$(box systemctl show -p MainPID --value tapbox-recorder)"
+expect 'the service is a new process' test "$service" != "$(box systemctl show -p MainPID --value tapbox)"
+same 'the settings are still there' 0 "$(box tapbox check-config >/dev/null 2>&1; echo $?)"
+same 'the capture goes on' recording "$(lab_state "$id")"
+
+mkdir -p "$(box_file /etc/systemd/system/tapbox.service.d)"
+printf '[Service]\nWatchdogSec=2\n' >"$(box_file /etc/systemd/system/tapbox.service.d/test.conf)"
+expect 'the service starts again' box systemctl daemon-reload
+expect 'the service starts again' box systemctl restart tapbox
+service=$(box systemctl show -p MainPID --value tapbox)
+box kill -STOP "$service"
+service_is_new() {
+    local now
+    now=$(box systemctl show -p MainPID --value tapbox)
+    [ "$now" != "$service" ] && [ "$now" != 0 ] && lab_tapbox_ready
+}
+expect 'a service that hangs is replaced by the watchdog' lab_wait 20 service_is_new
+wait "$pinging"
+same 'stop is accepted' 202 "$(lab_status_of POST "/v1/captures/$id/stop")"
+expect 'the capture is sealed' lab_wait_for_state "$id" sealed 30
+expect 'the evidence comes down' lab_download
+folder=$(lab_evidence "$id")
+expect 'it is proven' "$TB_OUT/tapbox" verify "$folder" --key "$(box_file /var/lib/tapbox/evidence.key.pub)"
+same 'no packet of the ping is missing' 400 "$(for file in "$folder"/segments/*; do zstd -q -dc "$file" |
+    tcpdump_reads - icmp 2>/dev/null; done | wc -l)"
+same 'the manifest knows whether the clock was synchronised' true \
+    "$(jq '.host.clock.max_error_ns != null' "$folder/manifest.json")"
+expect 'the journal has the capture by its id' sh -c "$(declare -f box); box_pid=$box_pid
+    box journalctl --no-pager -u tapbox | grep -q '$id'"
+expect 'the sweep of the timer runs' box systemctl start tapbox-sweep.service
+
+expect 'it is removed' box dpkg -r tapbox
+same 'nothing of it runs' '' "$(box pgrep -x tapbox)"
+same 'the store and the signing key stay' yes "$(box sh -c '[ -s /var/lib/tapbox/tapbox.db ] && [ -s /var/lib/tapbox/evidence.key ] && echo yes')"
+expect 'and is purged' box dpkg -P tapbox
+same 'no file of the package is left' '' "$(box sh -c 'find /usr /lib/systemd /etc -name "*tapbox*" -not -path "/usr/share/doc/*" 2>/dev/null' |
+    grep -vE '^(/etc/systemd/system/tapbox.service.d|/etc/tapbox$)')"
+finish
