@@ -53,6 +53,7 @@ struct tb_config {
     uint64_t rotate_bytes;        /* capture.rotate_bytes: 128MiB */
     uint32_t rotate_s;            /* capture.rotate_seconds: 60 */
     uint32_t max_concurrent;      /* capture.max_concurrent: 10 */
+    uint32_t max_per_account;     /* capture.max_per_account: 0 */
     uint32_t no_traffic_s;        /* capture.no_traffic_seconds: 60 */
     struct tb_policy policy;      /* capture.duration, .max_duration, .max_bytes, .snaplen;
                                      policy.min_severity, .capture_samples, .capture_archived */

@@ -66,12 +66,14 @@ enum tb_intake_outcome {
 /*
  * One transaction: remembers the event; makes a capture, or joins one that is not yet draining,
  * nor asked to stop, and covers its source:
- *   named interfaces  one that names or was resolved to any of them, or that was asked for the
- *                     whole of their instance.  Another interface of the instance is not
- * covered. an instance       one that names it, or was resolved to any interface of it. Nothing
- * may be acknowledged to a sender before this has returned TB_OK. A duplicate key with a
- * different body is still a duplicate. Errors: TB_EFULL too when the capture has
- * TB_CAPTURE_MAX_ALERTS; TB_EINVAL names no source.
+ *   named interfaces  one for each that names or was resolved to it, or that was asked for the
+ *                     whole of its instance; the alert is in all of them;
+ *   an instance       one that was asked for all of it.
+ * What is covered in part makes a capture: when that is admitted, interfaces that another one
+ * taps become gaps that name it, and the alert joins that one.  Nothing may be acknowledged to
+ * a sender before this has returned TB_OK. A duplicate key with a different body is still a
+ * duplicate. Errors: TB_EFULL too when the capture has TB_CAPTURE_MAX_ALERTS; TB_EINVAL names
+ * no source.
  */
 TB_NODISCARD enum tb_err tb_store_intake(struct tb_store *store, const struct tb_intake *intake,
                                          enum tb_intake_outcome *out_outcome,
@@ -129,6 +131,7 @@ struct tb_due {
     struct tb_deadline deadline;
     bool stop_asked;
     double severity;
+    char account[TB_ACCOUNT_SIZE]; /* as it was asked for; "" : our own */
 };
 /* All captures that are not final, by due time.  *out is free()d by the caller. */
 TB_NODISCARD enum tb_err tb_store_due_list(struct tb_store *store, struct tb_due **out,
@@ -161,14 +164,25 @@ TB_NODISCARD enum tb_err tb_store_capture_error(struct tb_store *store, const ch
                                                 struct tb_fail *fail);
 enum tb_admission {
     TB_ADMISSION_GRANTED,     /* requested -> planned */
-    TB_ADMISSION_FULL,        /* `most` captures are planned .. draining: it waits */
+    TB_ADMISSION_FULL,        /* as many as may be are planned .. draining: it waits */
     TB_ADMISSION_NOTHING_LEFT /* each of its interfaces is tapped by another capture, or a gap
                                */
+};
+struct tb_places {
+    uint32_t captures;            /* in total */
+    uint32_t captures_of_account; /* 0: no other bound */
+    uint32_t sessions_of_account;
+    const char *own_account; /* what an account of "" stands for */
+    /* a capture that taps some of its interfaces already gets longer, to this at the most; 0:
+     * no
+     */
+    int64_t most_duration_ns;
 };
 /* Takes a place when there is one.  Interfaces that another capture taps become gaps that name
  * it, in the same transaction: no interface is ever tapped twice. */
 TB_NODISCARD enum tb_err tb_store_capture_admit(struct tb_store *store, const char *id,
-                                                uint32_t most, enum tb_admission *out_admission,
+                                                const struct tb_places *places,
+                                                enum tb_admission *out_admission,
                                                 struct tb_fail *fail);
 /* Asks for a later deadline and makes it due now; a worker brings it about.  TB_ENOTFOUND;
  * TB_ESTATE unless it is arming or recording and nobody stopped it. */
@@ -238,8 +252,8 @@ struct tb_resource {
 void tb_resources_free(struct tb_resource *resources, size_t count);
 
 /* Commits the intent; `out_row` names it from here on.  kind, capture_id, account, key,
- * client_token, params and expires are taken from `intent`.  TB_EEXIST for a session when another capture has
- * one for that key that is not gone: an interface never has two of ours. */
+ * client_token, params and expires are taken from `intent`.  TB_EEXIST for a session when
+ * another capture has one for that key that is not gone: an interface never has two of ours. */
 TB_NODISCARD enum tb_err tb_store_resource_intend(struct tb_store *store,
                                                   const struct tb_resource *intent,
                                                   int64_t *out_row, struct tb_fail *fail);

@@ -198,6 +198,9 @@ const struct tb_config_key tb_config_keys[] = {
      "captures that run at once; more wait, the most severe first (an interface target takes "
      "10 "
      "sources, on the largest instances 100)"},
+    {"capture.max_per_account", TB_CONFIG_U32, AT(max_per_account), 0, 0,
+     TB_RECORDER_MAX_CAPTURES, "0", false, NULL, NULL,
+     "of these, captures in one account at once; 0: no bound of its own"},
     {"capture.no_traffic_seconds", TB_CONFIG_U32, AT(no_traffic_s), 0, 1, 3600, "60", false,
      NULL, NULL, "a capture without a packet for so long is reported"},
     {"capture.rotate_bytes", TB_CONFIG_BYTES, AT(rotate_bytes), 0, 64 * KIB, GIB, "128MiB",

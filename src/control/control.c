@@ -150,40 +150,6 @@ waits_in_memory(enum tb_capture_state state)
     return state == TB_CAPTURE_DRAINING || state == TB_CAPTURE_SEALING;
 }
 
-/* planned .. draining: has a place among those that may run at once. */
-static bool
-has_a_place(enum tb_capture_state state)
-{
-    return state == TB_CAPTURE_PLANNED || tb_capture_state_is_live(state);
-}
-
-static bool
-waits_for_a_place(const struct tb_due *due)
-{
-    return due->state == TB_CAPTURE_REQUESTED && !due->stop_asked;
-}
-
-static bool
-is_full(const struct tb_control *control, const struct tb_due *due, size_t count)
-{
-    size_t places = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        places += has_a_place(due[i].state) ? 1 : 0;
-    }
-    return places >= control->deps.config->max_concurrent;
-}
-
-/* What runs comes before what begins, and among those the more severe. */
-static bool
-goes_before(const struct tb_due *a, const struct tb_due *b)
-{
-    if (waits_for_a_place(a) != waits_for_a_place(b)) {
-        return waits_for_a_place(b);
-    }
-    return waits_for_a_place(a) && a->severity > b->severity;
-}
-
 static bool
 is_job_of(enum worker_job job, const struct tb_due *due)
 {
@@ -210,29 +176,29 @@ claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], int64_t *out_wait_
     struct tb_fail fail;
     size_t count = 0;
     const struct tb_due *best = NULL;
-    bool full;
+    struct control_self self;
 
     *out_wait_ns = idle_ns;
     if (tb_store_due_list(control->deps.store, &due, &count, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read what is due");
         return false;
     }
-    full = is_full(control, due, count);
     tb_mutex_lock(&control->mu);
+    self = control->locked.self;
     for (size_t i = 0; i < count; i++) {
         int64_t wait = wait_of(&due[i]);
         int64_t pause = pause_left_locked(control, due[i].id);
 
         wait = wait > pause ? wait : pause;
-        if ((full && waits_for_a_place(&due[i])) || !is_job_of(worker->job, &due[i]) ||
-            is_busy_locked(control, due[i].id)) {
+        if (!is_job_of(worker->job, &due[i]) || is_busy_locked(control, due[i].id) ||
+            control_has_to_queue(control->deps.config, self.account, due, count, &due[i])) {
             continue;
         }
         if (wait > 0) {
             *out_wait_ns = wait < *out_wait_ns ? wait : *out_wait_ns;
             continue;
         }
-        if (best == NULL || goes_before(&due[i], best)) {
+        if (best == NULL || control_goes_before(&due[i], best)) {
             best = &due[i];
         }
     }
@@ -527,73 +493,6 @@ tb_control_extend(struct tb_control *control, const char *capture_id, int64_t to
     }
     free(capture);
     return err;
-}
-
-/* Lists are by due time, so what is equally severe stays in that order. */
-static int
-by_turn(const void *left, const void *right)
-{
-    const struct tb_due *a = *(const struct tb_due *const *)left;
-    const struct tb_due *b = *(const struct tb_due *const *)right;
-
-    if (goes_before(a, b) != goes_before(b, a)) {
-        return goes_before(a, b) ? -1 : 1;
-    }
-    return a < b ? -1 : 1; /* the list's own order */
-}
-
-enum tb_err
-tb_control_queue(struct tb_control *control, struct tb_control_queue *out, struct tb_fail *fail)
-{
-    struct tb_control_queue queue = {NULL, 0};
-    const struct tb_due **waiting = NULL;
-    struct tb_due *due = NULL;
-    size_t count = 0;
-    enum tb_err err = tb_store_due_list(control->deps.store, &due, &count, fail);
-
-    if (err != TB_OK) {
-        return err;
-    }
-    if (is_full(control, due, count)) {
-        queue.ids = calloc(count, sizeof(*queue.ids));
-        waiting = calloc(count, sizeof(const struct tb_due *));
-        if (queue.ids == NULL || waiting == NULL) {
-            free(queue.ids);
-            err = tb_fail_set(fail, TB_ENOMEM, "no memory for the queue");
-            goto out;
-        }
-        for (size_t i = 0; i < count; i++) {
-            if (waits_for_a_place(&due[i])) {
-                waiting[queue.count++] = &due[i];
-            }
-        }
-        qsort(waiting, queue.count, sizeof(*waiting), by_turn);
-        for (size_t i = 0; i < queue.count; i++) {
-            memcpy(queue.ids[i], waiting[i]->id, TB_CAPTURE_ID_SIZE);
-        }
-    }
-    *out = queue;
-
-out:
-    free(waiting);
-    free(due);
-    return err;
-}
-
-int
-tb_control_queue_position(struct tb_control *control, const char *capture_id)
-{
-    struct tb_control_queue queue = {NULL, 0};
-    int position = -1;
-
-    if (tb_control_queue(control, &queue, NULL) != TB_OK) {
-        return -1;
-    }
-    for (size_t i = 0; i < queue.count && position < 0; i++) {
-        position = strcmp(queue.ids[i], capture_id) == 0 ? (int)i : -1;
-    }
-    free(queue.ids);
-    return position;
 }
 
 size_t

@@ -79,6 +79,16 @@ struct tb_control {
     } locked;
 };
 
+/* --- places (queue.c) --- */
+
+/* Whether `one` waits, and all places, or those of its account, are taken by others in the
+ * list.
+ */
+bool control_has_to_queue(const struct tb_config *config, const char *own_account,
+                          const struct tb_due *due, size_t count, const struct tb_due *one);
+/* What runs comes before what begins, and among those the more severe. */
+bool control_goes_before(const struct tb_due *a, const struct tb_due *b);
+
 /* --- accounts (accounts.c) --- */
 TB_NODISCARD enum tb_err control_accounts_open(struct tb_control *control,
                                                struct tb_fail *fail);

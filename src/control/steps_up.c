@@ -9,6 +9,15 @@
 
 #include "preflight.h"
 
+/*
+ * All of an account's sessions may end at the same moment, and EC2 takes 50 deletes at once and
+ * 5 a second from then on: so many are down well within the minute of promise 1.
+ * Source: EC2 Developer Guide, "Request throttling".
+ */
+enum {
+    sessions_of_account = 200
+};
+
 static const int64_t watch_period_ns = TB_NS_PER_S; /* how often a recording is looked at */
 
 /* Ends a capture that has made nothing yet. */
@@ -118,14 +127,20 @@ refuse(struct tb_control *control, const struct tb_capture *capture,
 }
 
 static enum tb_err
-ask_for_a_place(struct tb_control *control, const struct tb_capture *capture,
-                int64_t *out_again_ns, struct tb_fail *fail)
+ask_for_a_place(struct tb_control *control, const struct control_self *self,
+                const struct tb_capture *capture, int64_t *out_again_ns, struct tb_fail *fail)
 {
     enum tb_admission admission = TB_ADMISSION_FULL;
     struct tb_capture *now;
+    const struct tb_places places = {
+        .captures = control->deps.config->max_concurrent,
+        .captures_of_account = control->deps.config->max_per_account,
+        .sessions_of_account = sessions_of_account,
+        .own_account = self->account,
+        .most_duration_ns = control->deps.config->policy.bounds.max_duration_ns,
+    };
     enum tb_err err =
-        tb_store_capture_admit(control->deps.store, capture->id,
-                               control->deps.config->max_concurrent, &admission, fail);
+        tb_store_capture_admit(control->deps.store, capture->id, &places, &admission, fail);
 
     if (err != TB_OK || admission == TB_ADMISSION_GRANTED) {
         return err;
@@ -140,7 +155,15 @@ ask_for_a_place(struct tb_control *control, const struct tb_capture *capture,
     }
     err = tb_store_capture_get(control->deps.store, capture->id, now, fail);
     if (err == TB_OK) {
-        err = refuse(control, capture, now->sources, now->source_count, fail);
+        struct tb_fail why;
+        char gaps[400];
+
+        say_gaps(now->sources, now->source_count, gaps, sizeof(gaps));
+        (void)tb_fail_set(&why, TB_EINVAL,
+                          "nothing is left to mirror, and its alerts joined those that do: %s",
+                          gaps);
+        (void)tb_str_copy(why.code, sizeof(why.code), "already_captured");
+        err = end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
     }
     free(now);
     return err;
@@ -208,7 +231,7 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
         err = tb_store_capture_sources(control->deps.store, capture->id, sources, count, fail);
     }
     if (err == TB_OK) {
-        err = ask_for_a_place(control, capture, out_again_ns, fail);
+        err = ask_for_a_place(control, &self, capture, out_again_ns, fail);
     }
 
 out:

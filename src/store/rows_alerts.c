@@ -31,96 +31,6 @@ find_key_locked(struct tb_store *store, const struct tb_intake *intake, struct s
     return err;
 }
 
-/* One that is past its deadline, and only not yet taken down, would swallow what joins it. */
-#define STILL_OPEN                                                                             \
-    " state IN ('requested', 'planned', 'arming', 'recording') AND stop_asked = 0"             \
-    " AND (deadline_utc_ns = 0 OR " STORE_LEFT_NS " > 0)"
-
-/* The capture that covers this interface: it names it, was resolved to it, or takes all of its
- * instance. */
-static enum tb_err
-find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance,
-                   char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
-    TB_REQUIRES(store->mu)
-{
-    struct store_query q;
-    enum tb_err err = store_open_locked(
-        store,
-        "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
-        " (SELECT capture_id FROM capture_enis WHERE eni = ?1"
-        "  UNION SELECT capture_id FROM capture_sources WHERE eni = ?1"
-        "   AND (gap = '' OR armed)"
-        "  UNION SELECT id FROM captures AS c WHERE instance = ?2 AND instance <> ''"
-        "   AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = c.id))"
-        " ORDER BY number LIMIT 1",
-        &q, fail);
-
-    if (err != TB_OK) {
-        return err;
-    }
-    store_bind_text(&q, eni);
-    store_bind_text(&q, instance);
-    err = store_step_locked(&q, out_found, fail);
-    if (err == TB_OK && *out_found) {
-        store_text(&q, out, TB_CAPTURE_ID_SIZE);
-    }
-    store_close(&q);
-    return err;
-}
-
-/*
- * For a finding about an instance that names no interface: the capture that taps this instance,
- * or any interface of it.  For somebody who asks for the instance: one that was asked for all
- * of it.
- */
-static enum tb_err
-find_by_instance_locked(struct tb_store *store, const char *instance, bool is_finding,
-                        char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
-    TB_REQUIRES(store->mu)
-{
-    struct store_query q;
-    enum tb_err err = store_open_locked(
-        store,
-        "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
-        " (SELECT id FROM captures AS c WHERE instance = ?1 AND (?2 OR NOT EXISTS"
-        "   (SELECT 1 FROM capture_enis WHERE capture_id = c.id))"
-        "  UNION SELECT capture_id FROM capture_sources"
-        "   WHERE ?2 AND instance = ?1 AND (gap = '' OR armed))"
-        " ORDER BY number LIMIT 1",
-        &q, fail);
-
-    if (err != TB_OK) {
-        return err;
-    }
-    store_bind_text(&q, instance);
-    store_bind_int(&q, is_finding);
-    err = store_step_locked(&q, out_found, fail);
-    if (err == TB_OK && *out_found) {
-        store_text(&q, out, TB_CAPTURE_ID_SIZE);
-    }
-    store_close(&q);
-    return err;
-}
-
-static enum tb_err
-find_join_locked(struct tb_store *store, const struct tb_capture_request *request,
-                 char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
-    TB_REQUIRES(store->mu)
-{
-    enum tb_err err = TB_OK;
-
-    *out_found = false;
-    if (request->eni_count == 0) {
-        return find_by_instance_locked(store, request->instance, request->finding_id[0] != 0,
-                                       out, out_found, fail);
-    }
-    for (size_t i = 0; i < request->eni_count && err == TB_OK && !*out_found; i++) {
-        err = find_by_eni_locked(store, request->enis[i], request->instance, out, out_found,
-                                 fail);
-    }
-    return err;
-}
-
 static enum tb_err
 insert_capture_locked(struct tb_store *store, const char *id,
                       const struct tb_capture_request *r, int64_t now, struct tb_fail *fail)
@@ -328,66 +238,19 @@ find_cooling_locked(struct tb_store *store, const struct tb_intake *intake,
     return err;
 }
 
-/* An alert that joins says that it is still going on: the time box may become longer, up to the
- * longest that policy allows after the first request.  Before the box has begun it simply gets
- * longer; afterwards a worker brings it about.  The same box on both clocks: what is left is
- * counted by the one that nobody moves. */
-static enum tb_err
-extend_joined_locked(struct tb_store *store, const struct tb_intake *intake, const char *id,
-                     struct tb_fail *fail) TB_REQUIRES(store->mu)
-{
-    struct store_query q;
-    enum tb_err err;
-
-    if (intake->most_duration_ns == 0) {
-        return TB_OK;
-    }
-    err = store_open_locked(store,
-                            "UPDATE captures SET duration_ns = max(duration_ns, min(?1, ?2)),"
-                            /* a worker may hold the old duration in hands */
-                            " extend_to_utc_ns = CASE state WHEN 'planned' THEN min(?3 + ?1,"
-                            "  requested_utc_ns + ?2) ELSE extend_to_utc_ns END"
-                            " WHERE id = ?4 AND state IN ('requested', 'planned')",
-                            &q, fail);
-    if (err == TB_OK) {
-        store_bind_int(&q, intake->capture->duration_ns);
-        store_bind_int(&q, intake->most_duration_ns);
-        store_bind_int(&q, tb_clock_utc_ns());
-        store_bind_text(&q, id);
-        err = store_run_locked(&q, NULL, fail);
-    }
-    if (err == TB_OK) {
-        err = store_open_locked(
-            store,
-            "UPDATE captures SET due_utc_ns = min(due_utc_ns, ?1), extend_to_utc_ns = wanted"
-            " FROM (SELECT id AS joined, min(deadline_utc_ns + ?2 - " STORE_LEFT_NS ","
-            "  requested_utc_ns + ?3) AS wanted FROM captures"
-            "  WHERE id = ?4 AND state IN ('arming', 'recording') AND deadline_utc_ns <> 0)"
-            " WHERE id = joined AND wanted > max(deadline_utc_ns, extend_to_utc_ns) + "
-            "1000000000",
-            &q, fail);
-    }
-    if (err == TB_OK) {
-        store_bind_int(&q, tb_clock_utc_ns());
-        store_bind_int(&q, intake->capture->duration_ns);
-        store_bind_int(&q, intake->most_duration_ns);
-        store_bind_text(&q, id);
-        err = store_run_locked(&q, NULL, fail);
-    }
-    return err;
-}
-
 /* What becomes of an alert that asks for a capture. */
 static enum tb_err
 place_locked(struct tb_store *store, const struct tb_intake *intake, struct store_taken *out,
              struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     bool found = false;
-    enum tb_err err = find_join_locked(store, intake->capture, out->capture_id, &found, fail);
+    enum tb_err err = store_find_joins_locked(store, intake->capture, &out->joins, fail);
 
-    if (err == TB_OK && found) {
+    if (err == TB_OK && out->joins.count > 0) {
+        memcpy(out->capture_id, out->joins.ids[0], sizeof(out->capture_id));
         out->outcome = TB_INTAKE_JOINED;
-        return extend_joined_locked(store, intake, out->capture_id, fail);
+        return store_extend_joined_locked(store, out->capture_id, intake->capture->duration_ns,
+                                          intake->most_duration_ns, fail);
     }
     if (err == TB_OK) {
         err = find_cooling_locked(store, intake, out->capture_id, &found, fail);
@@ -513,6 +376,28 @@ note_alert_locked(struct tb_store *store, const struct tb_intake *intake,
     return store_custody_add_locked(store, taken->capture_id, "alert", &by, detail, fail);
 }
 
+/* Its interfaces are tapped by several captures: the alert is evidence of each. */
+static enum tb_err
+join_also_locked(struct tb_store *store, const struct tb_intake *intake, const char *id,
+                 struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_taken taken = {.outcome = TB_INTAKE_JOINED};
+    struct tb_intake copy = *intake;
+    int64_t number = 0;
+    enum tb_err err = store_extend_joined_locked(store, id, intake->capture->duration_ns,
+                                                 intake->most_duration_ns, fail);
+
+    copy.key = ""; /* that is the first one's */
+    memcpy(taken.capture_id, id, sizeof(taken.capture_id));
+    if (err == TB_OK) {
+        err = next_number_locked(store, id, &number, fail);
+    }
+    if (err == TB_OK) {
+        err = insert_alert_locked(store, &copy, &taken, number, fail);
+    }
+    return err == TB_OK ? note_alert_locked(store, intake, &taken, number, fail) : err;
+}
+
 enum tb_err
 store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
                      struct store_taken *out, struct tb_fail *fail)
@@ -542,6 +427,9 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
     }
     if (err == TB_OK && number != 0) {
         err = note_alert_locked(store, intake, out, number, fail);
+    }
+    for (size_t i = 1; i < out->joins.count && err == TB_OK; i++) {
+        err = join_also_locked(store, intake, out->joins.ids[i], fail);
     }
     return err;
 }

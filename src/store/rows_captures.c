@@ -332,7 +332,7 @@ tb_store_due_list(struct tb_store *store, struct tb_due **out, size_t *out_count
     tb_mutex_lock(&store->mu);
     err = store_open_locked(store,
                             "SELECT id, state, due_utc_ns, deadline_utc_ns, deadline_boot_ns,"
-                            " deadline_boot_id, stop_asked, severity FROM captures"
+                            " deadline_boot_id, stop_asked, severity, account FROM captures"
                             " WHERE state NOT IN ('sealed', 'refused', 'failed')"
                             " ORDER BY due_utc_ns, number",
                             &q, fail);
@@ -350,6 +350,7 @@ tb_store_due_list(struct tb_store *store, struct tb_due **out, size_t *out_count
             due->deadline = read_deadline(&q);
             due->stop_asked = store_int(&q) != 0;
             due->severity = store_real(&q);
+            store_text(&q, due->account, sizeof(due->account));
         }
         if (err == TB_OK) {
             err = store_row_check(&q, fail);

@@ -347,12 +347,13 @@ tb_store_resource_list(struct tb_store *store, const char *capture_id, bool with
     enum tb_err err;
 
     tb_mutex_lock(&store->mu);
-    err = store_open_locked(store,
-                            "SELECT id, kind, state, capture_id, account, key, aws_id, client_token,"
-                            " expires_utc_s, create_request_id, delete_request_id,"
-                            " created_utc_ns, gone_utc_ns, params FROM resources"
-                            " WHERE capture_id IS ? AND (state <> 'gone' OR ?) ORDER BY id",
-                            &q, fail);
+    err = store_open_locked(
+        store,
+        "SELECT id, kind, state, capture_id, account, key, aws_id, client_token,"
+        " expires_utc_s, create_request_id, delete_request_id,"
+        " created_utc_ns, gone_utc_ns, params FROM resources"
+        " WHERE capture_id IS ? AND (state <> 'gone' OR ?) ORDER BY id",
+        &q, fail);
     if (err == TB_OK) {
         store_bind_text_or_null(&q, capture_id);
         store_bind_int(&q, with_gone);

@@ -1,27 +1,39 @@
 /* The time box of a capture: who may begin when there is room, and longer boxes. */
 #include "store_int.h"
 
+/* Those that have a place, and of them those of the same account (?3 is what "" stands for). */
+#define RUNNING "c.state IN ('planned', 'arming', 'recording', 'draining')"
+#define OF_ACCOUNT                                                                             \
+    " AND ifnull(nullif(c.account, ''), ?3) = ifnull(nullif(captures.account, ''), ?3)"
+
 static enum tb_err
-admit_locked(struct tb_store *store, const char *id, uint32_t most, bool *out_admitted,
-             struct tb_fail *fail) TB_REQUIRES(store->mu)
+admit_locked(struct tb_store *store, const char *id, const struct tb_places *places,
+             bool *out_admitted, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     struct tb_json *detail;
     struct store_query q;
     int changed = 0;
     /* counted and moved in one statement: two workers cannot both take the last place */
-    enum tb_err err =
-        store_open_locked(store,
-                          "UPDATE captures SET state = 'planned', due_utc_ns = ?, attempt = 0,"
-                          " error_code = '', error_text = '', error_request_id = ''"
-                          " WHERE id = ? AND state = 'requested' AND stop_asked = 0 AND ? >"
-                          " (SELECT count(*) FROM captures WHERE state IN"
-                          " ('planned', 'arming', 'recording', 'draining'))",
-                          &q, fail);
+    enum tb_err err = store_open_locked(
+        store,
+        "UPDATE captures SET state = 'planned', due_utc_ns = ?1, attempt = 0,"
+        " error_code = '', error_text = '', error_request_id = ''"
+        " WHERE id = ?2 AND state = 'requested' AND stop_asked = 0"
+        " AND ?4 > (SELECT count(*) FROM captures AS c WHERE " RUNNING ")"
+        " AND (?5 = 0 OR ?5 > (SELECT count(*) FROM captures AS c WHERE " RUNNING OF_ACCOUNT
+        "))"
+        " AND ?6 >= (SELECT count(*) FROM captures AS c JOIN capture_sources AS s"
+        "  ON s.capture_id = c.id AND (s.gap = '' OR s.armed)"
+        "  WHERE c.id = ?2 OR (" RUNNING OF_ACCOUNT "))",
+        &q, fail);
 
     if (err == TB_OK) {
         store_bind_int(&q, tb_clock_utc_ns());
         store_bind_text(&q, id);
-        store_bind_int(&q, most);
+        store_bind_text(&q, places->own_account);
+        store_bind_int(&q, places->captures);
+        store_bind_int(&q, places->captures_of_account);
+        store_bind_int(&q, places->sessions_of_account);
         err = store_run_locked(&q, &changed, fail);
     }
     *out_admitted = changed > 0;
@@ -75,7 +87,7 @@ has_source_locked(struct tb_store *store, const char *id, bool *out, struct tb_f
 }
 
 static enum tb_err
-place_locked(struct tb_store *store, const char *id, uint32_t most,
+place_locked(struct tb_store *store, const char *id, const struct tb_places *places,
              enum tb_admission *out_admission, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     bool has_source = false;
@@ -86,7 +98,10 @@ place_locked(struct tb_store *store, const char *id, uint32_t most,
         err = has_source_locked(store, id, &has_source, fail);
     }
     if (err == TB_OK && has_source) {
-        err = admit_locked(store, id, most, &admitted, fail);
+        err = admit_locked(store, id, places, &admitted, fail);
+    }
+    if (err == TB_OK && (admitted || !has_source)) {
+        err = store_join_holders_locked(store, id, places->most_duration_ns, fail);
     }
     *out_admission = !has_source ? TB_ADMISSION_NOTHING_LEFT
                      : admitted  ? TB_ADMISSION_GRANTED
@@ -95,7 +110,7 @@ place_locked(struct tb_store *store, const char *id, uint32_t most,
 }
 
 enum tb_err
-tb_store_capture_admit(struct tb_store *store, const char *id, uint32_t most,
+tb_store_capture_admit(struct tb_store *store, const char *id, const struct tb_places *places,
                        enum tb_admission *out_admission, struct tb_fail *fail)
 {
     enum tb_admission admission = TB_ADMISSION_FULL;
@@ -104,7 +119,7 @@ tb_store_capture_admit(struct tb_store *store, const char *id, uint32_t most,
     store_lock(store, "capture_admit");
     err = store_begin_locked(store, fail);
     if (err == TB_OK) {
-        err = place_locked(store, id, most, &admission, fail);
+        err = place_locked(store, id, places, &admission, fail);
         err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);

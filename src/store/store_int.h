@@ -104,10 +104,30 @@ struct store_list {
 /* Room for one more, zeroed; NULL without memory. */
 void *store_list_add(struct store_list *list);
 
+/* Captures that together cover what a request asks for; none when something is not covered. */
+struct store_joins {
+    char ids[TB_CAPTURE_MAX_SOURCES][TB_CAPTURE_ID_SIZE];
+    size_t count;
+};
+TB_NODISCARD enum tb_err store_find_joins_locked(struct tb_store *store,
+                                                 const struct tb_capture_request *request,
+                                                 struct store_joins *out, struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
+/* The box of the capture `id` becomes as long as one that begins now; 0: it stays. */
+TB_NODISCARD enum tb_err
+store_extend_joined_locked(struct tb_store *store, const char *id, int64_t duration_ns,
+                           int64_t most_duration_ns, struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
+/* The alerts of `id` join the captures that its gaps name. */
+TB_NODISCARD enum tb_err store_join_holders_locked(struct tb_store *store, const char *id,
+                                                   int64_t most_duration_ns,
+                                                   struct tb_fail *fail) TB_REQUIRES(store->mu);
+
 /* What became of one alert. */
 struct store_taken {
     enum tb_intake_outcome outcome;
     char capture_id[TB_CAPTURE_ID_SIZE];
+    struct store_joins joins; /* the first is capture_id */
 };
 /* Inside a transaction; a failure leaves it to the caller to undo what was done. */
 TB_NODISCARD enum tb_err store_take_in_locked(struct tb_store *store,

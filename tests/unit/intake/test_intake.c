@@ -130,10 +130,11 @@ a_redelivery_is_a_duplicate_and_an_update_joins(void **state)
     assert_int_equal(p->result.outcome, TB_INTAKE_JOINED);
     assert_string_equal(p->result.capture_id, id);
     assert_non_null(strstr(p->result.reason, "being captured already"));
-    /* another finding of the same instance, without an interface of its own */
+    /* another finding of the same instance, which names no interface and so is about all: those
+     * that are not tapped yet need a capture */
     post(p, "cnc-dns", "", "");
-    assert_int_equal(p->result.outcome, TB_INTAKE_JOINED);
-    assert_string_equal(p->result.capture_id, id);
+    assert_int_equal(p->result.outcome, TB_INTAKE_CREATED);
+    assert_string_not_equal(p->result.capture_id, id);
 }
 
 static void
@@ -176,11 +177,13 @@ static void
 resolve(struct place *p, const char *id, const char *instance)
 {
     struct tb_capture_source source = {.eni = "eni-0b1c2d3e4f5061728", .armed = true};
+    const struct tb_places places = {
+        .captures = 10, .sessions_of_account = 100, .own_account = ""};
     enum tb_admission admission;
 
     (void)tb_str_copy(source.instance, sizeof(source.instance), instance);
     assert_int_equal(tb_store_capture_sources(p->store, id, &source, 1, NULL), TB_OK);
-    assert_int_equal(tb_store_capture_admit(p->store, id, 10, &admission, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_admit(p->store, id, &places, &admission, NULL), TB_OK);
     assert_int_equal(admission, TB_ADMISSION_GRANTED);
 }
 

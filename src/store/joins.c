@@ -1,0 +1,239 @@
+/* Alerts and captures of interfaces that are tapped already: who joins whom, and what that does
+ * to the time box. */
+#include "store_int.h"
+
+/* One that is past its deadline, and only not yet taken down, would swallow what joins it. */
+#define STILL_OPEN                                                                             \
+    " state IN ('requested', 'planned', 'arming', 'recording') AND stop_asked = 0"             \
+    " AND (deadline_utc_ns = 0 OR " STORE_LEFT_NS " > 0)"
+
+/* The capture that covers this interface: it names it, was resolved to it, or takes all of its
+ * instance. */
+static enum tb_err
+find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance,
+                   char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
+        " (SELECT capture_id FROM capture_enis WHERE eni = ?1"
+        "  UNION SELECT capture_id FROM capture_sources WHERE eni = ?1"
+        "   AND (gap = '' OR armed)"
+        "  UNION SELECT id FROM captures AS c WHERE instance = ?2 AND instance <> ''"
+        "   AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = c.id))"
+        " ORDER BY number LIMIT 1",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, eni);
+    store_bind_text(&q, instance);
+    err = store_step_locked(&q, out_found, fail);
+    if (err == TB_OK && *out_found) {
+        store_text(&q, out, TB_CAPTURE_ID_SIZE);
+    }
+    store_close(&q);
+    return err;
+}
+
+/* The capture that was asked for all of this instance.  One of some interface of it is not:
+ * what that leaves out would be lost. */
+static enum tb_err
+find_by_instance_locked(struct tb_store *store, const char *instance,
+                        char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err =
+        store_open_locked(store,
+                          "SELECT id FROM captures AS c WHERE" STILL_OPEN " AND instance = ?"
+                          " AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = c.id)"
+                          " ORDER BY number LIMIT 1",
+                          &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, instance);
+    err = store_step_locked(&q, out_found, fail);
+    if (err == TB_OK && *out_found) {
+        store_text(&q, out, TB_CAPTURE_ID_SIZE);
+    }
+    store_close(&q);
+    return err;
+}
+
+enum tb_err
+store_find_joins_locked(struct tb_store *store, const struct tb_capture_request *request,
+                        struct store_joins *out, struct tb_fail *fail)
+{
+    char id[TB_CAPTURE_ID_SIZE];
+    bool found = true;
+    enum tb_err err = TB_OK;
+
+    out->count = 0;
+    if (request->eni_count == 0) {
+        err = find_by_instance_locked(store, request->instance, out->ids[0], &found, fail);
+        out->count = err == TB_OK && found ? 1 : 0;
+        return err;
+    }
+    for (size_t i = 0; i < request->eni_count && err == TB_OK && found; i++) {
+        bool known = false;
+
+        err = find_by_eni_locked(store, request->enis[i], request->instance, id, &found, fail);
+        for (size_t j = 0; j < out->count && !known; j++) {
+            known = strcmp(out->ids[j], id) == 0;
+        }
+        if (err == TB_OK && found && !known) {
+            memcpy(out->ids[out->count++], id, sizeof(id));
+        }
+    }
+    if (!found) {
+        out->count = 0; /* some interface is tapped by nobody: it needs a capture */
+    }
+    return err;
+}
+
+/* An alert that joins says that it is still going on: the time box may become longer, up to the
+ * longest that policy allows after the first request.  Before the box has begun it simply gets
+ * longer; afterwards a worker brings it about.  The same box on both clocks: what is left is
+ * counted by the one that nobody moves. */
+enum tb_err
+store_extend_joined_locked(struct tb_store *store, const char *id, int64_t duration_ns,
+                           int64_t most_duration_ns, struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    if (most_duration_ns == 0) {
+        return TB_OK;
+    }
+    err = store_open_locked(store,
+                            "UPDATE captures SET duration_ns = max(duration_ns, min(?1, ?2)),"
+                            /* a worker may hold the old duration in hands */
+                            " extend_to_utc_ns = CASE state WHEN 'planned' THEN min(?3 + ?1,"
+                            "  requested_utc_ns + ?2) ELSE extend_to_utc_ns END"
+                            " WHERE id = ?4 AND state IN ('requested', 'planned')",
+                            &q, fail);
+    if (err == TB_OK) {
+        store_bind_int(&q, duration_ns);
+        store_bind_int(&q, most_duration_ns);
+        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_text(&q, id);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    if (err == TB_OK) {
+        err = store_open_locked(
+            store,
+            "UPDATE captures SET due_utc_ns = min(due_utc_ns, ?1), extend_to_utc_ns = wanted"
+            " FROM (SELECT id AS joined, min(deadline_utc_ns + ?2 - " STORE_LEFT_NS ","
+            "  requested_utc_ns + ?3) AS wanted FROM captures"
+            "  WHERE id = ?4 AND state IN ('arming', 'recording') AND deadline_utc_ns <> 0)"
+            " WHERE id = joined AND wanted > max(deadline_utc_ns, extend_to_utc_ns) + "
+            "1000000000",
+            &q, fail);
+    }
+    if (err == TB_OK) {
+        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_int(&q, duration_ns);
+        store_bind_int(&q, most_duration_ns);
+        store_bind_text(&q, id);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    return err;
+}
+
+/* --- when a capture begins of whose interfaces some are tapped by others --- */
+
+static enum tb_err
+next_holder_locked(struct tb_store *store, const char *id, const char *after,
+                   char out[TB_CAPTURE_ID_SIZE], int64_t *out_duration_ns, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    bool row = false;
+    enum tb_err err = store_open_locked(
+        store,
+        "SELECT min(other.capture_id), me.duration_ns FROM capture_sources AS mine"
+        " JOIN captures AS me ON me.id = mine.capture_id"
+        " JOIN capture_sources AS other ON other.eni = mine.eni"
+        "  AND mine.gap = 'it is being captured by ' || other.capture_id"
+        " WHERE mine.capture_id = ?1 AND other.capture_id > ?2"
+        " GROUP BY me.id",
+        &q, fail);
+
+    out[0] = 0;
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, id);
+    store_bind_text(&q, after);
+    err = store_step_locked(&q, &row, fail);
+    if (err == TB_OK && row) {
+        store_text(&q, out, TB_CAPTURE_ID_SIZE);
+        *out_duration_ns = store_int(&q);
+    }
+    store_close(&q);
+    return err;
+}
+
+/* The alerts of `from` as those of `to`, too; as many as there is room for. */
+static enum tb_err
+copy_alerts_locked(struct tb_store *store, const char *from, const char *to, int *out_count,
+                   struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "INSERT INTO alerts (adapter, key, outcome, capture_id, number, reason, content_type,"
+        " remote, token_name, received_utc_ns, body, sender_id, parsed)"
+        " SELECT adapter, NULL, 'joined', ?2, number + there, reason, content_type,"
+        " remote, token_name, received_utc_ns, body, sender_id, parsed FROM alerts,"
+        " (SELECT coalesce(max(number), 0) AS there FROM alerts WHERE capture_id = ?2)"
+        " WHERE capture_id = ?1 AND number + there <= ?3",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, from);
+    store_bind_text(&q, to);
+    store_bind_int(&q, TB_CAPTURE_MAX_ALERTS);
+    return store_run_locked(&q, out_count, fail);
+}
+
+enum tb_err
+store_join_holders_locked(struct tb_store *store, const char *id, int64_t most_duration_ns,
+                          struct tb_fail *fail)
+{
+    char holder[TB_CAPTURE_ID_SIZE] = "";
+    enum tb_err err = TB_OK;
+
+    while (err == TB_OK) {
+        char next[TB_CAPTURE_ID_SIZE];
+        struct tb_json *detail;
+        int64_t duration_ns = 0;
+        int copied = 0;
+
+        err = next_holder_locked(store, id, holder, next, &duration_ns, fail);
+        if (err != TB_OK || next[0] == 0) {
+            break;
+        }
+        memcpy(holder, next, sizeof(holder));
+        err = copy_alerts_locked(store, id, holder, &copied, fail);
+        if (err == TB_OK) {
+            err =
+                store_extend_joined_locked(store, holder, duration_ns, most_duration_ns, fail);
+        }
+        if (err == TB_OK) {
+            detail = tb_json_object();
+            tb_json_set_str(detail, "capture", id);
+            tb_json_set_int(detail, "alerts", copied);
+            err = store_custody_add_locked(store, holder, "joined", NULL, detail, fail);
+        }
+    }
+    return err;
+}
