@@ -35,6 +35,7 @@ WARN += -Wthread-safety -Wmissing-variable-declarations
 endif
 
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -DTB_VERSION='"$(VERSION)"'
+LDFLAGS  += -Wl,--build-id=sha1
 CFLAGS   += -std=c17 $(WARN) $(MODE_$(MODE)) -MMD -MP
 comma    := ,
 LDFLAGS  += $(filter -fsanitize=address$(comma)% -fsanitize=thread,$(MODE_$(MODE))) $(MODE_LDFLAGS_$(MODE))

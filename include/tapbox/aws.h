@@ -50,11 +50,11 @@ TB_NODISCARD enum tb_err tb_aws_assume(struct tb_aws *aws, const char *role_arn,
 
 /* Requests sent so far, with those of the accounts above, by what came of each. */
 struct tb_aws_counts {
-    const char *service; /* "ec2", "s3", "sts" */
+    const char *service; /* "ec2", "s3", "sts", "cloudwatch" */
     unsigned long long ok, throttled, failed;
 };
 enum {
-    TB_AWS_COUNTED_SERVICES = 3
+    TB_AWS_COUNTED_SERVICES = 4
 };
 void tb_aws_counts(struct tb_aws *aws, struct tb_aws_counts out[TB_AWS_COUNTED_SERVICES]);
 
@@ -79,5 +79,10 @@ struct tb_aws_self {
 };
 TB_NODISCARD enum tb_err tb_aws_self(struct tb_aws *aws, struct tb_aws_self *out,
                                      struct tb_fail *fail);
+/* The instance identity document as delivered, and AWS's signature (PKCS #7 with RSA-2048, in
+ * base64, with the document inside), appended.  TB_ENOTFOUND as above.
+ * Source: EC2 User Guide, "Instance identity documents". */
+TB_NODISCARD enum tb_err tb_aws_identity_document(struct tb_aws *aws, struct tb_buf *document,
+                                                  struct tb_buf *rsa2048, struct tb_fail *fail);
 
 #endif

@@ -33,6 +33,8 @@ struct tb_clock_state {
     bool synchronised;
     int64_t offset_ns;    /* last measured, against the source it is kept by */
     int64_t max_error_ns; /* the bound that goes with it */
+    const char *source; /* who keeps it: "chrony", "systemd-timesyncd", "ntpd", as far as their
+                           files in /run tell; "kernel" else.  Static */
 };
 /* False where the kernel does not tell. */
 bool tb_clock_state_get(struct tb_clock_state *out);

@@ -50,6 +50,8 @@ struct tb_config {
     uint64_t s3_part_above_bytes; /* s3.part_above: 1GiB */
     uint64_t s3_part_bytes;       /* s3.part_size: 64MiB */
     char evidence_key_file[256];  /* evidence.key_file; "" : evidence.key in state_dir */
+    int64_t
+        evidence_metrics_wait_ns; /* evidence.metrics_wait: 10m; 0: CloudWatch is asked once */
     uint64_t rotate_bytes;        /* capture.rotate_bytes: 128MiB */
     uint32_t rotate_s;            /* capture.rotate_seconds: 60 */
     uint32_t max_concurrent;      /* capture.max_concurrent: 10 */

@@ -39,6 +39,17 @@ struct tb_manifest_alert {
     struct tb_sha256 sha256;
 };
 
+/* What AWS left out of the mirror of one instance, as CloudWatch tells. */
+struct tb_manifest_skips {
+    const char *instance;
+    bool asked;                       /* else `why` says why it is not known */
+    uint64_t octets_in, octets_out;   /* left out */
+    uint64_t packets_in, packets_out; /* 0: not counted, or none */
+    uint32_t periods, known;          /* of 5 minutes; all that the capture touches, and
+                                         those that CloudWatch has numbers of */
+    char why[256];
+};
+
 struct tb_manifest_input { /* all borrowed */
     const struct tb_capture *capture;
     const struct tb_manifest_alert *alerts;
@@ -50,6 +61,11 @@ struct tb_manifest_input { /* all borrowed */
     const struct tb_ledger *host_ledger; /* of the capture's time; NULL: unknown */
     const struct tb_clock_state *clock;  /* of the host; NULL: unknown */
     const char *host_name, *kernel, *account, *region;
+    struct tb_bytes
+        identity_document;            /* of the host's instance, as delivered; empty: unknown */
+    struct tb_bytes identity_rsa2048; /* AWS's signature over it */
+    const struct tb_manifest_skips *skips; /* of each source instance */
+    size_t skip_count;                     /* 0: nobody asked CloudWatch */
     int64_t now_utc_ns;
 };
 

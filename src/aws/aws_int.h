@@ -55,6 +55,7 @@ bool tb_xml_true(const struct tb_xml_node *node, const char *path);
 
 #define TB_EC2_VERSION "2016-11-15"
 #define TB_STS_VERSION "2011-06-15"
+#define TB_CLOUDWATCH_VERSION "2010-08-01"
 
 void tb_form_begin(struct tb_buf *out, const char *action, const char *version);
 /* Nothing is appended for a NULL value; `name` is a printf format. */
@@ -149,6 +150,7 @@ enum tb_aws_service {
     TB_AWS_EC2,
     TB_AWS_S3,
     TB_AWS_STS,
+    TB_AWS_CLOUDWATCH,
     TB_AWS_SERVICE_COUNT
 };
 

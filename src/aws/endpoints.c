@@ -18,6 +18,8 @@ static const struct {
     [TB_AWS_EC2] = {"ec2", "AWS_ENDPOINT_URL_EC2", "ec2.endpoint_url"},
     [TB_AWS_S3] = {"s3", "AWS_ENDPOINT_URL_S3", "s3.endpoint_url"},
     [TB_AWS_STS] = {"sts", "AWS_ENDPOINT_URL_STS", "sts.endpoint_url"},
+    [TB_AWS_CLOUDWATCH] = {"monitoring", "AWS_ENDPOINT_URL_CLOUDWATCH",
+                           "cloudwatch.endpoint_url"},
 };
 
 /* By the beginning of the Region's name; the last row takes the rest. */

@@ -5,6 +5,7 @@
 #include <tapbox/json.h>
 
 #define DOCUMENT "/latest/dynamic/instance-identity/document"
+#define SIGNED "/latest/dynamic/instance-identity/rsa2048"
 #define MAC "/latest/meta-data/mac"
 #define INTERFACES "/latest/meta-data/network/interfaces/macs/"
 
@@ -90,5 +91,23 @@ tb_aws_self(struct tb_aws *aws, struct tb_aws_self *out, struct tb_fail *fail)
     }
     tb_imds_close(&imds);
     tb_buf_release(&text);
+    return err;
+}
+
+enum tb_err
+tb_aws_identity_document(struct tb_aws *aws, struct tb_buf *document, struct tb_buf *rsa2048,
+                         struct tb_fail *fail)
+{
+    struct tb_imds imds;
+    enum tb_err err = tb_imds_open(aws->http, &imds, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    err = tb_imds_get(&imds, DOCUMENT, document, fail);
+    if (err == TB_OK) {
+        err = tb_imds_get(&imds, SIGNED, rsa2048, fail);
+    }
+    tb_imds_close(&imds);
     return err;
 }

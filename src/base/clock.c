@@ -87,6 +87,28 @@ tb_clock_boot_id(void)
     return boot_id;
 }
 
+/* What each keeper of the clock has in /run while it runs. */
+static const char *
+keeper(void)
+{
+    static const struct {
+        const char *file, *name;
+    } keepers[] = {
+        {"/run/chrony/chronyd.pid", "chrony"},
+        {"/run/chrony/chronyd.sock", "chrony"},
+        {"/run/chronyd.pid", "chrony"},
+        {"/run/systemd/timesync/synchronized", "systemd-timesyncd"},
+        {"/run/ntpd.pid", "ntpd"},
+    };
+
+    for (size_t i = 0; i < sizeof(keepers) / sizeof(keepers[0]); i++) {
+        if (access(keepers[i].file, F_OK) == 0) {
+            return keepers[i].name;
+        }
+    }
+    return "kernel";
+}
+
 bool
 tb_clock_state_get(struct tb_clock_state *out)
 {
@@ -99,6 +121,7 @@ tb_clock_state_get(struct tb_clock_state *out)
     out->synchronised = state != TIME_ERROR && (kernel.status & STA_UNSYNC) == 0;
     out->offset_ns = (kernel.status & STA_NANO) != 0 ? kernel.offset : kernel.offset * 1000;
     out->max_error_ns = (int64_t)kernel.maxerror * 1000;
+    out->source = keeper();
     return true;
 }
 

@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <tapbox/build.h>
+
 #include "cli_int.h"
 
 struct command {
@@ -88,7 +90,7 @@ main(int argc, char **argv)
         return tb_cli_finish_stdout("help");
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
-        puts("tapbox " TB_VERSION);
+        printf("tapbox %s\nbuild %s\n", TB_VERSION, tb_build_id());
         return tb_cli_finish_stdout("version");
     }
     command = find_command(argv[1]);

@@ -183,6 +183,10 @@ const struct tb_config_key tb_config_keys[] = {
      NULL, NULL, "octets of each part"},
     {"evidence.key_file", TEXT(evidence_key_file), "", false, valid_path, "an absolute path",
      "key that signs manifests ('tapbox keygen'); empty: evidence.key in state_dir"},
+    {"evidence.metrics_wait", TB_CONFIG_DURATION, AT(evidence_metrics_wait_ns), 0, 0, 3600,
+     "10m", false, NULL, NULL,
+     "how long a manifest waits for CloudWatch to tell what AWS left out of the mirror; it is "
+     "minutes late. 0s: asked once"},
     {"capture.duration", TB_CONFIG_DURATION, AT(policy.bounds.default_duration_ns), 0, 1,
      TB_CAPTURE_MAX_DURATION_S, "15m", false, NULL, NULL,
      "time box of a capture that asks for none"},

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include <tapbox/control.h>
+#include <tapbox/evidence.h>
 #include <tapbox/thread.h>
 
 #include "plan.h"
@@ -195,6 +196,13 @@ bool control_is_about_standing(enum tb_err err, const struct tb_fail *fail);
 TB_NODISCARD enum tb_err control_try_to_extend(struct tb_control *control,
                                                const struct tb_capture *capture,
                                                struct tb_fail *fail);
+
+/* --- what AWS left out of the mirror (skips.c) --- */
+
+/* Of each source instance; lent with the capture.  False: asked again in a while the answer may
+ * be more. */
+bool control_skips_get(struct tb_control *control, const struct tb_capture *capture,
+                       struct tb_manifest_skips out[TB_CAPTURE_MAX_SOURCES], size_t *out_count);
 
 /* --- one step of one capture (steps_up.c, steps_down.c) --- */
 

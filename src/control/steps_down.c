@@ -11,6 +11,7 @@
 /* Mirrored packets that were on their way when the session was deleted. */
 static const int64_t in_flight_ns = TB_NS_PER_S;
 static const int64_t poll_ns = 100 * TB_NS_PER_MS;
+static const int64_t metrics_poll_ns = 30 * TB_NS_PER_S; /* CloudWatch is minutes late */
 /* How long a recorder that does not answer is waited for before its spool is taken as it is. */
 static const int64_t recorder_patience_ns = 30 * TB_NS_PER_S;
 
@@ -263,14 +264,19 @@ put(void *arg, const char *name, const char *content_type, struct tb_bytes conte
                             name, content_type, content, fail);
 }
 
-/* Everything besides the segments, which are in S3 already. */
+/* Everything besides the segments, which are in S3 already.  *out_early: CloudWatch is waited
+ * for. */
 static enum tb_err
 put_evidence(struct tb_control *control, const struct tb_capture *capture,
-             const struct tb_segment_row *segments, size_t segment_count, struct tb_fail *fail)
+             const struct tb_segment_row *segments, size_t segment_count, bool *out_early,
+             struct tb_fail *fail)
 {
+    struct tb_manifest_skips skips[TB_CAPTURE_MAX_SOURCES];
     struct seal_put to = {control, capture->id};
     struct tb_resource *resources = NULL;
     char account[TB_ACCOUNT_SIZE] = "";
+    struct tb_buf document = TB_BUF_INIT(TB_IMDS_ANSWER_MAX_BYTES);
+    struct tb_buf rsa2048 = TB_BUF_INIT(TB_IMDS_ANSWER_MAX_BYTES);
     struct tb_clock_state clock;
     struct tb_ledger host;
     struct tb_seal seal = {.store = control->deps.store,
@@ -284,14 +290,24 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
                                      .kernel = control->kernel,
                                      .account = account,
                                      .region = tb_aws_region(control->deps.aws),
+                                     .skips = skips,
                                      .now_utc_ns = tb_clock_utc_ns()}};
     enum tb_err err;
 
+    *out_early = !control_skips_get(control, capture, skips, &seal.input.skip_count);
+    if (*out_early) {
+        return TB_OK;
+    }
     if (control_host_since_mark(control, capture->id, &host)) {
         seal.input.host_ledger = &host;
     }
     if (tb_clock_state_get(&clock)) {
         seal.input.clock = &clock;
+    }
+    /* outside EC2 there is none, and the manifest says so */
+    if (tb_aws_identity_document(control->deps.aws, &document, &rsa2048, NULL) == TB_OK) {
+        seal.input.identity_document = tb_buf_view(&document);
+        seal.input.identity_rsa2048 = tb_buf_view(&rsa2048);
     }
     err = control_account_learn(control, account, fail);
     if (err == TB_OK) {
@@ -307,6 +323,8 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
         err = tb_seal(&seal, fail);
     }
     tb_resources_free(resources, seal.input.resource_count);
+    tb_buf_release(&document);
+    tb_buf_release(&rsa2048);
     return err;
 }
 
@@ -316,6 +334,7 @@ control_step_sealing(struct tb_control *control, const struct tb_capture *captur
 {
     struct tb_segment_row *segments = NULL;
     size_t segment_count = 0;
+    bool is_early = false;
     enum tb_err err;
 
     *out_again_ns = poll_ns;
@@ -335,7 +354,11 @@ control_step_sealing(struct tb_control *control, const struct tb_capture *captur
      * manifest is made of all there is, or not yet. */
     err = tb_spool_remove_capture(control->deps.spool_fd, capture->id, fail);
     if (err == TB_OK) {
-        err = put_evidence(control, capture, segments, segment_count, fail);
+        err = put_evidence(control, capture, segments, segment_count, &is_early, fail);
+    }
+    if (err == TB_OK && is_early) {
+        *out_again_ns = metrics_poll_ns;
+        goto out;
     }
     if (err == TB_OK) {
         err = tb_store_capture_move(control->deps.store, capture->id, TB_CAPTURE_SEALING,

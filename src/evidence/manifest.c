@@ -1,8 +1,11 @@
 /* manifest.json: what a capture was, what it produced, and how complete it is. */
 #include <tapbox/evidence.h>
 
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include <tapbox/build.h>
 #include <tapbox/json.h>
 
 /* What AWS never mirrors, whatever the filter says (VPC Traffic Mirroring guide,
@@ -14,7 +17,8 @@ static const char *const blind_spots[] = {
     "NTP to the Amazon time service",
     "Windows activation",
     "inbound packets dropped by the source's network ACL or security groups",
-    "packets that AWS left out of the mirror when the source's bandwidth was used up",
+    "packets that AWS left out of the mirror when the source's bandwidth was used up "
+    "(skipped_by_aws counts them)",
 };
 
 static void
@@ -162,111 +166,184 @@ resources_json(const struct tb_manifest_input *input)
     return out;
 }
 
-static void
-add_gap(struct tb_json *gaps, const char *kind, uint64_t packets, const char *text)
+/* What is known to be missing, and what nobody can tell. */
+struct verdict {
+    struct tb_json *gaps;
+    bool lost, unknown;
+};
+
+static void TB_PRINTF(4, 5)
+    add_gap(struct verdict *verdict, const char *kind, uint64_t packets, const char *fmt, ...)
 {
     struct tb_json *one = tb_json_object();
+    char text[2 * TB_CAPTURE_MAX_TEXT];
+    va_list args;
 
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
     tb_json_set_str(one, "kind", kind);
     if (packets > 0) {
         tb_json_set_int(one, "packets", (int64_t)packets);
     }
     tb_json_set_str(one, "text", text);
-    tb_json_add(gaps, one);
+    tb_json_add(verdict->gaps, one);
+}
+
+static void
+judge_sources(struct verdict *verdict, const struct tb_capture *capture)
+{
+    for (size_t i = 0; i < capture->source_count; i++) {
+        const struct tb_capture_source *source = &capture->sources[i];
+
+        if (!source->armed) {
+            add_gap(verdict, "source", 0, "%s was not mirrored: %s", source->eni,
+                    source->gap[0] != 0 ? source->gap : "no session was made");
+            verdict->lost = true;
+        } else if (source->gap[0] != 0) {
+            add_gap(verdict, "source", 0, "%s: %s", source->eni, source->gap);
+            verdict->unknown = true;
+        }
+    }
+}
+
+static void
+judge_ledgers(struct verdict *verdict, const struct tb_ledger *own,
+              const struct tb_ledger *host)
+{
+    const struct {
+        const char *kind;
+        uint64_t packets;
+        const char *text;
+    } losses[] = {
+        {"queue_dropped", own->queue_dropped, "compression did not keep up"},
+        {"spool_full", own->spool_full, "no room left on the capture host's disk"},
+        {"over_budget", own->over_budget, "the byte budget was used up"},
+    };
+
+    for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {
+        if (losses[i].packets > 0) {
+            add_gap(verdict, losses[i].kind, losses[i].packets, "%s", losses[i].text);
+            verdict->lost = true;
+        }
+    }
+    if (host == NULL) {
+        add_gap(verdict, "host_ledger", 0,
+                "the service or its recorder was restarted during the capture: what the host "
+                "dropped in that time is unknown");
+        verdict->unknown = true;
+        return;
+    }
+    if (host->ring_dropped > 0) {
+        add_gap(
+            verdict, "ring_dropped", host->ring_dropped,
+            "dropped by the kernel's ring for the whole host: at most this many are of this "
+            "capture");
+        verdict->unknown = true;
+    }
+    if (host->fragments + host->malformed > 0) {
+        add_gap(
+            verdict, "unreadable", host->fragments + host->malformed,
+            "fragments of, and malformed, VXLAN packets for the whole host: whose they were "
+            "cannot be told");
+        verdict->unknown = true;
+    }
+}
+
+static void
+judge_segments(struct verdict *verdict, const struct tb_manifest_input *input)
+{
+    uint64_t written = input->capture->ledger.written, in_segments = 0;
+
+    for (size_t i = 0; i < input->segment_count; i++) {
+        in_segments += input->segments[i].packets;
+        if (tb_segment_is_lost(&input->segments[i])) {
+            add_gap(verdict, "lost", input->segments[i].packets,
+                    "segments/%.100s was removed from the capture host's disk before S3 had it",
+                    input->segments[i].name);
+            verdict->lost = true;
+        } else if (input->segments[i].recovered) {
+            add_gap(verdict, "recovered", 0,
+                    "segments/%.150s was cut off and repaired to its last whole chunk",
+                    input->segments[i].name);
+            verdict->lost = true;
+        }
+    }
+    if (in_segments != written) {
+        add_gap(verdict, "count", 0,
+                "the recorder counted %llu packets written, the segments hold %llu",
+                (unsigned long long)written, (unsigned long long)in_segments);
+        verdict->unknown = true;
+    }
+}
+
+/* Mirroring yields to the source's own traffic: only CloudWatch knows what that cost. */
+static void
+judge_skips(struct verdict *verdict, const struct tb_manifest_input *input)
+{
+    for (size_t i = 0; i < input->skip_count; i++) {
+        const struct tb_manifest_skips *skips = &input->skips[i];
+        uint64_t packets = skips->packets_in + skips->packets_out;
+
+        if (skips->octets_in + skips->octets_out + packets > 0) {
+            add_gap(
+                verdict, "skipped_by_aws", packets,
+                "CloudWatch: %llu octets to and %llu from %s matched the filter and were not "
+                "mirrored, in the 5-minute periods of the capture",
+                (unsigned long long)skips->octets_in, (unsigned long long)skips->octets_out,
+                skips->instance);
+            verdict->lost = true;
+        }
+        if (!skips->asked) {
+            add_gap(verdict, "skips_unknown", 0,
+                    "whether AWS left packets of %s out of the mirror is not known: %s",
+                    skips->instance, skips->why);
+            verdict->unknown = true;
+        } else if (skips->known < skips->periods) {
+            add_gap(verdict, "skips_unknown", 0,
+                    "whether AWS left packets of %s out of the mirror is known for %u of %u "
+                    "5-minute periods: CloudWatch has no numbers of the others",
+                    skips->instance, skips->known, skips->periods);
+            verdict->unknown = true;
+        }
+    }
 }
 
 /* The verdict: "no" when something is known to be missing, "unknown" when nobody can tell. */
 static struct tb_json *
 completeness_json(const struct tb_manifest_input *input)
 {
-    const struct tb_capture *capture = input->capture;
-    const struct tb_ledger *own = &capture->ledger;
     struct tb_json *out = tb_json_object();
-    struct tb_json *gaps = tb_json_array();
-    uint64_t in_segments = 0;
-    bool lost = false;
-    bool unknown = input->host_ledger == NULL;
+    struct verdict verdict = {.gaps = tb_json_array()};
 
-    for (size_t i = 0; i < capture->source_count; i++) {
-        if (!capture->sources[i].armed) {
-            char text[2 * TB_CAPTURE_MAX_TEXT];
+    judge_sources(&verdict, input->capture);
+    judge_ledgers(&verdict, &input->capture->ledger, input->host_ledger);
+    judge_segments(&verdict, input);
+    judge_skips(&verdict, input);
+    tb_json_set_str(out, "complete", verdict.lost ? "no" : verdict.unknown ? "unknown" : "yes");
+    tb_json_set(out, "gaps", verdict.gaps);
+    return out;
+}
 
-            (void)snprintf(text, sizeof(text), "%s was not mirrored: %s",
-                           capture->sources[i].eni,
-                           capture->sources[i].gap[0] != 0 ? capture->sources[i].gap
-                                                           : "no session was made");
-            add_gap(gaps, "source", 0, text);
-            lost = true;
-        } else if (capture->sources[i].gap[0] != 0) {
-            char text[2 * TB_CAPTURE_MAX_TEXT];
+static struct tb_json *
+skips_json(const struct tb_manifest_input *input)
+{
+    struct tb_json *out = tb_json_array();
 
-            (void)snprintf(text, sizeof(text), "%s: %s", capture->sources[i].eni,
-                           capture->sources[i].gap);
-            add_gap(gaps, "source", 0, text);
-            unknown = true;
-        }
-    }
-    if (own->queue_dropped > 0) {
-        add_gap(gaps, "queue_dropped", own->queue_dropped, "compression did not keep up");
-        lost = true;
-    }
-    if (own->spool_full > 0) {
-        add_gap(gaps, "spool_full", own->spool_full, "no room left on the capture host's disk");
-        lost = true;
-    }
-    if (own->over_budget > 0) {
-        add_gap(gaps, "over_budget", own->over_budget, "the byte budget was used up");
-        lost = true;
-    }
-    if (input->host_ledger == NULL) {
-        add_gap(gaps, "host_ledger", 0,
-                "the service or its recorder was restarted during the capture: what the host "
-                "dropped in that time is unknown");
-    } else if (input->host_ledger->ring_dropped > 0) {
-        add_gap(
-            gaps, "ring_dropped", input->host_ledger->ring_dropped,
-            "dropped by the kernel's ring for the whole host: at most this many are of this "
-            "capture");
-        unknown = true;
-    }
-    if (input->host_ledger != NULL &&
-        input->host_ledger->fragments + input->host_ledger->malformed > 0) {
-        add_gap(
-            gaps, "unreadable", input->host_ledger->fragments + input->host_ledger->malformed,
-            "fragments of, and malformed, VXLAN packets for the whole host: whose they were "
-            "cannot be told");
-        unknown = true;
-    }
-    for (size_t i = 0; i < input->segment_count; i++) {
-        char text[256];
+    for (size_t i = 0; i < input->skip_count; i++) {
+        const struct tb_manifest_skips *skips = &input->skips[i];
+        struct tb_json *one = tb_json_object();
 
-        in_segments += input->segments[i].packets;
-        if (tb_segment_is_lost(&input->segments[i])) {
-            (void)snprintf(text, sizeof(text),
-                           "segments/%.100s was removed from the capture host's disk before S3 "
-                           "had it",
-                           input->segments[i].name);
-            add_gap(gaps, "lost", input->segments[i].packets, text);
-            lost = true;
-        } else if (input->segments[i].recovered) {
-            (void)snprintf(text, sizeof(text),
-                           "segments/%.150s was cut off and repaired to its last whole chunk",
-                           input->segments[i].name);
-            add_gap(gaps, "recovered", 0, text);
-            lost = true;
-        }
+        tb_json_set_str(one, "instance", skips->instance);
+        tb_json_set_bool(one, "asked", skips->asked);
+        tb_json_set_int(one, "octets_in", (int64_t)skips->octets_in);
+        tb_json_set_int(one, "octets_out", (int64_t)skips->octets_out);
+        tb_json_set_int(one, "packets_in", (int64_t)skips->packets_in);
+        tb_json_set_int(one, "packets_out", (int64_t)skips->packets_out);
+        tb_json_set_int(one, "periods", skips->periods);
+        tb_json_set_int(one, "periods_known", skips->known);
+        tb_json_add(out, one);
     }
-    if (in_segments != own->written) {
-        char text[256];
-
-        (void)snprintf(text, sizeof(text),
-                       "the recorder counted %llu packets written, the segments hold %llu",
-                       (unsigned long long)own->written, (unsigned long long)in_segments);
-        add_gap(gaps, "count", 0, text);
-        unknown = true;
-    }
-    tb_json_set_str(out, "complete", lost ? "no" : unknown ? "unknown" : "yes");
-    tb_json_set(out, "gaps", gaps);
     return out;
 }
 
@@ -296,6 +373,37 @@ custody_json(const struct tb_custody_head *head)
     return out;
 }
 
+/* As delivered: AWS signed these octets. */
+static void
+set_octets(struct tb_json *object, const char *key, struct tb_bytes octets)
+{
+    char *text = strndup((const char *)octets.at, octets.len);
+
+    tb_json_set_text(object, key, text);
+    free(text);
+}
+
+static void
+add_identity(struct tb_json *host, const struct tb_manifest_input *input)
+{
+    struct tb_json *document = NULL;
+    struct tb_json *identity;
+
+    if (input->identity_document.len == 0 ||
+        tb_json_parse(input->identity_document, &document, NULL) != TB_OK) {
+        tb_json_set_null(host, "identity");
+        return;
+    }
+    identity = tb_json_object();
+    tb_json_set_text(identity, "instance", tb_json_str(document, "/instanceId"));
+    tb_json_set_text(identity, "image", tb_json_str(document, "/imageId"));
+    tb_json_set_text(identity, "instance_type", tb_json_str(document, "/instanceType"));
+    set_octets(identity, "document", input->identity_document);
+    set_octets(identity, "rsa2048", input->identity_rsa2048);
+    tb_json_set(host, "identity", identity);
+    tb_json_free(document);
+}
+
 static struct tb_json *
 clock_json(const struct tb_clock_state *state)
 {
@@ -304,6 +412,7 @@ clock_json(const struct tb_clock_state *state)
     tb_json_set_bool(out, "synchronised", state->synchronised);
     tb_json_set_int(out, "offset_ns", state->offset_ns);
     tb_json_set_int(out, "max_error_ns", state->max_error_ns);
+    tb_json_set_text(out, "source", state->source);
     return out;
 }
 
@@ -321,6 +430,7 @@ tb_manifest_build(const struct tb_manifest_input *input, const struct tb_manifes
     tb_json_set_str(root, "format", "tapbox-manifest/1");
     tb_json_set_str(root, "capture", capture->id);
     tb_json_set_str(root, "tool", "tapbox " TB_VERSION);
+    tb_json_set_text(root, "build_id", tb_build_id());
     tb_json_set_str(root, "stop_reason", tb_stop_reason_name(capture->stop_reason));
     tb_json_set(root, "request", request_json(&capture->request));
     tb_json_set(root, "times", times);
@@ -339,6 +449,7 @@ tb_manifest_build(const struct tb_manifest_input *input, const struct tb_manifes
     } else {
         tb_json_set_null(host, "clock");
     }
+    add_identity(host, input);
     tb_json_set(root, "chain", chain_json(place));
     tb_json_set(root, "custody", custody_json(&place->custody));
     tb_json_set(root, "sources", sources_json(capture));
@@ -351,6 +462,7 @@ tb_manifest_build(const struct tb_manifest_input *input, const struct tb_manifes
     } else {
         tb_json_set_null(root, "host_ledger");
     }
+    tb_json_set(root, "skipped_by_aws", skips_json(input));
     tb_json_set(root, "completeness", completeness_json(input));
     for (size_t i = 0; i < sizeof(blind_spots) / sizeof(blind_spots[0]); i++) {
         tb_json_add_str(blind, blind_spots[i]);

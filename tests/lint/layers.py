@@ -34,7 +34,7 @@ MODULES = {
 
 # Public headers; one that is not here is an error.
 HEADERS = {
-    "base": "attr crash err bytes limits clock log digest pubkey secret io json thread ids",
+    "base": "attr build crash err bytes limits clock log digest pubkey secret io json thread ids",
     "model": "alert request capture",
     "net": "http_client",
     "priv": "compartment sandbox",
@@ -43,7 +43,7 @@ HEADERS = {
     "config": "config",
     "store": "store",
     "segment": "segment pcapng pcapng_merge",
-    "aws": "aws aws_credentials aws_sigv4 aws_ec2 aws_s3",
+    "aws": "aws aws_credentials aws_sigv4 aws_ec2 aws_s3 aws_cloudwatch",
     "place": "place",
     "evidence": "evidence verify",
     "recorder": "recorder vxlan spool spool_follow source",

@@ -13,8 +13,15 @@
 #include "idempotency.h"
 #include "sigv4.h"
 
-#define EC2_VERSION "2016-11-15"
-#define STS_VERSION "2011-06-15"
+const struct service_names service_names[SERVICE_COUNT] = {
+    [SERVICE_EC2] = {"ec2", "ec2", "2016-11-15", "http://ec2.amazonaws.com/doc/2016-11-15/",
+                     "AmazonEC2"},
+    [SERVICE_STS] = {"sts", "sts", "2011-06-15", "https://sts.amazonaws.com/doc/2011-06-15/",
+                     "AmazonSTS"},
+    [SERVICE_CLOUDWATCH] = {"monitoring", "cloudwatch", "2010-08-01",
+                            "http://monitoring.amazonaws.com/doc/2010-08-01/",
+                            "AmazonCloudWatch"},
+};
 
 struct api {
     struct state *st;
@@ -26,9 +33,9 @@ struct api {
 };
 
 static const struct action *const tables[] = {
-    ec2_target_actions,   ec2_filter_actions, ec2_rule_actions, ec2_session_actions,
-    ec2_instance_actions, ec2_eni_actions,    ec2_type_actions, ec2_network_actions,
-    ec2_tag_actions,      sts_actions};
+    ec2_target_actions,   ec2_filter_actions, ec2_rule_actions,  ec2_session_actions,
+    ec2_instance_actions, ec2_eni_actions,    ec2_type_actions,  ec2_network_actions,
+    ec2_tag_actions,      sts_actions,        cloudwatch_actions};
 
 /* map holds plain pointers; actions are const and stay so. */
 union action_pointer {
@@ -156,12 +163,30 @@ read_parameters(struct call *c)
     return good;
 }
 
+/* By the scope it was signed for, or, when that failed, by the version it names. */
+static enum service
+service_of(const struct call *c)
+{
+    const char *version = query_raw(&c->query, "Version");
+    for (int i = 0; i < SERVICE_COUNT; i++) {
+        if (strcmp(c->signer.service, service_names[i].scope) == 0) {
+            return (enum service)i;
+        }
+    }
+    for (int i = 0; version != NULL && i < SERVICE_COUNT; i++) {
+        if (strcmp(version, service_names[i].version) == 0) {
+            return (enum service)i;
+        }
+    }
+    return SERVICE_EC2;
+}
+
 static bool
 find_action(struct api *api, struct call *c)
 {
     const char *name = query_raw(&c->query, "Action");
     const char *version = query_raw(&c->query, "Version");
-    bool sts = strcmp(c->signer.service, "sts") == 0;
+    enum service service = service_of(c);
     if (name == NULL || name[0] == '\0') {
         return fail(c, 400, "MissingAction", "The request must contain the parameter Action");
     }
@@ -170,36 +195,30 @@ find_action(struct api *api, struct call *c)
                     "The request must contain the parameter Version");
     }
     union action_pointer pointer = {.p = map_get(&api->actions, name)};
-    if (pointer.p == NULL || strcmp(version, sts ? STS_VERSION : EC2_VERSION) != 0 ||
-        (pointer.action->service == SERVICE_STS) != sts) {
+    if (pointer.p == NULL || strcmp(version, service_names[service].version) != 0 ||
+        pointer.action->service != service) {
         return fail(c, 400, "InvalidAction",
                     "The action %.64s is not valid for this web service.", name);
     }
     c->action = pointer.action;
     bool good = query_check(&c->query, c->action->params, &c->refusal);
-    if (!good && sts) { /* one code for all of it */
+    if (!good && service == SERVICE_STS) { /* one code for all of it */
         snprintf(c->refusal.code, sizeof(c->refusal.code), "ValidationError");
     }
     return good;
 }
 
-static bool
-is_sts(const struct call *c)
-{
-    return c->action->service == SERVICE_STS;
-}
-
 static void
 plan_faults(struct api *api, struct call *c)
 {
-    struct fault_question q = {.service = is_sts(c) ? "sts" : "ec2",
+    struct fault_question q = {.service = service_names[c->action->service].iam,
                                .action = c->action->name,
                                .account = c->signer.account->id,
                                .query = &c->query};
     faults_plan(api->faults, &q, &c->plan);
     if (c->plan.expired && c->plan.before.fault == FAULT_NONE) {
         c->plan.before.fault = FAULT_ERROR;
-        if (is_sts(c)) {
+        if (c->action->service != SERVICE_EC2) {
             refuse(&c->plan.before.why, 403, "ExpiredToken",
                    "The security token included in the request is expired");
         } else {
@@ -245,28 +264,25 @@ static void
 write_answer(const struct call *c, struct str *x)
 {
     str_add(x, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
-    if (c->action->service == SERVICE_STS) {
-        str_addf(x, "<%sResponse xmlns=\"https://sts.amazonaws.com/doc/" STS_VERSION "/\">",
-                 c->action->name);
-        str_addn(x, str_text(&c->out), c->out.len);
+    str_addf(x, "<%sResponse xmlns=\"%s\">", c->action->name,
+             service_names[c->action->service].xmlns);
+    if (c->action->service == SERVICE_EC2) {
+        xml_text(x, "requestId", c->request_id);
+    }
+    str_addn(x, str_text(&c->out), c->out.len);
+    if (c->action->service != SERVICE_EC2) {
         str_addf(x, "<ResponseMetadata><RequestId>%s</RequestId></ResponseMetadata>",
                  c->request_id);
-    } else {
-        str_addf(x, "<%sResponse xmlns=\"http://ec2.amazonaws.com/doc/" EC2_VERSION "/\">",
-                 c->action->name);
-        xml_text(x, "requestId", c->request_id);
-        str_addn(x, str_text(&c->out), c->out.len);
     }
     str_addf(x, "</%sResponse>", c->action->name);
 }
 
 static void
-write_error(const struct call *c, bool sts, struct str *x)
+write_error(const struct call *c, enum service service, struct str *x)
 {
     const struct refusal *r = &c->refusal;
-    if (sts) {
-        str_add(x, "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/" STS_VERSION "/\">"
-                   "<Error>");
+    if (service != SERVICE_EC2) {
+        str_addf(x, "<ErrorResponse xmlns=\"%s\"><Error>", service_names[service].xmlns);
         xml_text(x, "Type", r->status < 500 ? "Sender" : "Receiver");
         xml_text(x, "Code", r->code);
         xml_text(x, "Message", r->message);
@@ -296,20 +312,18 @@ api_handle(void *arg, const struct http_request *request, struct http_reply *rep
         find_action(api, &c)) {
         fault = perform(api, &c);
     }
-    const char *version = query_raw(&c.query, "Version");
-    bool sts = strcmp(c.signer.service, "sts") == 0 ||
-               (version != NULL && strcmp(version, STS_VERSION) == 0);
+    enum service service = service_of(&c);
     if (fault == FAULT_NONE) {
         write_answer(&c, &reply->body);
     } else if (fault == FAULT_ERROR) {
         reply->status = c.refusal.status;
-        write_error(&c, sts, &reply->body);
+        write_error(&c, service, &reply->body);
     }
     reply->drop = fault == FAULT_LOSE;
     reply->content_type = "text/xml;charset=UTF-8";
     http_reply_header(reply, "x-amzn-RequestId", c.request_id);
     http_reply_header(reply, "Cache-Control", "no-cache, no-store");
-    http_reply_header(reply, "Server", sts ? "AmazonSTS" : "AmazonEC2");
+    http_reply_header(reply, "Server", service_names[service].server);
 
     const char *name = c.action != NULL ? c.action->name : query_raw(&c.query, "Action");
     const char *code = fault == FAULT_NONE    ? NULL
@@ -317,7 +331,7 @@ api_handle(void *arg, const struct http_request *request, struct http_reply *rep
                                               : "(lost)";
     /* names that are no action are counted together: a client must not fill our memory */
     count(api, c.action != NULL ? c.action->name : "(not an action)", code);
-    log_request(sts ? "sts" : "ec2", name == NULL ? "-" : name, reply->status, code,
+    log_request(service_names[service].iam, name == NULL ? "-" : name, reply->status, code,
                 c.request_id, c.signer.access, c.start_ns);
     query_free(&c.query);
     str_free(&c.out);

@@ -79,7 +79,7 @@ bool
 call_is_denied(const struct call *c)
 {
     char name[96];
-    snprintf(name, sizeof(name), "%s:%s", c->action->service == SERVICE_STS ? "sts" : "ec2",
+    snprintf(name, sizeof(name), "%s:%s", service_names[c->action->service].iam,
              c->action->name);
     for (size_t i = 0; i < c->signer.key->ndeny; i++) {
         const char *deny = c->signer.key->deny[i];

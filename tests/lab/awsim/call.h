@@ -32,7 +32,18 @@ struct call {
 enum service {
     SERVICE_EC2,
     SERVICE_STS,
+    SERVICE_CLOUDWATCH,
+    SERVICE_COUNT,
 };
+/* How requests and answers of a service name it. */
+struct service_names {
+    const char *scope;   /* in the credential scope */
+    const char *iam;     /* before the colon in IAM actions, and in fault rules */
+    const char *version; /* of its API */
+    const char *xmlns;
+    const char *server;
+};
+extern const struct service_names service_names[SERVICE_COUNT];
 
 /* Handlers run with the state's lock held and return false after `fail`. */
 struct action {
@@ -53,6 +64,7 @@ extern const struct action ec2_type_actions[];
 extern const struct action ec2_network_actions[];
 extern const struct action ec2_tag_actions[];
 extern const struct action sts_actions[];
+extern const struct action cloudwatch_actions[];
 
 /* Refuse the call: always returns false. */
 bool fail(struct call *c, int status, const char *code, const char *format, ...)

@@ -166,6 +166,29 @@ instance_type(struct changer *ch, json_t *o)
 }
 
 static void
+skip_mirror(struct changer *ch, json_t *o)
+{
+    const char *id;
+    json_t *every;
+    json_object_foreach(json_object_get(o, "skip_mirror"), id, every)
+    {
+        long n = form_number(&ch->form, json_object_get(o, "skip_mirror"), id, 0);
+        if (n < 0 || n > 1000000) {
+            form_fail(&ch->form, "every 1st to 1000000th frame, or 0");
+        }
+        if (!plane_skip(find(ch, K_ENI, id), (unsigned)n)) {
+            form_fail(&ch->form, "%s has no port", id);
+        }
+    }
+}
+
+static void
+metric_delay(struct changer *ch, json_t *o)
+{
+    ch->st->metric_delay_s = form_number(&ch->form, o, "metric_delay_s", -1);
+}
+
+static void
 delete_session(struct changer *ch, json_t *o)
 {
     struct session *s = named(ch, o, "delete_session", K_SESSION);
@@ -229,6 +252,8 @@ static const struct {
     {"delete_session", delete_session},
     {"instance_state", instance_state},
     {"instance_type", instance_type},
+    {"skip_mirror", skip_mirror},
+    {"metric_delay_s", metric_delay},
 };
 
 static void

@@ -8,6 +8,7 @@
 
 #include "change.h"
 #include "history.h"
+#include "identity.h"
 #include "jout.h"
 #include "share.h"
 
@@ -216,17 +217,34 @@ change_shares(struct control *c, const struct http_request *r, struct http_reply
     json_decref(shares);
 }
 
+static void
+get_identity_certificate(struct control *c, const struct http_request *r,
+                         struct http_reply *reply)
+{
+    (void)c, (void)r;
+    reply->content_type = "application/x-pem-file";
+    if (!identity_certificate(&reply->body)) {
+        refuse_request(reply, 500, "no certificate");
+    }
+}
+
 static const struct {
     const char *method;
     const char *path;
     void (*answer)(struct control *, const struct http_request *, struct http_reply *);
 } routes[] = {
-    {"GET", "/counters", get_counters},   {"GET", "/objects", get_objects},
-    {"GET", "/requests", get_requests},   {"GET", "/history", get_history},
-    {"POST", "/world", post_world},       {"GET", "/shares", get_shares},
-    {"POST", "/shares", change_shares},   {"DELETE", "/shares", change_shares},
-    {"GET", "/faults", get_faults},       {"PUT", "/faults", put_faults},
+    {"GET", "/counters", get_counters},
+    {"GET", "/objects", get_objects},
+    {"GET", "/requests", get_requests},
+    {"GET", "/history", get_history},
+    {"POST", "/world", post_world},
+    {"GET", "/shares", get_shares},
+    {"POST", "/shares", change_shares},
+    {"DELETE", "/shares", change_shares},
+    {"GET", "/faults", get_faults},
+    {"PUT", "/faults", put_faults},
     {"DELETE", "/faults", delete_faults},
+    {"GET", "/identity-certificate", get_identity_certificate},
 };
 
 void

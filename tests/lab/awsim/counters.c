@@ -50,6 +50,7 @@ counters_json(struct str *s, const struct counters *c, struct counters_sum *sum)
     add(s, "mirrored_bytes", &c->mirrored_bytes, &sum->mirrored_bytes);
     add(s, "truncated", &c->truncated, &sum->truncated);
     add(s, "send_failed", &c->send_failed, &sum->send_failed);
+    add(s, "skipped", &c->skipped, NULL);
     jout_open(s, "undeliverable_by", '{');
     for (int i = 1; i < BLOCK_COUNT; i++) {
         add(s, block_names[i], &c->blocked[i], NULL);

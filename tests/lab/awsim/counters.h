@@ -35,6 +35,16 @@ enum block {
 
 typedef _Atomic uint64_t counter;
 
+/* What was left out in favour of production, in one of CloudWatch's periods; [0] in, [1] out.
+ */
+#define SKIP_PERIOD_S 300
+#define SKIP_PERIODS 64 /* a little over five hours, then the first are overwritten */
+struct skip_period {
+    _Atomic int64_t begins_s;
+    counter frames[2];
+    counter bytes[2];
+};
+
 struct counters {
     TAILQ_ENTRY(counters) link;
     /* set once, or by the API under the state's lock */
@@ -46,7 +56,7 @@ struct counters {
     _Atomic int64_t deleted_ns; /* 0: live */
     /*
      * For every frame seen while the session is live, exactly one of: never[…], rejected,
-     * taken, matched.  And matched = mirrored + send_failed + blocked[…].
+     * taken, matched.  And matched = mirrored + send_failed + blocked[…] + skipped.
      */
     counter seen;
     counter never[NEVER_COUNT];
@@ -58,6 +68,8 @@ struct counters {
     counter mirrored_bytes; /* inner frames as sent */
     counter truncated;      /* of the mirrored ones: by packet length or target MTU */
     counter send_failed;
+    counter skipped; /* left out by the world's wish, as AWS does when bandwidth is short */
+    struct skip_period skips[SKIP_PERIODS];
     counter blocked[BLOCK_COUNT];
     counter ring_drops; /* of the port while the session was live: an upper bound */
 };

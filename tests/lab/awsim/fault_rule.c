@@ -71,7 +71,7 @@ read_error(struct form *f, json_t *what, struct fault_rule *r)
         if (error != NULL) {
             form_fail(f, "\"throttle\" and \"error\" do not go together");
         }
-        if (serves(r, "sts")) {
+        if (!serves(r, "ec2")) {
             refuse(&r->error, 400, "Throttling", "Rate exceeded");
         } else {
             refuse(&r->error, 503, "RequestLimitExceeded", "Request limit exceeded.");
@@ -143,8 +143,9 @@ read_rule(struct form *f, json_t *j, struct fault_rule *r)
     form_copy(f, j, "service", "ec2", r->service, sizeof(r->service));
     form_copy(f, j, "action", "*", r->action, sizeof(r->action));
     form_copy(f, j, "account", "", r->account, sizeof(r->account));
-    if (!serves(r, "ec2") && !serves(r, "sts") && !serves(r, "imds")) {
-        form_fail(f, "\"service\" is \"ec2\", \"sts\" or \"imds\"");
+    if (!serves(r, "ec2") && !serves(r, "sts") && !serves(r, "cloudwatch") &&
+        !serves(r, "imds")) {
+        form_fail(f, "\"service\" is \"ec2\", \"sts\", \"cloudwatch\" or \"imds\"");
     }
     json_t *match = json_object_get(j, "match");
     if (serves(r, "imds") && (match != NULL || r->account[0] != '\0')) {

@@ -19,7 +19,7 @@ struct fault_match {
 struct fault_rule {
     json_t *source; /* as it was given */
     /* which requests */
-    char service[8];
+    char service[16];
     char action[80];  /* with * and ? */
     char account[13]; /* "": any */
     struct fault_match *match;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "api.h"
+#include "identity.h"
 #include "role.h"
 #include "str.h"
 
@@ -345,6 +346,16 @@ route(struct imds *imds, const struct http_request *r, struct http_reply *reply)
     }
     if (strcmp(r->path, "/latest/dynamic/instance-identity/document") == 0) {
         return identity_document(imds, i, reply);
+    }
+    if (strcmp(r->path, "/latest/dynamic/instance-identity/rsa2048") == 0) {
+        struct http_reply inside = {0};
+        int status = identity_document(imds, i, &inside);
+        reply->content_type = "text/plain";
+        if (!identity_sign(inside.body.p, inside.body.len, &reply->body)) {
+            status = 500;
+        }
+        str_free(&inside.body);
+        return status;
     }
     return 404;
 }

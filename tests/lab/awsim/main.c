@@ -19,6 +19,7 @@
 #include "history.h"
 #include "http.h"
 #include "idempotency.h"
+#include "identity.h"
 #include "imds.h"
 #include "plane.h"
 #include "world.h"
@@ -72,6 +73,7 @@ start_servers(struct state *st, struct api *api, struct imds *imds, struct contr
         if (fd < 0 || (out->imds = http_start(fd, imds_handle, imds)) == NULL) {
             return complain("cannot listen for IMDS on", st->imds.address);
         }
+        identity_prepare();
     }
     if (st->control_path[0] != '\0') {
         fd = listen_unix(st->control_path);

@@ -42,6 +42,7 @@ void
 state_init(struct state *st)
 {
     memset(st, 0, sizeof(*st));
+    st->metric_delay_s = -1;
     pthread_mutex_init(&st->mu, NULL);
     for (int k = 0; k < K_COUNT; k++) {
         TAILQ_INIT(&st->objects[k]);

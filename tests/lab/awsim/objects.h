@@ -260,6 +260,7 @@ struct state {
     struct account *accounts;
     struct map ids;          /* id -> struct obj */
     struct map keys;         /* access key -> struct key */
+    long metric_delay_s;     /* CloudWatch shows a period so long after its end; -1: at once */
     struct map imds_clients; /* client address -> struct instance */
     struct map tokens;       /* idempotency.c */
     struct obj_list objects[K_COUNT];

@@ -51,6 +51,8 @@ struct plane_port {
     int wake; /* eventfd */
     counter frames;
     counter drops;
+    _Atomic unsigned skip_every; /* the world's wish; 0: none */
+    unsigned skip_turn;
     /* guarded by mu */
     pthread_mutex_t mu;
     pthread_cond_t settled;
@@ -213,6 +215,26 @@ send_copy(struct plane_port *port, const struct view_session *s, const struct pa
     }
 }
 
+/* Production needs the bandwidth: this copy is not made, and CloudWatch will know of it. */
+static bool
+skip(struct plane_port *port, struct counters *c, bool egress, const struct ring_frame *f)
+{
+    unsigned every = atomic_load_explicit(&port->skip_every, memory_order_relaxed);
+    if (every == 0 || ++port->skip_turn % every != 0) {
+        return false;
+    }
+    int64_t begins_s = f->at_ns / 1000000000LL / SKIP_PERIOD_S * SKIP_PERIOD_S;
+    struct skip_period *period = &c->skips[begins_s / SKIP_PERIOD_S % SKIP_PERIODS];
+    if (period->begins_s != begins_s) {
+        memset(period, 0, sizeof(*period));
+        period->begins_s = begins_s;
+    }
+    counter_add(&period->frames[egress], 1);
+    counter_add(&period->bytes[egress], f->original + (f->has_vlan ? 4 : 0));
+    counter_add(&c->skipped, 1);
+    return true;
+}
+
 /* What one session makes of a frame; true when it takes it. */
 static bool
 offer(struct plane_port *port, const struct view_session *s, const struct packet *p,
@@ -236,7 +258,9 @@ offer(struct plane_port *port, const struct view_session *s, const struct packet
     }
     counter_add(&c->matched_frames[egress], 1);
     counter_add(&c->matched_bytes[egress], f->original + (f->has_vlan ? 4 : 0));
-    send_copy(port, s, p, f);
+    if (!skip(port, c, egress, f)) {
+        send_copy(port, s, p, f);
+    }
     return true;
 }
 
@@ -356,6 +380,32 @@ plane_prepare(struct plane *p, struct eni *source, char *why, size_t why_size)
     }
     port->running = true;
     return true;
+}
+
+bool
+plane_skip(struct eni *source, unsigned every)
+{
+    if (source->plane == NULL) {
+        return false;
+    }
+    source->plane->skip_every = every;
+    return true;
+}
+
+void
+plane_skipped(struct plane *p, const struct eni *source, int64_t begins_s,
+              struct skip_period *out)
+{
+    const struct counters *c;
+    TAILQ_FOREACH(c, &p->sessions, link)
+    {
+        const struct skip_period *period = &c->skips[begins_s / SKIP_PERIOD_S % SKIP_PERIODS];
+        for (int d = 0;
+             d < 2 && strcmp(c->eni, source->o.id) == 0 && period->begins_s == begins_s; d++) {
+            counter_add(&out->frames[d], counter_get(&period->frames[d]));
+            counter_add(&out->bytes[d], counter_get(&period->bytes[d]));
+        }
+    }
 }
 
 void

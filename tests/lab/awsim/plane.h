@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "counters.h"
 #include "objects.h"
 #include "str.h"
 
@@ -33,5 +34,11 @@ void plane_wait(struct plane *p, uint64_t ticket);
 
 /* {"sessions":[…],"ports":[…],"totals":{…}} */
 void plane_counters(struct plane *p, struct str *out);
+
+/* Every so many-th copy is left out from now on; 0: none.  False: the ENI has no port. */
+bool plane_skip(struct eni *source, unsigned every);
+/* Adds what was left out of its sessions in the period that begins then. */
+void plane_skipped(struct plane *p, const struct eni *source, int64_t begins_s,
+                   struct skip_period *out);
 
 #endif

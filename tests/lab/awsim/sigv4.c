@@ -462,7 +462,8 @@ static bool
 verify_claim(struct state *st, const struct http_request *r, const struct claim *c,
              long long now_s, struct signer *out, struct refusal *why)
 {
-    bool sts = strcmp(c->service, "sts") == 0;
+    /* CloudWatch says it in the same words as STS */
+    bool sts = strcmp(c->service, "sts") == 0 || strcmp(c->service, "monitoring") == 0;
     char secret[129];
     char expected[65];
     snprintf(out->service, sizeof(out->service), "%s", c->service);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <tapbox/build.h>
 #include <tapbox/evidence.h>
 #include <tapbox/json.h>
 
@@ -161,6 +162,58 @@ whatever_is_missing_is_named_and_decides_the_verdict(void **state)
 }
 
 static void
+what_aws_left_out_of_the_mirror_decides_the_verdict(void **state)
+{
+    struct fixture *f = *state;
+    struct tb_manifest_skips skips = {
+        .instance = "i-0123456789abcdef0", .asked = true, .periods = 2, .known = 2};
+    const struct tb_json *root;
+    int64_t number = 0;
+
+    f->input.skips = &skips;
+    f->input.skip_count = 1;
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "yes");
+    assert_true(tb_json_int(root, "/skipped_by_aws/0/periods_known", &number) && number == 2);
+    skips.known = 1; /* one period is not told of yet */
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "unknown");
+    assert_string_equal(tb_json_str(root, "/completeness/gaps/0/kind"), "skips_unknown");
+    skips.octets_out = 1500;
+    skips.packets_out = 3;
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");
+    assert_string_equal(tb_json_str(root, "/completeness/gaps/0/kind"), "skipped_by_aws");
+    assert_true(tb_json_int(root, "/completeness/gaps/0/packets", &number) && number == 3);
+    skips = (struct tb_manifest_skips){.instance = "i-0", .why = "AccessDenied"};
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "unknown");
+    assert_string_equal(
+        tb_json_str(root, "/completeness/gaps/0/text"),
+        "whether AWS left packets of i-0 out of the mirror is not known: AccessDenied");
+}
+
+static void
+the_host_says_who_it_is_in_the_words_that_were_signed(void **state)
+{
+    static const char document[] =
+        "{\n  \"instanceId\" : \"i-1\",\n  \"imageId\" : \"ami-1\",\n"
+        "  \"instanceType\" : \"m5.large\"\n}";
+    struct fixture *f = *state;
+    const struct tb_json *root = build(f);
+
+    assert_true(tb_json_is_null(tb_json_at(root, "/host/identity")));
+    f->input.identity_document = tb_bytes_str(document);
+    f->input.identity_rsa2048 = tb_bytes_str("MIIC\nAb==");
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/host/identity/image"), "ami-1");
+    assert_string_equal(tb_json_str(root, "/host/identity/document"), document);
+    assert_string_equal(tb_json_str(root, "/host/identity/rsa2048"), "MIIC\nAb==");
+    assert_string_equal(tb_json_str(root, "/build_id"), tb_build_id());
+    assert_true(strlen(tb_build_id()) == 40);
+}
+
+static void
 sums_are_lines_for_sha256sum(void **state)
 {
     struct tb_buf out = TB_BUF_INIT(200);
@@ -182,6 +235,10 @@ main(void)
         cmocka_unit_test_setup_teardown(the_manifest_names_what_there_is, make, release),
         cmocka_unit_test_setup_teardown(nothing_lost_is_complete, make, release),
         cmocka_unit_test_setup_teardown(whatever_is_missing_is_named_and_decides_the_verdict,
+                                        make, release),
+        cmocka_unit_test_setup_teardown(what_aws_left_out_of_the_mirror_decides_the_verdict,
+                                        make, release),
+        cmocka_unit_test_setup_teardown(the_host_says_who_it_is_in_the_words_that_were_signed,
                                         make, release),
         cmocka_unit_test(sums_are_lines_for_sha256sum),
     };

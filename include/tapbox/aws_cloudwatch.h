@@ -1,0 +1,32 @@
+/*
+ * CloudWatch: what EC2 says it left out of a mirror.
+ * Source: CloudWatch API Reference 2010-08-01, GetMetricData; VPC Traffic Mirroring guide,
+ * "Monitor mirrored traffic".  Errors as in aws_ec2.h.  Threads: any.
+ */
+#ifndef TAPBOX_AWS_CLOUDWATCH_H
+#define TAPBOX_AWS_CLOUDWATCH_H
+
+#include <tapbox/aws.h>
+
+enum {
+    TB_CLOUDWATCH_PERIOD_S = 300,     /* of basic monitoring, and the coarsest there is */
+    TB_CLOUDWATCH_MAX_PERIODS = 2100, /* a week and a little */
+};
+
+/* What matched a mirror's filter and was not mirrored, because the instance's own traffic came
+ * first: sums over the 5-minute periods that the time touches. */
+struct tb_mirror_skips {
+    uint64_t octets_in, octets_out;
+    uint64_t packets_in,
+        packets_out;  /* 0 with detailed monitoring, which does not count them */
+    uint32_t periods; /* that the time touches */
+    uint32_t known;   /* of them: CloudWatch has a point for both directions */
+};
+/* TB_EDENIED: cloudwatch:GetMetricData is not allowed.  TB_ETOOBIG: more than
+ * TB_CLOUDWATCH_MAX_PERIODS. */
+TB_NODISCARD enum tb_err tb_cloudwatch_mirror_skips(struct tb_aws *aws, const char *instance,
+                                                    int64_t from_utc_s, int64_t until_utc_s,
+                                                    struct tb_mirror_skips *out,
+                                                    struct tb_fail *fail);
+
+#endif

@@ -1,0 +1,82 @@
+#!/bin/bash
+# What AWS left out of a mirror reaches the verdict through CloudWatch; what may not be asked is said to be
+# unknown; a number that is late is waited for.  The manifest says who the host is in words that AWS signed,
+# which build it was, and fits its schema.
+set -u
+# shellcheck source-path=SCRIPTDIR source=../support/cases.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+in_lab "$@"
+
+record() { # a capture with some packets, sealed; its manifest in $manifest
+    id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"60s\",\"reason\":\"test\"}" |
+        jq -r .capture.id)
+    lab_wait_for_state "$id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
+    lab_exec workload ping -q -c 20 -i 0.02 198.51.100.10 >/dev/null
+    lab_call POST "/v1/captures/$id/stop" >/dev/null
+    [ "${1-}" = waits ] || lab_wait_for_state "$id" sealed 30 || give_up 'the capture is sealed' "$LAB_DIR/logs/tapbox.log"
+    manifest=$TB_WORK/$id.json
+    [ "${1-}" = waits ] || lab_s3 cp --only-show-errors "s3://$LAB_BUCKET/captures/$(tr - / <<<"${id:4:4}-${id:8:2}-${id:10:2}")/$id/manifest.json" "$manifest"
+}
+verdict() { jq -r '"\(.completeness.complete) \([.completeness.gaps[].kind] | join(","))"' "$manifest"; }
+change() { lab_awsim_ask /world -f -X POST -d "$1" >/dev/null || not_ok "awsim takes $1"; }
+
+lab_up || give_up 'the lab comes up'
+lab_awsim_start || give_up 'awsim starts' "$LAB_DIR/logs/awsim.log"
+lab_s3_start || give_up 'radosgw starts' "$LAB_DIR/logs/radosgw.log"
+lab_tapbox_config capture.rotate_seconds=1
+lab_tokens || give_up 'tokens are made' "$LAB_DIR/logs/token.log"
+lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
+
+record
+same 'nothing left out: complete' 'yes ' "$(verdict)"
+same 'CloudWatch was asked about the instance' "true $(lab_instance workload)" \
+    "$(jq -r '.skipped_by_aws[] | "\(.asked and .periods_known == .periods) \(.instance)"' "$manifest")"
+
+# --- the host
+same 'the build is the program that runs' "$(readelf -n "$TB_OUT/tapbox" | sed -n 's/ *Build ID: //p')" "$(jq -r .build_id "$manifest")"
+same 'the host is its instance' "$(lab_instance capture)" "$(jq -r .host.identity.instance "$manifest")"
+jq -r .host.identity.document "$manifest" | head -c -1 >"$TB_WORK/document"
+{ echo '-----BEGIN PKCS7-----' && jq -r .host.identity.rsa2048 "$manifest" && echo '-----END PKCS7-----'; } >"$TB_WORK/rsa2048"
+lab_awsim_ask /identity-certificate >"$TB_WORK/aws.pem"
+expect 'its document was signed by AWS' openssl smime -verify -inform PEM -in "$TB_WORK/rsa2048" -certfile "$TB_WORK/aws.pem" \
+    -noverify -out "$TB_WORK/signed"
+expect 'and is, octet for octet, what was signed' cmp "$TB_WORK/document" "$TB_WORK/signed"
+same 'the clock has a keeper' string "$(jq -r '.host.clock.source | type' "$manifest")"
+if /usr/bin/python3 -c 'import jsonschema' 2>/dev/null; then
+    expect 'the manifest fits its schema' /usr/bin/python3 -c "
+import json, sys, jsonschema
+jsonschema.validate(json.load(open(sys.argv[1])), json.load(open(sys.argv[2])))" "$manifest" "$cases_root/src/evidence/manifest.schema.json"
+else
+    skip 'the schema: python3-jsonschema is not there'
+fi
+
+# --- what AWS leaves out
+change "{\"skip_mirror\": {\"$(lab_eni workload)\": 4}}"
+record
+same 'what AWS left out is a gap' 'no skipped_by_aws' "$(verdict)"
+same 'with as many packets as were left out' "$(lab_awsim_ask /counters | jq '[.sessions[].skipped] | add')" \
+    "$(jq '.completeness.gaps[0].packets' "$manifest")"
+same 'and the others are all there' 30 "$(jq .ledger.written "$manifest")"
+change "{\"skip_mirror\": {\"$(lab_eni workload)\": 0}}"
+
+# --- nobody may ask
+lab_awsim_ask /faults -f -X PUT -d '[{"service": "cloudwatch", "do": {"error": {"status": 403, "code": "AccessDenied", "message": "no"}}}]' >/dev/null
+record
+same 'what may not be asked is unknown' 'unknown skips_unknown' "$(verdict)"
+expect 'with the reason' jq -e '.completeness.gaps[0].text | contains("AccessDenied")' "$manifest"
+lab_awsim_ask /faults -X DELETE >/dev/null
+
+# --- numbers that are late are waited for, as long as was said
+change '{"metric_delay_s": 86400}'
+record waits
+lab_wait_for_state "$id" sealing 20 || not_ok 'a capture comes to sealing' "$lab_why"
+sleep 1.5
+same 'a manifest waits for late numbers' sealing "$(lab_state "$id")"
+lab_tapbox_stop
+printf 'evidence:\n  metrics_wait: 0s\n' >>"$LAB_DIR/tapbox.yaml"
+lab_tapbox_start || give_up 'tapbox starts again' "$LAB_DIR/logs/tapbox.log"
+lab_wait_for_state "$id" sealed 20 || not_ok 'or not, when told so' "$lab_why"
+lab_s3 cp --only-show-errors "s3://$LAB_BUCKET/captures/$(tr - / <<<"${id:4:4}-${id:8:2}-${id:10:2}")/$id/manifest.json" "$manifest"
+same 'and says that they are not known' 'unknown' "$(jq -r .completeness.complete "$manifest")"
+lab_tapbox_stop
+finish
