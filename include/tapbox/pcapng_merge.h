@@ -42,6 +42,8 @@ bool tb_merge_peek(const struct tb_merge *merge, struct tb_merge_packet *out);
 /* Goes on to the one behind it.  TB_EFORMAT as _feed: the input is dry then. */
 TB_NODISCARD enum tb_err tb_merge_pass(struct tb_merge *merge, struct tb_fail *fail);
 
+/* A comment more for the section header, before that is put; borrowed until then. */
+void tb_merge_note(struct tb_merge *merge, const char *note);
 /* Appends what the output needs before the next packet: the section header (that of the first
  * input that was fed), interfaces that are new. */
 void tb_merge_put_header(struct tb_merge *merge, struct tb_buf *out);

@@ -125,6 +125,8 @@ struct tb_segment_flow {
     uint16_t port_a, port_b;
     uint8_t protocol; /* fragments and what has no ports: ports 0 */
 };
+/* A frame's own, from `a` to `b`; false when it is not IP.  FORMAT.md says how it is read. */
+bool tb_segment_flow_of(struct tb_bytes frame, struct tb_segment_flow *out);
 uint32_t tb_segment_host_key(const uint8_t address[16]);
 uint32_t tb_segment_flow_key(const struct tb_segment_flow *flow);
 bool tb_segment_reader_may_hold_host(const struct tb_segment_reader *reader, size_t i,

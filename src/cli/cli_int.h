@@ -7,6 +7,9 @@
 #ifndef TAPBOX_CLI_INT_H
 #define TAPBOX_CLI_INT_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include <tapbox/err.h>
 
 /* The same for every subcommand; tapbox.1 lists them. */
@@ -27,6 +30,7 @@ enum tb_exit {
 
 int tb_cmd_check_config(int argc, char **argv);
 int tb_cmd_extend(int argc, char **argv);
+int tb_cmd_fetch(int argc, char **argv);
 int tb_cmd_keygen(int argc, char **argv);
 int tb_cmd_list(int argc, char **argv);
 int tb_cmd_plan(int argc, char **argv);
@@ -54,5 +58,16 @@ int tb_cli_usage(const char *command, const char *fmt, ...) TB_PRINTF(2, 3);
 int tb_cli_try_help(const char *command);
 /* TB_EXIT_OK, or TB_EXIT_FAILED with a line when stdout could not be written. */
 int tb_cli_finish_stdout(const char *command);
+
+/* A progress bar on stderr, when that is a terminal and it takes longer than a second. */
+struct tb_cli_progress {
+    bool is_terminal, is_drawn;
+    int64_t began_ns, drawn_ns;
+};
+void tb_cli_progress_begin(struct tb_cli_progress *progress);
+void tb_cli_progress_show(struct tb_cli_progress *progress, uint64_t done_bytes,
+                          uint64_t total_bytes);
+/* Before anything else is written. */
+void tb_cli_progress_clear(struct tb_cli_progress *progress);
 
 #endif

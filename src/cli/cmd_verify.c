@@ -3,9 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include <tapbox/clock.h>
 #include <tapbox/json.h>
 #include <tapbox/verify.h>
 
@@ -42,8 +40,6 @@ enum {
     MAX_LEVELS = 8, /* of folders above in which keys/ is looked for: prefix and date */
     MAX_THREADS = 32
 };
-static const int64_t quiet_ns = TB_NS_PER_S; /* no progress is shown for less */
-static const int64_t redraw_ns = TB_NS_PER_S / 5;
 
 struct names { /* as given on the command line */
     const char *at[MAX_NAMES];
@@ -54,51 +50,24 @@ struct run {
     struct tb_verify verify;
     struct tb_verify_key keys[MAX_KEYS];
     bool json;
-    bool is_terminal;
     struct tb_place *place;
     struct tb_place_list list; /* of the place */
     struct tb_verified *done;  /* owned */
     size_t done_count;
     struct tb_json *findings; /* with --json */
     uint64_t total_bytes, done_bytes;
-    int64_t began_ns, drawn_ns;
-    bool is_drawn;
+    struct tb_cli_progress progress;
 };
 
 /* --- what is seen meanwhile --- */
 
 static void
-clear_line(struct run *run)
-{
-    if (run->is_drawn) {
-        fputs("\r\033[K", stderr);
-        run->is_drawn = false;
-    }
-}
-
-static void
 on_progress(void *arg, uint64_t more_bytes)
 {
     struct run *run = arg;
-    int64_t now = tb_clock_boot_ns();
-    unsigned percent;
 
     run->done_bytes += more_bytes;
-    if (!run->is_terminal || now - run->began_ns < quiet_ns ||
-        now - run->drawn_ns < redraw_ns) {
-        return;
-    }
-    percent = run->total_bytes == 0
-                  ? 100
-                  : (unsigned)(run->done_bytes >= run->total_bytes
-                                   ? 100
-                                   : run->done_bytes * 100 / run->total_bytes);
-    fprintf(stderr, "\r[%-40.*s] %3u %%  %llu of %llu MiB\033[K", (int)(percent * 40 / 100),
-            "########################################", percent,
-            (unsigned long long)(run->done_bytes >> 20),
-            (unsigned long long)(run->total_bytes >> 20));
-    run->drawn_ns = now;
-    run->is_drawn = true;
+    tb_cli_progress_show(&run->progress, run->done_bytes, run->total_bytes);
 }
 
 /* Names of files come from whoever made the folder: nothing of them moves a cursor. */
@@ -125,7 +94,7 @@ on_finding(void *arg, const struct tb_finding *finding)
         tb_json_add(run->findings, one);
         return;
     }
-    clear_line(run);
+    tb_cli_progress_clear(&run->progress);
     print_harmless(finding->capture);
     putchar(' ');
     print_harmless(finding->file[0] != '\0' ? finding->file : "(the capture)");
@@ -366,11 +335,11 @@ verify(struct run *run, const char *where, const struct names *files,
     }
     if (tb_verify_place(&run->verify, run->place, &run->list, &run->done, &run->done_count,
                         &fail) != TB_OK) {
-        clear_line(run);
+        tb_cli_progress_clear(&run->progress);
         tb_fail_prefix(&fail, "%.200s", where);
         return tb_cli_fail("verify", &fail);
     }
-    clear_line(run);
+    tb_cli_progress_clear(&run->progress);
     status = status_of(run);
     if (!run->json) {
         print_text(run, status);
@@ -434,8 +403,7 @@ tb_cmd_verify(int argc, char **argv)
     }
     run.verify.keys = run.keys;
     run.verify.arg = &run;
-    run.is_terminal = isatty(STDERR_FILENO) == 1;
-    run.began_ns = tb_clock_boot_ns();
+    tb_cli_progress_begin(&run.progress);
     run.findings = tb_json_array();
     status = verify(&run, argv[optind], &files, &fingerprints);
     tb_json_free(run.findings);

@@ -26,6 +26,7 @@ static const struct command commands[] = {
     {"watch", tb_cmd_watch, "watch captures as they run"},
     {"extend", tb_cmd_extend, "move the deadline of a capture"},
     {"stop", tb_cmd_stop, "end a capture before its deadline"},
+    {"fetch", tb_cmd_fetch, "get a capture's files, or only the packets that are wanted"},
     {"verify", tb_cmd_verify, "prove a folder of evidence, with nothing but the public key"},
     {"sweep", tb_cmd_sweep, "delete expired mirror sessions by their tags, from any host"},
     {"bpf-compile", tb_cmd_bpf_compile, NULL},

@@ -216,6 +216,24 @@ take_ends(struct tb_bytes frame, struct ends *out)
     return false;
 }
 
+bool
+tb_segment_flow_of(struct tb_bytes frame, struct tb_segment_flow *out)
+{
+    struct ends e;
+
+    if (!take_ends(frame, &e)) {
+        return false;
+    }
+    for (int i = 0; i < 2; i++) {
+        tb_set_le64(out->a + 8 * i, e.a[i]);
+        tb_set_le64(out->b + 8 * i, e.b[i]);
+    }
+    out->port_a = e.port_a;
+    out->port_b = e.port_b;
+    out->protocol = e.protocol;
+    return true;
+}
+
 /* --- the sets of one chunk --- */
 
 static bool

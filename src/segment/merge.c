@@ -5,7 +5,10 @@
 
 enum {
     SECTION_INTERFACES = 64, /* of one input's section */
-    INTERFACE_AT = 8         /* in an enhanced packet block */
+    INTERFACE_AT = 8,        /* in an enhanced packet block */
+    SECTION_FIXED = 24,      /* of a section header, before its options */
+    OPTION_HEAD = 4,
+    OPTION_COMMENT = 1
 };
 
 struct input {
@@ -25,6 +28,7 @@ struct tb_merge {
     struct tb_buf section;                             /* the output's */
     struct tb_buf interfaces[TB_MERGE_MAX_INTERFACES]; /* their blocks */
     uint32_t interface_count;
+    const char *note; /* borrowed; NULL: none */
     bool section_written;
     uint32_t interfaces_written;
 };
@@ -192,11 +196,41 @@ tb_merge_pass(struct tb_merge *merge, struct tb_fail *fail)
     return input == NULL ? TB_OK : advance(merge, &merge->inputs[input - merge->inputs], fail);
 }
 
+/* The section header with one more comment, which goes before its other options. */
+static void
+put_section(const struct tb_merge *merge, struct tb_buf *out)
+{
+    struct tb_bytes section = tb_buf_view(&merge->section);
+    size_t len = merge->note != NULL ? strnlen(merge->note, TB_PCAPNG_MAX_TEXT) : 0;
+    size_t more = len == 0 ? 0 : OPTION_HEAD + (len + 3) / 4 * 4;
+    static const uint8_t padding[4];
+
+    if (more == 0 || section.len < SECTION_FIXED + 4) {
+        tb_buf_put_bytes(out, section);
+        return;
+    }
+    tb_buf_put(out, section.at, 4);
+    tb_buf_put_le32(out, (uint32_t)(section.len + more));
+    tb_buf_put(out, section.at + 8, SECTION_FIXED - 8);
+    tb_buf_put_le16(out, OPTION_COMMENT);
+    tb_buf_put_le16(out, (uint16_t)len);
+    tb_buf_put(out, merge->note, len);
+    tb_buf_put(out, padding, more - OPTION_HEAD - len);
+    tb_buf_put(out, section.at + SECTION_FIXED, section.len - SECTION_FIXED - 4);
+    tb_buf_put_le32(out, (uint32_t)(section.len + more));
+}
+
+void
+tb_merge_note(struct tb_merge *merge, const char *note)
+{
+    merge->note = note;
+}
+
 void
 tb_merge_put_header(struct tb_merge *merge, struct tb_buf *out)
 {
     if (!merge->section_written && merge->section.len > 0) {
-        tb_buf_put_bytes(out, tb_buf_view(&merge->section));
+        put_section(merge, out);
         merge->section_written = true;
     }
     while (merge->interfaces_written < merge->interface_count) {

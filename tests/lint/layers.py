@@ -23,6 +23,7 @@ MODULES = {
     "aws": ["base", "net"],
     "place": ["base", "net", "aws"],  # a local folder, or a prefix in a bucket
     "evidence": ["base", "model", "store", "segment", "place"],
+    "retrieve": ["base", "model", "segment", "place", "evidence"],
     "recorder": ["base", "model", "segment", "priv"],
     "summary": ["base", "model", "segment", "priv"],
     "upload": ["base", "model", "store", "segment", "aws", "evidence", "recorder"],  # the recorder's spool
@@ -46,6 +47,7 @@ HEADERS = {
     "aws": "aws aws_credentials aws_sigv4 aws_ec2 aws_s3 aws_cloudwatch",
     "place": "place",
     "evidence": "evidence verify",
+    "retrieve": "retrieve",
     "recorder": "recorder vxlan spool spool_follow source",
     "summary": "summary",
     "upload": "upload",

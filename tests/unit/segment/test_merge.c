@@ -164,6 +164,34 @@ the_header_can_go_ahead_of_the_first_packet(void **state)
 }
 
 static void
+a_note_is_one_more_comment_of_the_section(void **state)
+{
+    static const char note[] = "extract: host 10.0.0.1";
+    struct tb_merge *merge = *state;
+    struct tb_buf a = TB_BUF_INIT(ROOM), out = TB_BUF_INIT(ROOM);
+    struct tb_pcapng_block block;
+    struct tb_bytes rest;
+
+    put_section(&a, "cap-1");
+    put_interface(&a, "eni-1");
+    tb_merge_note(merge, note);
+    assert_int_equal(tb_merge_feed(merge, 0, tb_buf_view(&a), NULL), TB_OK);
+    tb_merge_put_header(merge, &out);
+    rest = tb_buf_view(&out);
+    assert_int_equal(tb_pcapng_next(&rest, &block), TB_OK);
+    assert_int_equal(block.type, TB_PCAPNG_SHB);
+    assert_int_equal(tb_get_le16(block.body.at + 16), 1);
+    assert_int_equal(tb_get_le16(block.body.at + 18), strlen(note));
+    assert_memory_equal(block.body.at + 20, note, strlen(note));
+    assert_non_null(memmem(block.body.at, block.body.len, "cap-1", 5));
+    assert_int_equal(tb_pcapng_next(&rest, &block), TB_OK);
+    assert_int_equal(block.type, TB_PCAPNG_IDB);
+    assert_int_equal(rest.len, 0);
+    tb_buf_release(&a);
+    tb_buf_release(&out);
+}
+
+static void
 what_is_no_section_is_refused_and_the_input_is_dry(void **state)
 {
     struct tb_merge *merge = *state;
@@ -203,6 +231,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_later_section_may_number_its_interfaces_anew, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(the_header_can_go_ahead_of_the_first_packet, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_note_is_one_more_comment_of_the_section, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_no_section_is_refused_and_the_input_is_dry,
                                         setup, teardown),

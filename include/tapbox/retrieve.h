@@ -1,0 +1,115 @@
+/*
+ * Getting packets and files back out of evidence, wherever it lies (tapbox/place.h): which
+ * packets are wanted, an extract of these that reads no more than it needs, and whole captures
+ * on the local disk.
+ */
+#ifndef TAPBOX_RETRIEVE_H
+#define TAPBOX_RETRIEVE_H
+
+#include <tapbox/place.h>
+#include <tapbox/segment.h>
+
+/* --- which packets; pure --- */
+
+enum {
+    TB_SELECT_MAX = 64 /* of each kind */
+};
+/*
+ * A packet is wanted when it fits each kind that is given, and of each kind one of those given.
+ * Hosts, ports and protocols are those of its outermost IP header; a fragment has no ports.
+ */
+struct tb_select {
+    int64_t since_utc_ns, until_utc_ns; /* since <= time < until */
+    uint8_t hosts[TB_SELECT_MAX][16];   /* IPv6, or IPv4-mapped; either end */
+    size_t host_count;
+    struct tb_segment_flow flows[TB_SELECT_MAX]; /* of any protocol; both directions */
+    size_t flow_count;
+    uint16_t ports[TB_SELECT_MAX]; /* either end */
+    size_t port_count;
+    uint8_t protocols[TB_SELECT_MAX];
+    size_t protocol_count;
+};
+/* Everything. */
+void tb_select_init(struct tb_select *select);
+/* As people write them: "10.0.0.1", "2001:db8::1"; "10.0.0.1:443-10.0.0.2:50000",
+ * "[2001:db8::1]:443-[2001:db8::2]:50000"; "443"; "tcp", "udp", "icmp", "icmp6", "sctp", or a
+ * number.  TB_EINVAL with how to write it, TB_EFULL. */
+TB_NODISCARD enum tb_err tb_select_host(struct tb_select *select, const char *text,
+                                        struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_select_flow(struct tb_select *select, const char *text,
+                                        struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_select_port(struct tb_select *select, const char *text,
+                                        struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_select_protocol(struct tb_select *select, const char *text,
+                                            struct tb_fail *fail);
+bool tb_select_takes(const struct tb_select *select, int64_t utc_ns, struct tb_bytes frame);
+/* False: the index says that chunk i holds no such packet. */
+bool tb_select_may_take(const struct tb_select *select, const struct tb_segment_reader *reader,
+                        size_t i);
+
+/* --- an extract --- */
+
+struct tb_extract_counts {
+    size_t segments;      /* of the capture */
+    size_t segments_read; /* more than their index */
+    size_t chunks;        /* in all segments */
+    size_t chunks_read;
+    uint64_t bytes;                 /* of all segments */
+    uint64_t bytes_read;            /* asked for, indexes included */
+    uint64_t packets_read, packets; /* in those chunks; of these wanted */
+    int64_t first_utc_ns, last_utc_ns;
+    bool is_checked; /* there is a manifest, and it names the segments as they are */
+};
+
+struct tb_extract {
+    const struct tb_select *select;
+    bool as_pcap;     /* else pcapng: interfaces, directions, comments, nanoseconds */
+    const char *note; /* a comment for the section header: what this is an extract of */
+    unsigned threads; /* for S3; 0: as many as are of use */
+    /* Takes the file piece by piece. */
+    enum tb_err (*sink)(void *arg, struct tb_bytes octets, struct tb_fail *fail);
+    /* A few times a second, with octets of chunks; may be NULL. */
+    void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+    void *arg;
+};
+
+/*
+ * Writes the wanted packets of the capture that lies at `place` (all of it listed in `list`),
+ * merged over segments and lanes by time, as one file.  Each chunk that is read is checked
+ * against its index, and the index against manifest.json if that is there; the manifest's
+ * signature is not looked at.
+ *
+ * Memory: the indexes, and 64 MiB of what was read ahead.  Threads: its own, for reading ahead.
+ * Errors: TB_ENOTFOUND no segment there; TB_EINVAL more than one capture; TB_EFORMAT names the
+ * segment that is not what it should be; those of the place and the sink.
+ */
+TB_NODISCARD enum tb_err tb_extract(struct tb_place *place, const struct tb_place_list *list,
+                                    const struct tb_extract *extract,
+                                    struct tb_extract_counts *out, struct tb_fail *fail);
+
+/* --- whole captures --- */
+
+struct tb_download {
+    int folder_fd;    /* where the capture's own folder is made; borrowed */
+    const char *name; /* of that folder */
+    unsigned threads; /* as above */
+    void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+    void *arg;
+};
+struct tb_download_counts {
+    size_t files, kept; /* kept: they were there already, and are what they should be */
+    uint64_t bytes, bytes_read;
+    bool is_checked; /* there is a manifest, and what it names has the hashes that it names */
+};
+/*
+ * Brings the files of the capture that lies at `place` to the local disk, those that the
+ * manifest names checked against it.  A file appears under its name when all of it is there
+ * (before that it is NAME.part); done again, it goes on with what is missing.
+ * Errors: TB_EFORMAT a file is not what the manifest says; TB_EINVAL a name that leads out of
+ * the folder; those of the place and the disk.
+ */
+TB_NODISCARD enum tb_err tb_download(struct tb_place *place, const struct tb_place_list *list,
+                                     const struct tb_download *download,
+                                     struct tb_download_counts *out, struct tb_fail *fail);
+
+#endif

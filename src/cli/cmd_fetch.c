@@ -1,0 +1,450 @@
+/*
+ * tapbox fetch: a capture's files, or the packets of it that are wanted.  Needs no running
+ * service; what lies in S3 is read by the usual AWS environment.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <tapbox/clock.h>
+#include <tapbox/json.h>
+#include <tapbox/retrieve.h>
+
+#include "cli_int.h"
+
+static const char help[] =
+    "Usage: tapbox fetch CAPTURE [-o FOLDER]\n"
+    "       tapbox fetch CAPTURE FILTER... -o FILE|-\n"
+    "\n"
+    "CAPTURE is where the evidence of one lies: s3://BUCKET/PREFIX (read with the usual AWS\n"
+    "environment: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_S3, ...) or a local folder.\n"
+    "\n"
+    "Without a filter all of its files are brought to FOLDER (default: here), each checked\n"
+    "against the manifest; done again, it goes on with what is missing.  'tapbox verify' then\n"
+    "also proves the signature.\n"
+    "\n"
+    "With one, the packets that fit are written as one file, merged by time.  Only the "
+    "indexes\n"
+    "and the chunks that may hold such packets are read.  A packet has to fit each kind of\n"
+    "filter; one that is given again adds to its kind.\n"
+    "\n"
+    "      --since TIME       2026-01-02T03:04:05Z, or with another offset\n"
+    "      --until TIME       before this\n"
+    "      --host ADDRESS     from or to it\n"
+    "      --flow A:P-B:P     of one conversation, both directions: "
+    "10.0.0.1:443-10.0.0.2:5000\n"
+    "                         or [2001:db8::1]:443-[2001:db8::2]:5000\n"
+    "      --port PORT        from or to it\n"
+    "      --proto PROTOCOL   tcp, udp, icmp, icmp6, sctp, or a number\n"
+    "      --all              every packet\n"
+    "      --format FORMAT    pcapng (default); pcap for old tools: no interfaces, "
+    "microseconds\n"
+    "  -o, --output PATH      the folder, or the file; '-' is standard output:\n"
+    "                         tapbox fetch s3://... --host 10.0.0.1 -o - | wireshark -k -i -\n"
+    "  -t, --threads N        reads at a time (default: 16 from S3)\n"
+    "      --json             what was done as JSON (on stderr when the packets go to stdout)\n"
+    "  -h, --help             this text\n"
+    "\n"
+    "Ports are those of whole datagrams: fragments have none, --host and --proto find them.\n"
+    "\n"
+    "Status: 0 done, 3 nothing there, 4 S3 refuses, 5 S3 does not answer, 7 something is not\n"
+    "what the manifest says.\n";
+
+enum {
+    NOTE_BYTES = 1024,
+    PATH_BYTES = 4096,
+    MAX_LEVELS = 8 /* of folders above in which keys/ is looked for: prefix and date */
+};
+
+struct fetch {
+    const char *where, *output;
+    struct tb_select select;
+    bool is_filtered, as_pcap, json;
+    unsigned threads;
+    char note[NOTE_BYTES]; /* the filter as it was given */
+    int out_fd;
+    bool reader_left;
+    struct tb_cli_progress progress;
+};
+
+static void
+on_progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct fetch *fetch = arg;
+
+    tb_cli_progress_show(&fetch->progress, done, total);
+}
+
+static int
+report(struct fetch *fetch, struct tb_json *json, const char *text)
+{
+    struct tb_buf out = TB_BUF_INIT(NOTE_BYTES * 8);
+    bool to_stderr = fetch->out_fd == STDOUT_FILENO;
+    int status = TB_EXIT_OK;
+
+    tb_cli_progress_clear(&fetch->progress);
+    if (!fetch->json) {
+        fprintf(to_stderr ? stderr : stdout, "%s\n", text);
+    } else if (tb_json_dump(json, true, &out, NULL) == TB_OK) {
+        fprintf(to_stderr ? stderr : stdout, "%s\n", tb_buf_str(&out));
+    }
+    tb_json_free(json);
+    tb_buf_release(&out);
+    if (!to_stderr) {
+        status = tb_cli_finish_stdout("fetch");
+    }
+    return status;
+}
+
+static int
+tell(struct fetch *fetch, const struct tb_fail *fail)
+{
+    tb_cli_progress_clear(&fetch->progress);
+    (void)tb_cli_fail("fetch", fail);
+    return fail->err == TB_EFORMAT ? TB_EXIT_EVIDENCE : tb_cli_exit_of(fail->err);
+}
+
+/* --- an extract --- */
+
+static enum tb_err
+write_out(void *arg, struct tb_bytes octets, struct tb_fail *fail)
+{
+    struct fetch *fetch = arg;
+    struct tb_fail why = {0};
+    enum tb_err err = tb_write_all(fetch->out_fd, octets, &why);
+
+    if (err != TB_OK && why.sys_errno == EPIPE && fetch->out_fd == STDOUT_FILENO) {
+        fetch->reader_left = true;
+    }
+    if (err != TB_OK && fail != NULL) {
+        *fail = why;
+        tb_fail_prefix(fail, "cannot write %s", fetch->output);
+    }
+    return err;
+}
+
+static int
+report_extract(struct fetch *fetch, const struct tb_extract_counts *counts)
+{
+    struct tb_json *json = tb_json_object();
+    char text[512];
+
+    tb_json_set_int(json, "packets", (int64_t)counts->packets);
+    tb_json_set_int(json, "packets_read", (int64_t)counts->packets_read);
+    tb_json_set_int(json, "segments", (int64_t)counts->segments);
+    tb_json_set_int(json, "segments_read", (int64_t)counts->segments_read);
+    tb_json_set_int(json, "chunks", (int64_t)counts->chunks);
+    tb_json_set_int(json, "chunks_read", (int64_t)counts->chunks_read);
+    tb_json_set_int(json, "bytes", (int64_t)counts->bytes);
+    tb_json_set_int(json, "bytes_read", (int64_t)counts->bytes_read);
+    tb_json_set_bool(json, "checked", counts->is_checked);
+    tb_json_set_str(json, "filter", fetch->note);
+    (void)snprintf(text, sizeof(text),
+                   "%llu packets, from %zu of %zu chunks in %zu of %zu segments (%.1f of %.1f "
+                   "MiB read)%s",
+                   (unsigned long long)counts->packets, counts->chunks_read, counts->chunks,
+                   counts->segments_read, counts->segments,
+                   (double)counts->bytes_read / (1 << 20), (double)counts->bytes / (1 << 20),
+                   counts->is_checked ? "; they are as the manifest says"
+                                      : "; there is no manifest to check them against");
+    return report(fetch, json, text);
+}
+
+/* The file appears whole: NAME.part, then its name. */
+static enum tb_err
+open_output(struct fetch *fetch, char part[PATH_BYTES], struct tb_fail *fail)
+{
+    if (strcmp(fetch->output, "-") == 0) {
+        fetch->out_fd = STDOUT_FILENO;
+        (void)signal(SIGPIPE, SIG_IGN);
+        return TB_OK;
+    }
+    if (snprintf(part, PATH_BYTES, "%s.part", fetch->output) >= PATH_BYTES) {
+        return tb_fail_set(fail, TB_EINVAL, "the name of the file is too long");
+    }
+    fetch->out_fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    return fetch->out_fd >= 0 ? TB_OK : tb_fail_errno(fail, errno, "cannot make %s", part);
+}
+
+static enum tb_err
+close_output(struct fetch *fetch, const char *part, enum tb_err err, struct tb_fail *fail)
+{
+    if (fetch->out_fd == STDOUT_FILENO || fetch->out_fd < 0) {
+        return err;
+    }
+    if (err == TB_OK && fsync(fetch->out_fd) != 0) {
+        err = tb_fail_errno(fail, errno, "cannot write %s", part);
+    }
+    if (err == TB_OK && rename(part, fetch->output) != 0) {
+        err = tb_fail_errno(fail, errno, "cannot rename %s", part);
+    }
+    if (err != TB_OK) {
+        (void)unlink(part);
+    }
+    tb_close(&fetch->out_fd);
+    return err;
+}
+
+static int
+extract(struct fetch *fetch, struct tb_place *place, const struct tb_place_list *list)
+{
+    char part[PATH_BYTES] = "", note[NOTE_BYTES + 16];
+    const struct tb_extract want = {.select = &fetch->select,
+                                    .as_pcap = fetch->as_pcap,
+                                    .note = note,
+                                    .threads = fetch->threads,
+                                    .sink = write_out,
+                                    .progress = on_progress,
+                                    .arg = fetch};
+    struct tb_extract_counts counts;
+    struct tb_fail fail = {0};
+    enum tb_err err = open_output(fetch, part, &fail);
+
+    (void)snprintf(note, sizeof(note), "extract:%s", fetch->note);
+    if (err == TB_OK) {
+        err = tb_extract(place, list, &want, &counts, &fail);
+    }
+    err = close_output(fetch, part, err, &fail);
+    if (fetch->reader_left) {
+        return TB_EXIT_OK;
+    }
+    return err == TB_OK ? report_extract(fetch, &counts) : tell(fetch, &fail);
+}
+
+/* --- all of it --- */
+
+/* keys/ lies some levels above the capture, and here beside it: verify looks there. */
+static enum tb_err
+bring_keys(struct tb_place *place, int folder_fd, struct tb_fail *fail)
+{
+    enum tb_err err = TB_OK;
+    bool found = false;
+
+    for (unsigned level = 1; level < MAX_LEVELS && !found && err == TB_OK; level++) {
+        const struct tb_download keys = {.folder_fd = folder_fd, .name = "."};
+        struct tb_place_list list = {.count = 0};
+        struct tb_download_counts counts;
+        struct tb_place *above = NULL;
+
+        if (tb_place_above(place, level, &above, NULL) != TB_OK) {
+            break;
+        }
+        if (tb_place_list(above, "keys", &list, NULL) == TB_OK && list.count > 0) {
+            found = true;
+            err = tb_download(above, &list, &keys, &counts, fail);
+        }
+        tb_place_list_release(&list);
+        tb_place_free(above);
+    }
+    return err;
+}
+
+static int
+download(struct fetch *fetch, struct tb_place *place, const struct tb_place_list *list)
+{
+    struct tb_download want = {.name = tb_place_name(place),
+                               .threads = fetch->threads,
+                               .progress = on_progress,
+                               .arg = fetch,
+                               .folder_fd = -1};
+    struct tb_download_counts counts;
+    struct tb_json *json;
+    struct tb_fail fail = {0};
+    char text[512];
+    enum tb_err err;
+
+    err = tb_open_dir(AT_FDCWD, fetch->output != NULL ? fetch->output : ".", 0750,
+                      &want.folder_fd, &fail);
+    if (err == TB_OK) {
+        err = tb_download(place, list, &want, &counts, &fail);
+    }
+    if (err == TB_OK) {
+        err = bring_keys(place, want.folder_fd, &fail);
+    }
+    tb_close(&want.folder_fd);
+    if (err != TB_OK) {
+        return tell(fetch, &fail);
+    }
+    json = tb_json_object();
+    tb_json_set_int(json, "files", (int64_t)counts.files);
+    tb_json_set_int(json, "kept", (int64_t)counts.kept);
+    tb_json_set_int(json, "bytes", (int64_t)counts.bytes);
+    tb_json_set_int(json, "bytes_read", (int64_t)counts.bytes_read);
+    tb_json_set_bool(json, "checked", counts.is_checked);
+    (void)snprintf(text, sizeof(text), "%zu files, %.1f MiB, in %s/%s (%zu were there)%s",
+                   counts.files, (double)counts.bytes / (1 << 20),
+                   fetch->output != NULL ? fetch->output : ".", want.name, counts.kept,
+                   counts.is_checked ? "; they are as the manifest says"
+                                     : "; there is no manifest yet to check them against");
+    return report(fetch, json, text);
+}
+
+static int
+fetch_it(struct fetch *fetch)
+{
+    struct tb_place_list list = {.count = 0};
+    struct tb_place *place = NULL;
+    struct tb_fail fail = {0};
+    int status;
+
+    if (tb_place_open(fetch->where, &place, &fail) != TB_OK ||
+        tb_place_list(place, "", &list, &fail) != TB_OK) {
+        status = tell(fetch, &fail);
+    } else if (fetch->is_filtered) {
+        status = extract(fetch, place, &list);
+    } else {
+        status = download(fetch, place, &list);
+    }
+    tb_place_list_release(&list);
+    tb_place_free(place);
+    return status;
+}
+
+/* --- the command line --- */
+
+enum {
+    OPTION_SINCE = 1,
+    OPTION_UNTIL,
+    OPTION_HOST,
+    OPTION_FLOW,
+    OPTION_PORT,
+    OPTION_PROTO,
+    OPTION_ALL,
+    OPTION_FORMAT,
+    OPTION_JSON
+};
+
+static enum tb_err
+take_filter(struct fetch *fetch, int option, const char *value, struct tb_fail *fail)
+{
+    struct tb_select *select = &fetch->select;
+
+    switch (option) {
+    case OPTION_SINCE:
+        return tb_time_parse(value, &select->since_utc_ns) == TB_OK
+                   ? TB_OK
+                   : tb_fail_set(fail, TB_EINVAL, "'%.60s' is not a time: 2026-01-02T03:04:05Z",
+                                 value);
+    case OPTION_UNTIL:
+        return tb_time_parse(value, &select->until_utc_ns) == TB_OK
+                   ? TB_OK
+                   : tb_fail_set(fail, TB_EINVAL, "'%.60s' is not a time: 2026-01-02T03:04:05Z",
+                                 value);
+    case OPTION_HOST:
+        return tb_select_host(select, value, fail);
+    case OPTION_FLOW:
+        return tb_select_flow(select, value, fail);
+    case OPTION_PORT:
+        return tb_select_port(select, value, fail);
+    case OPTION_PROTO:
+        return tb_select_protocol(select, value, fail);
+    default:
+        return TB_OK;
+    }
+}
+
+static void
+note_filter(struct fetch *fetch, const char *name, const char *value)
+{
+    size_t len = strlen(fetch->note);
+
+    fetch->is_filtered = true;
+    (void)snprintf(fetch->note + len, sizeof(fetch->note) - len, " --%s%s%s", name,
+                   value != NULL ? " " : "", value != NULL ? value : "");
+}
+
+static int
+take_option(struct fetch *fetch, int option, const char *name, const char *value)
+{
+    struct tb_fail fail = {0};
+    long threads;
+    char *end;
+
+    switch (option) {
+    case 'o':
+        fetch->output = value;
+        return TB_EXIT_OK;
+    case 't':
+        threads = strtol(value, &end, 10);
+        if (*end != '\0' || threads < 1 || threads > 32) {
+            return tb_cli_usage("fetch", "--threads takes 1 to 32");
+        }
+        fetch->threads = (unsigned)threads;
+        return TB_EXIT_OK;
+    case OPTION_JSON:
+        fetch->json = true;
+        return TB_EXIT_OK;
+    case OPTION_FORMAT:
+        fetch->as_pcap = strcmp(value, "pcap") == 0;
+        fetch->is_filtered = true;
+        return fetch->as_pcap || strcmp(value, "pcapng") == 0
+                   ? TB_EXIT_OK
+                   : tb_cli_usage("fetch", "--format is pcapng or pcap");
+    default:
+        if (take_filter(fetch, option, value, &fail) != TB_OK) {
+            return tb_cli_usage("fetch", "--%s: %s", name, fail.text);
+        }
+        note_filter(fetch, name, value);
+        return TB_EXIT_OK;
+    }
+}
+
+int
+tb_cmd_fetch(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"since", required_argument, NULL, OPTION_SINCE},
+        {"until", required_argument, NULL, OPTION_UNTIL},
+        {"host", required_argument, NULL, OPTION_HOST},
+        {"flow", required_argument, NULL, OPTION_FLOW},
+        {"port", required_argument, NULL, OPTION_PORT},
+        {"proto", required_argument, NULL, OPTION_PROTO},
+        {"all", no_argument, NULL, OPTION_ALL},
+        {"format", required_argument, NULL, OPTION_FORMAT},
+        {"json", no_argument, NULL, OPTION_JSON},
+        {"output", required_argument, NULL, 'o'},
+        {"threads", required_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    struct fetch fetch = {.out_fd = -1};
+    int option, index = 0;
+
+    tb_select_init(&fetch.select);
+    while ((option = getopt_long(argc, argv, "o:t:h", options, &index)) != -1) {
+        int status;
+
+        if (option == 'h') {
+            fputs(help, stdout);
+            return tb_cli_finish_stdout("fetch");
+        }
+        if (option == '?') {
+            return tb_cli_try_help("fetch");
+        }
+        status = take_option(&fetch, option, options[index].name, optarg);
+        if (status != TB_EXIT_OK) {
+            return status;
+        }
+    }
+    if (optind + 1 != argc) {
+        return tb_cli_usage("fetch", "which capture?  'tapbox fetch s3://BUCKET/PREFIX'");
+    }
+    if (fetch.is_filtered && fetch.output == NULL) {
+        return tb_cli_usage("fetch", "where to?  -o FILE, or -o - for a pipe");
+    }
+    if (!fetch.is_filtered && fetch.output != NULL && strcmp(fetch.output, "-") == 0) {
+        return tb_cli_usage("fetch", "-o - takes packets: say which, or --all");
+    }
+    if (fetch.output != NULL && strcmp(fetch.output, "-") == 0 && isatty(STDOUT_FILENO) == 1) {
+        return tb_cli_usage("fetch",
+                            "packets are no text for a terminal: pipe them, or -o FILE");
+    }
+    fetch.where = argv[optind];
+    tb_cli_progress_begin(&fetch.progress);
+    return fetch_it(&fetch);
+}
