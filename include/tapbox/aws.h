@@ -50,11 +50,11 @@ TB_NODISCARD enum tb_err tb_aws_assume(struct tb_aws *aws, const char *role_arn,
 
 /* Requests sent so far, with those of the accounts above, by what came of each. */
 struct tb_aws_counts {
-    const char *service; /* "ec2", "s3", "sts", "cloudwatch" */
+    const char *service; /* "ec2", "s3", "sts", "monitoring", "sqs" */
     unsigned long long ok, throttled, failed;
 };
 enum {
-    TB_AWS_COUNTED_SERVICES = 4
+    TB_AWS_COUNTED_SERVICES = 5
 };
 void tb_aws_counts(struct tb_aws *aws, struct tb_aws_counts out[TB_AWS_COUNTED_SERVICES]);
 

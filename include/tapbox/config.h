@@ -57,6 +57,9 @@ struct tb_config {
     uint32_t max_concurrent;      /* capture.max_concurrent: 10 */
     uint32_t max_per_account;     /* capture.max_per_account: 0 */
     uint32_t no_traffic_s;        /* capture.no_traffic_seconds: 60 */
+    char sqs_queue_url[256];      /* sqs.queue_url; "" : no queue */
+    uint32_t sqs_pollers;         /* sqs.pollers: 2 */
+    uint32_t sqs_visibility_s;    /* sqs.visibility_seconds: 60 */
     struct tb_policy policy;      /* capture.duration, .max_duration, .max_bytes, .snaplen;
                                      policy.min_severity, .capture_samples, .capture_archived */
     enum tb_log_level log_level;  /* log: info */

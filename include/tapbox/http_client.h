@@ -9,6 +9,8 @@
 #ifndef TAPBOX_HTTP_CLIENT_H
 #define TAPBOX_HTTP_CLIENT_H
 
+#include <stdatomic.h>
+
 #include <tapbox/bytes.h>
 
 struct tb_http_client;
@@ -37,6 +39,7 @@ struct tb_http_request {
     int64_t
         total_timeout_ns; /* 0: none, then stalled transfers (under 1 KiB/s for 30 s) end it */
     bool no_proxy;        /* metadata and container endpoints */
+    const atomic_bool *stop; /* NULL; true ends the request with TB_ECLOSED, within a second */
     /* NULL, or takes the body of a 200 or 206 piece by piece in place of the answer's buffer.
      * Anything but TB_OK ends the transfer, and is what tb_http_do returns. */
     enum tb_err (*sink)(void *arg, struct tb_bytes octets);
@@ -62,8 +65,8 @@ bool tb_http_answer_header(const struct tb_http_answer *answer, const char *name
  * TB_OK whenever a complete answer came, whatever its status.
  * Errors: TB_ERETRY no connection or broken before anything was sent; TB_ETIMEOUT the request
  * may have had its effect (sent, no answer); TB_EDENIED the server's certificate is not
- * trusted; TB_ETOOBIG the answer is over its ceiling; TB_EINVAL a URL or header that cannot be
- * sent; TB_ESHORT, TB_EIO the file of the body.
+ * trusted; TB_ECLOSED stopped; TB_ETOOBIG the answer is over its ceiling; TB_EINVAL a URL or
+ * header that cannot be sent; TB_ESHORT, TB_EIO the file of the body.
  */
 TB_NODISCARD enum tb_err tb_http_do(struct tb_http_client *client,
                                     const struct tb_http_request *request,

@@ -3,14 +3,16 @@
 #define TAPBOX_HTTP_SERVER_H
 
 #include <tapbox/control.h>
+#include <tapbox/queue.h>
 
 struct tb_http_server;
 
 struct tb_http_server_deps { /* all borrowed, outlive the server */
     const struct tb_config *config;
     struct tb_store *store;
-    struct tb_control *control; /* NULL: nothing is woken, and /readyz says so */
-    int spool_fd;               /* what streams are read from */
+    struct tb_control *control;            /* NULL: nothing is woken, and /readyz says so */
+    int spool_fd;                          /* what streams are read from */
+    const struct tb_queue_counters *queue; /* NULL: there is no queue */
 };
 
 /* Binds the configured address, so that a port in use (TB_EIO, with what to do) is known before
@@ -24,6 +26,9 @@ TB_NODISCARD enum tb_err tb_http_server_start(const struct tb_http_server_deps *
                                               struct tb_fail *fail);
 /* No new requests; running ones are answered. */
 void tb_http_server_stop(struct tb_http_server *server);
+/* An alert was committed that came by another way than HTTP: counted and acted on like those.
+ */
+void tb_http_server_took(struct tb_http_server *server, const struct tb_intake_result *result);
 uint16_t tb_http_server_port(const struct tb_http_server *server);
 
 /* --- tokens --- */

@@ -264,14 +264,9 @@ tb_aws_assume(struct tb_aws *aws, const char *role_arn, const char *external_id,
 void
 tb_aws_counts(struct tb_aws *aws, struct tb_aws_counts out[TB_AWS_COUNTED_SERVICES])
 {
-    static const char *const names[TB_AWS_SERVICE_COUNT] = {[TB_AWS_EC2] = "ec2",
-                                                            [TB_AWS_S3] = "s3",
-                                                            [TB_AWS_STS] = "sts",
-                                                            [TB_AWS_CLOUDWATCH] = "cloudwatch"};
-
     _Static_assert((int)TB_AWS_COUNTED_SERVICES == (int)TB_AWS_SERVICE_COUNT, "all services");
     for (size_t i = 0; i < TB_AWS_SERVICE_COUNT; i++) {
-        out[i] = (struct tb_aws_counts){.service = names[i],
+        out[i] = (struct tb_aws_counts){.service = tb_aws_service_name((enum tb_aws_service)i),
                                         .ok = atomic_load(&aws->counts[i].ok),
                                         .throttled = atomic_load(&aws->counts[i].throttled),
                                         .failed = atomic_load(&aws->counts[i].failed)};

@@ -151,6 +151,7 @@ enum tb_aws_service {
     TB_AWS_S3,
     TB_AWS_STS,
     TB_AWS_CLOUDWATCH,
+    TB_AWS_SQS,
     TB_AWS_SERVICE_COUNT
 };
 
@@ -189,6 +190,7 @@ enum tb_aws_policy {
     TB_AWS_POLICY_DELETE, /* short attempts: the caller comes back for hours */
     TB_AWS_POLICY_READ,
     TB_AWS_POLICY_FETCH, /* much to carry, perhaps slowly: somebody watches */
+    TB_AWS_POLICY_POLL,  /* a call that waits for news: the caller comes again anyway */
     TB_AWS_POLICY_ONCE,  /* the caller decides about retries */
     TB_AWS_POLICY_COUNT
 };
@@ -247,6 +249,7 @@ struct tb_aws_call {
     uint64_t body_fd_offset, body_fd_bytes;
     const char *payload_hash; /* NULL: computed from body */
     const char *answer_root;  /* a 2xx has to carry XML with this root; NULL: anything */
+    const atomic_bool *stop;  /* NULL; true ends it with TB_ECLOSED */
 };
 
 struct tb_aws_result {

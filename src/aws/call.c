@@ -39,6 +39,7 @@ const struct tb_aws_retry_policy tb_aws_default_policies[TB_AWS_POLICY_COUNT] = 
                             1000 * TB_NS_PER_MS, 10 * TB_NS_PER_S},
     [TB_AWS_POLICY_FETCH] = {5, 0, 600 * TB_NS_PER_S, 100 * TB_NS_PER_MS, 1000 * TB_NS_PER_MS,
                              10 * TB_NS_PER_S},
+    [TB_AWS_POLICY_POLL] = {1, 35 * TB_NS_PER_S, 35 * TB_NS_PER_S, 0, 0, 0},
     [TB_AWS_POLICY_ONCE] = {1, 0, 0, 0, 0, 0},
 };
 
@@ -207,6 +208,7 @@ send_once(struct tb_aws *aws, const struct tb_aws_call *call, const char *payloa
                                       .body_fd = call->body_fd,
                                       .body_fd_offset = call->body_fd_offset,
                                       .body_fd_bytes = call->body_fd_bytes,
+                                      .stop = call->stop,
                                       .connect_timeout_ns = CONNECT_TIMEOUT_NS,
                                       .total_timeout_ns =
                                           aws->policies[call->policy].attempt_ns};

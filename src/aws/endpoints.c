@@ -20,6 +20,7 @@ static const struct {
     [TB_AWS_STS] = {"sts", "AWS_ENDPOINT_URL_STS", "sts.endpoint_url"},
     [TB_AWS_CLOUDWATCH] = {"monitoring", "AWS_ENDPOINT_URL_CLOUDWATCH",
                            "cloudwatch.endpoint_url"},
+    [TB_AWS_SQS] = {"sqs", "AWS_ENDPOINT_URL_SQS", "sqs.endpoint_url"},
 };
 
 /* By the beginning of the Region's name; the last row takes the rest. */

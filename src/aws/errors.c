@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include <tapbox/json.h>
+
 /* Codes whose meaning is not in their spelling.  Source: EC2 API Reference, "Error codes"; S3
  * API Reference, "Error responses"; SDK retry behaviour, "standard" mode. */
 static const struct {
@@ -53,6 +55,8 @@ static const struct {
     {"RequestTimeTooSkewed", TB_EEXPIRED},
     {"RequestTimeout", TB_ERETRY},
     {"RequestTimeoutException", TB_ERETRY},
+    {"QueueDeletedRecently", TB_ERETRY},
+    {"QueueDoesNotExist", TB_ENOTFOUND},
     {"ServerInternal", TB_ERETRY},
     {"ServiceUnavailable", TB_ERETRY},
     {"SignatureDoesNotMatch", TB_EDENIED},
@@ -157,6 +161,21 @@ tell_region(const struct tb_http_answer *answer, const struct tb_xml_node *error
     }
 }
 
+/* {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": ...}: what is behind '#' counts.
+ * Lent by the document. */
+static void
+read_json_error(const struct tb_json *json, const char **out_code, const char **out_message)
+{
+    const char *type = tb_json_str(json, "/__type");
+    const char *name = type != NULL ? strrchr(type, '#') : NULL;
+
+    *out_code = name != NULL ? name + 1 : type;
+    *out_message = tb_json_str(json, "/message");
+    if (*out_message == NULL) {
+        *out_message = tb_json_str(json, "/Message");
+    }
+}
+
 enum tb_err
 tb_aws_answer_error(const char *what, const struct tb_http_answer *answer,
                     const char *request_id, struct tb_fail *fail)
@@ -164,9 +183,13 @@ tb_aws_answer_error(const char *what, const struct tb_http_answer *answer,
     struct tb_xml *doc = NULL;
     const struct tb_xml_node *error = NULL;
     const char *code = NULL, *message = NULL, *id = NULL;
+    struct tb_json *json = NULL;
     enum tb_err err;
 
-    if (tb_xml_parse(tb_buf_view(&answer->body), &doc, NULL) == TB_OK) {
+    if (tb_buf_view(&answer->body).len > 0 && tb_buf_view(&answer->body).at[0] == '{' &&
+        tb_json_parse(tb_buf_view(&answer->body), &json, NULL) == TB_OK) {
+        read_json_error(json, &code, &message);
+    } else if (tb_xml_parse(tb_buf_view(&answer->body), &doc, NULL) == TB_OK) {
         error = find_error(doc);
         code = tb_xml_text(error, "Code");
         message = tb_xml_text(error, "Message");
@@ -197,6 +220,7 @@ tb_aws_answer_error(const char *what, const struct tb_http_answer *answer,
     if (answer->status < 500) {
         tell_region(answer, error, fail);
     }
+    tb_json_free(json);
     tb_xml_free(doc);
     return err;
 }

@@ -5,6 +5,7 @@
  *          upload (n)    src/upload/uploader.c
  *          control (n)   src/control/control.c
  *          HTTP (n)      src/http/server.c
+ *          queue (n)     src/intake/queue.c
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -54,6 +55,8 @@ struct service {
     struct tb_uploader *uploader;
     struct tb_control *control;
     struct tb_http_server *server;
+    struct tb_queue *queue;
+    struct tb_queue_counters queue_counters;
 };
 
 static void
@@ -206,6 +209,14 @@ open_key(struct service *service, struct tb_fail *fail)
     return err;
 }
 
+static void
+queue_took(void *arg, const struct tb_intake_result *result)
+{
+    struct service *service = arg;
+
+    tb_http_server_took(service->server, result);
+}
+
 static enum tb_err
 start(struct service *service, struct tb_fail *fail)
 {
@@ -329,18 +340,33 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
-    struct tb_http_server_deps server = {.config = config,
-                                         .store = service->store,
-                                         .control = service->control,
-                                         .spool_fd = service->spool_fd};
+    struct tb_http_server_deps server = {
+        .config = config,
+        .store = service->store,
+        .control = service->control,
+        .spool_fd = service->spool_fd,
+        .queue = config->sqs_queue_url[0] != 0 ? &service->queue_counters : NULL};
     err = tb_http_server_start(&server, service->listen_fd, &service->server, fail);
     service->listen_fd = -1;
-    return err;
+    if (err != TB_OK || config->sqs_queue_url[0] == 0) {
+        return err;
+    }
+    struct tb_queue_deps queue = {.store = service->store,
+                                  .aws = service->aws,
+                                  .policy = &config->policy,
+                                  .url = config->sqs_queue_url,
+                                  .pollers = config->sqs_pollers,
+                                  .visibility_s = config->sqs_visibility_s,
+                                  .taken = queue_took,
+                                  .arg = service,
+                                  .counters = &service->queue_counters};
+    return tb_queue_start(&queue, &service->queue, fail);
 }
 
 static void
 stop(struct service *service)
 {
+    tb_queue_stop(service->queue);
     tb_http_server_stop(service->server);
     tb_control_stop(service->control);
     tb_uploader_stop(service->uploader);

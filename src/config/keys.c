@@ -117,6 +117,18 @@ valid_storage_class(const char *text)
     return strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == strlen(text);
 }
 
+/* Signed requests go where the Region says; the queue is named by its URL. */
+static bool
+valid_queue_url(const char *text)
+{
+    const char *host = strncmp(text, "https://", 8) == 0  ? text + 8
+                       : strncmp(text, "http://", 7) == 0 ? text + 7
+                                                          : "";
+
+    return host[0] != '\0' && only_of(text, ":/.-_") && strchr(host, '/') != NULL &&
+           text[strlen(text) - 1] != '/';
+}
+
 /* --- the table --- */
 
 #define AT(field) offsetof(struct tb_config, field)
@@ -187,6 +199,13 @@ const struct tb_config_key tb_config_keys[] = {
      "10m", false, NULL, NULL,
      "how long a manifest waits for CloudWatch to tell what AWS left out of the mirror; it is "
      "minutes late. 0s: asked once"},
+    {"sqs.queue_url", TEXT(sqs_queue_url), "", false, valid_queue_url,
+     "the URL of a queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
+     "SQS queue that alerts are taken from; empty: none"},
+    {"sqs.pollers", TB_CONFIG_U32, AT(sqs_pollers), 0, 1, 8, "2", false, NULL, NULL,
+     "threads that take alerts from it"},
+    {"sqs.visibility_seconds", TB_CONFIG_U32, AT(sqs_visibility_s), 0, 5, 43200, "60", false,
+     NULL, NULL, "for how long a message that is being dealt with is hidden from others"},
     {"capture.duration", TB_CONFIG_DURATION, AT(policy.bounds.default_duration_ns), 0, 1,
      TB_CAPTURE_MAX_DURATION_S, "15m", false, NULL, NULL,
      "time box of a capture that asks for none"},

@@ -32,13 +32,8 @@ alert_json(const struct tb_alert *alert)
 }
 
 void
-tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *result)
+tb_http_server_took(struct tb_http_server *server, const struct tb_intake_result *result)
 {
-    struct tb_http_server *server = call->server;
-    struct tb_json *root = tb_json_object();
-    struct tb_capture *capture = NULL;
-    struct tb_fail fail = {0};
-
     atomic_fetch_add(&server->counters.intake[result->outcome], 1);
     /* What joins may make a box longer, which a worker sees within a second: waking all of them
      * for each of thousands of alerts would cost more than the alerts. */
@@ -46,6 +41,17 @@ tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *
         (result->outcome == TB_INTAKE_CREATED || result->outcome == TB_INTAKE_NOTED)) {
         tb_control_wake(server->deps.control);
     }
+}
+
+void
+tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *result)
+{
+    struct tb_http_server *server = call->server;
+    struct tb_json *root = tb_json_object();
+    struct tb_capture *capture = NULL;
+    struct tb_fail fail = {0};
+
+    tb_http_server_took(server, result);
     tb_json_set_str(root, "decision", outcomes[result->outcome].decision);
     tb_json_set_str(root, "reason", result->reason);
     if (result->alert.adapter[0] != 0) {

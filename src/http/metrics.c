@@ -61,6 +61,31 @@ put_intake(struct tb_http_server *server, struct tb_buf *out)
 }
 
 static void
+put_queue(const struct tb_queue_counters *queue, struct tb_buf *out)
+{
+    const struct {
+        const char *result;
+        unsigned long long value;
+    } rows[] = {
+        {"committed", atomic_load(&queue->committed)},
+        {"not_understood", atomic_load(&queue->not_understood)},
+        {"failed", atomic_load(&queue->failed)},
+    };
+
+    put_family(out, "tapbox_sqs_messages_total", "counter",
+               "Messages of the alert queue, each delivery, by what came of it.");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        tb_buf_printf(out, "tapbox_sqs_messages_total{result=\"%s\"} %llu\n", rows[i].result,
+                      rows[i].value);
+    }
+    put_family(out, "tapbox_sqs_poll_failures_total", "counter",
+               "Polls of the alert queue that failed, or were not made because the store takes "
+               "nothing.");
+    tb_buf_printf(out, "tapbox_sqs_poll_failures_total %llu\n",
+                  atomic_load(&queue->polls_failed));
+}
+
+static void
 put_value(struct tb_buf *out, const char *name, const char *type, const char *help,
           unsigned long long value)
 {
@@ -240,6 +265,9 @@ tb_http_get_metrics(struct tb_http_call *call)
     tb_buf_put_str(out, "tapbox_build_info{version=\"" TB_VERSION "\"} 1\n");
     put_requests(server, out);
     put_intake(server, out);
+    if (server->deps.queue != NULL) {
+        put_queue(server->deps.queue, out);
+    }
     put_value(out, "tapbox_http_connections_dropped_total", "counter",
               "Connections closed because they took too long, or made room for others.",
               atomic_load(&server->peers.dropped));

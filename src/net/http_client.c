@@ -288,6 +288,15 @@ take_header(char *at, size_t size, size_t count, void *arg)
     return len;
 }
 
+static int
+is_stopped(void *arg, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
+{
+    const struct transfer *t = arg;
+
+    (void)down_all, (void)down, (void)up_all, (void)up;
+    return atomic_load(t->request->stop) ? 1 : 0;
+}
+
 static size_t
 give_body(char *at, size_t size, size_t count, void *arg)
 {
@@ -493,6 +502,11 @@ set_options(struct tb_http_client *client, CURL *easy, struct transfer *t,
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    if (request->stop != NULL) { /* curl asks at least once a second, also while it waits */
+        curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, is_stopped);
+        curl_easy_setopt(easy, CURLOPT_XFERINFODATA, t);
+        curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+    }
     curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)KEEP_IDLE_S);
@@ -547,6 +561,8 @@ tell_failure(CURL *easy, CURLcode code, const struct transfer *t, const char *me
         return tb_fail_set(fail, TB_EINVAL, "%s", text);
     case CURLE_OUT_OF_MEMORY:
         return tb_fail_set(fail, TB_ENOMEM, "HTTP request");
+    case CURLE_ABORTED_BY_CALLBACK:
+        return tb_fail_set(fail, TB_ECLOSED, "the request was given up");
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:

@@ -73,7 +73,8 @@ open_room(void **state)
     if (tb_open_dir(AT_FDCWD, r->folder, 0700, &r->spool_fd, &fail) != TB_OK) {
         return -1;
     }
-    deps = (struct tb_http_server_deps){&r->config, r->store, NULL, r->spool_fd};
+    deps = (struct tb_http_server_deps){
+        .config = &r->config, .store = r->store, .spool_fd = r->spool_fd};
     if (tb_http_server_start(&deps, -1, &r->server, &fail) != TB_OK) {
         fprintf(stderr, "%s\n", fail.text);
         return -1;

@@ -1,0 +1,228 @@
+/* Alerts from SQS: threads that poll, commit and delete. */
+#include <tapbox/queue.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/aws_sqs.h>
+#include <tapbox/clock.h>
+#include <tapbox/log.h>
+#include <tapbox/thread.h>
+
+enum {
+    AGAIN_S = 10 /* what could not be committed comes back after */
+};
+static const int64_t backoff_first_ns = TB_NS_PER_S;
+static const int64_t backoff_most_ns = 30 * TB_NS_PER_S;
+
+struct tb_queue {
+    struct tb_queue_deps deps; /* set once */
+    const char *name;          /* the URL's last part */
+    char remote[128];          /* "sqs:<name>" */
+    pthread_t threads[TB_QUEUE_MAX_POLLERS];
+    unsigned started;
+    atomic_bool stop;
+    atomic_bool in_trouble; /* told already */
+    struct tb_mutex mu;
+    struct tb_cond stopped;
+};
+
+/* False when the queue is to stop meanwhile. */
+static bool
+pause_for(struct tb_queue *queue, int64_t ns)
+{
+    int64_t until_ns = tb_clock_boot_ns() + ns;
+
+    tb_mutex_lock(&queue->mu);
+    while (!atomic_load(&queue->stop) && tb_clock_boot_ns() < until_ns) {
+        (void)tb_cond_wait_for(&queue->stopped, &queue->mu, until_ns - tb_clock_boot_ns());
+    }
+    tb_mutex_unlock(&queue->mu);
+    return !atomic_load(&queue->stop);
+}
+
+static bool
+is_senders_fault(enum tb_err err)
+{
+    return err == TB_EFORMAT || err == TB_ENOTFOUND || err == TB_ETOOBIG || err == TB_EINVAL;
+}
+
+static void
+give_back(struct tb_queue *queue, const struct tb_sqs_message *message, uint32_t after_s)
+{
+    struct tb_fail fail;
+
+    if (tb_sqs_hide(queue->deps.aws, queue->deps.url, message->receipt, after_s, &fail) !=
+        TB_OK) {
+        tb_log_fail(TB_LOG_INFO, NULL, &fail, "message %s comes again later", message->id);
+    }
+}
+
+/* TB_OK: it was dealt with, whatever it was; else the store does not take it. */
+static enum tb_err
+take(struct tb_queue *queue, const struct tb_sqs_message *message,
+     struct tb_intake_result *result)
+{
+    const struct tb_queue_deps *deps = &queue->deps;
+    const struct tb_intake_from from = {.remote = queue->remote, .token_name = "sqs"};
+    struct tb_fail fail = {0};
+    enum tb_err err = tb_intake_event(deps->store, deps->policy, tb_bytes_str(message->body),
+                                      &from, result, &fail);
+
+    if (is_senders_fault(err)) {
+        atomic_fetch_add(&queue->deps.counters->not_understood, 1);
+        tb_log_fail(TB_LOG_WARN, NULL, &fail,
+                    "message %s of queue %s is left to become a dead letter (delivery %lld)",
+                    message->id, queue->name, (long long)message->receive_count);
+        give_back(queue, message, 0); /* it will not be understood later either */
+        return TB_OK;
+    }
+    if (err != TB_OK) {
+        atomic_fetch_add(&queue->deps.counters->failed, 1);
+        tb_log_fail(TB_LOG_ERROR, NULL, &fail, "message %s of queue %s comes again",
+                    message->id, queue->name);
+        give_back(queue, message, AGAIN_S);
+        return err;
+    }
+    atomic_fetch_add(&queue->deps.counters->committed, 1);
+    if (deps->taken != NULL) {
+        deps->taken(deps->arg, result);
+    }
+    if (tb_sqs_delete(deps->aws, deps->url, message->receipt, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &fail,
+                    "message %s of queue %s is committed and comes again", message->id,
+                    queue->name);
+    }
+    return TB_OK;
+}
+
+/* Half of the time that nobody else sees them is over: the rest of the batch gets it anew. */
+static void
+keep_hidden(struct tb_queue *queue, const struct tb_sqs_batch *batch, size_t from,
+            int64_t *since_boot_ns)
+{
+    struct tb_fail fail;
+
+    if (tb_clock_boot_ns() - *since_boot_ns < queue->deps.visibility_s * TB_NS_PER_S / 2) {
+        return;
+    }
+    *since_boot_ns = tb_clock_boot_ns();
+    for (size_t i = from; i < batch->count; i++) {
+        if (tb_sqs_hide(queue->deps.aws, queue->deps.url, batch->messages[i].receipt,
+                        queue->deps.visibility_s, &fail) != TB_OK) {
+            tb_log_fail(TB_LOG_INFO, NULL, &fail, "message %s may be delivered twice",
+                        batch->messages[i].id);
+        }
+    }
+}
+
+static enum tb_err
+poll_once(struct tb_queue *queue, struct tb_intake_result *result, struct tb_fail *fail)
+{
+    struct tb_sqs_batch batch;
+    int64_t since_boot_ns = tb_clock_boot_ns();
+    enum tb_err taken = TB_OK;
+    enum tb_err err = tb_store_check(queue->deps.store, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    err = tb_sqs_receive(queue->deps.aws, queue->deps.url, queue->deps.visibility_s,
+                         &queue->stop, &batch, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    if (batch.count > 0) { /* the time runs from when they were handed out */
+        since_boot_ns = tb_clock_boot_ns();
+    }
+    for (size_t i = 0; i < batch.count; i++) {
+        atomic_fetch_add(&queue->deps.counters->received, 1);
+        keep_hidden(queue, &batch, i, &since_boot_ns);
+        if (take(queue, &batch.messages[i], result) != TB_OK) {
+            taken = TB_EIO;
+        }
+    }
+    tb_sqs_batch_release(&batch);
+    return taken == TB_OK ? TB_OK
+                          : tb_fail_set(fail, taken, "alerts of queue %s cannot be committed",
+                                        queue->name);
+}
+
+static void *
+poller(void *arg)
+{
+    struct tb_queue *queue = arg;
+    struct tb_intake_result *result = calloc(1, sizeof(*result));
+    int64_t backoff_ns = 0;
+
+    while (result != NULL && !atomic_load(&queue->stop)) {
+        struct tb_fail fail = {0};
+
+        if (poll_once(queue, result, &fail) == TB_OK) {
+            backoff_ns = 0;
+            atomic_store(&queue->in_trouble, false);
+            continue;
+        }
+        if (atomic_load(&queue->stop)) {
+            break;
+        }
+        atomic_fetch_add(&queue->deps.counters->polls_failed, 1);
+        if (!atomic_exchange(&queue->in_trouble,
+                             true)) { /* once each time that it goes wrong */
+            tb_log_fail(TB_LOG_ERROR, NULL, &fail, "queue %s", queue->name);
+        }
+        backoff_ns = backoff_ns == 0 ? backoff_first_ns : 2 * backoff_ns;
+        backoff_ns = backoff_ns > backoff_most_ns ? backoff_most_ns : backoff_ns;
+        (void)pause_for(queue, backoff_ns);
+    }
+    free(result);
+    return NULL;
+}
+
+enum tb_err
+tb_queue_start(const struct tb_queue_deps *deps, struct tb_queue **out, struct tb_fail *fail)
+{
+    struct tb_queue *queue = calloc(1, sizeof(*queue));
+    const char *slash = strrchr(deps->url, '/');
+    enum tb_err err = TB_OK;
+
+    if (queue == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the queue's pollers");
+    }
+    queue->deps = *deps;
+    queue->name = slash != NULL ? slash + 1 : deps->url;
+    (void)snprintf(queue->remote, sizeof(queue->remote), "sqs:%.100s", queue->name);
+    tb_mutex_init(&queue->mu);
+    tb_cond_init(&queue->stopped);
+    while (err == TB_OK && queue->started < deps->pollers &&
+           queue->started < TB_QUEUE_MAX_POLLERS) {
+        err = tb_thread_start(&queue->threads[queue->started], "queue", poller, queue, fail);
+        queue->started += err == TB_OK;
+    }
+    if (err != TB_OK) {
+        tb_queue_stop(queue);
+        return err;
+    }
+    tb_log(TB_LOG_INFO, NULL, "taking alerts from queue %s, %u pollers", queue->name,
+           queue->started);
+    *out = queue;
+    return TB_OK;
+}
+
+void
+tb_queue_stop(struct tb_queue *queue)
+{
+    if (queue == NULL) {
+        return;
+    }
+    tb_mutex_lock(&queue->mu);
+    atomic_store(&queue->stop, true);
+    tb_cond_broadcast(&queue->stopped);
+    tb_mutex_unlock(&queue->mu);
+    for (unsigned i = 0; i < queue->started; i++) {
+        (void)pthread_join(queue->threads[i], NULL);
+    }
+    tb_cond_release(&queue->stopped);
+    tb_mutex_release(&queue->mu);
+    free(queue);
+}

@@ -1,0 +1,110 @@
+#!/bin/bash
+# Alerts by way of SQS, from a server that somebody else wrote: committed before they are deleted, once each, also
+# when the service dies in the middle of a batch; what cannot be read becomes a dead letter.
+set -u
+# shellcheck source-path=SCRIPTDIR source=../support/cases.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+peer=$cases_root/build/peers/fauxqs
+if [ -z "${LAB_CASE-}" ] && [ ! -d "$peer/node_modules/fauxqs" ] && command -v npm >/dev/null; then
+    mkdir -p "$peer" # (before the lab, which has no way out)
+    timeout 120 npm install --silent --no-audit --no-fund --prefix "$peer" fauxqs@1.9.2 >/dev/null 2>&1
+fi
+in_lab "$@"
+[ -d "$peer/node_modules/fauxqs" ] || {
+    skip 'alerts from a queue: npm cannot install the SQS server'
+    finish
+}
+mkdir -p "$LAB_DIR/logs"
+lab_up >"$LAB_DIR/logs/lab.log" 2>&1 || give_up 'the lab is up' "$LAB_DIR/logs/lab.log"
+lab_awsim_start || give_up "$lab_why" "$LAB_DIR/logs/awsim.log"
+
+sqs_url=http://10.77.0.5:4566
+cat >"$peer/fq.mjs" <<'END'
+import { buildApp } from 'fauxqs';
+const app = buildApp({ logger: false });
+await app.listen({ port: Number(process.argv[3]), host: process.argv[2] });
+END
+lab_start cloud "$LAB_DIR/logs/sqs.log" node "$peer/fq.mjs" 10.77.0.5 4566
+lab_wait 20 lab_exec cloud curl -sf "$sqs_url/health" || give_up 'the SQS server answers' "$LAB_DIR/logs/sqs.log"
+sqs() { # OPERATION JSON
+    lab_exec cloud curl -sS --max-time 30 -H 'Content-Type: application/x-amz-json-1.0' -H "X-Amz-Target: AmazonSQS.$1" \
+        -H "Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/$LAB_REGION/sqs/aws4_request, SignedHeaders=host, Signature=x" \
+        -d "$2" "$sqs_url/"
+}
+dead=$(sqs CreateQueue '{"QueueName":"dead"}' | jq -r .QueueUrl)
+dead_arn=$(sqs GetQueueAttributes "{\"QueueUrl\":\"$dead\",\"AttributeNames\":[\"QueueArn\"]}" | jq -r .Attributes.QueueArn)
+queue=$(sqs CreateQueue "$(jq -n --arg dead "$dead_arn" '{QueueName: "alerts",
+    Attributes: {RedrivePolicy: ({deadLetterTargetArn: $dead, maxReceiveCount: 2} | tojson)}}')" | jq -r .QueueUrl)
+send() { # BODY FILE
+    sqs SendMessage "$(jq -n --arg q "$queue" --rawfile body "$1" '{QueueUrl: $q, MessageBody: $body}')" | jq -r .MessageId
+}
+depth() { # QUEUE: messages that wait and that are in somebody's hands
+    sqs GetQueueAttributes "{\"QueueUrl\":\"$1\",\"AttributeNames\":[\"All\"]}" |
+        jq -r '.Attributes | "\(.ApproximateNumberOfMessages) \(.ApproximateNumberOfMessagesNotVisible)"'
+}
+is() { [ "$("${@:2}")" = "$1" ]; }
+metric() { # NAME{LABELS}
+    LAB_TOKEN=$scraper lab_call GET /metrics | awk -v m="$1" '$1 == m { print $2 }'
+}
+at_least() { # N METRIC
+    local now
+    now=$(metric "$2")
+    [ "${now:-0}" -ge "$1" ]
+}
+alerts() { # how many findings the store has, and how many different ones
+    sqlite3 -readonly "$LAB_DIR/state/tapbox.db" "SELECT count(*) || ' ' || count(DISTINCT key) FROM alerts WHERE token_name = 'sqs'"
+}
+start() { AWS_ENDPOINT_URL_SQS=$sqs_url lab_tapbox_start; }
+
+lab_tapbox_config
+printf 'sqs:\n  queue_url: %s\n  pollers: 3\n  visibility_seconds: 8\n' "$queue" >>"$LAB_DIR/tapbox.yaml"
+lab_tokens || give_up 'tokens are made'
+scraper=$("$LAB_OUT/tapbox" token add scraper --role scraper --file "$LAB_DIR/tokens" 2>/dev/null)
+start || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+
+lab_finding workload >"$TB_WORK/finding.json"
+for _ in 1 2 3; do send "$TB_WORK/finding.json" >/dev/null; done
+expect 'three deliveries of a finding are taken' lab_wait 15 at_least 3 'tapbox_sqs_messages_total{result="committed"}'
+same 'and are one capture' 1 "$(lab_call GET /v1/captures | jq '.captures | length')"
+same 'one of them made it, two were known' '1 2' "$(metric 'tapbox_intake_total{decision="capture"}') $(metric 'tapbox_intake_total{decision="duplicate"}')"
+expect 'the queue is empty' lab_wait 5 is '0 0' depth "$queue"
+same 'the store says where it came from' 'sqs:alerts sqs' \
+    "$(sqlite3 -readonly -separator ' ' "$LAB_DIR/state/tapbox.db" 'SELECT remote, token_name FROM alerts LIMIT 1')"
+
+echo 'this is no event' >"$TB_WORK/poison"
+send "$TB_WORK/poison" >/dev/null
+expect 'what cannot be read is counted' lab_wait 10 at_least 1 'tapbox_sqs_messages_total{result="not_understood"}'
+
+# Killed in the middle: some are committed and not deleted, some in hand, some still wait.
+lab_tapbox_stop
+for i in $(seq 60); do
+    jq -c --arg id "$(printf '%032x' "$i")" '.detail.id = $id | .id = $id' "$TB_WORK/finding.json" >"$TB_WORK/body"
+    send "$TB_WORK/body" >/dev/null
+done
+start || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+some() { [ "$(alerts | cut -d' ' -f1)" -gt 6 ]; }
+lab_wait 10 some
+lab_tapbox_stop KILL
+expect 'some are in the store, not all' test "$(alerts | cut -d' ' -f1)" -lt 61
+left=$(depth "$queue")
+start || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+ok "killed with '$left' messages waiting and in hand, and started again"
+expect 'every one of them arrives' lab_wait 30 is '61 61' alerts
+expect 'the queue is empty again' lab_wait 30 is '0 0' depth "$queue"
+same 'it is still one capture' 1 "$(lab_call GET /v1/captures | jq '.captures | length')"
+expect 'what cannot be read has become a dead letter' lab_wait 40 is '1 0' depth "$dead"
+
+began=$SECONDS
+lab_tapbox_stop
+expect 'a poll that waits does not hold up the end' test $((SECONDS - began)) -le 6
+grep -q 'taking alerts from queue alerts, 3 pollers' "$LAB_DIR/logs/tapbox.log" && ok 'the log names the queue'
+
+# A queue that is not there, or a way that is barred: said once, tried again.
+sed -i 's,/alerts$,/nowhere,' "$LAB_DIR/tapbox.yaml"
+start || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+expect 'a queue that does not exist is counted' lab_wait 10 at_least 2 tapbox_sqs_poll_failures_total
+same 'and told once' 1 "$(grep -c 'queue nowhere: .*QueueDoesNotExist' "$LAB_DIR/logs/tapbox.log")"
+lab_tapbox_stop
+expect_failure 'a URL that is none is refused with its line' ':[0-9]+: sqs.queue_url' \
+    "$LAB_OUT/tapbox" check-config --config <(sed "s,queue_url: .*,queue_url: alerts," "$LAB_DIR/tapbox.yaml")
+finish
