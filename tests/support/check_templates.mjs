@@ -323,7 +323,7 @@ async function checkTemplate(template, dir) {
 const args = process.argv.slice(2);
 const dir = args[0] === '--user-data' ? args.splice(0, 2)[1] : null;
 for (file of args) {
-    if (file.endsWith('.json')) await checkPolicies(JSON.parse(readFileSync(file, 'utf8')), 'policy', {});
+    if (file.endsWith('.json')) await checkPolicies(JSON.parse(readFileSync(file, 'utf8')), 'policy', {}, file.endsWith('-trust.json'));
     else await checkTemplate(read(file), dir);
 }
 process.exit(findings > 0 ? 1 : 0);

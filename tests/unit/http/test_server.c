@@ -320,7 +320,8 @@ a_port_in_use_is_one_clear_line(void **state)
 {
     struct room *r = *state;
     struct tb_config config = r->config;
-    const struct tb_http_server_deps deps = {&config, r->store, NULL, -1};
+    const struct tb_http_server_deps deps = {
+        .config = &config, .store = r->store, .spool_fd = -1};
     struct tb_http_server *second = NULL;
     struct tb_fail fail = {0};
 
