@@ -56,6 +56,7 @@ struct tb_config {
     uint32_t rotate_s;            /* capture.rotate_seconds: 60 */
     uint32_t max_concurrent;      /* capture.max_concurrent: 10 */
     uint32_t max_per_account;     /* capture.max_per_account: 0 */
+    int64_t extend_when_seen_ns;  /* capture.extend_when_seen: 0s, which is never */
     uint32_t no_traffic_s;        /* capture.no_traffic_seconds: 60 */
     char sqs_queue_url[256];      /* sqs.queue_url; "" : no queue */
     uint32_t sqs_pollers;         /* sqs.pollers: 2 */

@@ -384,6 +384,15 @@ TB_NODISCARD enum tb_err tb_store_upload_part(struct tb_store *store, const char
 TB_NODISCARD enum tb_err tb_store_upload_forget(struct tb_store *store, const char *capture_id,
                                                 const char *name, struct tb_fail *fail);
 
+/* --- summaries of captures that ended ---------------------------------------------------- */
+
+/* The first one stays. */
+TB_NODISCARD enum tb_err tb_store_summary_put(struct tb_store *store, const char *capture_id,
+                                              struct tb_bytes body, struct tb_fail *fail);
+/* Appended to `out_body`.  TB_ENOTFOUND. */
+TB_NODISCARD enum tb_err tb_store_summary_get(struct tb_store *store, const char *capture_id,
+                                              struct tb_buf *out_body, struct tb_fail *fail);
+
 /* --- custody: who did what, chained
  * -----------------------------------------------------------
  *

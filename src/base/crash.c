@@ -70,6 +70,7 @@ static const char *const acts[] = {
     "key_in_bucket",
     "manifest_make",
     "manifest_signed",
+    "summary_put",
 };
 enum {
     ACTS = sizeof(acts) / sizeof(acts[0])

@@ -2,6 +2,7 @@
  * tapbox serve: the service.  Start-up in order, shut-down in reverse, both here.
  *
  * Threads: main          waits for signals: stop, and the end of its own recorder
+ *          summary       src/summary/live.c
  *          upload (n)    src/upload/uploader.c
  *          control (n)   src/control/control.c
  *          HTTP (n)      src/http/server.c
@@ -54,6 +55,7 @@ struct service {
     struct tb_s3_bucket bucket;
     struct tb_uploader *uploader;
     struct tb_control *control;
+    struct tb_summary_live *summaries;
     struct tb_http_server *server;
     struct tb_queue *queue;
     struct tb_queue_counters queue_counters;
@@ -217,6 +219,12 @@ queue_took(void *arg, const struct tb_intake_result *result)
     tb_http_server_took(service->server, result);
 }
 
+static void
+wake_control(void *arg)
+{
+    tb_control_wake(arg);
+}
+
 static enum tb_err
 start(struct service *service, struct tb_fail *fail)
 {
@@ -340,11 +348,24 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
+    struct tb_summary_live_deps summary = {
+        .store = service->store,
+        .spool_fd = service->spool_fd,
+        .extend_ns = config->extend_when_seen_ns,
+        .most_duration_ns = config->policy.bounds.max_duration_ns,
+        .wake = wake_control,
+        .arg = service->control,
+    };
+    err = tb_summary_live_start(&summary, &service->summaries, fail);
+    if (err != TB_OK) {
+        return err;
+    }
     struct tb_http_server_deps server = {
         .config = config,
         .store = service->store,
         .control = service->control,
         .spool_fd = service->spool_fd,
+        .summaries = service->summaries,
         .queue = config->sqs_queue_url[0] != 0 ? &service->queue_counters : NULL};
     err = tb_http_server_start(&server, service->listen_fd, &service->server, fail);
     service->listen_fd = -1;
@@ -368,6 +389,7 @@ stop(struct service *service)
 {
     tb_queue_stop(service->queue);
     tb_http_server_stop(service->server);
+    tb_summary_live_stop(service->summaries);
     tb_control_stop(service->control);
     tb_uploader_stop(service->uploader);
     tb_recorder_link_close(service->link);

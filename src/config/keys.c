@@ -224,6 +224,11 @@ const struct tb_config_key tb_config_keys[] = {
     {"capture.max_per_account", TB_CONFIG_U32, AT(max_per_account), 0, 0,
      TB_RECORDER_MAX_CAPTURES, "0", false, NULL, NULL,
      "of these, captures in one account at once; 0: no bound of its own"},
+    {"capture.extend_when_seen", TB_CONFIG_DURATION, AT(extend_when_seen_ns), 0, 0,
+     7 * 24 * 3600, "0s", false, NULL, NULL,
+     "when what an alert speaks of is seen for the first time, the capture goes on for at "
+     "least "
+     "so much longer (never beyond capture.max_duration; 0s: no extension)"},
     {"capture.no_traffic_seconds", TB_CONFIG_U32, AT(no_traffic_s), 0, 1, 3600, "60", false,
      NULL, NULL, "a capture without a packet for so long is reported"},
     {"capture.rotate_bytes", TB_CONFIG_BYTES, AT(rotate_bytes), 0, 64 * KIB, GIB, "128MiB",

@@ -56,7 +56,7 @@ enum tb_refusal {
 };
 
 enum {
-    TB_HTTP_MAX_ROUTES = 16,
+    TB_HTTP_MAX_ROUTES = 24,
     TB_HTTP_STATUS_CLASSES = 6 /* 1xx .. 5xx, by their first digit */
 };
 
@@ -292,6 +292,7 @@ void tb_http_get_capture(struct tb_http_call *call);
 void tb_http_stop_capture(struct tb_http_call *call);
 void tb_http_extend_capture(struct tb_http_call *call);
 void tb_http_stream_capture(struct tb_http_call *call);
+void tb_http_get_summary(struct tb_http_call *call);
 void tb_http_list_foreign(struct tb_http_call *call);
 void tb_http_get_keys(struct tb_http_call *call);
 void tb_http_get_health(struct tb_http_call *call);

@@ -253,6 +253,22 @@ put_control(struct tb_control *control, struct tb_buf *out, struct tb_fail *fail
     return TB_OK;
 }
 
+static void
+put_summaries(struct tb_summary_live *summaries, struct tb_buf *out)
+{
+    struct tb_summary_live_numbers numbers;
+
+    tb_summary_live_numbers(summaries, &numbers);
+    put_value(out, "tapbox_summary_packets_total", "counter",
+              "Packets that went into summaries.", numbers.packets);
+    put_value(out, "tapbox_indicators_seen_total", "counter",
+              "Peers, ports and domains of alerts that were seen for the first time.",
+              numbers.sightings);
+    put_value(out, "tapbox_summary_crashes_total", "counter",
+              "Ends of the process that parses packets for summaries; it is started again.",
+              numbers.crashes);
+}
+
 void
 tb_http_get_metrics(struct tb_http_call *call)
 {
@@ -274,6 +290,9 @@ tb_http_get_metrics(struct tb_http_call *call)
     err = put_captures(server, out, &fail);
     if (err == TB_OK && server->deps.control != NULL) {
         err = put_control(server->deps.control, out, &fail);
+    }
+    if (server->deps.summaries != NULL) {
+        put_summaries(server->deps.summaries, out);
     }
     if (err == TB_OK) {
         err = tb_buf_check(out, "metrics", &fail);

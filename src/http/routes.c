@@ -7,6 +7,7 @@
 
 static const char *const no_query[] = {NULL};
 static const char *const dry_run_query[] = {"dry_run", NULL};
+static const char *const summary_query[] = {"top", NULL};
 static const char *const stream_query[] = {"bpf", "from", NULL};
 static const char *const list_query[] = {"live", "limit", NULL};
 
@@ -21,6 +22,7 @@ const struct tb_http_route tb_http_routes[] = {
     {"GET", "/v1/captures/{id}", READERS, no_query, tb_http_get_capture},
     {"POST", "/v1/captures/{id}/stop", TB_ROLE_ANALYST, no_query, tb_http_stop_capture},
     {"POST", "/v1/captures/{id}/extend", TB_ROLE_ANALYST, no_query, tb_http_extend_capture},
+    {"GET", "/v1/captures/{id}/summary", READERS, summary_query, tb_http_get_summary},
     {"GET", "/v1/captures/{id}/stream", READERS, stream_query, tb_http_stream_capture},
     {"GET", "/v1/foreign-sessions", READERS, no_query, tb_http_list_foreign},
     {"GET", "/v1/keys", 0, NULL, tb_http_get_keys},

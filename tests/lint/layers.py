@@ -25,11 +25,11 @@ MODULES = {
     "evidence": ["base", "model", "store", "segment", "place"],
     "retrieve": ["base", "model", "segment", "place", "evidence"],
     "recorder": ["base", "model", "segment", "priv"],
-    "summary": ["base", "model", "segment", "priv"],
+    "summary": ["base", "model", "priv", "store", "segment", "recorder"],  # the recorder's spool
     "upload": ["base", "model", "store", "segment", "aws", "evidence", "recorder"],  # the recorder's spool
     "intake": ["base", "model", "store", "webhooks", "policy", "aws"],
     "control": ["base", "model", "config", "policy", "store", "aws", "recorder", "evidence", "upload"],
-    "http": ["base", "model", "config", "policy", "store", "webhooks", "intake", "segment", "recorder", "control"],
+    "http": ["base", "model", "config", "policy", "store", "webhooks", "intake", "segment", "recorder", "summary", "control"],
     "cli": None,  # everything
 }
 
@@ -49,7 +49,7 @@ HEADERS = {
     "evidence": "evidence verify",
     "retrieve": "retrieve",
     "recorder": "recorder vxlan spool spool_follow source",
-    "summary": "summary",
+    "summary": "summary summary_live",
     "upload": "upload",
     "intake": "intake queue",
     "control": "control preflight",

@@ -1,0 +1,72 @@
+#!/bin/bash
+# The summary of a running capture: what the alert spoke of is seen within moments, the process that parses may
+# die, and in the end the numbers are tshark's.
+set -u
+# shellcheck source-path=SCRIPTDIR source=../support/cases.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+in_lab "$@"
+
+summary() { # JQ FILTER
+    lab_call GET "/v1/captures/$capture/summary" | jq -r "$1"
+}
+peer_is_seen() { [ "$(summary '.ioc_seen[0].seen')" = true ]; }
+is_there() { [ "$(summary .format)" = tapbox-summary/1 ]; }
+has_all_written() { [ "$(summary .packets)" = "$(lab_capture "$capture" | jq '.live.ledger.written')" ]; }
+was_extended() { lab_capture "$capture" | jq -e '.deadline > $before' --arg before "$deadline"; }
+summarizer() { pgrep -P "$lab_tapbox_pid" -f 'tapbox summarize'; }
+metric() { LAB_TOKEN=$scraper lab_call GET /metrics | sed -n "s/^$1 //p"; }
+
+lab_up >/dev/null || give_up 'the lab comes up'
+lab_s3_start || give_up 'radosgw starts' "$LAB_DIR/logs/radosgw.log"
+"$lab_here/traffic.sh" serve "$LAB_DIR/traffic" >"$LAB_DIR/logs/traffic.log" 2>&1 || give_up 'the servers start'
+lab_awsim_start || give_up 'awsim starts' "$LAB_DIR/logs/awsim.log"
+lab_tapbox_config capture.rotate_seconds=30
+sed -i 's/^capture:/capture:\n  extend_when_seen: 5m/' "$LAB_DIR/tapbox.yaml"
+lab_tokens || give_up 'tokens are made'
+scraper=$("$LAB_OUT/tapbox" token add lab-scraper --file "$LAB_DIR/tokens" --role scraper 2>/dev/null)
+lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
+
+# The finding names the remote host, which nobody has talked with so far.
+capture=$(lab_finding workload | lab_exec capture curl -sS -H "X-Api-Key: $LAB_ALERT_TOKEN" \
+    -H 'Content-Type: application/json' --data-binary @- "$LAB_API/v1/events" | jq -r '.capture.id')
+lab_wait_for_state "$capture" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+deadline=$(lab_capture "$capture" | jq -r .deadline)
+expect 'there is a summary before there is a packet' lab_wait 5 is_there
+same 'the peer is not seen' 'false null' "$(summary '"\(.ioc_seen[0].seen) \(.ioc_seen[0].first)"')"
+
+began=${EPOCHREALTIME/./}
+expect 'the workload talks with the peer' "$cases_root/tests/lab/traffic.sh" talk quick
+expect 'the peer is seen' lab_wait 10 peer_is_seen
+echo "#   $(((${EPOCHREALTIME/./} - began) / 1000)) ms after it began to talk"
+expect 'and told in the log' grep -q "seen: ip .* port 443, first at" "$LAB_DIR/logs/tapbox.log"
+same 'once' 1 "$(metric tapbox_indicators_seen_total)"
+expect 'the capture is extended' lab_wait 10 was_extended
+
+pid=$(summarizer)
+same 'the summarizing process has no capability' 0000000000000000 "$(sed -n 's/^CapBnd:\t//p;' "/proc/$pid/status")"
+same 'a filter for system calls' 2 "$(sed -n 's/^Seccomp:\t//p' "/proc/$pid/status")"
+same 'and no key of AWS' 0 "$(tr '\0' '\n' <"/proc/$pid/environ" | grep -c '^AWS_')"
+kill -KILL "$pid"
+expect 'the workload talks on' "$cases_root/tests/lab/traffic.sh" talk quick
+expect 'after its crash another one reads all of it again' lab_wait 15 has_all_written
+same 'the crash is counted' 1 "$(metric tapbox_summary_crashes_total)"
+same 'recording did not notice' '[0,0,0]' \
+    "$(lab_capture "$capture" | jq -c '[.live.ledger | .queue_dropped, .spool_full, .over_budget]')"
+
+same 'at most so many rows as asked' 2 \
+    "$(lab_call GET "/v1/captures/$capture/summary?top=2" | jq '.tcp.rows | length')"
+
+lab_call POST "/v1/captures/$capture/stop" >/dev/null
+lab_wait_for_state "$capture" sealed 40 || not_ok 'the capture is sealed' "$lab_why"
+summary . >"$TB_WORK/summary.json"
+same 'the summary stays, and is whole' 'true 0' "$(jq -r '"\(.is_final) \(.not_read.segments)"' "$TB_WORK/summary.json")"
+same 'a top that is none is refused' 400 "$(lab_status_of GET "/v1/captures/$capture/summary?top=-1")"
+same 'of a capture that is not there' 404 "$(lab_status_of GET /v1/captures/cap-20260102T030405Z-00000001/summary)"
+lab_download >/dev/null
+evidence=$(lab_evidence "$capture")
+expect 'every number is tshark'\''s' /usr/bin/python3 "$cases_root/tests/support/summary_and_tshark.py" \
+    "$TB_WORK/summary.json" "$evidence"/segments/*.zst
+same 'the first sight is in the custody log' 1 \
+    "$(grep -c '"act":"indicator_seen"' "$evidence/custody/0001.jsonl")"
+lab_tapbox_stop || not_ok 'tapbox stops' "$lab_why"
+finish
