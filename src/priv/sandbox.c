@@ -11,7 +11,10 @@
 #include <seccomp.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sched.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #if defined(__has_feature)
 #define TB_HAS_FEATURE(x) __has_feature(x)
@@ -33,10 +36,12 @@ enum {
 #endif
 
 struct role {
-    const int *allowed;  /* ended by -1 */
-    bool read_only;      /* files are opened for reading only */
-    rlim_t cpu_s;        /* 0: no limit */
-    rlim_t memory_bytes; /* of address space; 0: no limit */
+    const int *allowed;          /* ended by -1 */
+    const char *const *readable; /* files, ended by NULL; NULL: none */
+    bool threads;                /* it starts some */
+    bool read_only;              /* files are opened for reading only */
+    rlim_t cpu_s;                /* 0: no limit */
+    rlim_t memory_bytes;         /* of address space; 0: no limit */
 };
 
 static const int intruder_calls[] = {SCMP_SYS(execve),
@@ -67,21 +72,20 @@ static const int intruder_calls[] = {SCMP_SYS(execve),
 /* The ring is in memory already: packets need poll only.  Files: relative to the spool. */
 static const int recorder_calls[] = {
     /* threads, memory, time */
-    SCMP_SYS(futex), SCMP_SYS(clone3), SCMP_SYS(clone), SCMP_SYS(set_robust_list),
-    SCMP_SYS(rseq), SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(mprotect),
-    SCMP_SYS(madvise), SCMP_SYS(brk), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep),
-    SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(nanosleep), SCMP_SYS(sched_yield),
-    SCMP_SYS(sched_getaffinity), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(getrandom),
-    SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction),
-    SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack), SCMP_SYS(restart_syscall), SCMP_SYS(tgkill),
-    SCMP_SYS(uname), SCMP_SYS(prctl), SCMP_SYS(sysinfo), SCMP_SYS(prlimit64), SCMP_SYS(geteuid),
-    SCMP_SYS(getuid),
+    SCMP_SYS(futex), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(munmap),
+    SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(brk), SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_nanosleep), SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(nanosleep),
+    SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(getpid), SCMP_SYS(gettid),
+    SCMP_SYS(getrandom), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack),
+    SCMP_SYS(restart_syscall), SCMP_SYS(uname), SCMP_SYS(prctl), SCMP_SYS(sysinfo),
+    SCMP_SYS(geteuid), SCMP_SYS(getuid),
     /* descriptors it holds */
     SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(readv),
     SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(lseek),
     SCMP_SYS(fcntl), SCMP_SYS(listen), SCMP_SYS(accept4), SCMP_SYS(accept), SCMP_SYS(recvmsg),
-    SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(getsockopt),
-    SCMP_SYS(shutdown), SCMP_SYS(timerfd_settime), SCMP_SYS(getsockname),
+    SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(getsockopt), SCMP_SYS(shutdown),
+    SCMP_SYS(timerfd_settime), SCMP_SYS(getsockname),
     /* libpcap when it closes its ring and when an interface goes away */
     SCMP_SYS(setsockopt), SCMP_SYS(ioctl),
     /* the spool */
@@ -91,16 +95,31 @@ static const int recorder_calls[] = {
     SCMP_SYS(fallocate), SCMP_SYS(flock), SCMP_SYS(unlink), -1};
 
 /* Reading is for /etc/services (`port http`); host names meet a socket() that fails. */
-static const int bpf_child_calls[] = {
-    SCMP_SYS(read),         SCMP_SYS(write),          SCMP_SYS(close),
-    SCMP_SYS(recvmsg),      SCMP_SYS(sendmsg),        SCMP_SYS(poll),
-    SCMP_SYS(mmap),         SCMP_SYS(munmap),         SCMP_SYS(mremap),
-    SCMP_SYS(mprotect),     SCMP_SYS(madvise),        SCMP_SYS(brk),
-    SCMP_SYS(futex),        SCMP_SYS(fstat),          SCMP_SYS(newfstatat),
-    SCMP_SYS(lseek),        SCMP_SYS(pread64),        SCMP_SYS(clock_gettime),
-    SCMP_SYS(getpid),       SCMP_SYS(getrandom),      SCMP_SYS(exit),
-    SCMP_SYS(exit_group),   SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction),
-    SCMP_SYS(rt_sigreturn), SCMP_SYS(uname),          -1};
+static const int bpf_child_calls[] = {SCMP_SYS(read),
+                                      SCMP_SYS(write),
+                                      SCMP_SYS(close),
+                                      SCMP_SYS(recvmsg),
+                                      SCMP_SYS(sendmsg),
+                                      SCMP_SYS(poll),
+                                      SCMP_SYS(munmap),
+                                      SCMP_SYS(mremap),
+                                      SCMP_SYS(madvise),
+                                      SCMP_SYS(brk),
+                                      SCMP_SYS(futex),
+                                      SCMP_SYS(fstat),
+                                      SCMP_SYS(newfstatat),
+                                      SCMP_SYS(lseek),
+                                      SCMP_SYS(pread64),
+                                      SCMP_SYS(clock_gettime),
+                                      SCMP_SYS(getpid),
+                                      SCMP_SYS(getrandom),
+                                      SCMP_SYS(exit),
+                                      SCMP_SYS(exit_group),
+                                      SCMP_SYS(rt_sigprocmask),
+                                      SCMP_SYS(rt_sigaction),
+                                      SCMP_SYS(rt_sigreturn),
+                                      SCMP_SYS(uname),
+                                      -1};
 
 /* Descriptors come over its socket; it opens nothing. */
 static const int summarizer_calls[] = {SCMP_SYS(read),
@@ -110,10 +129,8 @@ static const int summarizer_calls[] = {SCMP_SYS(read),
                                        SCMP_SYS(recvmsg),
                                        SCMP_SYS(sendmsg),
                                        SCMP_SYS(poll),
-                                       SCMP_SYS(mmap),
                                        SCMP_SYS(munmap),
                                        SCMP_SYS(mremap),
-                                       SCMP_SYS(mprotect),
                                        SCMP_SYS(madvise),
                                        SCMP_SYS(brk),
                                        SCMP_SYS(futex),
@@ -129,12 +146,53 @@ static const int summarizer_calls[] = {SCMP_SYS(read),
                                        SCMP_SYS(rt_sigreturn),
                                        -1};
 
+/* `port http`, `proto sctp` */
+static const char *const bpf_child_files[] = {"/etc/services",      "/etc/protocols",
+                                              "/etc/nsswitch.conf", "/etc/networks",
+                                              "/etc/ethers",        NULL};
+
 static const struct role roles[TB_SANDBOX_ROLE_COUNT] = {
-    [TB_SANDBOX_RECORDER] = {recorder_calls, false, 0, 0},
-    [TB_SANDBOX_BPF_CHILD] = {bpf_child_calls, true, 2, 0},
-    [TB_SANDBOX_SUMMARIZER] = {summarizer_calls, false, 0, (rlim_t)2 << 30},
+    [TB_SANDBOX_RECORDER] = {recorder_calls, NULL, true, false, 0, 0},
+    [TB_SANDBOX_BPF_CHILD] = {bpf_child_calls, bpf_child_files, false, true, 2, 0},
+    [TB_SANDBOX_SUMMARIZER] = {summarizer_calls, NULL, false, false, 0, (rlim_t)2 << 30},
 };
 
+/* Calls that are allowed with some arguments only. */
+static int
+add_narrow_rules(scmp_filter_ctx filter, const struct role *role)
+{
+    const struct {
+        int call;
+        struct scmp_arg_cmp when;
+    } rules[] = {
+        /* memory is data, never code */
+        {SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
+        {SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
+        /* threads, and no processes */
+        {SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)},
+        /* abort() */
+        {SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())},
+        {SCMP_SYS(prlimit64), SCMP_A0(SCMP_CMP_EQ, 0)},
+        /* over connections only: to no address */
+        {SCMP_SYS(sendto), SCMP_A4(SCMP_CMP_EQ, 0)},
+    };
+    enum {
+        IN_EVERY_ROLE = 2
+    };
+    size_t count = role->threads ? sizeof(rules) / sizeof(rules[0]) : IN_EVERY_ROLE;
+    int status = 0;
+
+    for (size_t i = 0; i < count && status == 0; i++) {
+        status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, rules[i].call, 1, rules[i].when);
+    }
+    if (status == 0) {
+        status = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(clone), 1,
+                                  SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+    }
+    /* its flags are in memory, where a filter cannot look: the C library takes clone then */
+    return status == 0 ? seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0)
+                       : status;
+}
 static int
 add_rules(scmp_filter_ctx filter, const struct role *role)
 {
@@ -147,6 +205,9 @@ add_rules(scmp_filter_ctx filter, const struct role *role)
         status = seccomp_rule_add(
             filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
             SCMP_A2(SCMP_CMP_MASKED_EQ, (scmp_datum_t)(O_ACCMODE | O_CREAT | O_TRUNC), 0));
+    }
+    if (status == 0) {
+        status = add_narrow_rules(filter, role);
     }
     for (const int *call = intruder_calls; *call != -1 && status == 0; call++) {
         status = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, *call, 0);
@@ -186,11 +247,18 @@ limit(int what, rlim_t value, struct tb_fail *fail)
 }
 
 enum tb_err
-tb_sandbox_enter(enum tb_sandbox_role role, struct tb_fail *fail)
+tb_sandbox_enter(enum tb_sandbox_role role, int folder_fd, struct tb_fail *fail)
 {
     const struct role *r = &roles[role];
-    enum tb_err err = tb_drop_rights(fail);
+    struct tb_file_rights files = {-1};
+    enum tb_err err = tb_files_prepare(folder_fd, r->readable, &files, fail);
 
+    if (err == TB_OK) {
+        err = tb_drop_rights(fail);
+    }
+    if (err == TB_OK) {
+        err = tb_files_enter(&files, fail);
+    }
     if (err == TB_OK) {
         err = limit(RLIMIT_CORE, 0, fail); /* packets do not end up in core files */
     }

@@ -60,7 +60,7 @@ tb_bpf_child_main(struct tb_fail *fail)
 {
     struct tb_buf text = TB_BUF_INIT(TB_CAPTURE_MAX_BPF_TEXT);
     struct tb_buf answer = TB_BUF_INIT(ANSWER_MAX_BYTES);
-    enum tb_err err = tb_sandbox_enter(TB_SANDBOX_BPF_CHILD, fail);
+    enum tb_err err = tb_sandbox_enter(TB_SANDBOX_BPF_CHILD, -1, fail);
 
     if (err == TB_OK) {
         err = tb_message_receive(CHILD_FD, &text, NULL, CHILD_WAIT_NS, fail);

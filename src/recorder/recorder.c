@@ -541,7 +541,7 @@ start(struct recorder *r, struct tb_fail *fail)
         err = open_lanes(r, fail);
     }
     if (err == TB_OK) {
-        err = tb_sandbox_enter(TB_SANDBOX_RECORDER, fail);
+        err = tb_sandbox_enter(TB_SANDBOX_RECORDER, r->spool_fd, fail);
     }
     if (err == TB_OK) {
         err = check_spool(r, fail);

@@ -58,6 +58,9 @@ open_sink(int family, uint16_t port, int *out_fd, struct tb_fail *fail)
         }
         return tb_fail_errno(fail, error, "cannot bind UDP port %u", port);
     }
+    /* Nor is anything ever sent: whoever takes the recorder over gets no way out by it.  (It is
+     * shut down, and called not connected all the same.) */
+    (void)shutdown(fd, SHUT_WR);
     *out_fd = fd;
     return TB_OK;
 }

@@ -143,7 +143,7 @@ tb_summarizer_main(struct tb_fail *fail)
     enum tb_err err;
 
     (void)setpriority(PRIO_PROCESS, 0, NICE); /* where it is refused it only costs politeness */
-    err = tb_sandbox_enter(TB_SANDBOX_SUMMARIZER, fail);
+    err = tb_sandbox_enter(TB_SANDBOX_SUMMARIZER, -1, fail);
     if (err != TB_OK) {
         return err;
     }
