@@ -105,6 +105,14 @@ TB_NODISCARD enum tb_err tb_store_alert_find(struct tb_store *store, const char 
                                              struct tb_alert_row *out, struct tb_buf *out_body,
                                              struct tb_fail *fail);
 
+/* S3 has the alerts of the capture up to `number`. */
+TB_NODISCARD enum tb_err tb_store_alert_uploaded(struct tb_store *store, const char *capture_id,
+                                                 uint32_t number, struct tb_fail *fail);
+/* The last of which that was said; 0: of none. */
+TB_NODISCARD enum tb_err tb_store_alerts_uploaded(struct tb_store *store,
+                                                  const char *capture_id, uint32_t *out_number,
+                                                  struct tb_fail *fail);
+
 /* Who caused an act, for the custody log: a token's name and a peer's address.  NULL, or "":
  * tapbox itself. */
 struct tb_actor {
@@ -212,6 +220,26 @@ TB_NODISCARD enum tb_err tb_store_capture_ask_stop(struct tb_store *store, const
 TB_NODISCARD enum tb_err tb_store_capture_ledger(struct tb_store *store, const char *id,
                                                  const struct tb_ledger *ledger,
                                                  struct tb_fail *fail);
+
+/* The host's counters when a capture was armed: the first time counts. */
+struct tb_host_mark {
+    struct tb_ledger ledger;
+    int64_t recorder_started_utc_ns; /* they are of this recorder */
+    int32_t recorder_pid;
+};
+TB_NODISCARD enum tb_err tb_store_host_mark(struct tb_store *store, const char *id,
+                                            const struct tb_host_mark *mark,
+                                            struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_store_host_mark_get(struct tb_store *store, const char *id,
+                                                struct tb_host_mark *out, bool *out_known,
+                                                struct tb_fail *fail);
+/* What they had grown by when it was closed. */
+TB_NODISCARD enum tb_err tb_store_host_closed(struct tb_store *store, const char *id,
+                                              const struct tb_ledger *ledger,
+                                              struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_store_host_ledger_get(struct tb_store *store, const char *id,
+                                                  struct tb_ledger *out, bool *out_known,
+                                                  struct tb_fail *fail);
 
 /* --- AWS objects: intent before effect ------------------------------------------------------
  */

@@ -26,12 +26,6 @@ struct control_self {
     struct tb_ec2_interface target; /* tags released: not kept */
 };
 
-/* The host's ledger when a capture was armed, to subtract when it is closed. */
-struct host_mark {
-    char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : free */
-    struct tb_recorder_host at_arm;
-};
-
 /* A capture that is not to be looked at for a moment. */
 struct control_pause {
     char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : free */
@@ -74,7 +68,6 @@ struct tb_control {
         char busy[WORKERS][TB_CAPTURE_ID_SIZE];
         struct control_self self;
         int64_t aws_offset_s; /* AWS's clock less ours, seconds */
-        struct host_mark marks[TB_RECORDER_MAX_CAPTURES];
         /* short waits that are not worth a commit; a new start looks at once anyway */
         struct control_pause pauses[TB_RECORDER_MAX_CAPTURES];
     } locked;
@@ -113,12 +106,11 @@ TB_NODISCARD enum tb_err control_self_learn(struct tb_control *control,
 /* Only the account: what is left to do after a capture needs no target any more. */
 TB_NODISCARD enum tb_err control_account_learn(struct tb_control *control,
                                                char out[TB_ACCOUNT_SIZE], struct tb_fail *fail);
+/* What the host counts is noted when a capture is armed and, once the recorder has closed it,
+ * what that has grown by: minutes later it would be what came after. */
 void control_mark_host(struct tb_control *control, const char *capture_id);
-/* What the host counted since the mark; false when that is not known. */
-bool control_host_since_mark(struct tb_control *control, const char *capture_id,
-                             struct tb_ledger *out);
-void control_forget_mark(struct tb_control *control, const char *capture_id);
-/* A finished capture: its place in the recorder and its mark are free again. */
+void control_close_host(struct tb_control *control, const char *capture_id);
+/* A finished capture: its place in the recorder is free again. */
 void control_forget(struct tb_control *control, const char *capture_id);
 
 /* --- what EC2 knows of a request's sources (describe.c) --- */

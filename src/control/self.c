@@ -92,65 +92,41 @@ out:
 void
 control_mark_host(struct tb_control *control, const char *capture_id)
 {
-    struct host_mark *mark = NULL;
     struct tb_recorder_host host;
+    struct tb_host_mark mark;
+    struct tb_fail fail = {0};
 
-    if (tb_recorder_host(control->deps.recorder, &host, NULL) != TB_OK) {
-        return; /* the manifest then says that it is not known */
-    }
-    tb_mutex_lock(&control->mu);
-    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES; i++) {
-        if (strcmp(control->locked.marks[i].capture_id, capture_id) == 0) {
-            mark = NULL; /* the first arming counts */
-            break;
-        }
-        if (mark == NULL && control->locked.marks[i].capture_id[0] == 0) {
-            mark = &control->locked.marks[i];
+    /* without it the manifest says that it is not known */
+    if (tb_recorder_host(control->deps.recorder, &host, &fail) == TB_OK) {
+        mark = (struct tb_host_mark){host.ledger, host.started_utc_ns, host.pid};
+        if (tb_store_host_mark(control->deps.store, capture_id, &mark, &fail) != TB_OK) {
+            tb_log_fail(TB_LOG_WARN, capture_id, &fail, "cannot keep the host's counters");
         }
     }
-    if (mark != NULL) {
-        (void)tb_str_copy(mark->capture_id, sizeof(mark->capture_id), capture_id);
-        mark->at_arm = host;
-    }
-    tb_mutex_unlock(&control->mu);
-}
-
-bool
-control_host_since_mark(struct tb_control *control, const char *capture_id,
-                        struct tb_ledger *out)
-{
-    struct tb_recorder_host now;
-    struct tb_recorder_host then = {0};
-    bool known = false;
-
-    tb_mutex_lock(&control->mu);
-    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES && !known; i++) {
-        if (strcmp(control->locked.marks[i].capture_id, capture_id) == 0) {
-            then = control->locked.marks[i].at_arm;
-            known = true;
-        }
-    }
-    tb_mutex_unlock(&control->mu);
-    if (!known || tb_recorder_host(control->deps.recorder, &now, NULL) != TB_OK ||
-        now.pid != then.pid || now.started_utc_ns != then.started_utc_ns) {
-        return false;
-    }
-    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
-        tb_ledger_set(out, i, tb_ledger_get(&now.ledger, i) - tb_ledger_get(&then.ledger, i));
-    }
-    return true;
 }
 
 void
-control_forget_mark(struct tb_control *control, const char *capture_id)
+control_close_host(struct tb_control *control, const char *capture_id)
 {
-    tb_mutex_lock(&control->mu);
-    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES; i++) {
-        if (strcmp(control->locked.marks[i].capture_id, capture_id) == 0) {
-            control->locked.marks[i].capture_id[0] = 0;
-        }
+    struct tb_recorder_host now;
+    struct tb_host_mark then;
+    struct tb_ledger grown = {0};
+    struct tb_fail fail = {0};
+    bool known = false;
+
+    if (tb_store_host_mark_get(control->deps.store, capture_id, &then, &known, &fail) !=
+            TB_OK ||
+        !known || tb_recorder_host(control->deps.recorder, &now, &fail) != TB_OK ||
+        now.pid != then.recorder_pid || now.started_utc_ns != then.recorder_started_utc_ns) {
+        return; /* another recorder counts now: not known */
     }
-    tb_mutex_unlock(&control->mu);
+    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
+        tb_ledger_set(&grown, i,
+                      tb_ledger_get(&now.ledger, i) - tb_ledger_get(&then.ledger, i));
+    }
+    if (tb_store_host_closed(control->deps.store, capture_id, &grown, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, capture_id, &fail, "cannot keep the host's counters");
+    }
 }
 
 void
@@ -161,7 +137,6 @@ control_forget(struct tb_control *control, const char *capture_id)
     if (tb_recorder_forget(control->deps.recorder, capture_id, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_DEBUG, capture_id, &fail, "the recorder had forgotten it already");
     }
-    control_forget_mark(control, capture_id);
 }
 
 void

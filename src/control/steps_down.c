@@ -186,6 +186,9 @@ recorder_is_done(struct tb_control *control, const struct tb_capture *capture,
         tb_log_fail(TB_LOG_ERROR, capture->id, &fail, "cannot keep the ledger");
         return false;
     }
+    if (status.state == TB_RECORD_CLOSED) {
+        control_close_host(control, capture->id);
+    }
     return status.state == TB_RECORD_CLOSED;
 }
 
@@ -278,7 +281,8 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
     struct tb_buf document = TB_BUF_INIT(TB_IMDS_ANSWER_MAX_BYTES);
     struct tb_buf rsa2048 = TB_BUF_INIT(TB_IMDS_ANSWER_MAX_BYTES);
     struct tb_clock_state clock;
-    struct tb_ledger host;
+    struct tb_ledger host = {0};
+    bool known = false;
     struct tb_seal seal = {.store = control->deps.store,
                            .key = control->deps.key,
                            .put = put,
@@ -298,9 +302,6 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
     if (*out_early) {
         return TB_OK;
     }
-    if (control_host_since_mark(control, capture->id, &host)) {
-        seal.input.host_ledger = &host;
-    }
     if (tb_clock_state_get(&clock)) {
         seal.input.clock = &clock;
     }
@@ -314,6 +315,10 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
         err = tb_store_resource_list(control->deps.store, capture->id, true, &resources,
                                      &seal.input.resource_count, fail);
         seal.input.resources = resources;
+    }
+    if (err == TB_OK) {
+        err = tb_store_host_ledger_get(control->deps.store, capture->id, &host, &known, fail);
+        seal.input.host_ledger = known ? &host : NULL;
     }
     if (err == TB_OK) {
         err = tb_upload_keys(control->deps.store, control->deps.aws, &control->deps.bucket,

@@ -93,19 +93,26 @@ sign(const struct tb_seal *seal, struct tb_bytes text, struct tb_manifest_row *r
     return err;
 }
 
+/* Goes on behind those that are there already: there may be thousands, and an S3 that fails in
+ * between. */
 static enum tb_err
 put_alerts(const struct tb_seal *seal, struct tb_fail *fail)
 {
+    const char *id = seal->input.capture->id;
     struct tb_buf text = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
     struct tb_manifest_alert alert;
     char name[NAME_SIZE];
-    enum tb_err err = TB_OK;
+    uint32_t there = 0;
+    enum tb_err err = tb_store_alerts_uploaded(seal->store, id, &there, fail);
 
-    for (uint32_t n = 1; n <= seal->input.capture->alert_count && err == TB_OK; n++) {
-        err = load_alert(seal->store, seal->input.capture->id, n, &alert, &text, fail);
+    for (uint32_t n = there + 1; n <= seal->input.capture->alert_count && err == TB_OK; n++) {
+        err = load_alert(seal->store, id, n, &alert, &text, fail);
         if (err == TB_OK) {
             (void)snprintf(name, sizeof(name), "alerts/%04u.json", n);
             err = seal->put(seal->arg, name, "application/json", tb_buf_view(&text), fail);
+        }
+        if (err == TB_OK) {
+            err = tb_store_alert_uploaded(seal->store, id, n, fail);
         }
     }
     tb_buf_release(&text);

@@ -128,6 +128,7 @@ tb_http_authenticate(struct tb_http_call *call)
     if (call->route->run == tb_http_post_event && tb_http_is_dry_run(call)) {
         allowed |= TB_ROLE_ANALYST; /* a plan makes nothing */
     }
+    call->roles = roles;
     if ((roles & allowed) == 0) {
         note_refusal(call, TB_REFUSAL_ROLE, "wrong role");
         tb_http_problem(call, TB_PROBLEM_FORBIDDEN,

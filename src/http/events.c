@@ -31,6 +31,15 @@ alert_json(const struct tb_alert *alert)
     return out;
 }
 
+/* Who asked for it may see what came of that, and so may those who may see captures.  Another
+ * one's, that an alert merely joined, tells its sender no more than its id. */
+static bool
+may_see(const struct tb_http_call *call, enum tb_intake_outcome outcome)
+{
+    return outcome == TB_INTAKE_CREATED ||
+           (call->roles & (TB_ROLE_ANALYST | TB_ROLE_RESPONDER | TB_ROLE_ADMIN)) != 0;
+}
+
 void
 tb_http_server_took(struct tb_http_server *server, const struct tb_intake_result *result)
 {
@@ -60,7 +69,7 @@ tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *
     if (result->capture_id[0] != '\0') {
         snprintf(call->answer.location, sizeof(call->answer.location), "/v1/captures/%s",
                  result->capture_id);
-        capture = malloc(sizeof(*capture));
+        capture = may_see(call, result->outcome) ? malloc(sizeof(*capture)) : NULL;
         /* It is committed: whatever happens now, the sender must not send it again. */
         if (capture != NULL && tb_store_capture_get(server->deps.store, result->capture_id,
                                                     capture, &fail) == TB_OK) {

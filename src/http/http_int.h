@@ -181,6 +181,7 @@ struct tb_http_call {
     char path_id[TB_HTTP_PATH_ID_SIZE];
     char remote[TB_IP_TEXT_SIZE];
     char token_name[TB_TOKEN_NAME_SIZE]; /* "" until authenticated */
+    unsigned roles;                      /* of the token */
     int64_t began_boot_ns;
     struct tb_buf request_body;
     uint64_t body_seen_bytes;

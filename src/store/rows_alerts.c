@@ -553,3 +553,46 @@ tb_store_alert_parsed(struct tb_store *store, const char *capture_id, uint32_t n
     }
     return err;
 }
+
+enum tb_err
+tb_store_alert_uploaded(struct tb_store *store, const char *capture_id, uint32_t number,
+                        struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    store_lock(store, "custody_uploaded");
+    err = store_open_locked(
+        store, "UPDATE captures SET alerts_uploaded = max(alerts_uploaded, ?) WHERE id = ?", &q,
+        fail);
+    if (err == TB_OK) {
+        store_bind_int(&q, number);
+        store_bind_text(&q, capture_id);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_alerts_uploaded(struct tb_store *store, const char *capture_id, uint32_t *out_number,
+                         struct tb_fail *fail)
+{
+    struct store_query q;
+    bool row = false;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err =
+        store_open_locked(store, "SELECT alerts_uploaded FROM captures WHERE id = ?", &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, capture_id);
+        err = store_step_locked(&q, &row, fail);
+        if (err == TB_OK) {
+            *out_number = row ? (uint32_t)store_int(&q) : 0;
+        }
+        store_close(&q);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}

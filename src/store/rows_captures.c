@@ -5,10 +5,6 @@
 
 #include <tapbox/json.h>
 
-enum {
-    LEDGER_MAX_BYTES = 4096, /* fourteen counters by name */
-};
-
 static const char *const filter_names[TB_FILTER_KIND_COUNT] = {[TB_FILTER_ALL] = "all"};
 
 const char *
@@ -88,20 +84,13 @@ static enum tb_err
 read_ledger(struct store_query *q, struct tb_ledger *out, struct tb_fail *fail)
 {
     struct tb_json *json = NULL;
-    enum tb_err err = tb_json_parse_max(store_blob(q), LEDGER_MAX_BYTES, &json, fail);
+    enum tb_err err = tb_json_parse_max(store_blob(q), STORE_LEDGER_MAX_BYTES, &json, fail);
 
     if (err != TB_OK) {
         tb_fail_prefix(fail, "%s: a capture's ledger", q->store->path);
         return err;
     }
-    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
-        char pointer[64] = "/";
-        int64_t value = 0;
-
-        (void)tb_str_copy(pointer + 1, sizeof(pointer) - 1, tb_ledger_fields[i].name);
-        (void)tb_json_int(json, pointer, &value); /* one that is not there is 0 */
-        tb_ledger_set(out, i, (uint64_t)value);
-    }
+    store_ledger_of_json(json, out);
     tb_json_free(json);
     return TB_OK;
 }

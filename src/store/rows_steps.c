@@ -5,10 +5,6 @@
 
 #include <tapbox/json.h>
 
-enum {
-    LEDGER_MAX_BYTES = 4096, /* fourteen counters by name */
-};
-
 /* What a change that touched no row found instead. */
 enum tb_err
 store_tell_state_locked(struct tb_store *store, const char *id, const char *wanted,
@@ -383,27 +379,13 @@ tb_store_capture_ask_stop(struct tb_store *store, const char *id, enum tb_stop_r
     return err;
 }
 
-static enum tb_err
-write_ledger(const struct tb_ledger *ledger, struct tb_buf *out, struct tb_fail *fail)
-{
-    struct tb_json *json = tb_json_object();
-    enum tb_err err;
-
-    for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
-        tb_json_set_int(json, tb_ledger_fields[i].name, (int64_t)tb_ledger_get(ledger, i));
-    }
-    err = tb_json_dump(json, false, out, fail);
-    tb_json_free(json);
-    return err;
-}
-
 enum tb_err
 tb_store_capture_ledger(struct tb_store *store, const char *id, const struct tb_ledger *ledger,
                         struct tb_fail *fail)
 {
-    struct tb_buf text = TB_BUF_INIT(LEDGER_MAX_BYTES);
+    struct tb_buf text = TB_BUF_INIT(STORE_LEDGER_MAX_BYTES);
     struct store_query q;
-    enum tb_err err = write_ledger(ledger, &text, fail);
+    enum tb_err err = store_write_ledger(ledger, NULL, &text, fail);
 
     if (err != TB_OK) {
         goto out;

@@ -153,6 +153,14 @@ TB_NODISCARD enum tb_err store_custody_head_locked(struct tb_store *store,
                                                    const char *capture_id,
                                                    struct tb_custody_head *out,
                                                    struct tb_fail *fail) TB_REQUIRES(store->mu);
+enum {
+    STORE_LEDGER_MAX_BYTES = 4096 /* fourteen counters by name, and whose they are */
+};
+/* As a JSON object; `more` (taken over, may be NULL) has members besides. */
+TB_NODISCARD enum tb_err store_write_ledger(const struct tb_ledger *ledger,
+                                            struct tb_json *more, struct tb_buf *out,
+                                            struct tb_fail *fail);
+void store_ledger_of_json(const struct tb_json *json, struct tb_ledger *out);
 /* Reads a column of exactly 32 octets. */
 void store_sha256(struct store_query *q, uint8_t out[TB_SHA256_SIZE]);
 /* An object's member, or nothing when the text is "". */

@@ -159,6 +159,21 @@ a_failure_at_any_put_leads_to_the_same_evidence_in_the_end(void **state)
 }
 
 static void
+alerts_that_s3_has_are_not_put_again(void **state)
+{
+    struct test_evidence *t = *state;
+    char id[TB_CAPTURE_ID_SIZE];
+    unsigned puts = 0, whole = 0;
+
+    test_evidence_capture(t, 98, 5, 1, id);
+    assert_int_equal(test_evidence_seal(t, id, 0, &whole), TB_OK);
+    test_evidence_capture(t, 1, 5, 1, id);
+    assert_int_not_equal(test_evidence_seal(t, id, 4, &puts), TB_OK); /* three are there */
+    assert_int_equal(test_evidence_seal(t, id, 0, &puts), TB_OK);
+    assert_int_equal(puts, whole - 3);
+}
+
+static void
 a_restart_with_another_key_does_not_sign_what_was_begun(void **state)
 {
     struct test_evidence *t = *state;
@@ -238,6 +253,8 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(
             a_failure_at_any_put_leads_to_the_same_evidence_in_the_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(alerts_that_s3_has_are_not_put_again, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_restart_with_another_key_does_not_sign_what_was_begun,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(acts_after_sealing_go_into_further_signed_objects,

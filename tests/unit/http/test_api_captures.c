@@ -89,6 +89,9 @@ post_sample(const struct room *r, const char *name, int status, const char *deci
     assert_string_equal(tb_json_str(json, "/alert/adapter"), "guardduty");
     assert_true((tb_json_str(json, "/capture/id") != NULL) ==
                 (strcmp(decision, "ignored") != 0 && strcmp(decision, "refused") != 0));
+    /* a sender of alerts sees what it caused, and of the rest no more than the id */
+    assert_true((tb_json_str(json, "/capture/state") != NULL) ==
+                (strcmp(decision, "capture") == 0));
     tb_json_free(json);
     tb_buf_release(&body);
     tb_buf_release(&headers);

@@ -203,6 +203,32 @@ what_is_tapped_by_others_altogether_leaves_nothing_and_joins_them(void **state)
     has_alert(p, first, 2, "eni-9");
 }
 
+static void
+what_the_host_counted_is_kept_from_arming_to_closing(void **state)
+{
+    struct tb_host_mark mark = {{.received = 100}, 77, 4711},
+                        again = {{.received = 900}, 78, 1};
+    struct tb_ledger ledger = {.received = 5, .ring_dropped = 2}, read = {0};
+    struct place *p = *state;
+    char id[TB_CAPTURE_ID_SIZE];
+    bool known = true;
+
+    assert_int_equal(alert(p, "", "eni-1", 60, id), TB_INTAKE_CREATED);
+    assert_int_equal(tb_store_host_mark_get(p->store, id, &again, &known, NULL), TB_OK);
+    assert_false(known);
+    assert_int_equal(tb_store_host_mark(p->store, id, &mark, NULL), TB_OK);
+    assert_int_equal(tb_store_host_mark(p->store, id, &again, NULL), TB_OK); /* armed again */
+    assert_int_equal(tb_store_host_mark_get(p->store, id, &again, &known, NULL), TB_OK);
+    assert_true(known && again.ledger.received == 100 && again.recorder_pid == 4711 &&
+                again.recorder_started_utc_ns == 77);
+    assert_int_equal(tb_store_host_ledger_get(p->store, id, &read, &known, NULL), TB_OK);
+    assert_false(known);
+    assert_int_equal(tb_store_host_closed(p->store, id, &ledger, NULL), TB_OK);
+    assert_int_equal(tb_store_host_ledger_get(p->store, id, &read, &known, NULL), TB_OK);
+    assert_true(known);
+    assert_memory_equal(&read, &ledger, sizeof(read));
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -212,6 +238,7 @@ main(void)
         CASE(an_account_has_no_more_places_than_its_own_and_leaves_the_rest_to_others),
         CASE(an_account_never_has_more_sessions_than_can_be_deleted_in_time),
         CASE(what_is_tapped_in_part_joins_there_and_gets_a_capture_for_the_rest),
+        CASE(what_the_host_counted_is_kept_from_arming_to_closing),
         CASE(what_is_tapped_by_others_altogether_leaves_nothing_and_joins_them),
     };
 
