@@ -18,6 +18,7 @@ struct tb_s3_posture {
     int64_t retention_s;   /* with it: from the time of the put on */
     bool legal_hold;
     const char *storage_class;
+    const char *tags; /* "key=value&key=value", percent-encoded as in a URL */
 };
 
 struct tb_s3_bucket {
@@ -140,6 +141,18 @@ tb_s3_bucket_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct
  */
 TB_NODISCARD enum tb_err tb_s3_probe(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
                                      const char *key, bool *out_left, struct tb_fail *fail);
+/* GetObjectLockConfiguration: whether the bucket has Object Lock, which not every server checks
+ * when an upload begins.  TB_ENOTFOUND: it has none, or is not there; TB_EDENIED: not to be
+ * known without s3:GetBucketObjectLockConfiguration. */
+TB_NODISCARD enum tb_err tb_s3_lock_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+                                          struct tb_fail *fail);
+/*
+ * After a probe was refused: which wish of the posture the bucket cannot or may not fulfil.
+ * Probes once without any, and once with each alone.  "object_lock", "encryption",
+ * "storage_class", "tags"; NULL when it is none of them, or more is wrong than that.
+ */
+const char *tb_s3_posture_refused(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+                                  const char *key);
 /* Appends a URL that GETs the key for `expires_s` seconds. */
 TB_NODISCARD enum tb_err tb_s3_presign_get(struct tb_aws *aws,
                                            const struct tb_s3_bucket *bucket, const char *key,

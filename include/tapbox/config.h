@@ -46,6 +46,7 @@ struct tb_config {
     int64_t s3_retention_ns;      /* s3.retention: 365d, with object_lock_mode */
     bool s3_legal_hold;           /* s3.legal_hold: false */
     char s3_storage_class[32];    /* s3.storage_class */
+    char s3_tags[512];            /* s3.tags */
     uint32_t s3_threads;          /* s3.threads: 4 */
     uint64_t s3_part_above_bytes; /* s3.part_above: 1GiB */
     uint64_t s3_part_bytes;       /* s3.part_size: 64MiB */

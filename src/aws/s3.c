@@ -107,6 +107,7 @@ s3_add_posture(struct s3_request *request, const struct tb_s3_posture *posture,
     s3_add_header(request, "x-amz-object-lock-mode", posture->lock_mode);
     s3_add_header(request, "x-amz-object-lock-legal-hold", posture->legal_hold ? "ON" : NULL);
     s3_add_header(request, "x-amz-storage-class", posture->storage_class);
+    s3_add_header(request, "x-amz-tagging", posture->tags);
     if (posture->lock_mode != NULL && posture->lock_mode[0] != '\0') {
         tb_time_format_s(request->until, now_utc_s + posture->retention_s);
         s3_add_header(request, "x-amz-object-lock-retain-until-date", request->until);

@@ -278,6 +278,69 @@ tb_s3_probe(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *k
     return err;
 }
 
+enum tb_err
+tb_s3_lock_check(struct tb_aws *aws, const struct tb_s3_bucket *bucket, struct tb_fail *fail)
+{
+    struct s3_request request;
+    enum tb_err err = s3_request_begin(&request, aws, bucket, NULL,
+                                       "GetObjectLockConfiguration", "GET", fail);
+
+    if (err == TB_OK) {
+        request.call.policy = TB_AWS_POLICY_READ;
+        request.call.query = "object-lock=";
+        err = tb_aws_call(aws, &request.call, &request.result, fail);
+    }
+    s3_request_end(&request);
+    return err;
+}
+
+static bool
+is_refused(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *key)
+{
+    struct tb_fail why = {.text = ""};
+    bool left;
+    enum tb_err err = tb_s3_probe(aws, bucket, key, &left, &why);
+
+    return err != TB_OK && !tb_err_is_retryable(err) && !left;
+}
+
+const char *
+tb_s3_posture_refused(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *key)
+{
+    const struct tb_s3_posture *all = &bucket->posture;
+    const struct {
+        const char *name;
+        struct tb_s3_posture alone;
+        bool is_wished;
+    } wishes[] = {
+        {"object_lock",
+         {.lock_mode = all->lock_mode,
+          .retention_s = all->retention_s,
+          .legal_hold = all->legal_hold},
+         (all->lock_mode != NULL && all->lock_mode[0] != '\0') || all->legal_hold},
+        {"encryption",
+         {.sse = all->sse, .kms_key = all->kms_key},
+         all->sse != NULL && all->sse[0] != '\0'},
+        {"storage_class",
+         {.storage_class = all->storage_class},
+         all->storage_class != NULL && all->storage_class[0] != '\0'},
+        {"tags", {.tags = all->tags}, all->tags != NULL && all->tags[0] != '\0'},
+    };
+    struct tb_s3_bucket one = *bucket;
+
+    one.posture = (struct tb_s3_posture){.sse = NULL};
+    if (is_refused(aws, &one, key)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof(wishes) / sizeof(wishes[0]); i++) {
+        one.posture = wishes[i].alone;
+        if (wishes[i].is_wished && is_refused(aws, &one, key)) {
+            return wishes[i].name;
+        }
+    }
+    return NULL;
+}
+
 /* --- lists, page by page --- */
 
 struct list {

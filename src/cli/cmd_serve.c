@@ -317,7 +317,8 @@ start(struct service *service, struct tb_fail *fail)
                     .lock_mode = config->s3_object_lock_mode,
                     .retention_s = config->s3_retention_ns / TB_NS_PER_S,
                     .legal_hold = config->s3_legal_hold,
-                    .storage_class = config->s3_storage_class},
+                    .storage_class = config->s3_storage_class,
+                    .tags = config->s3_tags},
     };
     struct tb_uploader_deps upload = {
         .store = service->store,

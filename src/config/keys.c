@@ -129,6 +129,32 @@ valid_queue_url(const char *text)
            text[strlen(text) - 1] != '/';
 }
 
+/* key=value&key=value, as S3 wants it in a header. */
+static bool
+valid_tags(const char *text)
+{
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+%:/@";
+    unsigned tags = 0;
+
+    while (*text != '\0') {
+        size_t key = strspn(text, plain), value;
+
+        if (key == 0 || text[key] != '=') {
+            return false;
+        }
+        value = strspn(text + key + 1, plain);
+        text += key + 1 + value;
+        tags++;
+        if (*text == '&' && text[1] != '\0') {
+            text++;
+        } else if (*text != '\0') {
+            return false;
+        }
+    }
+    return tags <= 10;
+}
+
 /* --- the table --- */
 
 #define AT(field) offsetof(struct tb_config, field)
@@ -187,6 +213,9 @@ const struct tb_config_key tb_config_keys[] = {
      "put a legal hold on each object (Object Lock)"},
     {"s3.storage_class", TEXT(s3_storage_class), "", false, valid_storage_class,
      "a storage class such as STANDARD_IA", "storage class; empty: STANDARD"},
+    {"s3.tags", TEXT(s3_tags), "", false, valid_tags,
+     "up to ten tags as in a URL: team=forensics&retain=yes",
+     "tags of each object; empty: none"},
     {"s3.threads", TB_CONFIG_U32, AT(s3_threads), 0, 1, 16, "4", false, NULL, NULL,
      "segments that go to S3 at the same time"},
     {"s3.part_above", TB_CONFIG_BYTES, AT(s3_part_above_bytes), 0, 1, 5 * GIB, "1GiB", false,

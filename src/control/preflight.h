@@ -55,7 +55,8 @@ struct preflight_facts {
     struct {
         bool known;
         struct tb_fail answer;
-        bool left; /* the probe could not be taken away */
+        bool left;           /* the probe could not be taken away */
+        const char *refused; /* static; the wish of s3.* that is refused; NULL: none */
     } bucket;
     const char *bucket_name;
     const struct tb_aws_lifetime *lifetime;

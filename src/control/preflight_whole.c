@@ -164,6 +164,23 @@ check_permissions(const struct preflight_facts *facts, struct tb_plan *out)
     return good;
 }
 
+/* A stable code for each wish that a bucket can refuse. */
+static const char *
+refused_code(const char *wish)
+{
+    static const char *const codes[][2] = {{"object_lock", "bucket_object_lock"},
+                                           {"encryption", "bucket_encryption"},
+                                           {"storage_class", "bucket_storage_class"},
+                                           {"tags", "bucket_tags"}};
+
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        if (strcmp(codes[i][0], wish) == 0) {
+            return codes[i][1];
+        }
+    }
+    return "bucket";
+}
+
 static bool
 check_bucket(const struct preflight_facts *facts, struct tb_plan *out)
 {
@@ -179,6 +196,11 @@ check_bucket(const struct preflight_facts *facts, struct tb_plan *out)
                       "the trial upload to bucket %s could not be taken back (allow "
                       "s3:AbortMultipartUpload): %.200s",
                       facts->bucket_name, answer->text);
+    } else if (facts->bucket.refused != NULL) {
+        preflight_say(out, refused_code(facts->bucket.refused), TB_CHECK_BLOCK, "",
+                      "bucket %s takes objects, but not with the %s that s3.* asks for: %.250s",
+                      facts->bucket_name, facts->bucket.refused, answer->text);
+        return false;
     } else if (answer->err != TB_OK) {
         preflight_say(out, "bucket", final ? TB_CHECK_BLOCK : TB_CHECK_WARN, "",
                       "nothing can be written to bucket %s%s; what is recorded would wait in "

@@ -109,11 +109,18 @@ ask_target_host(void *arg)
         s->control->deps.aws, &eni, 1, &s->target_host, &s->fail[ASK_TARGET_HOST]);
 }
 
+static bool
+wishes_lock(const struct tb_s3_posture *posture)
+{
+    return posture->legal_hold || (posture->lock_mode != NULL && posture->lock_mode[0] != '\0');
+}
+
 static void
 ask_bucket(void *arg)
 {
     struct survey *s = arg;
     char key[TB_S3_KEY_SIZE], token[65];
+    struct tb_fail lock;
 
     s->facts.bucket.answer.err = tb_uuid_new(token);
     if (s->facts.bucket.answer.err == TB_OK) {
@@ -122,6 +129,17 @@ ask_bucket(void *arg)
         s->facts.bucket.answer.err =
             tb_s3_probe(s->control->deps.aws, &s->control->deps.bucket, key,
                         &s->facts.bucket.left, &s->facts.bucket.answer);
+        if (s->facts.bucket.answer.err == TB_OK &&
+            wishes_lock(&s->control->deps.bucket.posture) &&
+            tb_s3_lock_check(s->control->deps.aws, &s->control->deps.bucket, &lock) ==
+                TB_ENOTFOUND) {
+            s->facts.bucket.answer = lock;
+            s->facts.bucket.refused = "object_lock";
+        } else if (s->facts.bucket.answer.err != TB_OK &&
+                   !tb_err_is_retryable(s->facts.bucket.answer.err)) {
+            s->facts.bucket.refused =
+                tb_s3_posture_refused(s->control->deps.aws, &s->control->deps.bucket, key);
+        }
     }
     s->facts.bucket.known = true;
 }

@@ -506,6 +506,10 @@ the_bucket_has_to_take_what_is_put_there(void **state TB_UNUSED)
     expect("bucket", "block");
     w.facts.bucket.answer.err = TB_ERETRY;
     expect("bucket", "warn");
+    w.facts.bucket.answer.err = TB_EINVAL;
+    w.facts.bucket.refused = "object_lock";
+    expect("bucket_object_lock", "block");
+    w.facts.bucket.refused = NULL;
     w.facts.bucket.left = true;
     w.facts.bucket.answer.err = TB_EDENIED;
     expect("bucket_probe", "warn");
