@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -31,6 +32,9 @@
 
 static const int64_t recorder_stop_ns = 10 * TB_NS_PER_S;   /* to seal what is open */
 static const int64_t recorder_restart_ns = TB_NS_PER_S / 2; /* not faster than this */
+static const int64_t recorder_restart_most_ns =
+    10 * TB_NS_PER_S;                                      /* for one that cannot start */
+static const int64_t recorder_lived_ns = 10 * TB_NS_PER_S; /* so long it was well */
 
 /* Everything that is started, in the order in which it is; zero or -1: not yet. */
 struct service {
@@ -51,6 +55,7 @@ struct service {
     pid_t recorder_pid;
     int recorder_fd; /* keeps the child's end of life known to it */
     int64_t recorder_started_ns;
+    int64_t recorder_pause_ns; /* before it is started again */
     struct tb_recorder_link *link;
     struct tb_s3_bucket bucket;
     struct tb_uploader *uploader;
@@ -119,6 +124,11 @@ start_recorder(struct service *service, struct tb_fail *fail)
     (void)snprintf(limit, sizeof(limit), "%" PRIu64, config->spool_limit_bytes);
     (void)snprintf(min_free, sizeof(min_free), "%" PRIu64, config->spool_min_free_bytes);
     service->recorder_started_ns = tb_clock_boot_ns();
+    service->recorder_pause_ns =
+        service->recorder_pause_ns == 0 ? recorder_restart_ns : 2 * service->recorder_pause_ns;
+    if (service->recorder_pause_ns > recorder_restart_most_ns) {
+        service->recorder_pause_ns = recorder_restart_most_ns;
+    }
     return tb_compartment_start(argv, &service->recorder_pid, &service->recorder_fd, fail);
 }
 
@@ -175,6 +185,26 @@ await_recorder(struct service *service, struct tb_fail *fail)
         }
     }
     return err;
+}
+
+/* Whether a service before us left captures that may still be tapping: whoever else is missing,
+ * somebody has to take them down. */
+static bool
+has_taps(struct service *service)
+{
+    struct tb_due *due = NULL;
+    struct tb_fail fail;
+    size_t count = 0;
+    bool taps = false;
+
+    if (tb_store_due_list(service->store, &due, &count, &fail) != TB_OK) {
+        return true;
+    }
+    for (size_t i = 0; i < count; i++) {
+        taps = taps || tb_capture_state_is_live(due[i].state);
+    }
+    free(due);
+    return taps;
 }
 
 /* The configured key has to be there; the one in the state directory is made when it is not. */
@@ -304,7 +334,10 @@ start(struct service *service, struct tb_fail *fail)
     }
     if (service->with_recorder) {
         err = await_recorder(service, fail);
-        if (err != TB_OK) {
+        if (err != TB_OK && has_taps(service)) {
+            tb_log_fail(TB_LOG_ERROR, NULL, fail,
+                        "going on without a recorder, to take down what is tapped");
+        } else if (err != TB_OK) {
             return err;
         }
     }
@@ -419,12 +452,15 @@ mind_recorder(struct service *service)
         waitpid(service->recorder_pid, &status, WNOHANG) == service->recorder_pid) {
         service->recorder_pid = 0;
         tb_close(&service->recorder_fd);
+        if (tb_clock_boot_ns() - service->recorder_started_ns >= recorder_lived_ns) {
+            service->recorder_pause_ns = recorder_restart_ns;
+        }
         tb_log(TB_LOG_ERROR, NULL, "the recorder ended (%s %d) and is started again",
                WIFSIGNALED(status) ? "signal" : "status",
                WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     }
     if (service->with_recorder && service->recorder_pid == 0 &&
-        tb_clock_boot_ns() - service->recorder_started_ns >= recorder_restart_ns &&
+        tb_clock_boot_ns() - service->recorder_started_ns >= service->recorder_pause_ns &&
         start_recorder(service, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot start the recorder");
     }
