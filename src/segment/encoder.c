@@ -30,6 +30,7 @@ struct tb_segment_encoder {
     struct tb_segment_workspace *workspace; /* borrowed, unless: */
     struct tb_segment_workspace *own;       /* owned */
     struct segment_index_writer index;
+    struct zframe_habit habit;
     uint64_t bytes;
     int level;
     bool finished;
@@ -219,8 +220,8 @@ tb_segment_encoder_chunk(struct tb_segment_encoder *encoder, struct tb_bytes blo
         (sequence == 0) != (tb_get_le32(blocks.at) == SHB_TYPE)) {
         return tb_fail_set(fail, TB_EINVAL, "chunk %zu does not begin as it has to", sequence);
     }
-    err = zframe_compress(workspace->compressor, blocks, encoder->level, frame,
-                          workspace->frame_cap, &body, fail);
+    err = zframe_compress(workspace->compressor, &encoder->habit, blocks, info->packets,
+                          encoder->level, frame, workspace->frame_cap, &body, fail);
     if (err != TB_OK) {
         return err;
     }

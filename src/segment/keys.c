@@ -35,6 +35,9 @@ enum {
     PACKET_CAPTURED_AT = 20, /* in an enhanced packet block */
     PACKET_FRAME_AT = 28,
 
+    SEEN =
+        256, /* conversations remembered: most packets are of one of a few (8 bits of hash) */
+
     HEAD_BYTES = 4, /* of a chunk's keys: the two numbers */
     KEY_BYTES = 4
 };
@@ -244,6 +247,27 @@ are_same(const struct ends *x, const struct ends *y)
            x->protocol == y->protocol;
 }
 
+/* Whose keys are in the sets already. */
+struct seen {
+    struct ends ends;
+    bool used;
+};
+
+static bool
+is_seen(struct seen seen[SEEN], const struct ends *e)
+{
+    uint64_t mixed = (e->a[1] ^ e->b[1] ^ ((uint64_t)e->port_a << 16 | e->port_b)) *
+                     UINT64_C(0x9E3779B97F4A7C15);
+    struct seen *slot = &seen[mixed >> 56];
+
+    if (slot->used && are_same(&slot->ends, e)) {
+        return true;
+    }
+    slot->ends = *e;
+    slot->used = true;
+    return false;
+}
+
 /* Open addressing, at most half full; 0 is "free", and the key 0 has a flag of its own. */
 static void
 add_key(struct segment_key_set *set, uint32_t key)
@@ -314,9 +338,9 @@ finish_set(struct segment_key_set *set)
 void
 segment_keys_collect(struct segment_keys *keys, struct tb_bytes blocks)
 {
-    struct ends last = {.protocol = 0};
-    bool has_last = false;
+    struct seen seen[SEEN];
 
+    memset(seen, 0, sizeof(seen));
     clear_set(&keys->hosts, SEGMENT_MAX_HOSTS);
     clear_set(&keys->flows, SEGMENT_MAX_FLOWS);
     while (blocks.len >= PACKET_FRAME_AT) {
@@ -330,12 +354,10 @@ segment_keys_collect(struct segment_keys *keys, struct tb_bytes blocks)
         captured = tb_get_le32(blocks.at + PACKET_CAPTURED_AT);
         if (tb_get_le32(blocks.at) == TB_PCAPNG_EPB && captured <= size - PACKET_FRAME_AT &&
             take_ends(tb_bytes_of(blocks.at + PACKET_FRAME_AT, captured), &e) &&
-            !(has_last && are_same(&e, &last))) {
+            !is_seen(seen, &e)) {
             add_key(&keys->hosts, host_key(e.a));
             add_key(&keys->hosts, host_key(e.b));
             add_key(&keys->flows, flow_key(&e));
-            last = e;
-            has_last = true;
         }
         blocks = tb_bytes_of(blocks.at + size, blocks.len - size);
     }

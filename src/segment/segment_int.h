@@ -58,11 +58,17 @@ TB_NODISCARD enum tb_err zframe_compressor_new(int max_level, struct zframe_comp
 void zframe_compressor_free(struct zframe_compressor *compressor);
 /* Octets of memory that zframe_compress wants for `plain` octets. */
 size_t zframe_bound(size_t plain);
-/* `at` has zframe_bound(plain.len) octets.  Allocates nothing. */
+
+/* How the chunks of one segment are compressed best, learnt from those before; begins zeroed.
+ */
+struct zframe_habit {
+    unsigned plain_left; /* so many more chunks without entropy coding of literals */
+};
+/* `at` has zframe_bound(plain.len) octets; `packets` are in it.  Allocates nothing. */
 TB_NODISCARD enum tb_err zframe_compress(struct zframe_compressor *compressor,
-                                         struct tb_bytes plain, int level, uint8_t *at,
-                                         size_t cap, struct zframe_body *out,
-                                         struct tb_fail *fail);
+                                         struct zframe_habit *habit, struct tb_bytes plain,
+                                         uint32_t packets, int level, uint8_t *at, size_t cap,
+                                         struct zframe_body *out, struct tb_fail *fail);
 
 /* Whether whole blocks fill `body` exactly, none of them the last. */
 bool zframe_body_is_whole(struct tb_bytes body);

@@ -19,7 +19,22 @@ enum {
     WINDOW_LOG = 20, /* the segment's frame header promises no more */
     MAGIC_BYTES = 4,
     FLAG_CHECK = 0x04,
-    FLAG_SINGLE_SEGMENT = 0x20
+    FLAG_SINGLE_SEGMENT = 0x20,
+
+    /* Of the frames recorded here, the literals (what no match covers) are mostly encrypted,
+     * compressed or random: entropy coding takes a quarter of level 1's time to gain nothing.
+     * So it rests after a chunk in which it saved less than 1 of LITERALS_WORTH octets, and is
+     * tried again on every chunk behind LITERALS_REST. */
+    LITERALS_WORTH = 256,
+    LITERALS_REST = 31,
+
+    /* Level 1 looks for matches of 7 octets; the headers that small packets consist of repeat
+     * in shorter runs.  Shorter matches, more slots and longer steps are both smaller and
+     * faster then (66 octets: 1 % smaller in 9/10 of the time; 1,400: 2 % bigger). */
+    SMALL_PACKET_BYTES = 192, /* of block, on average */
+    SMALL_MIN_MATCH = 5,
+    SMALL_HASH_LOG = 15,
+    SMALL_STEP = 2
 };
 
 const uint8_t zframe_header[ZFRAME_HEADER_BYTES] = {0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x50};
@@ -69,8 +84,15 @@ context_bytes(int max_level)
         }
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
             ZSTD_compressionParameters params = ZSTD_getCParams(level, sizes[i], 0);
-            size_t bytes = ZSTD_estimateCCtxSize_usingCParams(params);
+            size_t bytes;
 
+            if (level == 1 && params.hashLog < SMALL_HASH_LOG) {
+                params.hashLog = SMALL_HASH_LOG;
+            }
+            if (level == 1) {
+                params.minMatch = SMALL_MIN_MATCH; /* (shorter matches: more sequences) */
+            }
+            bytes = ZSTD_estimateCCtxSize_usingCParams(params);
             most = bytes > most ? bytes : most;
         }
     }
@@ -117,14 +139,29 @@ zframe_bound(size_t plain)
 }
 
 static bool
-set_parameters(ZSTD_CCtx *zstd, int level)
+set(ZSTD_CCtx *zstd, ZSTD_cParameter parameter, int value)
 {
-    return !ZSTD_isError(ZSTD_CCtx_reset(zstd, ZSTD_reset_session_and_parameters)) &&
-           !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, level)) &&
-           !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, WINDOW_LOG)) &&
-           !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_contentSizeFlag, 0)) &&
-           !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_dictIDFlag, 0)) &&
-           !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_checksumFlag, 1));
+    return !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, parameter, value));
+}
+
+static bool
+set_parameters(ZSTD_CCtx *zstd, int level, bool small_packets, bool plain_literals)
+{
+    if (ZSTD_isError(ZSTD_CCtx_reset(zstd, ZSTD_reset_session_and_parameters)) ||
+        !set(zstd, ZSTD_c_compressionLevel, level) ||
+        !set(zstd, ZSTD_c_windowLog, WINDOW_LOG) || !set(zstd, ZSTD_c_contentSizeFlag, 0) ||
+        !set(zstd, ZSTD_c_dictIDFlag, 0) || !set(zstd, ZSTD_c_checksumFlag, 1)) {
+        return false;
+    }
+    if (level == 1 && small_packets &&
+        (!set(zstd, ZSTD_c_minMatch, SMALL_MIN_MATCH) ||
+         !set(zstd, ZSTD_c_hashLog, SMALL_HASH_LOG) ||
+         !set(zstd, ZSTD_c_targetLength, SMALL_STEP))) {
+        return false;
+    }
+    /* (negative levels leave literals as they are by themselves) */
+    return level < 0 || set(zstd, ZSTD_c_literalCompressionMode,
+                            plain_literals ? ZSTD_ps_disable : ZSTD_ps_enable);
 }
 
 /* Octets of the frame's header, 0 when it is not of the kind that was asked for. */
@@ -184,13 +221,63 @@ strip_frame(uint8_t *at, size_t len, struct zframe_body *out)
     return next > begin;
 }
 
-enum tb_err
-zframe_compress(struct zframe_compressor *compressor, struct tb_bytes plain, int level,
-                uint8_t *at, size_t cap, struct zframe_body *out, struct tb_fail *fail)
+/* Octets that entropy coding saved in the literals of one compressed block.  Source: RFC 8878,
+ * section 3.1.1.3.1.1. */
+static size_t
+saved_in_literals(struct tb_bytes block)
 {
+    uint64_t header = 0;
+    unsigned type, format, bits;
+    size_t plain, packed;
+
+    for (size_t i = 0; i < 5 && i < block.len; i++) {
+        header |= (uint64_t)block.at[i] << (8 * i);
+    }
+    type = header & 3;
+    format = header >> 2 & 3;
+    if (type < ZFRAME_COMPRESSED) { /* raw or one octet repeated: nothing was coded */
+        return 0;
+    }
+    bits = format < 2 ? 10 : format == 2 ? 14 : 18;
+    plain = (size_t)(header >> 4 & ((1U << bits) - 1));
+    packed = (size_t)(header >> (4 + bits) & ((1U << bits) - 1));
+    return plain > packed ? plain - packed : 0;
+}
+
+static void
+learn(struct zframe_habit *habit, const uint8_t *at, const struct zframe_body *body)
+{
+    size_t saved = 0;
+
+    if (habit->plain_left > 0) {
+        habit->plain_left--;
+        return;
+    }
+    for (size_t i = 0; i < body->len;) {
+        const uint8_t *here = at + body->offset + i;
+        struct zframe_block block = zframe_get_block(here);
+
+        if (block.type == ZFRAME_COMPRESSED) {
+            saved +=
+                saved_in_literals(tb_bytes_of(here + ZFRAME_BLOCK_HEADER_BYTES, block.field));
+        }
+        i += block.size;
+    }
+    if (saved < body->len / LITERALS_WORTH) {
+        habit->plain_left = LITERALS_REST;
+    }
+}
+
+enum tb_err
+zframe_compress(struct zframe_compressor *compressor, struct zframe_habit *habit,
+                struct tb_bytes plain, uint32_t packets, int level, uint8_t *at, size_t cap,
+                struct zframe_body *out, struct tb_fail *fail)
+{
+    bool small_packets = packets > 0 && plain.len / packets < SMALL_PACKET_BYTES;
     size_t n;
 
-    if (level > compressor->max_level || !set_parameters(compressor->zstd, level)) {
+    if (level > compressor->max_level ||
+        !set_parameters(compressor->zstd, level, small_packets, habit->plain_left > 0)) {
         return tb_fail_set(fail, TB_EINTERNAL, "zstd refused its parameters, level %d", level);
     }
     n = ZSTD_compress2(compressor->zstd, at, cap, plain.at, plain.len);
@@ -200,6 +287,9 @@ zframe_compress(struct zframe_compressor *compressor, struct tb_bytes plain, int
     }
     if (!strip_frame(at, n, out)) {
         return tb_fail_set(fail, TB_EINTERNAL, "zstd made a frame of another shape");
+    }
+    if (packets > 0) { /* (a chunk of headers alone is nobody's traffic) */
+        learn(habit, at, out);
     }
     return TB_OK;
 }

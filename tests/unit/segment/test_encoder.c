@@ -170,7 +170,7 @@ the_memory_of_an_encoder_is_what_the_header_says(void **state)
     static const struct {
         int level;
         size_t at_most;
-    } cases[] = {{1, 2 << 20}, {3, 3 << 20}, {19, 20 << 20}};
+    } cases[] = {{1, 21 * (1 << 20) / 10}, {3, 3 << 20}, {19, 20 << 20}};
 
     (void)state;
     if (!HAS_OWN_ALLOCATOR) {
@@ -242,6 +242,111 @@ content_of_every_kind_comes_back_as_it_was(void **state)
         }
     }
     tb_segment_encoder_free(encoder);
+}
+
+enum {
+    LEARNING_CHUNKS = 70, /* of each kind: the coding of literals is tried again every 32 */
+    LEARNING_FRAME = 1024
+};
+
+/* Packets whose octets repeat nowhere, of `values` different values. */
+static void
+put_learning_chunk(struct test_chunks *from, struct tb_buf *plain, unsigned values,
+                   struct tb_chunk_info *info)
+{
+    uint8_t frame[LEARNING_FRAME];
+    uint8_t block[LEARNING_FRAME + TB_PCAPNG_PACKET_OVERHEAD];
+    struct tb_pcapng_packet packet = {.captured = sizeof(frame), .original = sizeof(frame)};
+
+    *info = (struct tb_chunk_info){.packets = 0};
+    while (info->packets < 200) {
+        for (size_t i = 0; i < sizeof(frame); i++) {
+            frame[i] = (uint8_t)(test_chunks_random(from) >> 20 & (values - 1));
+        }
+        tb_buf_put(plain, block, tb_pcapng_put_packet(block, sizeof(block), &packet, frame));
+        info->packets++;
+    }
+}
+
+/* Octets in the file of the last of many chunks of this kind. */
+static size_t
+learnt_size(struct tb_segment_encoder *encoder, struct test_chunks *from, unsigned values,
+            size_t *out_plain)
+{
+    struct tb_bytes out = {NULL, 0};
+
+    for (int i = 0; i < LEARNING_CHUNKS; i++) {
+        struct tb_buf plain = TB_BUF_INIT(PLAIN_MAX);
+        struct tb_chunk_info info;
+
+        put_learning_chunk(from, &plain, values, &info);
+        assert_int_equal(
+            tb_segment_encoder_chunk(encoder, tb_buf_view(&plain), &info, &out, NULL), TB_OK);
+        *out_plain = plain.len;
+        tb_buf_release(&plain);
+    }
+    return out.len;
+}
+
+/* Level 1 stops coding literals where that gains nothing, and begins again where it does. */
+static void
+literals_are_coded_where_they_gain_also_after_traffic_where_they_do_not(void **state)
+{
+    struct tb_segment_encoder *encoder = NULL;
+    struct tb_buf head = TB_BUF_INIT(PLAIN_MAX);
+    struct tb_chunk_info info;
+    struct test_chunks from;
+    struct tb_bytes out;
+    size_t plain = 0;
+    size_t coded;
+
+    (void)state;
+    test_chunks_init(&from, 5);
+    assert_int_equal(
+        tb_segment_encoder_new(TB_CHUNK_BYTES, 3 * LEARNING_CHUNKS + 1, 1, &encoder, NULL),
+        TB_OK);
+    first_chunk(&head, 5, 2000, &info);
+    assert_int_equal(tb_segment_encoder_chunk(encoder, tb_buf_view(&head), &info, &out, NULL),
+                     TB_OK);
+    coded = learnt_size(encoder, &from, 16, &plain);
+    assert_true(coded < plain * 6 / 10); /* 4 bits of 8, and what is around the frames */
+    assert_true(learnt_size(encoder, &from, 256, &plain) < plain);
+    assert_in_range(learnt_size(encoder, &from, 16, &plain), coded * 99 / 100,
+                    coded * 101 / 100);
+    tb_segment_encoder_free(encoder);
+    tb_buf_release(&head);
+}
+
+/* Level 1 has other parameters for them. */
+static void
+small_packets_come_back_and_fit_the_memory(void **state)
+{
+    static const size_t sizes[] = {2000, 16 << 10, 100 << 10, 200 << 10, 300 << 10, 1 << 20};
+
+    (void)state;
+    for (int level = 1; level <= 3; level++) {
+        struct tb_segment_encoder *encoder = NULL;
+
+        assert_int_equal(tb_segment_encoder_new(TB_CHUNK_BYTES, 4, level, &encoder, NULL),
+                         TB_OK);
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+            struct tb_buf plain = TB_BUF_INIT(PLAIN_MAX);
+            struct tb_chunk_info info, some;
+            struct test_chunks from;
+
+            test_chunks_init(&from, i);
+            test_chunks_put_head(&from, &plain);
+            test_chunks_put_packets(&from, &plain, 1, 60, &info);
+            while (plain.len + 200 < sizes[i]) {
+                test_chunks_put_packets(&from, &plain, 1, 60, &some);
+                info.packets++;
+            }
+            tb_segment_encoder_level(encoder, 1);
+            assert_round_trip(encoder, tb_buf_view(&plain), &info);
+            tb_buf_release(&plain);
+        }
+        tb_segment_encoder_free(encoder);
+    }
 }
 
 static void
@@ -384,6 +489,9 @@ main(void)
         cmocka_unit_test(the_memory_of_an_encoder_is_what_the_header_says),
         cmocka_unit_test(no_memory_at_any_point_is_an_error_that_leaks_nothing),
         cmocka_unit_test(content_of_every_kind_comes_back_as_it_was),
+        cmocka_unit_test(
+            literals_are_coded_where_they_gain_also_after_traffic_where_they_do_not),
+        cmocka_unit_test(small_packets_come_back_and_fit_the_memory),
         cmocka_unit_test(limits_are_errors_and_the_segment_goes_on),
         cmocka_unit_test(encoders_that_share_a_workspace_do_not_disturb_each_other),
         cmocka_unit_test(times_are_put_in_order_and_left_out_without_packets),

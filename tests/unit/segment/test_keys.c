@@ -230,6 +230,51 @@ extension_headers_are_seen_through(void **state)
     assert_int_equal(collected(&chunk)->flows.keys[0], tb_segment_flow_key(&flow));
 }
 
+/* What is remembered of the packets before begins as zeros: that is no conversation yet. */
+static void
+nobody_talking_to_nobody_has_keys_too(void **state)
+{
+    static struct chunk chunk;
+    struct tb_segment_flow flow = {.protocol = 0};
+    struct frame frame;
+
+    (void)state;
+    chunk = (struct chunk){.len = 0};
+    ipv6(&frame, &flow, 1); /* options, and then "hop by hop" again: protocol 0 */
+    frame.len -= 8;         /* which is not there */
+    add(&chunk, &frame);
+    assert_int_equal(collected(&chunk)->flows.count, 1);
+    assert_int_equal(collected(&chunk)->flows.keys[0], tb_segment_flow_key(&flow));
+    assert_int_equal(collected(&chunk)->hosts.count, 1);
+}
+
+/* More conversations than are remembered, met again and again, in changing order. */
+static void
+each_of_many_conversations_has_its_key_once(void **state)
+{
+    static struct chunk chunk;
+    struct segment_keys *keys;
+    struct frame frame;
+
+    (void)state;
+    chunk = (struct chunk){.len = 0};
+    for (uint32_t i = 0; i < 3000; i++) {
+        struct tb_segment_flow flow =
+            flow_of(0x0a000001, (uint16_t)(1 + i * 7 % 600), 0x0a000002, 443, 6);
+
+        ipv4(&frame, 0, &flow, 0);
+        add(&chunk, &frame);
+    }
+    keys = collected(&chunk);
+    assert_int_equal(keys->flows.count, 600);
+    assert_int_equal(keys->hosts.count, 2);
+    for (uint16_t port = 1; port <= 600; port++) {
+        struct tb_segment_flow flow = flow_of(0x0a000002, 443, 0x0a000001, port, 6);
+
+        assert_true(has(&keys->flows, tb_segment_flow_key(&flow)));
+    }
+}
+
 static void
 every_cut_of_a_frame_is_taken_for_what_is_there(void **state)
 {
@@ -368,6 +413,8 @@ main(void)
         cmocka_unit_test(a_key_is_the_documented_number),
         cmocka_unit_test(ports_count_only_where_there_are_some),
         cmocka_unit_test(extension_headers_are_seen_through),
+        cmocka_unit_test(nobody_talking_to_nobody_has_keys_too),
+        cmocka_unit_test(each_of_many_conversations_has_its_key_once),
         cmocka_unit_test(every_cut_of_a_frame_is_taken_for_what_is_there),
         cmocka_unit_test(the_reader_never_denies_what_is_there),
         cmocka_unit_test(keys_that_are_not_in_order_or_not_whole_are_refused),
