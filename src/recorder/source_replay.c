@@ -1,11 +1,18 @@
 /* Packets from a capture file of outer frames, as if they came from the wire. */
 #include "lane_int.h"
 
+#include <errno.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
+
+enum {
+    BUFFER_BYTES = 256 * 1024 /* the default, a page, costs a system call every three packets */
+};
 
 struct source_replay {
     struct tb_source base;
     pcap_t *pcap;
+    char *buffer; /* owned: the file's, until it is closed */
 };
 
 static enum tb_err
@@ -46,7 +53,10 @@ close_file(struct tb_source *base)
 {
     struct source_replay *source = (struct source_replay *)base;
 
-    pcap_close(source->pcap);
+    if (source->pcap != NULL) {
+        pcap_close(source->pcap);
+    }
+    free(source->buffer);
     free(source);
 }
 
@@ -57,22 +67,44 @@ tb_source_replay_open(const char *path, struct tb_source **out, struct tb_fail *
 {
     char text[PCAP_ERRBUF_SIZE] = "";
     struct source_replay *source = calloc(1, sizeof(*source));
+    FILE *file = NULL;
+    enum tb_err err;
 
-    if (source == NULL) {
-        return tb_fail_set(fail, TB_ENOMEM, "no memory to read %s", path);
+    if (source == NULL || (source->buffer = malloc(BUFFER_BYTES)) == NULL) {
+        err = tb_fail_set(fail, TB_ENOMEM, "no memory to read %s", path);
+        goto out;
     }
+    file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rbe");
+    if (file == NULL) {
+        err = tb_fail_set(fail, TB_EFORMAT, "cannot read the capture: %s: %s", path,
+                          strerror(errno));
+        goto out;
+    }
+    (void)setvbuf(file, source->buffer, _IOFBF, BUFFER_BYTES);
+    (void)__fsetlocking(file, FSETLOCKING_BYCALLER); /* one thread reads it */
     source->pcap =
-        pcap_open_offline_with_tstamp_precision(path, PCAP_TSTAMP_PRECISION_NANO, text);
+        pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, text);
     if (source->pcap == NULL) {
-        free(source);
-        return tb_fail_set(fail, TB_EFORMAT, "cannot read the capture: %s", text);
+        err = tb_fail_set(fail, TB_EFORMAT, "cannot read the capture: %s", text);
+        goto out;
     }
+    file = NULL; /* libpcap's from here */
     if (pcap_datalink(source->pcap) != DLT_EN10MB) {
-        close_file(&source->base);
-        return tb_fail_set(fail, TB_EFORMAT, "%s does not hold Ethernet frames", path);
+        err = tb_fail_set(fail, TB_EFORMAT, "%s does not hold Ethernet frames", path);
+        goto out;
     }
     source->base.ops = &replay_ops;
     source->base.poll_fd = -1;
     *out = &source->base;
-    return TB_OK;
+    source = NULL;
+    err = TB_OK;
+
+out:
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    if (source != NULL) {
+        close_file(&source->base);
+    }
+    return err;
 }
