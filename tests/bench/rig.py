@@ -170,7 +170,7 @@ class Tapbox:
 
 
 class Tcpdump:
-    """Kernel VXLAN device, tcpdump -w - | zstd -1."""
+    """Kernel VXLAN device, tcpdump -w - | zstd -1; times to the nanosecond, as the others keep them."""
     name = "tcpdump | zstd -1"
 
     def __init__(self, rig):
@@ -182,7 +182,7 @@ class Tcpdump:
         self.log = os.path.join(folder, "t.log")
         with open(self.log, "wb") as log:
             self.dump = subprocess.Popen(pinned(RECORDER_CORE, "tcpdump", "-n", "-i", "vx0", "-B", RING_MIB * 1024, "-Z",
-                                                "root", "-w", "-"), stdout=subprocess.PIPE, stderr=log)
+                                                "root", "--nano", "-w", "-"), stdout=subprocess.PIPE, stderr=log)
             self.zstd = subprocess.Popen(pinned(RECORDER_CORE, "zstd", "-q", "-1", "-T1", "-f", "-o", self.file),
                                          stdin=self.dump.stdout)
         self.dump.stdout.close()
@@ -245,14 +245,14 @@ class Stenotype:
             self.dump = subprocess.Popen(
                 pinned(RECORDER_CORE, "stenotype", "-v", "--iface=vx0", f"--dir={folder}", "--threads=1",
                        f"--blocks={RING_MIB}", "--aiops=32", "--seccomp=none", "--no_watchdogs", "--uid=root",
-                       "--gid=root", "--fileage_sec=600", "--filesize_mb=4000"), stderr=log, stdout=log)
+                       "--gid=root", "--blockage_sec=1", "--fileage_sec=600", "--filesize_mb=4000"), stderr=log, stdout=log)
         wait_for_text(self.log, "Opening packet file")
 
     def pids(self):
         return [self.dump.pid]
 
     def end(self, _sent):
-        time.sleep(1)
+        time.sleep(2.5)  # what is in its block
         self.dump.send_signal(signal.SIGINT)
         # It looks at the signal when a packet comes.
         for _ in range(20):
