@@ -20,6 +20,8 @@ enum {
 
 /* A recorder that was not seen for so long is asked, not read: it may hang. */
 static const int64_t alive_ns = 3 * TB_NS_PER_S;
+/* One that left a request without an answer is left alone by lookers for so long. */
+static const int64_t ask_again_ns = 10 * TB_NS_PER_S;
 
 struct tb_recorder_link {
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* "" : only the given socket */
@@ -27,6 +29,7 @@ struct tb_recorder_link {
     struct { /* touched only while holding mu */
         int fd;
         uint32_t cookie;
+        int64_t deaf_boot_ns; /* when it last left a request without an answer; 0: it answers */
         struct tb_buf message;
         struct tb_request request; /* too big for a stack */
         struct tb_answer answer;
@@ -165,6 +168,7 @@ exchange_once_locked(struct tb_recorder_link *link, struct tb_fail *fail)
     if (err != TB_OK && err != TB_ETIMEOUT) {
         tb_close(&link->locked.fd);
     }
+    link->locked.deaf_boot_ns = err == TB_ETIMEOUT ? tb_clock_boot_ns() : 0;
     return err;
 }
 
@@ -283,6 +287,19 @@ live_locked(struct tb_recorder_link *link)
     return shared;
 }
 
+/* For those who only look: one that hangs is not waited for by each of them in turn. */
+static enum tb_err
+look_locked(struct tb_recorder_link *link, struct tb_fail *fail)
+{
+    int64_t deaf_ns = tb_clock_boot_ns() - link->locked.deaf_boot_ns;
+
+    if (link->locked.deaf_boot_ns != 0 && deaf_ns < ask_again_ns) {
+        return tb_fail_set(fail, TB_ETIMEOUT, "the recorder did not answer %.1f s ago",
+                           (double)deaf_ns / (double)TB_NS_PER_S);
+    }
+    return exchange_locked(link, fail);
+}
+
 enum tb_err
 tb_recorder_status(struct tb_recorder_link *link, const char *capture_id,
                    struct tb_record_status *out, struct tb_fail *fail)
@@ -295,7 +312,7 @@ tb_recorder_status(struct tb_recorder_link *link, const char *capture_id,
     if (shared == NULL || !tb_shared_find(shared, capture_id, out)) {
         ask_for(link, TB_REQUEST_STATUS);
         (void)tb_str_copy(link->locked.request.capture_id, TB_CAPTURE_ID_SIZE, capture_id);
-        err = exchange_locked(link, fail);
+        err = look_locked(link, fail);
         if (err == TB_OK) {
             *out = link->locked.answer.status;
         }
@@ -315,7 +332,7 @@ tb_recorder_host(struct tb_recorder_link *link, struct tb_recorder_host *out,
     shared = live_locked(link);
     if (shared == NULL || !tb_shared_host(shared, out)) {
         ask_for(link, TB_REQUEST_HOST);
-        err = exchange_locked(link, fail);
+        err = look_locked(link, fail);
         if (err == TB_OK) {
             *out = link->locked.answer.host;
         }
