@@ -27,12 +27,47 @@ TB_NODISCARD enum tb_err tb_intake_event(struct tb_store *store, const struct tb
                                          struct tb_bytes body,
                                          const struct tb_intake_from *from,
                                          struct tb_intake_result *out, struct tb_fail *fail);
+
 /* Body of POST /v1/captures; `idempotency_key` may be NULL. */
 TB_NODISCARD enum tb_err tb_intake_request(struct tb_store *store,
                                            const struct tb_policy *policy, struct tb_bytes body,
                                            const char *idempotency_key,
                                            const struct tb_intake_from *from,
                                            struct tb_intake_result *out, struct tb_fail *fail);
+
+/* --- the same in two steps, for who commits several at once --- */
+
+struct tb_intake_ready {
+    /* in: where the capture as it is after the commit goes, lent; NULL: nowhere */
+    struct tb_capture *capture;
+    /* out, of the commit */
+    enum tb_err err; /* as tb_intake_event's */
+    struct tb_fail fail;
+    struct tb_intake_result result;
+    bool has_capture;
+    /* between the two: points into itself, so it is not moved */
+    struct tb_intake intake;
+    struct tb_capture_request request;
+    char reason[TB_CAPTURE_MAX_TEXT];
+    char key[TB_CAPTURE_MAX_TEXT];
+};
+/* Adapter and policy.  `body` and `from` are lent until the commit.  Errors: the sender's fault
+ * of tb_intake_event. */
+TB_NODISCARD enum tb_err tb_intake_event_read(const struct tb_policy *policy,
+                                              struct tb_bytes body,
+                                              const struct tb_intake_from *from,
+                                              struct tb_intake_ready *out,
+                                              struct tb_fail *fail);
+TB_NODISCARD enum tb_err
+tb_intake_request_read(const struct tb_policy *policy, struct tb_bytes body,
+                       const char *idempotency_key, const struct tb_intake_from *from,
+                       struct tb_intake_ready *out, struct tb_fail *fail);
+enum {
+    TB_INTAKE_AT_ONCE = 64
+};
+/* Up to TB_INTAKE_AT_ONCE in one commit; each has its own outcome or error. */
+void tb_intake_commit(struct tb_store *store, struct tb_intake_ready *const *ready,
+                      size_t count);
 
 /* --- what would become of it: nothing is committed --- */
 

@@ -80,6 +80,21 @@ TB_NODISCARD enum tb_err tb_store_intake(struct tb_store *store, const struct tb
                                          char out_capture_id[TB_CAPTURE_ID_SIZE],
                                          struct tb_fail *fail);
 
+/* One of several that go through one commit together. */
+struct tb_intake_item {
+    const struct tb_intake *intake; /* lent */
+    struct tb_capture *capture;     /* NULL, or lent: filled when there is one */
+    enum tb_err err;                /* of this one: the others may be in */
+    struct tb_fail fail;
+    enum tb_intake_outcome outcome; /* these two with TB_OK */
+    char capture_id[TB_CAPTURE_ID_SIZE];
+    bool has_capture; /* *capture is what it was right after the commit */
+    bool done;        /* the store's own, like what follows */
+    struct tb_intake_item *next;
+};
+/* tb_store_intake for each, in their order; comes back when all are done. */
+void tb_store_intake_many(struct tb_store *store, struct tb_intake_item *items, size_t count);
+
 /* The i-th (from 1) alert of a capture: body appended to `out`.  TB_ENOTFOUND past the last. */
 struct tb_alert_row {
     uint32_t number; /* 1 is the one that made the capture */

@@ -41,26 +41,20 @@ tb_http_post_capture(struct tb_http_call *call)
 {
     const struct tb_http_server_deps *deps = &call->server->deps;
     const struct tb_intake_from from = {.remote = call->remote, .token_name = call->token_name};
-    struct tb_intake_result *result;
+    struct tb_intake_ready *ready;
     const char *key = NULL;
     struct tb_fail fail = {0};
 
     if (tb_http_plan_capture(call) || !read_idempotency_key(call, &key)) {
         return;
     }
-    result = calloc(1, sizeof(*result));
-    if (result == NULL) {
-        (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for this request");
-        tb_http_problem_of(call, &fail);
-        return;
-    }
-    if (tb_intake_request(deps->store, &deps->config->policy, tb_buf_view(&call->request_body),
-                          key, &from, result, &fail) == TB_OK) {
-        tb_http_answer_intake(call, result);
-    } else {
+    ready = tb_http_new_ready(call);
+    if (ready != NULL &&
+        tb_intake_request_read(&deps->config->policy, tb_buf_view(&call->request_body), key,
+                               &from, ready, &fail) != TB_OK) {
+        tb_http_free_ready(call);
         tb_http_problem_of(call, &fail);
     }
-    free(result);
 }
 
 /* ?live=1|0, ?limit=N; false after a 400. */

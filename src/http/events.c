@@ -52,13 +52,63 @@ tb_http_server_took(struct tb_http_server *server, const struct tb_intake_result
     }
 }
 
-void
-tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *result)
+/* --- many in one commit --- */
+
+static void
+commit(struct tb_http_call *const *calls, size_t count)
 {
+    struct tb_intake_ready *ready[TB_INTAKE_AT_ONCE];
+
+    for (size_t i = 0; i < count; i++) {
+        ready[i] = calls[i]->ready;
+    }
+    tb_intake_commit(calls[0]->server->deps.store, ready, count);
+}
+
+/* One thread: while it waits for the disk, the next commit fills. */
+const struct tb_later_kind tb_later_commits = {.name = "http commit",
+                                               .threads = 1,
+                                               .at_once = TB_INTAKE_AT_ONCE,
+                                               .queue = TB_PEERS_MOST,
+                                               .run = commit};
+
+struct tb_intake_ready *
+tb_http_new_ready(struct tb_http_call *call)
+{
+    struct tb_intake_ready *ready = calloc(1, sizeof(*ready));
+    struct tb_capture *capture = calloc(1, sizeof(*capture));
+    struct tb_fail fail;
+
+    if (ready == NULL || capture == NULL) {
+        free(ready);
+        free(capture);
+        (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for this call");
+        tb_http_problem_of(call, &fail);
+        return NULL;
+    }
+    ready->capture = capture;
+    call->ready = ready;
+    return ready;
+}
+
+void
+tb_http_free_ready(struct tb_http_call *call)
+{
+    if (call->ready != NULL) {
+        free(call->ready->capture);
+        free(call->ready);
+        call->ready = NULL;
+    }
+}
+
+/* --- the answer --- */
+
+static void
+answer_result(struct tb_http_call *call, const struct tb_intake_ready *ready)
+{
+    const struct tb_intake_result *result = &ready->result;
     struct tb_http_server *server = call->server;
     struct tb_json *root = tb_json_object();
-    struct tb_capture *capture = NULL;
-    struct tb_fail fail = {0};
 
     tb_http_server_took(server, result);
     tb_json_set_str(root, "decision", outcomes[result->outcome].decision);
@@ -69,20 +119,29 @@ tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *
     if (result->capture_id[0] != '\0') {
         snprintf(call->answer.location, sizeof(call->answer.location), "/v1/captures/%s",
                  result->capture_id);
-        capture = may_see(call, result->outcome) ? malloc(sizeof(*capture)) : NULL;
         /* It is committed: whatever happens now, the sender must not send it again. */
-        if (capture != NULL && tb_store_capture_get(server->deps.store, result->capture_id,
-                                                    capture, &fail) == TB_OK) {
-            tb_json_set(root, "capture", tb_http_capture_json(server, capture, NULL, NULL));
+        if (ready->has_capture && may_see(call, result->outcome)) {
+            tb_json_set(root, "capture",
+                        tb_http_capture_json(server, ready->capture, NULL, NULL));
         } else {
             struct tb_json *only_id = tb_json_object();
 
             tb_json_set_str(only_id, "id", result->capture_id);
             tb_json_set(root, "capture", only_id);
         }
-        free(capture);
     }
     tb_http_answer_json(call, outcomes[result->outcome].status, root);
+}
+
+void
+tb_http_answer_intake(struct tb_http_call *call)
+{
+    if (call->ready->err == TB_OK) {
+        answer_result(call, call->ready);
+    } else {
+        tb_http_problem_of(call, &call->ready->fail);
+    }
+    tb_http_free_ready(call);
 }
 
 void
@@ -90,28 +149,27 @@ tb_http_post_event(struct tb_http_call *call)
 {
     const struct tb_http_server_deps *deps = &call->server->deps;
     const struct tb_intake_from from = {.remote = call->remote, .token_name = call->token_name};
-    struct tb_intake_result *result;
+    struct tb_intake_ready *ready;
     struct tb_fail fail = {0};
     enum tb_err err;
 
     if (tb_http_plan_event(call)) {
         return;
     }
-    result = calloc(1, sizeof(*result));
-    if (result == NULL) {
-        (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for this event");
-        tb_http_problem_of(call, &fail);
+    ready = tb_http_new_ready(call);
+    if (ready == NULL) {
         return;
     }
-    err = tb_intake_event(deps->store, &deps->config->policy, tb_buf_view(&call->request_body),
-                          &from, result, &fail);
+    err = tb_intake_event_read(&deps->config->policy, tb_buf_view(&call->request_body), &from,
+                               ready, &fail);
     if (err == TB_OK) {
-        tb_http_answer_intake(call, result);
-    } else if (err == TB_ENOTFOUND) {
+        return; /* to be committed */
+    }
+    tb_http_free_ready(call);
+    if (err == TB_ENOTFOUND) {
         /* a body of no known sender: theirs to fix, like any other bad body */
         tb_http_problem(call, TB_PROBLEM_BAD_REQUEST, "%s", fail.text);
     } else {
         tb_http_problem_of(call, &fail);
     }
-    free(result);
 }

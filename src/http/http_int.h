@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include <tapbox/http_server.h>
+#include <tapbox/intake.h>
 #include <tapbox/json.h>
 #include <tapbox/thread.h>
 
@@ -105,31 +106,43 @@ void tb_peers_phase(struct tb_peers *peers, struct tb_peer *peer, enum tb_peer_p
 /* It showed a valid token: it does not make room for others. */
 void tb_peers_known(struct tb_peers *peers, struct tb_peer *peer);
 
-/* --- later.c: calls that wait for AWS --- */
-
-enum {
-    TB_LATER_THREADS = 8
-};
+/* --- later.c: calls that wait --- */
 
 struct tb_http_call;
 
+/* What for, and by how many. */
+struct tb_later_kind {
+    const char *name;
+    unsigned threads; /* at most TB_LATER_THREADS */
+    size_t at_once;   /* calls that one thread takes together, at most TB_LATER_AT_ONCE */
+    size_t queue;     /* that may wait for a thread; more are told to come again */
+    void (*run)(struct tb_http_call *const *calls, size_t count);
+};
+enum {
+    TB_LATER_THREADS = 8,
+    TB_LATER_AT_ONCE = TB_INTAKE_AT_ONCE
+};
+extern const struct tb_later_kind tb_later_aws;
+
 struct tb_later {
+    const struct tb_later_kind *kind;    /* set once */
     pthread_t threads[TB_LATER_THREADS]; /* start and stop only */
     unsigned started;
     bool made;
     struct tb_mutex mu;
     struct tb_cond more;
     struct { /* touched only while holding mu */
-        struct tb_http_call *first;
+        struct tb_http_call *first, **last;
         size_t waiting;
         bool stopping;
     } locked;
 };
 
-TB_NODISCARD enum tb_err tb_later_start(struct tb_later *later, struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_later_start(struct tb_later *later,
+                                        const struct tb_later_kind *kind, struct tb_fail *fail);
 /* What runs is waited for, what waits is answered 503. */
 void tb_later_stop(struct tb_later *later);
-/* Puts the call aside until call->later has run; false when there is no room. */
+/* Puts the call aside until it has run; false when there is no room. */
 bool tb_later_take(struct tb_later *later, struct tb_http_call *call);
 
 /* --- viewers.c: streams --- */
@@ -189,7 +202,9 @@ struct tb_http_call {
     /* Set by a handler that needs AWS for its answer: runs on a thread where that may take its
      * time, and leaves the answer.  Reads nothing of the connection. */
     void (*later)(struct tb_http_call *call);
-    bool later_done;
+    /* Set by a handler of alerts and requests, owned: committed together with others. */
+    struct tb_intake_ready *ready;
+    bool later_done;           /* either */
     struct tb_http_call *next; /* in the queue of those */
     struct tb_viewer *viewer;  /* of a stream, until it begins; owned */
     struct tb_http_answer_out answer;
@@ -200,7 +215,7 @@ struct tb_http_route {
     const char *path;         /* one segment may be {id}: a capture's */
     unsigned roles;           /* any of these; 0: no token needed */
     const char *const *query; /* names of allowed query parameters, NULL last; NULL: any */
-    void (*run)(struct tb_http_call *call); /* always leaves an answer, or `later` */
+    void (*run)(struct tb_http_call *call); /* always leaves an answer, `later` or `ready` */
 };
 extern const struct tb_http_route tb_http_routes[];
 extern const size_t tb_http_route_count;
@@ -214,6 +229,7 @@ struct tb_http_server {
     struct tb_http_counters counters;
     struct tb_peers peers;
     struct tb_later later;
+    struct tb_later commits;
     struct tb_viewers viewers;
     atomic_size_t body_bytes; /* of all bodies that are held */
     struct tb_mutex mu;
@@ -277,9 +293,14 @@ struct tb_capture *tb_http_load_capture(struct tb_http_call *call);
 
 /* --- the routes' own files --- */
 
-/* The answer to an alert or request that was taken in. */
-struct tb_intake_result;
-void tb_http_answer_intake(struct tb_http_call *call, const struct tb_intake_result *result);
+/* --- events.c: alerts and requests, committed many at once --- */
+
+extern const struct tb_later_kind tb_later_commits;
+/* Fills call->ready for a handler, which then reads into it; NULL after an answer. */
+struct tb_intake_ready *tb_http_new_ready(struct tb_http_call *call);
+/* The answer when call->ready is committed. */
+void tb_http_answer_intake(struct tb_http_call *call);
+void tb_http_free_ready(struct tb_http_call *call);
 
 /* plan.c: true when it was ?dry_run=1 (or a wrong value of it) and is taken care of. */
 bool tb_http_plan_event(struct tb_http_call *call);

@@ -1,45 +1,78 @@
 /*
- * Calls whose answer has to wait for AWS.  A thread of libmicrohttpd serves many connections,
- * so nothing may block it: such a call is put aside, run here, and its connection taken up
- * again.
+ * Calls whose answer has to wait: for AWS, or for the disk.  A thread of libmicrohttpd serves
+ * many connections, so nothing may block it: such a call is put aside, run here, alone or with
+ * others, and its connection taken up again.
  *
- * Threads: LATER_THREADS, each runs one call at a time; the others wait in a bounded queue.
+ * Threads: as many as the kind says, each runs some calls at a time; the others wait in a
+ * bounded queue.
  */
 #include <microhttpd.h>
 
 #include "http_int.h"
 
-enum {
-    LATER_QUEUE = 64 /* more are told to come again */
-};
+static void
+run_aws(struct tb_http_call *const *calls, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        calls[i]->later(calls[i]);
+    }
+}
+
+const struct tb_later_kind tb_later_aws = {.name = "http later",
+                                           .threads = TB_LATER_THREADS,
+                                           .at_once = 1,
+                                           .queue = 64,
+                                           .run = run_aws};
+
+/* Some of those that wait, in their order. */
+static size_t
+take_locked(struct tb_later *later, struct tb_http_call *calls[TB_LATER_AT_ONCE])
+    TB_REQUIRES(later->mu)
+{
+    size_t count = 0;
+
+    while (count < later->kind->at_once && later->locked.first != NULL) {
+        calls[count] = later->locked.first;
+        later->locked.first = calls[count]->next;
+        count++;
+    }
+    if (later->locked.first == NULL) {
+        later->locked.last = &later->locked.first;
+    }
+    later->locked.waiting -= count;
+    return count;
+}
 
 static void *
 run(void *arg)
 {
     struct tb_later *later = arg;
+    struct tb_http_call *calls[TB_LATER_AT_ONCE];
 
     tb_mutex_lock(&later->mu);
     for (;;) {
-        struct tb_http_call *call = later->locked.first;
+        size_t count = take_locked(later, calls);
         bool stopping = later->locked.stopping;
 
-        if (call == NULL && stopping) {
+        if (count == 0 && stopping) {
             break;
         }
-        if (call == NULL) {
+        if (count == 0) {
             tb_cond_wait(&later->more, &later->mu);
             continue;
         }
-        later->locked.first = call->next;
-        later->locked.waiting--;
         tb_mutex_unlock(&later->mu);
-        if (stopping) {
-            tb_http_problem(call, TB_PROBLEM_UNAVAILABLE, "The service is stopping.");
-        } else {
-            call->later(call);
+        if (!stopping) {
+            later->kind->run(calls, count);
         }
-        call->later_done = true;
-        MHD_resume_connection(call->connection);
+        for (size_t i = 0; i < count; i++) {
+            if (stopping) {
+                tb_http_problem(calls[i], TB_PROBLEM_UNAVAILABLE, "The service is stopping.");
+                tb_http_free_ready(calls[i]);
+            }
+            calls[i]->later_done = true;
+            MHD_resume_connection(calls[i]->connection);
+        }
         tb_mutex_lock(&later->mu);
     }
     tb_mutex_unlock(&later->mu);
@@ -52,14 +85,10 @@ tb_later_take(struct tb_later *later, struct tb_http_call *call)
     bool taken;
 
     tb_mutex_lock(&later->mu);
-    taken = later->locked.waiting < LATER_QUEUE && !later->locked.stopping;
+    taken = later->locked.waiting < later->kind->queue && !later->locked.stopping;
     if (taken) {
-        struct tb_http_call **end = &later->locked.first;
-
-        while (*end != NULL) {
-            end = &(*end)->next;
-        }
-        *end = call;
+        *later->locked.last = call;
+        later->locked.last = &call->next;
         call->next = NULL;
         later->locked.waiting++;
         MHD_suspend_connection(call->connection);
@@ -70,15 +99,17 @@ tb_later_take(struct tb_later *later, struct tb_http_call *call)
 }
 
 enum tb_err
-tb_later_start(struct tb_later *later, struct tb_fail *fail)
+tb_later_start(struct tb_later *later, const struct tb_later_kind *kind, struct tb_fail *fail)
 {
     enum tb_err err = TB_OK;
 
+    later->kind = kind;
     tb_mutex_init(&later->mu);
     tb_cond_init(&later->more);
+    later->locked.last = &later->locked.first;
     later->made = true;
-    while (err == TB_OK && later->started < TB_LATER_THREADS) {
-        err = tb_thread_start(&later->threads[later->started], "http later", run, later, fail);
+    while (err == TB_OK && later->started < kind->threads) {
+        err = tb_thread_start(&later->threads[later->started], kind->name, run, later, fail);
         later->started += err == TB_OK ? 1 : 0;
     }
     return err;

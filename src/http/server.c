@@ -3,9 +3,9 @@
  *
  * Threads: POOL_THREADS of libmicrohttpd, each polling its share of the connections and running
  * their calls to the end; they touch the store (any thread may), the tokens (own lock), the
- * counters (atomic), and `locked`.  Calls are short: what waits for AWS runs on the threads of
- * later.c, streams are filled by those of viewers.c.  One more closes connections that take too
- * long (peers.c).
+ * counters (atomic), and `locked`.  Calls are short: what waits for AWS or for a commit runs
+ * on the threads of later.c, streams are filled by those of viewers.c.  One more closes
+ * connections that take too long (peers.c).
  *
  * What libmicrohttpd cannot do decides the way of a body: an answer can be given before it (the
  * connection is closed then, and a sender in the middle of writing may see a reset instead of
@@ -291,6 +291,9 @@ finish_call(struct tb_http_call *call)
     struct tb_fail fail = {0};
 
     if (call->later_done) {
+        if (call->ready != NULL) {
+            tb_http_answer_intake(call);
+        }
         return send_answer(call);
     }
     tb_peers_phase(&call->server->peers, call->peer, TB_PEER_WAITING);
@@ -301,11 +304,12 @@ finish_call(struct tb_http_call *call)
             tb_http_problem_of(call, &fail);
         }
     }
-    if (call->later != NULL) {
-        if (tb_later_take(&call->server->later, call)) {
+    if (call->later != NULL || call->ready != NULL) {
+        if (tb_later_take(call->ready != NULL ? &call->server->commits : &call->server->later,
+                          call)) {
             return MHD_YES; /* comes back here when it has run */
         }
-        tb_http_problem(call, TB_PROBLEM_UNAVAILABLE, "Too many calls wait for AWS.");
+        tb_http_problem(call, TB_PROBLEM_UNAVAILABLE, "Too many calls wait already.");
     }
     return send_answer(call);
 }
@@ -536,7 +540,10 @@ tb_http_server_start(const struct tb_http_server_deps *deps, int listen_fd,
         err = tb_peers_start(&server->peers, fail);
     }
     if (err == TB_OK) {
-        err = tb_later_start(&server->later, fail);
+        err = tb_later_start(&server->later, &tb_later_aws, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_later_start(&server->commits, &tb_later_commits, fail);
     }
     if (err != TB_OK) {
         goto out;

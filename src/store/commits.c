@@ -12,16 +12,6 @@ enum {
     BATCH_MAX = 64, /* alerts in one commit; bounds how long the connection is held */
 };
 
-/* One caller's alert, on that caller's stack until it is done. */
-struct store_waiting {
-    const struct tb_intake *intake;
-    struct store_taken taken;
-    struct tb_fail fail;
-    enum tb_err err;
-    bool done;
-    struct store_waiting *next;
-};
-
 /* What no row could hold, or could not be found again, is refused before anything is written.
  */
 static enum tb_err
@@ -54,13 +44,15 @@ run_locked(struct tb_store *store, const char *sql, struct tb_fail *fail) TB_REQ
 
 /* False when the failure has taken the whole transaction with it (full disk, I/O, memory). */
 static bool
-take_one_locked(struct tb_store *store, struct store_waiting *w) TB_REQUIRES(store->mu)
+take_one_locked(struct tb_store *store, struct tb_intake_item *w) TB_REQUIRES(store->mu)
 {
+    struct store_taken taken = {.outcome = TB_INTAKE_IGNORED};
+
     w->err = run_locked(store, "SAVEPOINT alert", &w->fail);
     if (w->err != TB_OK) {
         return sqlite3_get_autocommit(store->locked.db) == 0;
     }
-    w->err = store_take_in_locked(store, w->intake, &w->taken, &w->fail);
+    w->err = store_take_in_locked(store, w->intake, &taken, &w->fail);
     if (sqlite3_get_autocommit(store->locked.db) != 0) {
         return false;
     }
@@ -70,15 +62,17 @@ take_one_locked(struct tb_store *store, struct store_waiting *w) TB_REQUIRES(sto
     if (w->err != TB_OK) {
         return run_locked(store, "RELEASE alert", NULL) == TB_OK;
     }
+    w->outcome = taken.outcome;
+    (void)tb_str_copy(w->capture_id, sizeof(w->capture_id), taken.capture_id);
     w->err = run_locked(store, "RELEASE alert", &w->fail);
     return w->err == TB_OK;
 }
 
 /* Who had no failure of its own gets this one. */
 static void
-fail_all(struct store_waiting *first, enum tb_err err, const struct tb_fail *fail)
+fail_all(struct tb_intake_item *first, enum tb_err err, const struct tb_fail *fail)
 {
-    for (struct store_waiting *w = first; w != NULL; w = w->next) {
+    for (struct tb_intake_item *w = first; w != NULL; w = w->next) {
         if (w->err == TB_OK) {
             w->err = err;
             w->fail = *fail;
@@ -86,8 +80,31 @@ fail_all(struct store_waiting *first, enum tb_err err, const struct tb_fail *fai
     }
 }
 
+/* For those who want to show it: read here, where nobody has to wait behind the next commit. In
+ * a storm many are of the same capture. */
 static void
-commit_batch(struct tb_store *store, struct store_waiting *first)
+read_captures_locked(struct tb_store *store, struct tb_intake_item *first)
+    TB_REQUIRES(store->mu)
+{
+    const struct tb_intake_item *last = NULL;
+
+    for (struct tb_intake_item *w = first; w != NULL; w = w->next) {
+        if (w->err != TB_OK || w->capture == NULL || w->capture_id[0] == 0) {
+            continue;
+        }
+        if (last != NULL && strcmp(last->capture_id, w->capture_id) == 0) {
+            *w->capture = *last->capture;
+            w->has_capture = true;
+        } else {
+            w->has_capture =
+                store_capture_get_locked(store, w->capture_id, w->capture, NULL) == TB_OK;
+        }
+        last = w->has_capture ? w : last;
+    }
+}
+
+static void
+commit_batch(struct tb_store *store, struct tb_intake_item *first)
 {
     struct tb_fail fail = {0};
     enum tb_err err;
@@ -95,13 +112,16 @@ commit_batch(struct tb_store *store, struct store_waiting *first)
     store_lock(store, "intake");
     err = store_begin_locked(store, &fail);
     if (err == TB_OK) {
-        for (struct store_waiting *w = first; w != NULL && err == TB_OK; w = w->next) {
+        for (struct tb_intake_item *w = first; w != NULL && err == TB_OK; w = w->next) {
             if (!take_one_locked(store, w)) {
                 err = w->err;
                 fail = w->fail;
             }
         }
         err = store_end_locked(store, err, &fail);
+    }
+    if (err == TB_OK) {
+        read_captures_locked(store, first);
     }
     tb_mutex_unlock(&store->mu);
     if (err != TB_OK) {
@@ -110,11 +130,11 @@ commit_batch(struct tb_store *store, struct store_waiting *first)
 }
 
 /* Takes up to a batch off the queue. */
-static struct store_waiting *
+static struct tb_intake_item *
 take_batch_locked(struct tb_store *store) TB_REQUIRES(store->queue_mu)
 {
-    struct store_waiting *first = store->queue.first;
-    struct store_waiting *last = first;
+    struct tb_intake_item *first = store->queue.first;
+    struct tb_intake_item *last = first;
 
     for (int i = 1; i < BATCH_MAX && last->next != NULL; i++) {
         last = last->next;
@@ -130,7 +150,7 @@ take_batch_locked(struct tb_store *store) TB_REQUIRES(store->queue_mu)
 static void
 lead_locked(struct tb_store *store) TB_REQUIRES(store->queue_mu)
 {
-    struct store_waiting *first = take_batch_locked(store);
+    struct tb_intake_item *first = take_batch_locked(store);
 
     store->queue.led = true;
     tb_mutex_unlock(&store->queue_mu);
@@ -138,7 +158,7 @@ lead_locked(struct tb_store *store) TB_REQUIRES(store->queue_mu)
     tb_mutex_lock(&store->queue_mu);
     store->queue.led = false;
     while (first != NULL) {
-        struct store_waiting *next = first->next; /* once done, it is gone with its caller */
+        struct tb_intake_item *next = first->next; /* once done, it is gone with its caller */
 
         first->done = true;
         first = next;
@@ -146,35 +166,49 @@ lead_locked(struct tb_store *store) TB_REQUIRES(store->queue_mu)
     tb_cond_broadcast(&store->queue_moved);
 }
 
+void
+tb_store_intake_many(struct tb_store *store, struct tb_intake_item *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        items[i].err = check_intake(items[i].intake, &items[i].fail);
+        items[i].done = items[i].err != TB_OK;
+        items[i].has_capture = false;
+        items[i].next = NULL;
+    }
+    tb_mutex_lock(&store->queue_mu);
+    for (size_t i = 0; i < count; i++) {
+        if (!items[i].done) {
+            *store->queue.last = &items[i];
+            store->queue.last = &items[i].next;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        while (!items[i].done) {
+            if (store->queue.led) {
+                tb_cond_wait(&store->queue_moved, &store->queue_mu);
+            } else {
+                lead_locked(store);
+            }
+        }
+    }
+    tb_mutex_unlock(&store->queue_mu);
+}
+
 enum tb_err
 tb_store_intake(struct tb_store *store, const struct tb_intake *intake,
                 enum tb_intake_outcome *out_outcome, char out_capture_id[TB_CAPTURE_ID_SIZE],
                 struct tb_fail *fail)
 {
-    struct store_waiting mine = {.intake = intake};
-    enum tb_err err = check_intake(intake, fail);
+    struct tb_intake_item mine = {.intake = intake};
 
-    if (err != TB_OK) {
-        return err;
-    }
-    tb_mutex_lock(&store->queue_mu);
-    *store->queue.last = &mine;
-    store->queue.last = &mine.next;
-    while (!mine.done) {
-        if (store->queue.led) {
-            tb_cond_wait(&store->queue_moved, &store->queue_mu);
-        } else {
-            lead_locked(store);
-        }
-    }
-    tb_mutex_unlock(&store->queue_mu);
+    tb_store_intake_many(store, &mine, 1);
     if (mine.err != TB_OK) {
         if (fail != NULL) {
             *fail = mine.fail;
         }
         return mine.err;
     }
-    *out_outcome = mine.taken.outcome;
-    (void)tb_str_copy(out_capture_id, TB_CAPTURE_ID_SIZE, mine.taken.capture_id);
+    *out_outcome = mine.outcome;
+    (void)tb_str_copy(out_capture_id, TB_CAPTURE_ID_SIZE, mine.capture_id);
     return TB_OK;
 }

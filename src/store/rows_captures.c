@@ -230,8 +230,8 @@ read_parts_locked(struct tb_store *store, struct tb_capture *c, struct tb_fail *
 }
 
 enum tb_err
-tb_store_capture_get(struct tb_store *store, const char *id, struct tb_capture *out,
-                     struct tb_fail *fail)
+store_capture_get_locked(struct tb_store *store, const char *id, struct tb_capture *out,
+                         struct tb_fail *fail)
 {
     struct tb_capture *c = calloc(1, sizeof(*c));
     struct store_query q;
@@ -241,7 +241,6 @@ tb_store_capture_get(struct tb_store *store, const char *id, struct tb_capture *
     if (c == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory for a capture");
     }
-    tb_mutex_lock(&store->mu);
     err = store_open_locked(store, "SELECT " CAPTURE_COLUMNS " FROM captures WHERE id = ?", &q,
                             fail);
     if (err == TB_OK) {
@@ -256,11 +255,22 @@ tb_store_capture_get(struct tb_store *store, const char *id, struct tb_capture *
     if (err == TB_OK) {
         err = read_parts_locked(store, c, fail);
     }
-    tb_mutex_unlock(&store->mu);
     if (err == TB_OK) {
         *out = *c;
     }
     free(c);
+    return err;
+}
+
+enum tb_err
+tb_store_capture_get(struct tb_store *store, const char *id, struct tb_capture *out,
+                     struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_capture_get_locked(store, id, out, fail);
+    tb_mutex_unlock(&store->mu);
     return err;
 }
 

@@ -34,7 +34,7 @@ struct tb_store {
     struct tb_mutex queue_mu; /* never taken while holding mu */
     struct tb_cond queue_moved;
     struct { /* touched only while holding queue_mu: alerts that wait for a commit */
-        struct store_waiting *first, **last;
+        struct tb_intake_item *first, **last;
         bool led; /* somebody is committing the batch before */
     } queue;
 };
@@ -139,6 +139,9 @@ TB_NODISCARD enum tb_err store_take_in_locked(struct tb_store *store,
 enum tb_err store_tell_state_locked(struct tb_store *store, const char *id, const char *wanted,
                                     struct tb_fail *fail) TB_REQUIRES(store->mu);
 const char *store_filter_name(enum tb_filter_kind filter);
+TB_NODISCARD enum tb_err store_capture_get_locked(struct tb_store *store, const char *id,
+                                                  struct tb_capture *out, struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
 TB_NODISCARD enum tb_err store_capture_exists_locked(struct tb_store *store, const char *id,
                                                      struct tb_fail *fail)
     TB_REQUIRES(store->mu);

@@ -65,18 +65,24 @@ tear_down(void **state)
     return 0;
 }
 
+static struct tb_intake
+intake_of(const struct caller *c)
+{
+    return (struct tb_intake){.adapter = "guardduty",
+                              .key = c->key,
+                              .body = tb_bytes_str("{}"),
+                              .content_type = "application/json",
+                              .remote = "",
+                              .token_name = "",
+                              .decision_reason = "",
+                              .capture = &c->request};
+}
+
 static void *
 call(void *arg)
 {
     struct caller *c = arg;
-    struct tb_intake intake = {.adapter = "guardduty",
-                               .key = c->key,
-                               .body = tb_bytes_str("{}"),
-                               .content_type = "application/json",
-                               .remote = "",
-                               .token_name = "",
-                               .decision_reason = "",
-                               .capture = &c->request};
+    struct tb_intake intake = intake_of(c);
 
     c->err = tb_store_intake(c->store, &intake, &c->outcome, c->capture_id, NULL);
     return NULL;
@@ -202,6 +208,54 @@ an_alert_that_is_refused_takes_none_with_it(void **state)
     free(callers);
 }
 
+/* More than one commit takes. */
+static void
+several_by_one_caller_each_have_an_outcome_of_their_own(void **state)
+{
+    enum {
+        MANY = THREADS + THREADS / 2
+    };
+    struct place *p = *state;
+    struct tb_intake_item *items = calloc(MANY, sizeof(*items));
+    struct tb_intake *intakes = calloc(MANY, sizeof(*intakes));
+    struct tb_capture *captures = calloc(4, sizeof(*captures));
+    struct caller *callers = callers_of(p, "i-00000001"); /* keys key-0 .. */
+
+    assert_true(items != NULL && intakes != NULL && captures != NULL);
+    (void)tb_str_copy(callers[2].request.instance, TB_AWS_ID_SIZE, "i-00000002");
+    callers[3].request.instance[0] = 0; /* no source */
+    for (size_t i = 0; i < MANY; i++) {
+        intakes[i] = intake_of(&callers[i % THREADS]); /* the last third is delivered twice */
+        items[i].intake = &intakes[i];
+        items[i].capture = i < 4 ? &captures[i] : NULL;
+    }
+    tb_store_intake_many(p->store, items, MANY);
+    for (size_t i = 0; i < MANY; i++) {
+        bool first = i == 0 || i == 2;
+
+        if (i % THREADS == 3) {
+            assert_int_equal(items[i].err, TB_EINVAL);
+            assert_false(items[i].has_capture);
+            continue;
+        }
+        assert_int_equal(items[i].err, TB_OK);
+        assert_int_equal(items[i].outcome, i >= THREADS ? TB_INTAKE_DUPLICATE
+                                           : first      ? TB_INTAKE_CREATED
+                                                        : TB_INTAKE_JOINED);
+        assert_string_equal(items[i].capture_id, items[i % THREADS == 2 ? 2 : 0].capture_id);
+        assert_int_equal(items[i].has_capture, i < 4);
+    }
+    assert_string_equal(captures[0].id, items[0].capture_id);
+    assert_string_equal(captures[1].id, items[0].capture_id);
+    assert_string_equal(captures[2].id, items[2].capture_id);
+    assert_int_equal(captures[2].alert_count, 1);
+    assert_int_equal(captures[2].state, TB_CAPTURE_REQUESTED);
+    free(callers);
+    free(captures);
+    free(intakes);
+    free(items);
+}
+
 static void *
 allocate(void *arg)
 {
@@ -244,6 +298,7 @@ main(void)
         CASE(many_alerts_on_one_source_make_one_capture_with_all_of_them),
         CASE(many_alerts_on_many_sources_make_one_capture_each),
         CASE(an_alert_that_is_refused_takes_none_with_it),
+        CASE(several_by_one_caller_each_have_an_outcome_of_their_own),
         CASE(no_vni_is_given_out_twice),
     };
 
