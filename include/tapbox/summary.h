@@ -9,6 +9,7 @@
 #ifndef TAPBOX_SUMMARY_H
 #define TAPBOX_SUMMARY_H
 
+#include <tapbox/alert.h>
 #include <tapbox/bytes.h>
 #include <tapbox/json.h>
 #include <tapbox/limits.h>
@@ -36,6 +37,12 @@ struct tb_ioc {
     uint16_t port;    /* 0: none named */
     uint8_t protocol; /* 6, 17; 0: any */
 };
+
+enum {
+    TB_IOCS_OF_ALERT_MAX = 2 * TB_ALERT_MAX_INDICATORS
+};
+/* Its peers and domains, and the local ports that were attacked; how many. */
+size_t tb_iocs_of_alert(const struct tb_alert *alert, struct tb_ioc out[TB_IOCS_OF_ALERT_MAX]);
 
 /* What was seen of it. */
 struct tb_sighting {

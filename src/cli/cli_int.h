@@ -36,6 +36,7 @@ int tb_cmd_list(int argc, char **argv);
 int tb_cmd_plan(int argc, char **argv);
 int tb_cmd_record(int argc, char **argv);
 int tb_cmd_bpf_compile(int argc, char **argv);
+int tb_cmd_report(int argc, char **argv);
 int tb_cmd_serve(int argc, char **argv);
 int tb_cmd_show(int argc, char **argv);
 int tb_cmd_start(int argc, char **argv);

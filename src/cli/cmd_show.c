@@ -5,13 +5,43 @@
 
 #include "api_int.h"
 #include "cli_int.h"
+#include "report_int.h"
+
+enum {
+    SUMMARY_TEXT_MAX_BYTES = 256 * 1024 /* some lines for each of 256 indicators */
+};
 
 static const char help[] =
     "Usage: tapbox show CAPTURE [--json]\n"
     "\n"
     "Shows a capture: its state, times, interfaces, where its packets went, its segments and\n"
-    "its AWS objects.\n"
+    "its AWS objects; whether what the alert speaks of was seen, the traffic over time, the\n"
+    "largest conversations and the names asked for most.\n"
     "\n" TB_API_HELP;
+
+/* There is none before anything was recorded, and of what an earlier tapbox recorded. */
+static void
+show_summary(const struct tb_api_options *options, const char *id)
+{
+    struct tb_buf text = TB_BUF_INIT(SUMMARY_TEXT_MAX_BYTES);
+    struct tb_json *summary = NULL;
+    struct tb_api *api = NULL;
+    struct tb_api_why why;
+    bool is_unicode;
+    size_t columns = tb_show_columns(&is_unicode);
+    char path[80 + TB_CAPTURE_ID_SIZE];
+
+    (void)snprintf(path, sizeof(path), "/v1/captures/%s/summary?top=5", id);
+    if (tb_api_open(options, "show", &api) == TB_EXIT_OK &&
+        tb_api_ask(api, &(struct tb_api_call){"show", "GET", path, NULL, NULL}, &summary, NULL,
+                   &why) == TB_EXIT_OK) {
+        tb_show_summary(summary, columns, is_unicode, &text);
+        fputs(tb_buf_str(&text), stdout);
+    }
+    tb_json_free(summary);
+    tb_api_close(api);
+    tb_buf_release(&text);
+}
 
 int
 tb_cmd_show(int argc, char **argv)
@@ -45,6 +75,7 @@ tb_cmd_show(int argc, char **argv)
     status = tb_api_do(&api, &(struct tb_api_call){"show", "GET", path, NULL, NULL}, &answer);
     if (status == TB_EXIT_OK && !api.json) {
         tb_show_capture(answer);
+        show_summary(&api, argv[optind]);
         status = tb_cli_finish_stdout("show");
     }
     tb_json_free(answer);

@@ -27,6 +27,7 @@ static const struct command commands[] = {
     {"extend", tb_cmd_extend, "move the deadline of a capture"},
     {"stop", tb_cmd_stop, "end a capture before its deadline"},
     {"fetch", tb_cmd_fetch, "get a capture's files, or only the packets that are wanted"},
+    {"report", tb_cmd_report, "write one page about a capture, from the service or its files"},
     {"verify", tb_cmd_verify, "prove a folder of evidence, with nothing but the public key"},
     {"sweep", tb_cmd_sweep, "delete expired mirror sessions by their tags, from any host"},
     {"bpf-compile", tb_cmd_bpf_compile, NULL},

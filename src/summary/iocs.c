@@ -18,6 +18,41 @@ tb_ioc_kind_name(enum tb_ioc_kind kind)
     return names[kind];
 }
 
+static uint8_t
+protocol_number(const char *name)
+{
+    if (strcmp(name, "tcp") == 0) {
+        return IP_TCP;
+    }
+    return strcmp(name, "udp") == 0 ? IP_UDP : 0;
+}
+
+size_t
+tb_iocs_of_alert(const struct tb_alert *alert, struct tb_ioc out[TB_IOCS_OF_ALERT_MAX])
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < alert->indicator_count; i++) {
+        const struct tb_indicator *from = &alert->indicators[i];
+        struct tb_ioc ioc = {
+            .kind = from->kind == TB_INDICATOR_IP ? TB_IOC_IP : TB_IOC_DOMAIN,
+            .port = from->port <= UINT16_MAX ? (uint16_t)from->port : 0,
+            .protocol = protocol_number(from->protocol),
+        };
+
+        (void)tb_str_copy(ioc.value, sizeof(ioc.value), from->value);
+        out[count++] = ioc;
+        /* what was attacked; that of a connection to the outside is any */
+        if (from->local_port > 0 && from->local_port <= UINT16_MAX &&
+            strcmp(from->direction, "inbound") == 0) {
+            out[count++] = (struct tb_ioc){.kind = TB_IOC_PORT,
+                                           .port = (uint16_t)from->local_port,
+                                           .protocol = ioc.protocol};
+        }
+    }
+    return count;
+}
+
 bool
 summary_address_parse(const char *text, struct summary_address *out)
 {

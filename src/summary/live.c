@@ -47,6 +47,7 @@ struct tb_summary_live {
     struct { /* the thread's own */
         struct tb_alert *alert;
         struct tb_sighting *seen;
+        struct tb_ioc *iocs;
     } scratch;
     struct tb_mutex mu;
     struct tb_cond stop_asked;
@@ -110,18 +111,6 @@ follow(struct tb_summary_live *live, const char *id)
 
 /* --- what the alerts spoke of --- */
 
-static uint8_t
-protocol_number(const char *name)
-{
-    if (strcmp(name, "tcp") == 0) {
-        return IP_TCP;
-    }
-    if (strcmp(name, "udp") == 0) {
-        return IP_UDP;
-    }
-    return 0;
-}
-
 static void
 watch(struct tb_summary_live *live, struct followed *one, const struct tb_ioc *ioc)
 {
@@ -137,36 +126,16 @@ watch(struct tb_summary_live *live, struct followed *one, const struct tb_ioc *i
 }
 
 static void
-watch_alert(struct tb_summary_live *live, struct followed *one, const struct tb_alert *alert)
-{
-    for (size_t i = 0; i < alert->indicator_count; i++) {
-        const struct tb_indicator *from = &alert->indicators[i];
-        struct tb_ioc ioc = {
-            .kind = from->kind == TB_INDICATOR_IP ? TB_IOC_IP : TB_IOC_DOMAIN,
-            .port = from->port <= UINT16_MAX ? (uint16_t)from->port : 0,
-            .protocol = protocol_number(from->protocol),
-        };
-
-        (void)tb_str_copy(ioc.value, sizeof(ioc.value), from->value);
-        watch(live, one, &ioc);
-        /* what was attacked; that of a connection to the outside is any */
-        if (from->local_port > 0 && from->local_port <= UINT16_MAX &&
-            strcmp(from->direction, "inbound") == 0) {
-            watch(live, one,
-                  &(struct tb_ioc){.kind = TB_IOC_PORT,
-                                   .port = (uint16_t)from->local_port,
-                                   .protocol = ioc.protocol});
-        }
-    }
-}
-
-static void
 read_alerts(struct tb_summary_live *live, struct followed *one)
 {
     while (tb_store_alert_parsed(live->deps.store, one->id, one->alerts + 1,
                                  live->scratch.alert, NULL) == TB_OK) {
+        size_t count = tb_iocs_of_alert(live->scratch.alert, live->scratch.iocs);
+
         one->alerts++;
-        watch_alert(live, one, live->scratch.alert);
+        for (size_t i = 0; i < count; i++) {
+            watch(live, one, &live->scratch.iocs[i]);
+        }
     }
 }
 
@@ -444,8 +413,10 @@ tb_summary_live_start(const struct tb_summary_live_deps *deps, struct tb_summary
     tb_cond_init(&live->stop_asked);
     live->scratch.alert = calloc(1, sizeof(*live->scratch.alert));
     live->scratch.seen = calloc(TB_SUMMARY_MAX_IOCS, sizeof(*live->scratch.seen));
+    live->scratch.iocs = calloc(TB_IOCS_OF_ALERT_MAX, sizeof(*live->scratch.iocs));
     live->locked.all = calloc(TB_SUMMARIZER_MAX, sizeof(*live->locked.all));
-    if (live->scratch.alert == NULL || live->scratch.seen == NULL || live->locked.all == NULL) {
+    if (live->scratch.alert == NULL || live->scratch.seen == NULL ||
+        live->scratch.iocs == NULL || live->locked.all == NULL) {
         err = tb_fail_set(fail, TB_ENOMEM, "no memory for summaries");
         goto out;
     }
@@ -485,6 +456,7 @@ tb_summary_live_stop(struct tb_summary_live *live)
     free(live->locked.all);
     free(live->scratch.alert);
     free(live->scratch.seen);
+    free(live->scratch.iocs);
     tb_cond_release(&live->stop_asked);
     tb_mutex_release(&live->mu);
     free(live);

@@ -68,5 +68,22 @@ expect 'every number is tshark'\''s' /usr/bin/python3 "$cases_root/tests/support
     "$TB_WORK/summary.json" "$evidence"/segments/*.zst
 same 'the first sight is in the custody log' 1 \
     "$(grep -c '"act":"indicator_seen"' "$evidence/custody/0001.jsonl")"
+
+# For people: at the terminal, and as a page from the service and from the folder.
+client() { lab_exec capture env TAPBOX_URL="$LAB_API" TAPBOX_TOKEN="$LAB_RESPONDER_TOKEN" "$LAB_OUT/tapbox" "$@"; }
+client show "$capture" >"$TB_WORK/show.txt"
+expect 'tapbox show tells of the peer' grep -qE '^  SEEN +ip .* port 443: [0-9]+ packets' "$TB_WORK/show.txt"
+expect 'and draws the timeline' grep -qE '^  timeline +[.:=+*#@-]' "$TB_WORK/show.txt"
+expect 'a page comes from the service' client report "$capture" -o "$TB_WORK/service.html"
+expect 'and from the folder' client report "$evidence" -o "$TB_WORK/folder.html"
+same 'which has the same conversations as the service' "$(jq -S '[.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]' "$TB_WORK/summary.json")" \
+    "$(client report "$evidence" --json | jq -S '.summary | [.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]')"
+for page in service folder; do
+    for part in '<h1>'"$capture" 'indicators seen' '<svg' 'SHA-256' 'signing key'; do
+        expect "the page from the $page has $part" grep -qF "$part" "$TB_WORK/$page.html"
+    done
+done
+expect 'and the verdict' grep -qE 'class="badge (good|warn|bad)">.*complete' "$TB_WORK/folder.html"
+expect_failure 'a folder without evidence is one sentence' 'neither a manifest.json nor a segment' client report "$TB_WORK/logs" -o -
 lab_tapbox_stop || not_ok 'tapbox stops' "$lab_why"
 finish

@@ -1,0 +1,378 @@
+/*
+ * tapbox report: one page about a capture.  From the service, or from its files, wherever they
+ * lie; of files the summary is made here, by the same process without rights as in serve.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <tapbox/clock.h>
+#include <tapbox/ids.h>
+#include <tapbox/place.h>
+#include <tapbox/segment.h>
+#include <tapbox/summary.h>
+#include <tapbox/verify.h>
+#include <tapbox/webhook.h>
+
+#include "api_int.h"
+#include "cli_int.h"
+#include "report_int.h"
+
+static const char help[] =
+    "Usage: tapbox report CAPTURE|PATH|s3://BUCKET/PREFIX -o FILE\n"
+    "\n"
+    "Writes one HTML page about a capture: what happened, whether what the alert spoke of was\n"
+    "seen, the traffic over time, conversations, names, where every packet went, the files\n"
+    "with their hashes.  The page needs no network, no other file and no script to be read.\n"
+    "\n"
+    "CAPTURE (cap-...) asks the service.  PATH or s3:// is the folder of a capture, with or\n"
+    "without its manifest.json, and needs no service: the segments are read and summarized\n"
+    "here, in a process without rights.\n"
+    "\n"
+    "  -o, --output FILE      where to; - is standard output\n" TB_API_HELP;
+
+enum {
+    NUMBER = 0, /* of the one summary that is made here */
+    CHUNK_CEILING = TB_SEGMENT_MAX_CHUNK_BYTES + 65536
+};
+
+struct report_job {
+    const char *where, *output;
+    struct tb_api_options api;
+    struct tb_report page;
+    struct tb_json *capture, *manifest, *summary, *keys; /* owned */
+    struct tb_place *place;
+    struct tb_place_list list;
+    uint64_t total_bytes, done_bytes, not_read;
+    struct tb_cli_progress progress;
+    struct tb_summarizer *summarizer;
+    struct tb_sighting *seen; /* owned */
+    struct tb_alert *alert;   /* owned */
+};
+
+/* --- from the service --- */
+
+static int
+ask(struct report_job *job)
+{
+    struct tb_api *api = NULL;
+    struct tb_api_why why;
+    char path[80 + TB_CAPTURE_ID_SIZE];
+    int status;
+
+    (void)snprintf(path, sizeof(path), "/v1/captures/%s", job->where);
+    status = tb_api_open(&job->api, "report", &api);
+    if (status != TB_EXIT_OK) {
+        return status;
+    }
+    status = tb_api_ask(api, &(struct tb_api_call){"report", "GET", path, NULL, NULL},
+                        &job->capture, NULL, &why);
+    if (status != TB_EXIT_OK) {
+        fprintf(stderr, "tapbox report: %s\n", why.text);
+        goto out;
+    }
+    (void)snprintf(path, sizeof(path), "/v1/captures/%s/summary", job->where);
+    /* what was never recorded has none */
+    (void)tb_api_ask(api, &(struct tb_api_call){"report", "GET", path, NULL, NULL},
+                     &job->summary, NULL, &why);
+    (void)tb_api_ask(api, &(struct tb_api_call){"report", "GET", "/v1/keys", NULL, NULL},
+                     &job->keys, NULL, &why);
+    for (size_t i = 0; i < tb_json_count(tb_json_at(job->keys, "/keys")); i++) {
+        const struct tb_json *key = tb_json_item(tb_json_at(job->keys, "/keys"), i);
+        const char *fingerprint = tb_json_str(key, "/fingerprint");
+        bool is_current = false;
+
+        if (tb_json_bool(key, "/current", &is_current) && is_current && fingerprint != NULL) {
+            job->page.key = fingerprint;
+        }
+    }
+
+out:
+    tb_api_close(api);
+    return status;
+}
+
+/* --- from files --- */
+
+static bool
+ends_with(const char *name, const char *end)
+{
+    size_t len = strlen(name), end_len = strlen(end);
+
+    return len > end_len && strcmp(name + len - end_len, end) == 0;
+}
+
+/* A segment, in its folder or on its own; hidden ones are still being written. */
+static bool
+is_segment(const struct tb_place_file *file)
+{
+    const char *slash = strrchr(file->name, '/');
+    const char *name = slash == NULL ? file->name : slash + 1;
+
+    return file->kind == TB_PLACE_FILE && ends_with(name, ".pcapng.zst") && name[0] != '.';
+}
+
+static void
+report_progress(struct report_job *job, uint64_t more_bytes)
+{
+    job->done_bytes += more_bytes;
+    tb_cli_progress_show(&job->progress, job->done_bytes, job->total_bytes);
+}
+
+static enum tb_err
+take_segment(struct report_job *job, const struct tb_place_file *file, struct tb_fail *fail)
+{
+    struct tb_buf blocks = TB_BUF_INIT(CHUNK_CEILING);
+    struct tb_place_reader *from = NULL;
+    struct tb_segment_reader *reader = NULL;
+    struct tb_readable readable;
+    const struct tb_segment_chunk *chunk;
+    uint64_t packets;
+    size_t count;
+    enum tb_err err = tb_place_reader_open(job->place, file, &from, fail);
+
+    if (err == TB_OK) {
+        readable = tb_place_readable(from);
+        err = tb_segment_reader_open_at(&readable, &reader, fail);
+    }
+    for (size_t i = 0; err == TB_OK && (chunk = tb_segment_reader_chunk(reader, i)) != NULL;
+         i++) {
+        tb_buf_reset(&blocks);
+        err = tb_segment_reader_read(reader, i, &blocks, fail);
+        if (err == TB_OK) {
+            err = tb_summarizer_chunk(job->summarizer, NUMBER, tb_buf_view(&blocks), &packets,
+                                      job->seen, &count, fail);
+        }
+        report_progress(job, chunk->length);
+    }
+    tb_segment_reader_free(reader);
+    tb_place_reader_free(from);
+    tb_buf_release(&blocks);
+    return err;
+}
+
+/* What is no alert (an analyst's request) names nothing. */
+static void
+watch_alert(struct report_job *job, const struct tb_place_file *file)
+{
+    struct tb_buf body = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_ioc iocs[TB_IOCS_OF_ALERT_MAX];
+
+    if (tb_place_read(job->place, file, &body, NULL) == TB_OK &&
+        tb_webhook_read(tb_buf_view(&body), job->alert, NULL) == TB_OK) {
+        size_t count = tb_iocs_of_alert(job->alert, iocs);
+
+        for (size_t i = 0; i < count; i++) {
+            struct tb_fail fail = {0};
+
+            if (tb_summarizer_watch(job->summarizer, NUMBER, &iocs[i], &fail) != TB_OK) {
+                fprintf(stderr, "tapbox report: not looked for: %s\n", fail.text);
+            }
+        }
+    }
+    tb_buf_release(&body);
+}
+
+/* A file that cannot be read is told, and left out of the numbers. */
+static enum tb_err
+summarize(struct report_job *job, struct tb_fail *fail)
+{
+    enum tb_err err = tb_summarizer_begin(job->summarizer, NUMBER, fail);
+
+    for (size_t i = 0; i < job->list.count && err == TB_OK; i++) {
+        if (strncmp(job->list.at[i].name, "alerts/", 7) == 0) {
+            watch_alert(job, &job->list.at[i]);
+        }
+        job->total_bytes += is_segment(&job->list.at[i]) ? job->list.at[i].bytes : 0;
+    }
+    tb_cli_progress_begin(&job->progress);
+    for (size_t i = 0; i < job->list.count && err == TB_OK; i++) {
+        const struct tb_place_file *file = &job->list.at[i];
+
+        if (!is_segment(file)) {
+            continue;
+        }
+        err = take_segment(job, file, fail);
+        if (err == TB_EFORMAT || err == TB_ESHORT) {
+            tb_cli_progress_clear(&job->progress);
+            fprintf(stderr, "tapbox report: %s: %s\n", file->name, fail->text);
+            job->not_read++;
+            err = TB_OK;
+        }
+    }
+    tb_cli_progress_clear(&job->progress);
+    if (err == TB_OK) {
+        err = tb_summarizer_document(job->summarizer, NUMBER, TB_SUMMARY_TOP, &job->summary,
+                                     fail);
+    }
+    if (err == TB_OK) {
+        struct tb_json *not_read = tb_json_object();
+
+        tb_json_set_int(not_read, "segments", (int64_t)job->not_read);
+        tb_json_set(job->summary, "not_read", not_read);
+    }
+    return err;
+}
+
+static enum tb_err
+read_manifest(struct report_job *job, struct tb_fail *fail)
+{
+    const struct tb_place_file *file = tb_place_find(&job->list, "manifest.json");
+    struct tb_buf text = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES);
+    enum tb_err err;
+
+    if (file == NULL || file->kind != TB_PLACE_FILE) {
+        return TB_OK;
+    }
+    err = tb_place_read(job->place, file, &text, fail);
+    if (err == TB_OK) {
+        err =
+            tb_json_parse_max(tb_buf_view(&text), TB_MANIFEST_MAX_BYTES, &job->manifest, fail);
+    }
+    if (err == TB_OK && tb_json_str(job->manifest, "/chain/key") != NULL) {
+        job->page.key = tb_json_str(job->manifest, "/chain/key");
+    }
+    tb_buf_release(&text);
+    return err;
+}
+
+static enum tb_err
+read_files(struct report_job *job, struct tb_fail *fail)
+{
+    size_t segments = 0;
+    enum tb_err err = tb_place_open(job->where, &job->place, fail);
+
+    if (err == TB_OK) {
+        err = tb_place_list(job->place, "", &job->list, fail);
+    }
+    if (err == TB_OK) {
+        err = read_manifest(job, fail);
+    }
+    for (size_t i = 0; i < job->list.count; i++) {
+        segments += is_segment(&job->list.at[i]) ? 1 : 0;
+    }
+    if (err == TB_OK && job->manifest == NULL && segments == 0) {
+        err = tb_fail_set(fail, TB_ENOTFOUND,
+                          "%s holds neither a manifest.json nor a segment (.pcapng.zst)",
+                          job->where);
+    }
+    job->seen = calloc(TB_SUMMARY_MAX_IOCS, sizeof(*job->seen));
+    job->alert = calloc(1, sizeof(*job->alert));
+    if (err == TB_OK && (job->seen == NULL || job->alert == NULL)) {
+        err = tb_fail_set(fail, TB_ENOMEM, "no memory for a summary");
+    }
+    if (err == TB_OK) {
+        err = tb_summarizer_new(&job->summarizer, fail);
+    }
+    return err == TB_OK ? summarize(job, fail) : err;
+}
+
+/* --- out --- */
+
+static void
+set_if_any(struct tb_json *root, const char *key, const struct tb_json *value)
+{
+    if (value != NULL) {
+        tb_json_set_copy(root, key, value);
+    } else {
+        tb_json_set_null(root, key);
+    }
+}
+
+static enum tb_err
+write_out(struct report_job *job, struct tb_fail *fail)
+{
+    struct tb_buf page = TB_BUF_INIT(TB_REPORT_MAX_BYTES);
+    struct tb_json *root = NULL;
+    enum tb_err err;
+
+    job->page.capture = job->capture;
+    job->page.manifest = job->manifest;
+    job->page.summary = job->summary;
+    job->page.now_utc_ns = tb_clock_utc_ns();
+    if (job->api.json) {
+        root = tb_json_object();
+        set_if_any(root, "capture", job->capture);
+        set_if_any(root, "manifest", job->manifest);
+        set_if_any(root, "summary", job->summary);
+        err = tb_json_dump(root, true, &page, fail);
+        tb_buf_put_str(&page, "\n");
+    } else {
+        err = tb_report_page(&job->page, &page, fail);
+    }
+    if (err == TB_OK && strcmp(job->output, "-") == 0) {
+        err = tb_write_all(STDOUT_FILENO, tb_buf_view(&page), fail);
+    } else if (err == TB_OK) {
+        err = tb_write_file_whole(AT_FDCWD, job->output, tb_buf_view(&page), 0640, fail);
+    }
+    tb_json_free(root);
+    tb_buf_release(&page);
+    return err;
+}
+
+static int
+run(struct report_job *job)
+{
+    struct tb_fail fail = {0};
+    int status = TB_EXIT_OK;
+
+    job->page.from = job->where;
+    job->page.key = "";
+    if (tb_capture_id_valid(job->where) && access(job->where, F_OK) != 0) {
+        job->page.from = "the service";
+        status = ask(job);
+    } else if (read_files(job, &fail) != TB_OK) {
+        status = tb_cli_fail("report", &fail);
+    }
+    if (status == TB_EXIT_OK && write_out(job, &fail) != TB_OK) {
+        status = tb_cli_fail("report", &fail);
+    }
+    tb_summarizer_free(job->summarizer);
+    free(job->seen);
+    free(job->alert);
+    tb_place_list_release(&job->list);
+    tb_place_free(job->place);
+    tb_json_free(job->capture);
+    tb_json_free(job->manifest);
+    tb_json_free(job->summary);
+    tb_json_free(job->keys);
+    return status;
+}
+
+int
+tb_cmd_report(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"output", required_argument, NULL, 'o'},
+        TB_API_OPTIONS,
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    struct report_job job = {.output = NULL};
+    int option;
+
+    while ((option = getopt_long(argc, argv, "o:h", options, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(help, stdout);
+            return tb_cli_finish_stdout("report");
+        }
+        if (option == 'o') {
+            job.output = optarg;
+        } else if (!tb_api_option(&job.api, option, optarg)) {
+            return tb_cli_try_help("report");
+        }
+    }
+    if (optind + 1 != argc) {
+        return tb_cli_usage("report", "of which capture, or of which folder?");
+    }
+    if (job.output == NULL && job.api.json) {
+        job.output = "-";
+    }
+    if (job.output == NULL) {
+        return tb_cli_usage("report", "where to?  -o FILE, or -o - for standard output");
+    }
+    job.where = argv[optind];
+    return run(&job);
+}
