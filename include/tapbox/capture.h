@@ -133,7 +133,7 @@ struct tb_capture {
     int64_t due_utc_ns; /* when a worker should look at it next */
     uint32_t attempt;   /* of the present step, for backoff */
 
-    struct tb_capture_source sources[TB_CAPTURE_MAX_SOURCES];
+    struct tb_capture_source sources[TB_CAPTURE_MAX_LISTED];
     size_t source_count;
     uint32_t alert_count;
     struct tb_ledger ledger; /* as last reported by the recorder */

@@ -19,7 +19,8 @@ enum {
 
     /* --- one capture --- */
     TB_CAPTURE_MAX_SOURCES =
-        16, /* interfaces tapped by one capture; most instances have < 16 */
+        16,                     /* interfaces tapped by one capture; most instances have < 16 */
+    TB_CAPTURE_MAX_LISTED = 32, /* interfaces named in one, the others as gaps */
     TB_CAPTURE_MAX_BPF_INSNS = 4096, /* the kernel's own ceiling (BPF_MAXINSNS) */
     TB_CAPTURE_MAX_BPF_TEXT = 4096,  /* characters of filter expression */
     TB_CAPTURE_MAX_TEXT = 256,       /* characters of reason, case, finding id, type */

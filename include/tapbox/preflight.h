@@ -32,7 +32,7 @@ struct tb_plan {
     size_t check_count;
     bool blocked; /* nothing would be captured */
     /* those that would be mirrored have gap ""; session numbers as they would be chosen */
-    struct tb_capture_source sources[TB_CAPTURE_MAX_SOURCES];
+    struct tb_capture_source sources[TB_CAPTURE_MAX_LISTED];
     size_t source_count;
     char joins[TB_CAPTURE_ID_SIZE]; /* the running capture it would join; "" : none */
     char target_eni[TB_AWS_ID_SIZE];

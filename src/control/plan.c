@@ -13,16 +13,24 @@ enum {
     SESSION_NUMBER_MOST = 32766
 }; /* CreateTrafficMirrorSession, SessionNumber */
 
+void
+tb_plan_say_too_many(char out_gap[TB_CAPTURE_MAX_TEXT])
+{
+    (void)snprintf(out_gap, TB_CAPTURE_MAX_TEXT,
+                   "a capture takes %d interfaces: name this one in a request of its own",
+                   TB_CAPTURE_MAX_SOURCES);
+}
+
 size_t
 tb_plan_sources(const struct tb_capture_request *request,
                 const struct tb_ec2_interfaces *interfaces,
                 const struct tb_ec2_instances *instances, const char *target_eni,
-                struct tb_capture_source out[TB_CAPTURE_MAX_SOURCES], size_t *out_count)
+                struct tb_capture_source out[TB_CAPTURE_MAX_LISTED], size_t *out_count)
 {
     size_t usable = 0;
     size_t count = 0;
 
-    for (size_t i = 0; i < interfaces->count && count < TB_CAPTURE_MAX_SOURCES; i++) {
+    for (size_t i = 0; i < interfaces->count && count < TB_CAPTURE_MAX_LISTED; i++) {
         const struct tb_ec2_interface *interface = &interfaces->at[i];
         struct tb_capture_source *source = &out[count++];
         struct tb_check blocked;
@@ -39,9 +47,18 @@ tb_plan_sources(const struct tb_capture_request *request,
                                      preflight_instance_of(instances, interface), target_eni,
                                      &blocked)) {
             (void)tb_str_copy(source->gap, sizeof(source->gap), blocked.text);
+        } else if (usable == TB_CAPTURE_MAX_SOURCES) {
+            tb_plan_say_too_many(source->gap);
         } else {
             usable++;
         }
+    }
+    if (interfaces->count > count) {
+        usable -= out[count - 1].gap[0] == '\0' ? 1 : 0;
+        (void)snprintf(out[count - 1].gap, sizeof(out[count - 1].gap),
+                       "of %zu interfaces this one and those behind it are not captured: name "
+                       "them in requests of their own",
+                       interfaces->count);
     }
     *out_count = count;
     return usable;

@@ -15,12 +15,15 @@
  * Which of the described interfaces can be mirrored.  All of them become sources; those that
  * cannot are named with the reason in `gap`.  `instances` are theirs as far as known (NULL:
  * not); `target_eni` is ours and never a source.
- * Returns how many can; *out_count is how many there are (at most TB_CAPTURE_MAX_SOURCES).
+ * Returns how many can, at most TB_CAPTURE_MAX_SOURCES; *out_count is how many are listed.
  */
 size_t tb_plan_sources(const struct tb_capture_request *request,
                        const struct tb_ec2_interfaces *interfaces,
                        const struct tb_ec2_instances *instances, const char *target_eni,
-                       struct tb_capture_source out[TB_CAPTURE_MAX_SOURCES], size_t *out_count);
+                       struct tb_capture_source out[TB_CAPTURE_MAX_LISTED], size_t *out_count);
+
+/* The gap of an interface that is one too many. */
+void tb_plan_say_too_many(char out_gap[TB_CAPTURE_MAX_TEXT]);
 
 /* The number for a new session on `eni`: after everyone else's (promise 8), 1 when it is alone;
  * 0 when no number above is left. */

@@ -349,14 +349,18 @@ check_sources(const struct preflight_facts *facts, size_t *out_usable, struct tb
                           facts->target->eni, out->sources, &out->source_count);
     for (size_t i = 0; i < out->source_count; i++) {
         out->sources[i].gap[0] = '\0';
+        if (usable == TB_CAPTURE_MAX_SOURCES) {
+            tb_plan_say_too_many(out->sources[i].gap);
+            continue;
+        }
         usable += check_source(facts, i, out) ? 1 : 0;
     }
     if (out->source_count == 0) {
         preflight_say(out, "no_interface", TB_CHECK_BLOCK, "",
                       "the instance has no network interface");
-    } else if (facts->interfaces->count > out->source_count) {
+    } else if (facts->interfaces->count > TB_CAPTURE_MAX_SOURCES) {
         preflight_say(out, "many_interfaces", TB_CHECK_WARN, "",
-                      "of %zu interfaces the first %d are captured: name those that matter",
+                      "of %zu interfaces at most %d are captured: name those that matter",
                       facts->interfaces->count, TB_CAPTURE_MAX_SOURCES);
     }
     *out_usable = usable;

@@ -38,7 +38,7 @@ struct preflight_facts {
     const struct tb_ec2_targets *targets;       /* of our own account */
     const struct tb_ec2_targets *targets_there; /* seen in the sources' account, if another */
     const struct tb_ec2_groups *groups;         /* the target's */
-    const struct tb_ec2_route_tables *routes[TB_CAPTURE_MAX_SOURCES]; /* of a source's VPC */
+    const struct tb_ec2_route_tables *routes[TB_CAPTURE_MAX_LISTED]; /* of a source's VPC */
     const struct tb_ec2_sessions *on_sources;
     const struct tb_ec2_sessions *on_target;
     const struct tb_ec2_filters *filters;
@@ -46,7 +46,7 @@ struct preflight_facts {
     struct {
         bool known;
         struct tb_fail answer; /* err TB_OK: it would be allowed */
-    } dry_run[TB_CAPTURE_MAX_SOURCES];
+    } dry_run[TB_CAPTURE_MAX_LISTED];
     /* instead of those, while target or filter are not there yet: of making them */
     struct {
         const char *action; /* NULL: not asked */

@@ -173,7 +173,7 @@ enum tb_err
 control_step_requested(struct tb_control *control, const struct tb_capture *capture,
                        int64_t *out_again_ns, struct tb_fail *fail)
 {
-    struct tb_capture_source sources[TB_CAPTURE_MAX_SOURCES];
+    struct tb_capture_source sources[TB_CAPTURE_MAX_LISTED];
     struct control_account *account = NULL;
     struct control_found found = {0};
     struct control_self self;

@@ -51,7 +51,7 @@ struct survey {
     struct tb_ec2_instances target_host;
     struct tb_ec2_sessions on_sources, on_target;
     struct tb_ec2_groups groups;
-    struct tb_ec2_route_tables routes[TB_CAPTURE_MAX_SOURCES];
+    struct tb_ec2_route_tables routes[TB_CAPTURE_MAX_LISTED];
     struct tb_ec2_types types;
     struct tb_aws_lifetime lifetime;
     char target_id[TB_AWS_ID_SIZE], filter_id[TB_AWS_ID_SIZE];
@@ -504,7 +504,7 @@ release(struct survey *s)
     tb_ec2_sessions_release(&s->on_sources);
     tb_ec2_sessions_release(&s->on_target);
     tb_ec2_groups_release(&s->groups);
-    for (size_t i = 0; i < TB_CAPTURE_MAX_SOURCES; i++) {
+    for (size_t i = 0; i < TB_CAPTURE_MAX_LISTED; i++) {
         tb_ec2_route_tables_release(&s->routes[i]);
     }
     tb_ec2_types_release(&s->types);

@@ -206,7 +206,7 @@ read_sources_locked(struct tb_store *store, struct tb_capture *c, struct tb_fail
     }
     store_bind_text(&q, c->id);
     while ((err = store_step_locked(&q, &row, fail)) == TB_OK && row) {
-        if (c->source_count == TB_CAPTURE_MAX_SOURCES) {
+        if (c->source_count == TB_CAPTURE_MAX_LISTED) {
             q.odd = true;
             break;
         }

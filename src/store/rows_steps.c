@@ -181,10 +181,10 @@ tb_store_capture_sources(struct tb_store *store, const char *id,
 {
     enum tb_err err;
 
-    if (count > TB_CAPTURE_MAX_SOURCES) {
+    if (count > TB_CAPTURE_MAX_LISTED) {
         return tb_fail_set(fail, TB_EINVAL,
                            "capture %s: %zu interfaces are over the limit of %d", id, count,
-                           TB_CAPTURE_MAX_SOURCES);
+                           TB_CAPTURE_MAX_LISTED);
     }
     store_lock(store, "capture_sources");
     err = store_begin_locked(store, fail);

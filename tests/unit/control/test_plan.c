@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+
 #include "../../../src/control/plan.h"
 
 static struct tb_ec2_interface
@@ -28,7 +30,7 @@ what_cannot_be_mirrored_is_named_with_its_reason(void **state)
     struct tb_ec2_interface at[6];
     struct tb_ec2_interfaces found = {at, 6};
     struct tb_capture_request request = {.instance = "i-0123456789abcdef0"};
-    struct tb_capture_source sources[TB_CAPTURE_MAX_SOURCES];
+    struct tb_capture_source sources[TB_CAPTURE_MAX_LISTED];
     size_t count = 0;
 
     (void)state;
@@ -55,6 +57,42 @@ what_cannot_be_mirrored_is_named_with_its_reason(void **state)
         "it is attached to another instance than the one named, i-0fffffffffffffff0");
     assert_string_equal(sources[5].gap,
                         "it has no private IPv4 address, which copies are sent from");
+}
+
+static void
+interfaces_beyond_the_most_are_named_gaps(void **state)
+{
+    struct tb_ec2_interface at[TB_CAPTURE_MAX_LISTED + 3];
+    struct tb_ec2_interfaces found = {at, TB_CAPTURE_MAX_SOURCES + 2};
+    struct tb_capture_request request = {.instance = "i-0123456789abcdef0"};
+    struct tb_capture_source sources[TB_CAPTURE_MAX_LISTED];
+    size_t count = 0, last = TB_CAPTURE_MAX_LISTED - 1;
+
+    (void)state;
+    for (size_t i = 0; i < TB_CAPTURE_MAX_LISTED + 3; i++) {
+        char eni[TB_AWS_ID_SIZE];
+
+        (void)snprintf(eni, sizeof(eni), "eni-%08zx", i);
+        at[i] = usable_interface(eni);
+    }
+    assert_int_equal(tb_plan_sources(&request, &found, NULL, "eni-x", sources, &count),
+                     TB_CAPTURE_MAX_SOURCES);
+    assert_int_equal(count, TB_CAPTURE_MAX_SOURCES + 2);
+    assert_string_equal(sources[15].gap, "");
+    for (size_t i = TB_CAPTURE_MAX_SOURCES; i < count; i++) {
+        assert_string_equal(sources[i].eni, at[i].eni);
+        assert_string_equal(
+            sources[i].gap,
+            "a capture takes 16 interfaces: name this one in a request of its own");
+    }
+    /* so many that not all can be listed: the last says how many there are */
+    found.count = TB_CAPTURE_MAX_LISTED + 3;
+    for (size_t i = 0; i < last; i++) {
+        (void)strcpy(at[i].status, "available");
+    }
+    assert_int_equal(tb_plan_sources(&request, &found, NULL, "eni-x", sources, &count), 0);
+    assert_int_equal(count, TB_CAPTURE_MAX_LISTED);
+    assert_non_null(strstr(sources[last].gap, "of 35 interfaces this one and those behind"));
 }
 
 static void
@@ -151,6 +189,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_mirrored_is_named_with_its_reason),
+        cmocka_unit_test(interfaces_beyond_the_most_are_named_gaps),
         cmocka_unit_test(our_session_comes_after_everyone_elses),
         cmocka_unit_test(the_pause_grows_to_its_ceiling_and_is_never_nothing),
         cmocka_unit_test(a_capture_stops_when_asked_or_at_its_deadline),

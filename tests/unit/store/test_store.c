@@ -627,7 +627,7 @@ static void
 sources_deadline_and_ledger_are_replaced_whole(void **state)
 {
     struct place *p = *state;
-    struct tb_capture_source sources[TB_CAPTURE_MAX_SOURCES];
+    struct tb_capture_source sources[TB_CAPTURE_MAX_LISTED];
     struct tb_deadline deadline = {.utc_ns = 5, .boot_ns = 6, .boot_id = "boot"};
     struct tb_ledger ledger;
     char id[TB_CAPTURE_ID_SIZE];
@@ -635,12 +635,12 @@ sources_deadline_and_ledger_are_replaced_whole(void **state)
 
     memset(sources, 0, sizeof(sources));
     make_capture(p->store, id);
-    for (size_t i = 0; i < TB_CAPTURE_MAX_SOURCES; i++) {
+    for (size_t i = 0; i < TB_CAPTURE_MAX_LISTED; i++) {
         (void)snprintf(sources[i].eni, sizeof(sources[i].eni), "eni-%08zx", i);
         sources[i].vni = (uint32_t)i + 1;
     }
     assert_int_equal(
-        tb_store_capture_sources(p->store, id, sources, TB_CAPTURE_MAX_SOURCES, NULL), TB_OK);
+        tb_store_capture_sources(p->store, id, sources, TB_CAPTURE_MAX_LISTED, NULL), TB_OK);
     (void)tb_str_copy(sources[0].instance, TB_AWS_ID_SIZE, "i-00000001");
     (void)tb_str_copy(sources[0].mac, TB_MAC_TEXT_SIZE, "02:00:00:00:00:01");
     (void)tb_str_copy(sources[0].ip, TB_IP_TEXT_SIZE, "10.0.0.1");
@@ -807,7 +807,7 @@ a_row_that_nobody_writes_is_an_error_and_not_a_crash(void **state)
         "INSERT INTO capture_enis SELECT id, 1, printf('%.*c', 100, 'x') FROM captures",
         "WITH RECURSIVE n(i) AS (VALUES (0) UNION SELECT i + 1 FROM n WHERE i < 20)"
         " INSERT INTO capture_enis SELECT id, i, 'eni-1' FROM captures, n",
-        "WITH RECURSIVE n(i) AS (VALUES (0) UNION SELECT i + 1 FROM n WHERE i < 20)"
+        "WITH RECURSIVE n(i) AS (VALUES (0) UNION SELECT i + 1 FROM n WHERE i < 40)"
         " INSERT INTO capture_sources SELECT id, i, '', '', '', '', '', '', '', 0, 0, 0, ''"
         " FROM captures, n",
     };
