@@ -23,6 +23,9 @@ static const char help[] =
     "  -f, --fingerprint HEX  or the fingerprint of one that lies in keys/ beside the "
     "evidence\n"
     "  -d, --deep             also decode every chunk and count its packets\n"
+    "  -w, --whole            every number of each chain from 1 on has to be here: a capture "
+    "that\n"
+    "                         was removed as a whole is told, by its number\n"
     "  -t, --threads N        how many files are read at a time (default: one for each\n"
     "                         processor; 16 from S3)\n"
     "      --json             the result as JSON\n"
@@ -50,6 +53,9 @@ struct run {
     struct tb_verify verify;
     struct tb_verify_key keys[MAX_KEYS];
     bool json;
+    bool whole;
+    struct tb_json *missing; /* with --json */
+    size_t missing_count;
     struct tb_place *place;
     struct tb_place_list list; /* of the place */
     struct tb_verified *done;  /* owned */
@@ -213,6 +219,52 @@ capture_json(const struct tb_verified *one)
     return out;
 }
 
+/* Numbers that nobody here has: before the first of a key, and between two.  What came after
+ * the last cannot be known. */
+static void
+tell_missing(struct run *run, const char *key, int64_t from, int64_t to)
+{
+    struct tb_json *one;
+
+    if (from > to) {
+        return;
+    }
+    run->missing_count++;
+    if (run->json) {
+        one = tb_json_object();
+        tb_json_set_str(one, "key", key);
+        tb_json_set_int(one, "from", from);
+        tb_json_set_int(one, "to", to);
+        tb_json_add(run->missing, one);
+    } else if (from == to) {
+        printf("manifest %lld of key %.16s... is not here\n", (long long)from, key);
+    } else {
+        printf("manifests %lld to %lld of key %.16s... are not here\n", (long long)from,
+               (long long)to, key);
+    }
+}
+
+static void
+find_missing(struct run *run)
+{
+    const char *key = "";
+    int64_t next = 1;
+
+    for (size_t i = 0; i < run->done_count; i++) {
+        const struct tb_verified *one = &run->done[i];
+
+        if (!one->is_signed) {
+            continue;
+        }
+        if (strcmp(key, one->key.text) != 0) {
+            key = one->key.text;
+            next = 1;
+        }
+        tell_missing(run, key, next, one->sequence - 1);
+        next = one->sequence + 1;
+    }
+}
+
 static const char *
 verdict_name(int status)
 {
@@ -233,6 +285,8 @@ print_json(struct run *run, int status, struct tb_fail *fail)
     tb_json_set(root, "captures", list);
     tb_json_set(root, "findings", run->findings);
     run->findings = NULL;
+    tb_json_set(root, "missing", run->missing);
+    run->missing = NULL;
     err = tb_json_dump(root, true, &text, fail);
     if (err == TB_OK) {
         printf("%s\n", tb_buf_str(&text));
@@ -274,6 +328,9 @@ status_of(const struct run *run)
 {
     int status = TB_EXIT_OK;
 
+    if (run->whole && run->missing_count > 0) {
+        return TB_EXIT_EVIDENCE;
+    }
     for (size_t i = 0; i < run->done_count; i++) {
         if (run->done[i].findings > 0) {
             return TB_EXIT_EVIDENCE;
@@ -340,6 +397,7 @@ verify(struct run *run, const char *where, const struct names *files,
         return tb_cli_fail("verify", &fail);
     }
     tb_cli_progress_clear(&run->progress);
+    find_missing(run);
     status = status_of(run);
     if (!run->json) {
         print_text(run, status);
@@ -353,13 +411,10 @@ int
 tb_cmd_verify(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"key", required_argument, NULL, 'k'},
-        {"fingerprint", required_argument, NULL, 'f'},
-        {"deep", no_argument, NULL, 'd'},
-        {"json", no_argument, NULL, 'j'},
-        {"threads", required_argument, NULL, 't'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"key", required_argument, NULL, 'k'}, {"fingerprint", required_argument, NULL, 'f'},
+        {"deep", no_argument, NULL, 'd'},      {"json", no_argument, NULL, 'j'},
+        {"whole", no_argument, NULL, 'w'},     {"threads", required_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0},
     };
     struct run run = {.verify = {.finding = on_finding, .progress = on_progress}};
     struct names files = {0}, fingerprints = {0};
@@ -367,7 +422,7 @@ tb_cmd_verify(int argc, char **argv)
     char *end;
     int option, status;
 
-    while ((option = getopt_long(argc, argv, "k:f:dt:h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "k:f:dwt:h", options, NULL)) != -1) {
         switch (option) {
         case 'k':
         case 'f':
@@ -380,6 +435,9 @@ tb_cmd_verify(int argc, char **argv)
             break;
         case 'd':
             run.verify.deep = true;
+            break;
+        case 'w':
+            run.whole = true;
             break;
         case 't':
             run.verify.threads = (unsigned)strtoul(optarg, &end, 10);
@@ -405,8 +463,10 @@ tb_cmd_verify(int argc, char **argv)
     run.verify.arg = &run;
     tb_cli_progress_begin(&run.progress);
     run.findings = tb_json_array();
+    run.missing = tb_json_array();
     status = verify(&run, argv[optind], &files, &fingerprints);
     tb_json_free(run.findings);
+    tb_json_free(run.missing);
     free(run.done);
     tb_place_list_release(&run.list);
     tb_place_free(run.place);

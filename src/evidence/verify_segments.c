@@ -8,7 +8,7 @@
 #include <tapbox/segment.h>
 
 enum {
-    LOCAL_BLOCK_BYTES = 256 * 1024, /* stays in the cache between reading and hashing */
+    LOCAL_BLOCK_BYTES = 128 * 1024, /* stays in the cache between reading and hashing */
     REMOTE_BLOCK_BYTES = 4 << 20,   /* large against a request's cost */
     CHUNK_CEILING = TB_SEGMENT_MAX_CHUNK_BYTES + 65536,
     BLOCK_HEAD_BYTES = 8 /* type and length of a pcapng block */

@@ -87,6 +87,14 @@ else
     skip 'radosgw takes no bucket policy here'
 fi
 
+# --- a capture that was taken away as a whole
+cp -a "$TB_WORK/evidence" "$TB_WORK/fewer"
+rm -r "$TB_WORK/fewer/$day/${ids[1]}"
+same 'a part of the captures holds, and says which number is not there' 'proven 2-2' \
+    "$(verify "$TB_WORK/fewer" --key "$key" --json | jq -r '"\(.verdict) \(.missing[] | "\(.from)-\(.to)")"')"
+same 'which is status 7 when all has to be there' 7 "$(status_of verify "$TB_WORK/fewer" --key "$key" --whole)"
+expect 'and all is there where it is' verify "$TB_WORK/evidence" --key "$key" --whole
+
 # --- a bare machine
 bare=$TB_WORK/bare
 mkdir -p "$bare"

@@ -50,6 +50,7 @@ struct seen {
 struct place {
     struct test_evidence evidence;
     struct tb_verify_key key;
+    const struct tb_verify_key *two_keys; /* NULL: only `key` is given */
     struct copy one, two;
     struct seen seen;
     bool deep;
@@ -163,8 +164,8 @@ on_finding(void *arg, const struct tb_finding *finding)
 static void
 check_folder(struct place *p, const char *path, size_t count, struct tb_verified *out)
 {
-    struct tb_verify verify = {.keys = &p->key,
-                               .key_count = 1,
+    struct tb_verify verify = {.keys = p->two_keys != NULL ? p->two_keys : &p->key,
+                               .key_count = p->two_keys != NULL ? 2 : 1,
                                .deep = p->deep,
                                .threads = p->threads,
                                .finding = on_finding,
@@ -571,6 +572,57 @@ the_custody_log_cannot_be_cut_or_mixed(void **state)
     assert_holds(p, &p->one);
 }
 
+/* Whoever can write to the bucket, but does not have the key. */
+static void
+custody_entries_that_somebody_else_appends_are_found(void **state)
+{
+    static const char *const names[] = {"custody/0004.jsonl", "custody/0004.sig"};
+    struct place *p = *state;
+    const struct file *last = file_of(&p->one, "custody/0003.jsonl");
+    const uint8_t *line = memrchr(last->content.at, '\n', last->content.len - 1);
+    size_t skip = line == NULL ? 0 : (size_t)(line + 1 - last->content.at);
+    struct tb_signing_key *other = NULL;
+    struct tb_verify_key keys[2] = {p->key};
+    struct tb_buf text = TB_BUF_INIT(4096);
+    struct tb_signature signature;
+    struct tb_sha256 prev;
+    char hex[TB_SHA256_HEX_SIZE];
+    struct tb_verified verified = check(p, &p->one);
+
+    assert_int_equal(
+        tb_sha256(tb_bytes_of(last->content.at + skip, last->content.len - skip - 1), &prev),
+        TB_OK);
+    tb_sha256_hex(hex, &prev);
+    tb_buf_printf(
+        &text,
+        "{\"act\":\"download\",\"capture\":\"%s\",\"detail\":{},\"from\":null,\"n\":%lld,"
+        "\"prev\":\"%s\",\"time\":\"2026-01-02T03:04:05.000000000Z\",\"who\":\"mallory\"}\n",
+        p->one.id, (long long)verified.custody_entries + 1, hex);
+    put_file(&p->one, names[0], tb_buf_view(&text));
+    (void)check(p, &p->one);
+    assert_true(told(p, names[1], "missing")); /* it follows, but nobody signed it */
+
+    assert_int_equal(tb_signing_key_new(&other, NULL), TB_OK);
+    assert_int_equal(tb_sign(other, tb_buf_view(&text), &signature, NULL), TB_OK);
+    put_file(&p->one, names[1], tb_bytes_of(signature.octets, sizeof(signature.octets)));
+    (void)check(p, &p->one);
+    assert_true(told(p, names[0], "signature"));
+
+    /* nor does it help to leave the key beside the evidence */
+    keys[1].key = *tb_signing_key_public(other);
+    (void)strcpy(keys[1].fingerprint.text, tb_signing_key_fingerprint(other));
+    p->two_keys = keys;
+    (void)check(p, &p->one);
+    p->two_keys = NULL;
+    assert_true(told(p, names[0], "signature"));
+
+    assert_int_equal(tb_sign(p->evidence.key, tb_buf_view(&text), &signature, NULL), TB_OK);
+    put_file(&p->one, names[1], tb_bytes_of(signature.octets, sizeof(signature.octets)));
+    assert_holds(p, &p->one);
+    tb_signing_key_free(other);
+    tb_buf_release(&text);
+}
+
 static void
 a_key_decides_what_is_proven(void **state)
 {
@@ -614,6 +666,9 @@ a_signed_manifest_that_contradicts_itself_is_found(void **state)
         {"\"merkle_root\":\"", "\"merkle_root\":\"00", "manifest.json", "format"},
         {"\"entries\":", "\"entries\":1", "custody/0001.jsonl", "custody"},
         {"segments/host-0-000001", "segments/../0-000001", "manifest.json", "format"},
+        {"\"format\":", "\"format\":\"tapbox-manifest/1\",\"format\":", "manifest.json",
+         "format"},
+        {"\"filtered\":3", "\"filtered\":3,\"filtered\":0", "manifest.json", "format"},
     };
     struct place *p = *state;
     const struct file *manifest = file_of(&p->one, "manifest.json");
@@ -694,6 +749,8 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(the_custody_log_cannot_be_cut_or_mixed, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(custody_entries_that_somebody_else_appends_are_found,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_key_decides_what_is_proven, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_signed_manifest_that_contradicts_itself_is_found,
                                         set_up, tear_down),
