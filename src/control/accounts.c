@@ -71,13 +71,17 @@ control_account_get(struct tb_control *control, const char *id, struct control_a
 }
 
 enum tb_err
-control_account_of(struct tb_control *control, const struct control_self *self,
-                   const struct tb_capture_request *request, struct control_account **out,
-                   struct tb_fail *fail)
+control_account_of(struct tb_control *control, const struct tb_capture_request *request,
+                   struct control_account **out, struct tb_fail *fail)
 {
-    return control_account_get(
-        control, strcmp(request->account, self->account) == 0 ? "" : request->account, out,
-        fail);
+    char own[TB_ACCOUNT_SIZE];
+    enum tb_err err = control_account_learn(control, own, fail);
+
+    return err == TB_OK
+               ? control_account_get(control,
+                                     strcmp(request->account, own) == 0 ? "" : request->account,
+                                     out, fail)
+               : err;
 }
 
 bool

@@ -92,9 +92,8 @@ bool control_is_own(const struct control_account *account);
 TB_NODISCARD enum tb_err control_account_get(struct tb_control *control, const char *id,
                                              struct control_account **out,
                                              struct tb_fail *fail);
-/* Where the sources of a request are. */
+/* Where the sources of a request are; asks AWS which account is ours, once. */
 TB_NODISCARD enum tb_err control_account_of(struct tb_control *control,
-                                            const struct control_self *self,
                                             const struct tb_capture_request *request,
                                             struct control_account **out, struct tb_fail *fail);
 /* Whether a call in another account failed because its role is not given to us. */

@@ -159,11 +159,10 @@ control_look_at_sources(struct tb_control *control, const struct tb_capture *cap
 {
     struct tb_capture *work = malloc(sizeof(*work));
     struct control_account *account = NULL;
-    struct control_self self;
     struct tb_fail fail = {0};
 
-    if (work == NULL || control_self_learn(control, &self, &fail) != TB_OK ||
-        control_account_of(control, &self, &capture->request, &account, &fail) != TB_OK) {
+    if (work == NULL ||
+        control_account_of(control, &capture->request, &account, &fail) != TB_OK) {
         free(work);
         return; /* noticed by the reconciler */
     }
@@ -452,7 +451,9 @@ control_reconcile_run(void *arg)
     bool stopping = false;
 
     /* Not at start-up: nobody's teardown waits for an AWS that does not answer. */
-    learn_self(control);
+    if (control_is_own(account)) {
+        learn_self(control);
+    }
     while (!stopping) {
         tb_mutex_lock(&control->mu);
         if (!control->locked.stopping) {
@@ -461,7 +462,9 @@ control_reconcile_run(void *arg)
         stopping = control->locked.stopping;
         tb_mutex_unlock(&control->mu);
         if (!stopping && tb_clock_boot_ns() >= next_ns) {
-            learn_self(control);
+            if (control_is_own(account)) {
+                learn_self(control);
+            }
             reconcile_once(&r);
             next_ns = tb_clock_boot_ns() + period_ns;
         }

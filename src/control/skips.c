@@ -22,11 +22,15 @@ static bool
 ask(struct tb_control *control, const struct tb_capture *capture, struct tb_manifest_skips *one)
 {
     struct tb_mirror_skips skips;
+    struct control_account *account = NULL;
     struct tb_fail why = {.text = ""};
-    enum tb_err err = tb_cloudwatch_mirror_skips(
-        control->deps.aws, one->instance, capture->recording_utc_ns / TB_NS_PER_S,
-        (capture->stopped_utc_ns + TB_NS_PER_S - 1) / TB_NS_PER_S, &skips, &why);
+    enum tb_err err = control_account_of(control, &capture->request, &account, &why);
 
+    if (err == TB_OK) {
+        err = tb_cloudwatch_mirror_skips(
+            account->aws, one->instance, capture->recording_utc_ns / TB_NS_PER_S,
+            (capture->stopped_utc_ns + TB_NS_PER_S - 1) / TB_NS_PER_S, &skips, &why);
+    }
     if (err != TB_OK) {
         (void)tb_str_copy(one->why, sizeof(one->why), why.text);
         return tb_err_is_retryable(err);

@@ -196,7 +196,7 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
         return end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
     }
     if (err == TB_OK) {
-        err = control_account_of(control, &self, &capture->request, &account, &why);
+        err = control_account_of(control, &capture->request, &account, &why);
     }
     if (err == TB_OK) {
         err = control_describe(account, &capture->request, &found, &why);
@@ -379,7 +379,7 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
     *work = *capture;
     err = control_self_learn(control, &self, &why);
     if (err == TB_OK) {
-        err = control_account_of(control, &self, &capture->request, &account, &why);
+        err = control_account_of(control, &capture->request, &account, &why);
     }
     if (err == TB_OK) {
         err = arm_recorder(control, work, &why);

@@ -551,7 +551,7 @@ tb_control_plan(struct tb_control *control, const struct tb_capture_request *req
     /* What is somewhere else cannot be looked at from here. */
     if (!preflight_request_blocked(request, s->facts.config, s->facts.account, s->facts.region,
                                    &blocked) &&
-        control_account_of(control, &s->self, request, &s->account, fail) == TB_OK) {
+        control_account_of(control, request, &s->account, fail) == TB_OK) {
         s->facts.other_account = !control_is_own(s->account);
         first_round(s);
         second_round(s);
