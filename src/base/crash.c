@@ -38,6 +38,7 @@ static const char *const acts[] = {
     "CompleteMultipartUpload",
     "ListParts",
     "ListMultipartUploads",
+    "GetMetricData",
     /* commits of the store, by function */
     "intake",
     "capture_move",
