@@ -75,6 +75,11 @@ TB_NODISCARD enum tb_err tb_control_foreign_list(struct tb_control *control,
                                                  struct tb_fail *fail);
 void tb_control_foreign_release(struct tb_control_foreign *foreign);
 
+/* Appends a URL that GETs the object for s3.url_lifetime, signed by s3.reader_role.  TB_ESTATE
+ * when there is none; TB_EDENIED it may not be assumed.  May have to ask STS. */
+TB_NODISCARD enum tb_err tb_control_presign(struct tb_control *control, const char *key,
+                                            struct tb_buf *out, struct tb_fail *fail);
+
 /* For /metrics. */
 struct tb_control_numbers {
     uint64_t delete_failures; /* attempts to delete an AWS object that failed */

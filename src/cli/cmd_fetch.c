@@ -1,6 +1,7 @@
 /*
  * tapbox fetch: a capture's files, or the packets of it that are wanted.  Needs no running
- * service; what lies in S3 is read by the usual AWS environment.
+ * service, but to tell where a capture lies by its id; what lies in S3 is read by the usual AWS
+ * environment.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,9 +13,11 @@
 #include <unistd.h>
 
 #include <tapbox/clock.h>
+#include <tapbox/ids.h>
 #include <tapbox/json.h>
 #include <tapbox/retrieve.h>
 
+#include "api_int.h"
 #include "cli_int.h"
 
 static const char help[] =
@@ -22,7 +25,8 @@ static const char help[] =
     "       tapbox fetch CAPTURE FILTER... -o FILE|-\n"
     "\n"
     "CAPTURE is where the evidence of one lies: s3://BUCKET/PREFIX (read with the usual AWS\n"
-    "environment: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_S3, ...) or a local folder.\n"
+    "environment: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_S3, ...), a local folder, or a\n"
+    "capture's id: then the service is asked where it lies in S3.\n"
     "\n"
     "Without a filter all of its files are brought to FOLDER (default: here), each checked\n"
     "against the manifest; done again, it goes on with what is missing.  'tapbox verify' then\n"
@@ -48,6 +52,9 @@ static const char help[] =
     "                         tapbox fetch s3://... --host 10.0.0.1 -o - | wireshark -k -i -\n"
     "  -t, --threads N        reads at a time (default: 16 from S3)\n"
     "      --json             what was done as JSON (on stderr when the packets go to stdout)\n"
+    "      --url URL          where tapbox is, for an id (TAPBOX_URL, else "
+    "http://127.0.0.1:8480)\n"
+    "      --token-file FILE  file that holds the token (else TAPBOX_TOKEN is the token)\n"
     "  -h, --help             this text\n"
     "\n"
     "Ports are those of whole datagrams: fragments have none, --host and --proto find them.\n"
@@ -63,6 +70,7 @@ enum {
 
 struct fetch {
     const char *where, *output;
+    struct tb_api_options api;
     struct tb_select select;
     bool is_filtered, as_pcap, json;
     unsigned threads;
@@ -284,16 +292,47 @@ download(struct fetch *fetch, struct tb_place *place, const struct tb_place_list
     return report(fetch, json, text);
 }
 
+/* Where a capture lies in S3, asked of the service; a folder of that name is meant first. */
+static int
+find_place(const struct fetch *fetch, char out[PATH_BYTES])
+{
+    char path[64 + TB_CAPTURE_ID_SIZE];
+    struct tb_json *answer = NULL;
+    const char *place;
+    int status;
+
+    if (!tb_capture_id_valid(fetch->where) || access(fetch->where, F_OK) == 0) {
+        (void)tb_str_copy(out, PATH_BYTES, fetch->where);
+        return TB_EXIT_OK;
+    }
+    (void)snprintf(path, sizeof(path), "/v1/captures/%s/files", fetch->where);
+    status = tb_api_do(&fetch->api, &(struct tb_api_call){"fetch", "GET", path, NULL, NULL},
+                       &answer);
+    if (status == TB_EXIT_OK) {
+        place = tb_json_str(answer, "/place");
+        (void)tb_str_copy(out, PATH_BYTES, place != NULL ? place : "");
+    }
+    tb_json_free(answer);
+    return status;
+}
+
 static int
 fetch_it(struct fetch *fetch)
 {
     struct tb_place_list list = {.count = 0};
     struct tb_place *place = NULL;
     struct tb_fail fail = {0};
-    int status;
+    char where[PATH_BYTES];
+    int status = find_place(fetch, where);
 
-    if (tb_place_open(fetch->where, &place, &fail) != TB_OK ||
+    if (status != TB_EXIT_OK) {
+        return status;
+    }
+    if (tb_place_open(where, &place, &fail) != TB_OK ||
         tb_place_list(place, "", &list, &fail) != TB_OK) {
+        status = tell(fetch, &fail);
+    } else if (list.count == 0) {
+        (void)tb_fail_set(&fail, TB_ENOTFOUND, "nothing lies at %.300s", where);
         status = tell(fetch, &fail);
     } else if (fetch->is_filtered) {
         status = extract(fetch, place, &list);
@@ -385,6 +424,10 @@ take_option(struct fetch *fetch, int option, const char *name, const char *value
         return fetch->as_pcap || strcmp(value, "pcapng") == 0
                    ? TB_EXIT_OK
                    : tb_cli_usage("fetch", "--format is pcapng or pcap");
+    case TB_API_OPTION_URL:
+    case TB_API_OPTION_TOKEN_FILE:
+        (void)tb_api_option(&fetch->api, option, value);
+        return TB_EXIT_OK;
     default:
         if (take_filter(fetch, option, value, &fail) != TB_OK) {
             return tb_cli_usage("fetch", "--%s: %s", name, fail.text);
@@ -407,6 +450,8 @@ tb_cmd_fetch(int argc, char **argv)
         {"all", no_argument, NULL, OPTION_ALL},
         {"format", required_argument, NULL, OPTION_FORMAT},
         {"json", no_argument, NULL, OPTION_JSON},
+        {"url", required_argument, NULL, TB_API_OPTION_URL},
+        {"token-file", required_argument, NULL, TB_API_OPTION_TOKEN_FILE},
         {"output", required_argument, NULL, 'o'},
         {"threads", required_argument, NULL, 't'},
         {"help", no_argument, NULL, 'h'},

@@ -105,6 +105,17 @@ valid_kms_key(const char *text)
     return only_of(text, "-_/:.");
 }
 
+/* arn:PARTITION:iam::ACCOUNT:role/NAME; whose account it is, is looked at with the whole. */
+static bool
+valid_role(const char *text)
+{
+    const char *account = strstr(text, ":iam::");
+
+    return strncmp(text, "arn:", 4) == 0 && account != NULL &&
+           strstr(account + 6, ":role/") == account + 6 + TB_ACCOUNT_SIZE - 1 &&
+           only_of(text, "+=,.@-_:/");
+}
+
 static bool
 valid_lock_mode(const char *text)
 {
@@ -216,6 +227,11 @@ const struct tb_config_key tb_config_keys[] = {
     {"s3.tags", TEXT(s3_tags), "", false, valid_tags,
      "up to ten tags as in a URL: team=forensics&retain=yes",
      "tags of each object; empty: none"},
+    {"s3.reader_role", TEXT(s3_reader_role), "", false, valid_role, "the ARN of an IAM role",
+     "role that may read evidence; signs the links of GET /v1/captures/{id}/files; empty: "
+     "none"},
+    {"s3.url_lifetime", TB_CONFIG_DURATION, AT(s3_url_ns), 0, 60, 3600, "15m", false, NULL,
+     NULL, "for how long such a link is good; an hour at the most"},
     {"s3.threads", TB_CONFIG_U32, AT(s3_threads), 0, 1, 16, "4", false, NULL, NULL,
      "segments that go to S3 at the same time"},
     {"s3.part_above", TB_CONFIG_BYTES, AT(s3_part_above_bytes), 0, 1, 5 * GIB, "1GiB", false,
@@ -277,17 +293,6 @@ const struct tb_config_key tb_config_keys[] = {
      false, NULL, NULL, "capture for archived findings too"},
 };
 const size_t tb_config_key_count = sizeof(tb_config_keys) / sizeof(tb_config_keys[0]);
-
-/* arn:PARTITION:iam::ACCOUNT:role/NAME; whose account it is, is looked at with the whole. */
-static bool
-valid_role(const char *text)
-{
-    const char *account = strstr(text, ":iam::");
-
-    return strncmp(text, "arn:", 4) == 0 && account != NULL &&
-           strstr(account + 6, ":role/") == account + 6 + TB_ACCOUNT_SIZE - 1 &&
-           only_of(text, "+=,.@-_:/");
-}
 
 static bool
 valid_external_id(const char *text)

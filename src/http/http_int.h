@@ -313,6 +313,7 @@ void tb_http_list_captures(struct tb_http_call *call);
 void tb_http_get_capture(struct tb_http_call *call);
 void tb_http_stop_capture(struct tb_http_call *call);
 void tb_http_extend_capture(struct tb_http_call *call);
+void tb_http_list_files(struct tb_http_call *call);
 void tb_http_stream_capture(struct tb_http_call *call);
 void tb_http_get_summary(struct tb_http_call *call);
 void tb_http_list_foreign(struct tb_http_call *call);

@@ -23,6 +23,7 @@ const struct tb_http_route tb_http_routes[] = {
     {"POST", "/v1/captures/{id}/stop", TB_ROLE_ANALYST, no_query, tb_http_stop_capture},
     {"POST", "/v1/captures/{id}/extend", TB_ROLE_ANALYST, no_query, tb_http_extend_capture},
     {"GET", "/v1/captures/{id}/summary", READERS, summary_query, tb_http_get_summary},
+    {"GET", "/v1/captures/{id}/files", TB_ROLE_RESPONDER, no_query, tb_http_list_files},
     {"GET", "/v1/captures/{id}/stream", READERS, stream_query, tb_http_stream_capture},
     {"GET", "/v1/foreign-sessions", READERS, no_query, tb_http_list_foreign},
     {"GET", "/v1/keys", 0, NULL, tb_http_get_keys},

@@ -1,5 +1,5 @@
 /* A capture's files on the local disk: each whole, each checked, what is there already kept. */
-#include <tapbox/retrieve.h>
+#include "retrieve_int.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <tapbox/verify.h>
 
 enum {
     FOLDER_MODE = 0750,
@@ -211,24 +209,6 @@ bring_one(struct work *work, const struct tb_place_file *file, struct tb_fail *f
     return err;
 }
 
-static enum tb_err
-read_manifest(struct work *work, const struct tb_place_list *list, struct tb_fail *fail)
-{
-    const struct tb_place_file *file = tb_place_find(list, "manifest.json");
-    struct tb_buf text = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES);
-    enum tb_err err = TB_OK;
-
-    if (file != NULL) {
-        err = tb_place_read(work->place, file, &text, fail);
-        if (err == TB_OK) {
-            err = tb_manifest_read(tb_buf_view(&text), &work->manifest, fail);
-        }
-        work->has_manifest = err == TB_OK;
-    }
-    tb_buf_release(&text);
-    return err;
-}
-
 /* What the manifest names has to be there. */
 static enum tb_err
 check_complete(const struct work *work, const struct tb_place_list *list, struct tb_fail *fail)
@@ -259,11 +239,8 @@ tb_download(struct tb_place *place, const struct tb_place_list *list,
         }
         work.counts.bytes += list->at[i].kind == TB_PLACE_FILE ? list->at[i].bytes : 0;
     }
-    if (err == TB_OK && list->count == 0) {
-        err = tb_fail_set(fail, TB_ENOTFOUND, "nothing lies there");
-    }
     if (err == TB_OK) {
-        err = read_manifest(&work, list, fail);
+        err = retrieve_manifest(place, list, "", 0, &work.manifest, &work.has_manifest, fail);
     }
     if (err == TB_OK) {
         err = tb_open_dir(download->folder_fd, download->name, FOLDER_MODE, &work.dir_fd, fail);

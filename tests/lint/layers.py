@@ -29,7 +29,7 @@ MODULES = {
     "upload": ["base", "model", "store", "segment", "aws", "evidence", "recorder"],  # the recorder's spool
     "intake": ["base", "model", "store", "webhooks", "policy", "aws"],
     "control": ["base", "model", "config", "policy", "store", "aws", "recorder", "evidence", "upload"],
-    "http": ["base", "model", "config", "policy", "store", "webhooks", "intake", "segment", "recorder", "summary", "control"],
+    "http": ["base", "model", "config", "policy", "store", "webhooks", "intake", "segment", "recorder", "summary", "upload", "control"],
     "cli": None,  # everything
 }
 

@@ -1,0 +1,109 @@
+/*
+ * An extract while it is made.
+ *
+ * extract_plan.c  finds and opens the segments, and which of their chunks are to be read
+ * extract.c       reads them ahead, merges, and writes what is wanted
+ */
+#ifndef RETRIEVE_INT_H
+#define RETRIEVE_INT_H
+
+#include <stdatomic.h>
+
+#include <tapbox/pcapng_merge.h>
+#include <tapbox/retrieve.h>
+#include <tapbox/thread.h>
+#include <tapbox/verify.h>
+
+enum {
+    RETRIEVE_THREADS_MOST = 32,
+    RETRIEVE_CHUNK_MAX_BYTES = TB_SEGMENT_MAX_CHUNK_BYTES + 4096
+};
+
+enum run_state {
+    RUN_WAITING,
+    RUN_TAKEN, /* somebody reads it */
+    RUN_READ,
+    RUN_FAILED,
+    RUN_DONE
+};
+
+struct retrieve_run {
+    struct retrieve_segment *segment;
+    size_t first, count; /* chunks */
+    uint64_t offset;
+    size_t len;
+    int64_t wanted_utc_ns; /* not before the merge has come to this time */
+    enum run_state state;  /* while holding mu, as what follows */
+    uint8_t *at;           /* owned */
+    struct tb_fail fail;
+};
+
+struct retrieve_segment {
+    const struct tb_place_file *file;
+    size_t lane;
+    uint64_t seq;
+    struct tb_place_reader *place_reader; /* NULL once it is open */
+    struct tb_readable through;           /* the place reader's */
+    const struct retrieve_run *run;       /* whose octets are read from, afterwards */
+    uint64_t index_bytes;
+    struct tb_segment_reader *reader; /* NULL: nothing of it is wanted */
+    size_t chunks;
+};
+
+struct retrieve_lane {
+    char prefix[TB_EVIDENCE_NAME_SIZE];
+    struct retrieve_run
+        *runs; /* of the list of all, those of the lane in their order; borrowed */
+    size_t run_count, next_run, next_chunk;
+    struct tb_buf blocks; /* that the merge reads */
+};
+
+struct retrieve_work {
+    struct tb_place *place;
+    const struct tb_extract *extract;
+    struct tb_manifest manifest;
+    bool has_manifest;
+    struct retrieve_segment *segments; /* owned; in the order of lane and number */
+    size_t segment_count;
+    struct retrieve_lane lanes[TB_MERGE_MAX_INPUTS];
+    size_t lane_count;
+    struct retrieve_run *runs; /* owned; in the order of lane and number */
+    size_t run_count, run_cap;
+    struct retrieve_run **order; /* owned; in the order in which they will be wanted */
+    atomic_size_t next_segment;
+    struct tb_extract_counts counts;
+    uint64_t total_bytes, done_bytes; /* of runs */
+    int64_t told_boot_ns;
+    struct tb_merge *merge;
+    struct tb_buf out;
+    struct tb_mutex mu;
+    struct tb_cond changed;
+    struct {                 /* touched only while holding mu */
+        struct tb_fail fail; /* the first of those who open segments */
+        size_t next;         /* of `order`: before it all are taken */
+        size_t ahead_bytes;
+        bool stopping;
+    } locked;
+    pthread_t threads[RETRIEVE_THREADS_MOST];
+    unsigned thread_count;
+};
+
+/* Reads <folder>manifest.json, if it is in the list; *out_has says so. */
+TB_NODISCARD enum tb_err retrieve_manifest(struct tb_place *place,
+                                           const struct tb_place_list *list, const char *folder,
+                                           size_t folder_len, struct tb_manifest *out,
+                                           bool *out_has, struct tb_fail *fail);
+/* Fills in segments, lanes, runs and their order, from the indexes. */
+TB_NODISCARD enum tb_err retrieve_plan(struct retrieve_work *work,
+                                       const struct tb_place_list *list, struct tb_fail *fail);
+/* The segment's reader, from the place; `_close` goes on without it. */
+TB_NODISCARD enum tb_err retrieve_segment_open(struct retrieve_work *work,
+                                               struct retrieve_segment *segment,
+                                               struct tb_fail *fail);
+void retrieve_segment_close(struct retrieve_segment *segment);
+/* Runs `job` on as many threads as are of use, `most` at the most; with _join all have ended.
+ */
+void retrieve_start(struct retrieve_work *work, void *(*job)(void *), size_t most);
+void retrieve_join(struct retrieve_work *work);
+
+#endif

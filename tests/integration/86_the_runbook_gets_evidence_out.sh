@@ -1,0 +1,40 @@
+#!/bin/bash
+# runbooks/retrieve-evidence.md, block by block as it stands there, in the lab.
+set -u
+# shellcheck source-path=SCRIPTDIR source=../support/cases.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+in_lab "$@"
+runbook=$cases_root/runbooks/retrieve-evidence.md
+
+lab_all_up capture.rotate_seconds=2 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+capture=$(lab_record workload 5m)
+lab_wait_for_state "$capture" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+expect 'the workload talks' "$cases_root/tests/lab/traffic.sh" talk quick
+lab_exec workload ping -q -i 0.05 198.51.100.10 >/dev/null & # it goes on talking, until the capture ends
+talking=$!
+mkdir -p "$TB_WORK/desk" "$TB_WORK/bin"
+# (Debian's AWS CLI does not know AWS_ENDPOINT_URL)
+printf '#!/bin/sh\nexec /usr/bin/aws --endpoint-url %s "$@"\n' "$LAB_S3_URL" >"$TB_WORK/bin/aws"
+chmod +x "$TB_WORK/bin/aws"
+
+number=0
+while IFS= read -r -d $'\1' block; do
+    if [ "$block" = END ]; then
+        "$cases_root/tests/lab/traffic.sh" talk quick
+        lab_call POST "/v1/captures/$capture/stop" >/dev/null
+        lab_wait_for_state "$capture" sealed 40 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+        kill "$talking"
+        continue
+    fi
+    number=$((number + 1))
+    printf 'set -eu -o pipefail\ncd %q\n%s' "$TB_WORK/desk" "$block" >"$TB_WORK/block-$number.sh"
+    expect "block $number: $(grep -m1 -oE '^(curl|tapbox|aws|jq|place|cd) ?[a-z]*' <<<"$block")" \
+        lab_exec capture env PATH="$TB_WORK/bin:$LAB_OUT:$PATH" TAPBOX_URL="$LAB_API" TAPBOX_TOKEN="$LAB_RESPONDER_TOKEN" \
+        CAPTURE="$capture" BUCKET="$LAB_BUCKET" bash "$TB_WORK/block-$number.sh"
+done < <(awk '/^```sh$/ { on = 1; next } /^```$/ && on { on = 0; printf "\1"; next } /^<!-- the capture ends here -->$/ { printf "END\1" } on' "$runbook")
+same 'all blocks were run' "$(grep -c '^```sh$' "$runbook")" "$number"
+expect 'the live file has packets' test "$(tshark -n -r "$TB_WORK/desk/live.pcapng" 2>/dev/null | wc -l)" -gt 5
+same 'both ways to one host give the same' "$(tshark -n -r "$TB_WORK/desk/with-aws/segments/host.pcapng" 2>/dev/null | md5sum)" \
+    "$(tshark -n -r "$TB_WORK/desk/host.pcapng" 2>/dev/null | md5sum)"
+expect 'which is something' test "$(tshark -n -r "$TB_WORK/desk/host.pcapng" 2>/dev/null | wc -l)" -gt 5
+finish
