@@ -31,7 +31,7 @@ PLANNING = {"DescribeInstanceTypes", "DescribeSecurityGroups", "DescribeRouteTab
             "AbortMultipartUpload"}
 # S3 is asked for parts that it has only after a crash between them, and an upload is forgotten when it is gone: after a
 # crash before its completion was written down.
-AGAIN = {"ListParts": "upload_part:after", "upload_forget": "CompleteMultipartUpload:after"}
+AGAIN = {"HeadObject": "PutObject:after", "ListParts": "upload_part:after", "upload_forget": "CompleteMultipartUpload:after"}
 PATIENCE_S = 90  # a capture that is not final so long after everything answers again is stuck
 
 
