@@ -175,11 +175,13 @@ tb_place_reader_open(struct tb_place *place, const struct tb_place_file *file,
     enum tb_err err;
 
     if (file->kind != TB_PLACE_FILE) {
-        return tb_fail_set(fail, TB_EINVAL, "%s is not a plain file", file->name);
+        (void)tb_fail_set(fail, TB_EINVAL, "%s is not a plain file", file->name);
+        return TB_EINVAL;
     }
     reader = calloc(1, sizeof(*reader));
     if (reader == NULL) {
-        return tb_fail_set(fail, TB_ENOMEM, "no memory to read %s", file->name);
+        (void)tb_fail_set(fail, TB_ENOMEM, "no memory to read %s", file->name);
+        return TB_ENOMEM;
     }
     reader->ops = place->ops;
     reader->bytes = file->bytes;
