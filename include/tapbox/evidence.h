@@ -66,6 +66,7 @@ struct tb_manifest_input { /* all borrowed */
     struct tb_bytes identity_rsa2048; /* AWS's signature over it */
     const struct tb_manifest_skips *skips; /* of each source instance */
     size_t skip_count;                     /* 0: nobody asked CloudWatch */
+    struct tb_bytes summary;               /* summary.json; empty: there is none */
     int64_t now_utc_ns;
 };
 
@@ -86,17 +87,17 @@ typedef enum tb_err tb_seal_put_fn(void *arg, const char *name, const char *cont
 struct tb_seal { /* all borrowed */
     struct tb_store *store;
     const struct tb_signing_key *key;
-    struct tb_manifest_input input; /* without alerts: they are read from the store */
+    struct tb_manifest_input input; /* without alerts and summary, which are in the store */
     tb_seal_put_fn *put;
     void *arg;
 };
 
 /*
- * Commits the manifest, signs it, and puts alerts, manifest.json, manifest.sig, the custody log
- * and, last, SHA256SUMS.  The segments are there already.  May be repeated after any failure or
- * crash: what was committed is put again, nothing is made twice.
- * Errors: those of the store and of `put`; TB_EDENIED when the manifest was begun with a key
- * that is not the present one.
+ * Commits the manifest, signs it, and puts alerts, summary.json, manifest.json, manifest.sig,
+ * the custody log and, last, SHA256SUMS.  The segments are there already.  May be repeated
+ * after any failure or crash: what was committed is put again, nothing is made twice. Errors:
+ * those of the store and of `put`; TB_EDENIED when the manifest was begun with a key that is
+ * not the present one.
  */
 TB_NODISCARD enum tb_err tb_seal(const struct tb_seal *seal, struct tb_fail *fail);
 /* Puts what the custody log has got since, as further signed objects. */

@@ -42,6 +42,7 @@ struct tb_manifest {
     size_t segment_count;
     struct tb_evidence_file *alerts; /* owned */
     size_t alert_count;
+    bool has_summary; /* then summary.json stands behind the alerts */
     struct tb_ledger ledger;
     char complete[8]; /* "yes", "no", "unknown" */
 };

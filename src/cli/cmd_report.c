@@ -28,8 +28,8 @@ static const char help[] =
     "with their hashes.  The page needs no network, no other file and no script to be read.\n"
     "\n"
     "CAPTURE (cap-...) asks the service.  PATH or s3:// is the folder of a capture, with or\n"
-    "without its manifest.json, and needs no service: the segments are read and summarized\n"
-    "here, in a process without rights.\n"
+    "without its manifest.json, and needs no service: without a summary.json the segments\n"
+    "are read and summarized here, in a process without rights.\n"
     "\n"
     "  -o, --output FILE      where to; - is standard output\n" TB_API_HELP;
 
@@ -238,10 +238,34 @@ read_manifest(struct report_job *job, struct tb_fail *fail)
     return err;
 }
 
+/* The one that was sealed; *out_found false: there is none. */
+static enum tb_err
+read_summary(struct report_job *job, bool *out_found, struct tb_fail *fail)
+{
+    const struct tb_place_file *file = tb_place_find(&job->list, "summary.json");
+    struct tb_buf text = TB_BUF_INIT(TB_SUMMARY_MAX_BYTES);
+    enum tb_err err;
+
+    *out_found = file != NULL && file->kind == TB_PLACE_FILE;
+    if (!*out_found) {
+        return TB_OK;
+    }
+    err = tb_place_read(job->place, file, &text, fail);
+    if (err == TB_OK) {
+        err = tb_json_parse_max(tb_buf_view(&text), TB_SUMMARY_MAX_BYTES, &job->summary, fail);
+    }
+    if (err == TB_EFORMAT) {
+        tb_fail_prefix(fail, "summary.json");
+    }
+    tb_buf_release(&text);
+    return err;
+}
+
 static enum tb_err
 read_files(struct report_job *job, struct tb_fail *fail)
 {
     size_t segments = 0;
+    bool found = false;
     enum tb_err err = tb_place_open(job->where, &job->place, fail);
 
     if (err == TB_OK) {
@@ -257,6 +281,12 @@ read_files(struct report_job *job, struct tb_fail *fail)
         err = tb_fail_set(fail, TB_ENOTFOUND,
                           "%s holds neither a manifest.json nor a segment (.pcapng.zst)",
                           job->where);
+    }
+    if (err == TB_OK) {
+        err = read_summary(job, &found, fail);
+    }
+    if (err != TB_OK || found) {
+        return err;
     }
     job->seen = calloc(TB_SUMMARY_MAX_IOCS, sizeof(*job->seen));
     job->alert = calloc(1, sizeof(*job->alert));

@@ -540,7 +540,7 @@ put_summary(const struct tb_report *r, struct tb_buf *out)
     put_names(r, "/dns", "DNS names", dns, "/queries", "/responses", out);
     put_names(r, "/tls", "TLS server names", others, "/times", NULL, out);
     put_names(r, "/http", "HTTP hosts", others, "/times", NULL, out);
-    put_conversations(r, "/ip", "Hosts", false, out);
+    put_conversations(r, "/ip", "Pairs of hosts", false, out);
     put_protocols(r, out);
 }
 

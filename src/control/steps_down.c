@@ -10,6 +10,11 @@
 
 /* Mirrored packets that were on their way when the session was deleted. */
 static const int64_t in_flight_ns = TB_NS_PER_S;
+/* How long the summary of what was recorded is waited for; it takes a second or less. */
+static const int64_t summary_patience_ns = 5 * TB_NS_PER_S;
+enum {
+    SUMMARY_MAX_BYTES = 8 << 20 /* tapbox/summary.h */
+};
 static const int64_t poll_ns = 100 * TB_NS_PER_MS;
 static const int64_t metrics_poll_ns = 30 * TB_NS_PER_S; /* CloudWatch is minutes late */
 /* How long a recorder that does not answer is waited for before its spool is taken as it is. */
@@ -333,6 +338,19 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
     return err;
 }
 
+/* True when the summary was kept, or has been waited for: without it evidence is evidence, too.
+ */
+static bool
+summary_is_there(struct tb_control *control, const struct tb_capture *capture)
+{
+    struct tb_buf text = TB_BUF_INIT(SUMMARY_MAX_BYTES);
+    enum tb_err err = tb_store_summary_get(control->deps.store, capture->id, &text, NULL);
+    int64_t waited = tb_clock_utc_ns() - capture->stopped_utc_ns;
+
+    tb_buf_release(&text);
+    return err != TB_ENOTFOUND || waited > summary_patience_ns || waited < 0;
+}
+
 enum tb_err
 control_step_sealing(struct tb_control *control, const struct tb_capture *capture,
                      int64_t *out_again_ns, struct tb_fail *fail)
@@ -353,6 +371,9 @@ control_step_sealing(struct tb_control *control, const struct tb_capture *captur
     }
     if (!all_uploaded(segments, segment_count)) {
         tb_uploader_wake(control->deps.uploader);
+        goto out;
+    }
+    if (!summary_is_there(control, capture)) {
         goto out;
     }
     /* A folder that is not empty holds a segment that a recorder has yet to seal or repair: the

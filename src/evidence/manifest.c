@@ -75,6 +75,22 @@ sources_json(const struct tb_capture *capture)
 }
 
 static struct tb_json *
+summary_json(struct tb_bytes summary)
+{
+    struct tb_json *out = tb_json_object();
+    struct tb_sha256 sha256;
+    char hex[TB_SHA256_HEX_SIZE] = "";
+
+    if (tb_sha256(summary, &sha256) == TB_OK) {
+        tb_sha256_hex(hex, &sha256);
+    }
+    tb_json_set_str(out, "name", "summary.json");
+    tb_json_set_int(out, "bytes", (int64_t)summary.len);
+    tb_json_set_str(out, "sha256", hex);
+    return out;
+}
+
+static struct tb_json *
 alerts_json(const struct tb_manifest_input *input)
 {
     struct tb_json *out = tb_json_array();
@@ -454,6 +470,9 @@ tb_manifest_build(const struct tb_manifest_input *input, const struct tb_manifes
     tb_json_set(root, "custody", custody_json(&place->custody));
     tb_json_set(root, "sources", sources_json(capture));
     tb_json_set(root, "alerts", alerts_json(input));
+    if (input->summary.len > 0) {
+        tb_json_set(root, "summary", summary_json(input->summary));
+    }
     tb_json_set(root, "aws_objects", resources_json(input));
     tb_json_set(root, "segments", segments_json(input));
     tb_json_set(root, "ledger", tb_ledger_json(&capture->ledger));

@@ -105,7 +105,7 @@ read_alerts(const struct tb_json *root, struct tb_manifest *m, struct tb_fail *f
     if (!tb_json_is_array(list) || count > TB_CAPTURE_MAX_ALERTS) {
         return wrong(fail, "alerts");
     }
-    m->alerts = calloc(count + 1, sizeof(*m->alerts));
+    m->alerts = calloc(count + 2, sizeof(*m->alerts));
     if (m->alerts == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory for %zu alerts", count);
     }
@@ -121,6 +121,26 @@ read_alerts(const struct tb_json *root, struct tb_manifest *m, struct tb_fail *f
             return wrong(fail, "alerts (one of them, or their order)");
         }
     }
+    return TB_OK;
+}
+
+/* Behind the alerts; evidence of before has none. */
+static enum tb_err
+read_summary(const struct tb_json *root, struct tb_manifest *m, struct tb_fail *fail)
+{
+    struct tb_evidence_file *file = &m->alerts[m->alert_count];
+    const char *name = tb_json_str(root, "/summary/name");
+
+    if (tb_json_at(root, "/summary") == NULL) {
+        return TB_OK;
+    }
+    if (name == NULL || strcmp(name, "summary.json") != 0 ||
+        !read_count(root, "/summary/bytes", &file->bytes) ||
+        !read_digest(root, "/summary/sha256", &file->sha256)) {
+        return wrong(fail, "summary");
+    }
+    (void)tb_str_copy(file->name, sizeof(file->name), name);
+    m->has_summary = true;
     return TB_OK;
 }
 
@@ -184,6 +204,9 @@ read_manifest(const struct tb_json *root, struct tb_manifest *m, struct tb_fail 
     }
     if (err == TB_OK) {
         err = read_alerts(root, m, fail);
+    }
+    if (err == TB_OK) {
+        err = read_summary(root, m, fail);
     }
     if (err == TB_OK && !read_ledger(root, &m->ledger)) {
         err = wrong(fail, "ledger");

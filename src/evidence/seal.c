@@ -11,8 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <tapbox/verify.h>
+
 enum {
     MANIFEST_CEILING = 64 << 20,
+    SUMMARY_CEILING = 8 << 20, /* tapbox/summary.h */
     NAME_SIZE = 160
 };
 
@@ -131,7 +134,8 @@ add_sum_of(struct tb_buf *sums, struct tb_bytes content, const char *name)
     }
 }
 
-/* In this order, always: segments, alerts, custody/0001.jsonl, manifest.json, manifest.sig. */
+/* In this order, always: segments, alerts, summary.json, custody/0001.jsonl, manifest.json,
+ * manifest.sig. */
 static enum tb_err
 write_sums(const struct tb_seal *seal, const struct tb_manifest_input *input,
            const struct tb_manifest_row *row, struct tb_buf *out, struct tb_fail *fail)
@@ -153,6 +157,9 @@ write_sums(const struct tb_seal *seal, const struct tb_manifest_input *input,
         (void)snprintf(name, sizeof(name), "alerts/%04u.json", input->alerts[i].row.number);
         tb_sums_add(out, &input->alerts[i].sha256, name);
     }
+    if (input->summary.len > 0) {
+        add_sum_of(out, input->summary, "summary.json");
+    }
     err = tb_store_custody_text(seal->store, input->capture->id, 1, row->custody_number, &log,
                                 fail);
     if (err == TB_OK) {
@@ -173,6 +180,9 @@ put_all(const struct tb_seal *seal, const struct tb_manifest_input *input,
     struct tb_buf sums = TB_BUF_INIT(MANIFEST_CEILING);
     enum tb_err err = put_alerts(seal, fail);
 
+    if (err == TB_OK && input->summary.len > 0) {
+        err = seal->put(seal->arg, "summary.json", "application/json", input->summary, fail);
+    }
     if (err == TB_OK) {
         err = seal->put(seal->arg, "manifest.json", "application/json", manifest, fail);
     }
@@ -196,28 +206,61 @@ put_all(const struct tb_seal *seal, const struct tb_manifest_input *input,
     return err;
 }
 
+/* A manifest that was committed before there was a summary does not name it: nothing would
+ * vouch for it. */
+static enum tb_err
+leave_out_unnamed(struct tb_manifest_input *input, struct tb_bytes text, struct tb_fail *fail)
+{
+    struct tb_manifest manifest;
+    enum tb_err err;
+
+    if (input->summary.len == 0) {
+        return TB_OK;
+    }
+    err = tb_manifest_read(text, &manifest, fail);
+    if (err == TB_OK) {
+        if (!manifest.has_summary) {
+            input->summary.len = 0;
+        }
+        tb_manifest_release(&manifest);
+    }
+    return err;
+}
+
 enum tb_err
 tb_seal(const struct tb_seal *seal, struct tb_fail *fail)
 {
     struct tb_buf text = TB_BUF_INIT(MANIFEST_CEILING);
     struct tb_manifest_input input = seal->input;
     struct tb_manifest_alert *alerts = NULL;
+    struct tb_buf summary = TB_BUF_INIT(SUMMARY_CEILING);
     struct tb_manifest_row row;
     enum tb_err err = load_alerts(seal, &input, &alerts, fail);
 
     if (err != TB_OK) {
         return err;
     }
+    err = tb_store_summary_get(seal->store, input.capture->id, &summary, fail);
+    if (err != TB_OK && err != TB_ENOTFOUND) {
+        goto out;
+    }
+    input.summary = tb_buf_view(&summary);
     err = tb_store_manifest_make(seal->store, input.capture->id,
                                  tb_signing_key_fingerprint(seal->key), body, &input, &row,
                                  &text, fail);
+    if (err == TB_OK) {
+        err = leave_out_unnamed(&input, tb_buf_view(&text), fail);
+    }
     if (err == TB_OK) {
         err = sign(seal, tb_buf_view(&text), &row, fail);
     }
     if (err == TB_OK) {
         err = put_all(seal, &input, &row, tb_buf_view(&text), fail);
     }
+
+out:
     free(alerts);
+    tb_buf_release(&summary);
     tb_buf_release(&text);
     return err;
 }

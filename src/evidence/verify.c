@@ -139,13 +139,23 @@ load_manifest(struct verify_job *job, struct tb_fail *fail)
 
 /* --- the rest --- */
 
+enum {
+    SUMMARY_MAX_BYTES = 8 << 20 /* tapbox/summary.h; no alert is longer */
+};
+
+static size_t
+alerts_and_summary(const struct tb_manifest *manifest)
+{
+    return manifest->alert_count + (manifest->has_summary ? 1 : 0);
+}
+
 static enum tb_err
 check_alerts(struct verify_job *job, struct tb_fail *fail)
 {
-    struct tb_buf text = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_buf text = TB_BUF_INIT(SUMMARY_MAX_BYTES);
     enum tb_err err = TB_OK;
 
-    for (size_t i = 0; i < job->manifest.alert_count && err == TB_OK; i++) {
+    for (size_t i = 0; i < alerts_and_summary(&job->manifest) && err == TB_OK; i++) {
         const struct tb_evidence_file *alert = &job->manifest.alerts[i];
         const struct verify_file *file = verify_want(job, alert->name);
         struct tb_sha256 sha256;
@@ -272,7 +282,7 @@ check_sums(struct verify_job *job, struct tb_fail *fail)
     for (size_t i = 0; i < m->segment_count; i++) {
         tb_sums_add(&expected, &m->segments[i].sha256, m->segments[i].name);
     }
-    for (size_t i = 0; i < m->alert_count; i++) {
+    for (size_t i = 0; i < alerts_and_summary(m); i++) {
         tb_sums_add(&expected, &m->alerts[i].sha256, m->alerts[i].name);
     }
     add_sum_of(job, &expected, "custody/0001.jsonl");

@@ -154,6 +154,7 @@ extend(struct tb_summary_live *live, const char *id)
     to_ns = tb_clock_utc_ns() + live->deps.extend_ns;
     latest_ns = capture->requested_utc_ns + live->deps.most_duration_ns;
     to_ns = to_ns < latest_ns ? to_ns : latest_ns;
+    to_ns -= to_ns % TB_NS_PER_S; /* deadlines are whole seconds */
     if (to_ns > capture->deadline.utc_ns && to_ns > capture->extend_to_utc_ns) {
         if (tb_store_capture_ask_extend(live->deps.store, id, to_ns, NULL, &fail) != TB_OK) {
             tb_log_fail(TB_LOG_WARN, id, &fail, "not extended at the first sight");

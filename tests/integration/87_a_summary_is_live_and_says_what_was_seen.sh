@@ -76,8 +76,16 @@ expect 'tapbox show tells of the peer' grep -qE '^  SEEN +ip .* port 443: [0-9]+
 expect 'and draws the timeline' grep -qE '^  timeline +[.:=+*#@-]' "$TB_WORK/show.txt"
 expect 'a page comes from the service' client report "$capture" -o "$TB_WORK/service.html"
 expect 'and from the folder' client report "$evidence" -o "$TB_WORK/folder.html"
-same 'which has the same conversations as the service' "$(jq -S '[.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]' "$TB_WORK/summary.json")" \
-    "$(client report "$evidence" --json | jq -S '.summary | [.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]')"
+same 'the manifest names the summary' "$(sha256sum <"$evidence/summary.json" | cut -c1-64)" \
+    "$(jq -r .summary.sha256 "$evidence/manifest.json")"
+expect 'tapbox verify finds nothing wrong' client verify "$evidence" --key "$LAB_DIR/state/evidence.key.pub"
+cp -r "$evidence" "$TB_WORK/changed"
+echo >>"$TB_WORK/changed/summary.json"
+expect_failure 'a changed summary is found' 'summary.json' client verify "$TB_WORK/changed" --key "$LAB_DIR/state/evidence.key.pub"
+rm "$TB_WORK/changed/summary.json"
+expect_failure 'a missing one, too' 'summary.json' client verify "$TB_WORK/changed" --key "$LAB_DIR/state/evidence.key.pub"
+same 'made anew of the segments it is the same' "$(jq -S '[.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]' "$TB_WORK/summary.json")" \
+    "$(client report "$TB_WORK/changed" --json | jq -S '.summary | [.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]')"
 for page in service folder; do
     for part in '<h1>'"$capture" 'indicators seen' '<svg' 'SHA-256' 'signing key'; do
         expect "the page from the $page has $part" grep -qF "$part" "$TB_WORK/$page.html"
