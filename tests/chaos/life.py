@@ -111,6 +111,8 @@ def draw_actions(rng, act):
         actions.append({"at": soon(1.2, 2.2), "what": "extend", "of": 0, "duration": f"{rng.randint(2, 4)}s"})
     if sometimes(0.15, *PLANNING):
         actions.append({"at": soon(), "what": "plan", "source": world.instance(world.FAR)})
+    if sometimes(0.2, "capture_news_read"):
+        actions.append({"at": soon(1, 2.5), "what": "news", "instance": 1})
     return actions
 
 
@@ -166,6 +168,8 @@ class Life:
         elif what == "request":
             body = json.dumps({"source": action["source"], "duration": action["duration"], "reason": f"chaos {seed}"})
             calls = [("POST", "/v1/captures", body, f"request {seed}", {"Idempotency_Key": seed})]
+        elif what == "news":
+            calls = [("POST", "/v1/events", world.news(rng, action["instance"]), f"news {seed}", {})]
         elif what == "plan":
             body = json.dumps({"source": action["source"], "reason": f"plan {seed}"})
             calls = [("POST", "/v1/captures?dry_run=1", body, "", {})]

@@ -143,6 +143,15 @@ def finding(rng, n, severity=8):
                        "time": now + "Z", "region": REGION, "resources": [], "detail": detail})
 
 
+def news(rng, n):
+    """Instance `n` has stopped, as EventBridge tells it; whether it has is EC2's to say."""
+    return json.dumps({"version": "0", "id": str(uuid.UUID(int=rng.getrandbits(128))),
+                       "detail-type": "EC2 Instance State-change Notification", "source": "aws.ec2", "account": ACCOUNT,
+                       "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "region": REGION,
+                       "resources": [f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{instance(n)}"],
+                       "detail": {"instance-id": instance(n), "state": "stopped"}})
+
+
 # --- what goes wrong in EC2 ---
 
 CHANGES = ["CreateTrafficMirrorSession", "CreateTrafficMirrorTarget", "CreateTrafficMirrorFilter",
