@@ -21,7 +21,7 @@ enum {
     RING_BYTES = 64 << 20,
     MEMORY_BYTES = 64 << 20,
     ROTATE_BYTES = 128 << 20,
-    LEVEL = 3,
+    LEVEL = 1,
     LEVEL_MIN = -5,
     LEVEL_MAX = 19,
     MAX_SOURCES = 64, /* on the command line */
@@ -64,7 +64,7 @@ print_help(void)
         "own\n"
         "                      files (1); one a core at most\n"
         "  --memory SIZE       memory for chunks that wait to be compressed (64MiB)\n"
-        "  --level N           zstd level, -5 to 19 (3); falls by itself under load\n"
+        "  --level N           zstd level, -5 to 19 (1); falls by itself under load\n"
         "  --spool-limit SIZE  above this, packets are counted and not kept (0: no limit)\n"
         "  --min-free SIZE     so much stays free on the disk (256MiB)\n"
         "\n"

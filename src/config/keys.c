@@ -197,7 +197,7 @@ const struct tb_config_key tb_config_keys[] = {
      false, NULL, NULL, "packets that wait for compression"},
     {"recorder.lanes", TB_CONFIG_U32, AT(recorder_lanes), 0, 1, 16, "1", false, NULL, NULL,
      "receive threads that share the packets, each with its own segments; one a core at most"},
-    {"recorder.level", TB_CONFIG_INT, AT(recorder_level), 0, 1, 19, "3", false, NULL, NULL,
+    {"recorder.level", TB_CONFIG_INT, AT(recorder_level), 0, 1, 19, "1", false, NULL, NULL,
      "zstd level; higher is smaller and slower"},
     {"spool.limit", TB_CONFIG_BYTES, AT(spool_limit_bytes), 0, 0, 1024 * TIB, "0", false, NULL,
      NULL, "most that segments may take up before S3 has them; 0: the disk"},

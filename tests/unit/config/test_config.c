@@ -28,7 +28,7 @@ every_default_holds_when_only_the_bucket_is_named(void **state)
     assert_string_equal(c.owner, "tapbox");
     assert_string_equal(c.s3_prefix, "captures");
     assert_int_equal(c.recorder_ring_bytes, 64 << 20);
-    assert_int_equal(c.recorder_level, 3);
+    assert_int_equal(c.recorder_level, 1);
     assert_int_equal(c.rotate_bytes, 128 << 20);
     assert_int_equal(c.rotate_s, 60);
     assert_true(c.policy.bounds.default_duration_ns == 15 * 60 * INT64_C(1000000000));
