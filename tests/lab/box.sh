@@ -1,6 +1,7 @@
 #!/bin/bash
 # shellcheck shell=bash
 # A Debian of its own under systemd, on the lab's capture host: what installs and runs the package there.
+# shellcheck disable=SC2154,SC2034 # lab_here is set by service.sh, box_why is for the caller
 # Source it after service.sh.  The machine's root is below it read-only, an overlay takes what is written;
 # process ids, cgroups, users' runtime folders and the journal are the box's own.  It needs real root: an
 # ordinary user's namespace has no second user to give files to.
