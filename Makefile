@@ -39,7 +39,7 @@ LDFLAGS  += -Wl,--build-id=sha1
 CFLAGS   += -std=c17 $(WARN) $(MODE_$(MODE)) -MMD -MP
 comma    := ,
 LDFLAGS  += $(filter -fsanitize=address$(comma)% -fsanitize=thread,$(MODE_$(MODE))) $(MODE_LDFLAGS_$(MODE))
-LDLIBS   += -lmicrohttpd -lcurl -lcrypto -ljansson -lexpat -lpcap -lzstd -lsqlite3 -lyaml -lseccomp \
+LDLIBS   += -lmicrohttpd -lgnutls -lcurl -lcrypto -ljansson -lexpat -lpcap -lzstd -lsqlite3 -lyaml -lseccomp \
             -lsystemd -lm -lpthread
 
 LIB_SRC   := $(filter-out src/cli/main.c,$(wildcard src/*/*.c)) $(wildcard webhooks/*.c webhooks/*/*.c)

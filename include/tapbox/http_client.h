@@ -16,6 +16,9 @@
 struct tb_http_client;
 
 TB_NODISCARD enum tb_err tb_http_client_new(struct tb_http_client **out, struct tb_fail *fail);
+/* Trusts the authorities in this PEM file instead; before the first request. */
+TB_NODISCARD enum tb_err tb_http_client_trust(struct tb_http_client *client, const char *path,
+                                              struct tb_fail *fail);
 void tb_http_client_free(struct tb_http_client *client);
 
 enum {

@@ -223,6 +223,9 @@ tb_api_open(const struct tb_api_options *options, const char *command, struct tb
     if (err == TB_OK) {
         err = tb_http_client_new(&api->client, &fail);
     }
+    if (err == TB_OK && getenv("TAPBOX_CA_BUNDLE") != NULL) {
+        err = tb_http_client_trust(api->client, getenv("TAPBOX_CA_BUNDLE"), &fail);
+    }
     if (err != TB_OK) {
         tb_api_close(api);
         return tb_cli_fail(command, &fail);

@@ -21,7 +21,7 @@
 #include "config_int.h"
 
 enum {
-    MAX_KEYS = 64, /* of the table, for the notes about where each was seen */
+    MAX_KEYS = 128, /* of the table, for the notes about where each was seen */
     MAX_NAME = TB_CONFIG_MAX_NAME
 };
 
@@ -570,6 +570,16 @@ check_whole(struct walk *w)
         w->config->s3_object_lock_mode[0] == '\0') {
         complain(w, w->seen_line[find_key("s3.retention")], "s3.retention",
                  "needs s3.object_lock_mode: GOVERNANCE or COMPLIANCE");
+    }
+    if ((w->config->tls_certificate[0] == '\0') != (w->config->tls_key[0] == '\0')) {
+        const char *there = w->config->tls_key[0] == '\0' ? "tls.certificate" : "tls.key";
+
+        complain(w, w->seen_line[find_key(there)], there,
+                 "tls.certificate and tls.key go together");
+    }
+    if (w->config->tls_client_ca[0] != '\0' && w->config->tls_certificate[0] == '\0') {
+        complain(w, w->seen_line[find_key("tls.client_ca")], "tls.client_ca",
+                 "needs tls.certificate and tls.key");
     }
     if (bounds->default_duration_ns > bounds->max_duration_ns) {
         size_t at = w->seen_line[find_key("capture.duration")];

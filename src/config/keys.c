@@ -175,7 +175,15 @@ const struct tb_config_key tb_config_keys[] = {
     {"region", TEXT(region), "", false, valid_region, "an AWS Region such as eu-central-1",
      "AWS Region; empty: AWS_REGION, the profile, or the instance's own"},
     {"listen", TB_CONFIG_LISTEN, 0, 0, 0, 65535, "127.0.0.1:8480", false, NULL, NULL,
-     "address and port of the API; anything but loopback belongs behind TLS"},
+     "address and port of the API; anything but loopback wants tls.certificate"},
+    {"tls.certificate", TEXT(tls_certificate), "", false, valid_path, "an absolute path",
+     "PEM file with the certificate and its chain; read anew when it changes. Empty: plain "
+     "HTTP"},
+    {"tls.key", TEXT(tls_key), "", false, valid_path, "an absolute path",
+     "PEM file with its key"},
+    {"tls.client_ca", TEXT(tls_client_ca), "", false, valid_path, "an absolute path",
+     "PEM file of the authority whose client certificates analysts, responders and admins have "
+     "to show, besides their token; empty: none"},
     {"state_dir", TEXT(state_dir), "/var/lib/tapbox", false, valid_path, "an absolute path",
      "folder of the database and of the spool"},
     {"tokens_file", TEXT(tokens_file), "/etc/tapbox/tokens", false, valid_path,

@@ -2,6 +2,7 @@
 #include <strings.h>
 
 #include "http_int.h"
+#include "tls_int.h"
 
 enum {
     BASIC_MAX_BYTES = 2048, /* of decoded user and password */
@@ -102,6 +103,7 @@ tb_http_authenticate(struct tb_http_call *call)
     const char *authorization = tb_http_header_value(call, "Authorization");
     const char *key = tb_http_header_value(call, "X-Api-Key");
     struct tb_secret token = TB_SECRET_INIT;
+    static const unsigned people = TB_ROLE_ANALYST | TB_ROLE_RESPONDER | TB_ROLE_ADMIN;
     unsigned roles = 0, allowed = call->route->roles | TB_ROLE_ADMIN;
     bool got, known;
 
@@ -129,6 +131,15 @@ tb_http_authenticate(struct tb_http_call *call)
         allowed |= TB_ROLE_ANALYST; /* a plan makes nothing */
     }
     call->roles = roles;
+    if (tb_tls_wants_clients(call->server->tls) && (roles & people) != 0 &&
+        !tb_tls_client_is_known(call->connection)) {
+        note_refusal(call, TB_REFUSAL_NO_CERTIFICATE, "no client certificate");
+        tb_http_problem_with(call, TB_PROBLEM_FORBIDDEN, "hint",
+                             "present the client certificate that goes with it (curl --cert)",
+                             "The token '%s' counts only with a client certificate.",
+                             call->token_name);
+        return false;
+    }
     if ((roles & allowed) == 0) {
         note_refusal(call, TB_REFUSAL_ROLE, "wrong role");
         tb_http_problem(call, TB_PROBLEM_FORBIDDEN,

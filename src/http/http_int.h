@@ -53,6 +53,7 @@ enum tb_refusal {
     TB_REFUSAL_NO_TOKEN,
     TB_REFUSAL_UNKNOWN_TOKEN,
     TB_REFUSAL_ROLE,
+    TB_REFUSAL_NO_CERTIFICATE,
     TB_REFUSAL_COUNT
 };
 
@@ -220,9 +221,12 @@ struct tb_http_route {
 extern const struct tb_http_route tb_http_routes[];
 extern const size_t tb_http_route_count;
 
+struct tb_tls;
+
 struct tb_http_server {
     struct tb_http_server_deps deps;
     struct tb_tokens *tokens;
+    struct tb_tls *tls; /* NULL: plain HTTP */
     struct MHD_Daemon *daemon;
     int listen_fd;
     uint16_t port;

@@ -40,6 +40,7 @@ put_intake(struct tb_http_server *server, struct tb_buf *out)
         [TB_REFUSAL_NO_TOKEN] = "no_token",
         [TB_REFUSAL_UNKNOWN_TOKEN] = "unknown_token",
         [TB_REFUSAL_ROLE] = "role",
+        [TB_REFUSAL_NO_CERTIFICATE] = "no_certificate",
     };
     static const char *const decisions[TB_INTAKE_OUTCOME_COUNT] = {
         [TB_INTAKE_CREATED] = "capture",     [TB_INTAKE_JOINED] = "joined",

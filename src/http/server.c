@@ -27,6 +27,7 @@
 #include <tapbox/io.h>
 
 #include "http_int.h"
+#include "tls_int.h"
 
 enum {
     POOL_THREADS = 8,
@@ -484,10 +485,10 @@ tb_http_listen(const struct tb_config *config, int *out_fd, struct tb_fail *fail
         }
         return tb_fail_errno(fail, why, "cannot listen on %s port %u ('listen')", host, port);
     }
-    if (!is_loopback((struct sockaddr *)&address)) {
+    if (!is_loopback((struct sockaddr *)&address) && config->tls_certificate[0] == '\0') {
         tb_log(TB_LOG_WARN, NULL,
                "the API listens on %s port %u without TLS: tokens and findings can be read on "
-               "the way; put a TLS proxy or load balancer in front, or listen on 127.0.0.1",
+               "the way; set tls.certificate and tls.key, or listen on 127.0.0.1",
                host, port);
     }
     *out_fd = fd;
@@ -498,20 +499,25 @@ tb_http_listen(const struct tb_config *config, int *out_fd, struct tb_fail *fail
 static struct MHD_Daemon *
 start_daemon(struct tb_http_server *server)
 {
+    struct MHD_OptionItem tls[TB_TLS_OPTIONS];
     struct MHD_Daemon *daemon;
     sigset_t all, before;
+
+    (void)tb_tls_options(server->tls, tls);
 
     sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
-        NULL, on_call, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+            (server->tls != NULL ? MHD_USE_TLS : MHD_NO_FLAG),
+        0, NULL, NULL, on_call, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, server->listen_fd, MHD_OPTION_THREAD_POOL_SIZE,
         (unsigned)POOL_THREADS, MHD_OPTION_CONNECTION_LIMIT, (unsigned)TB_PEERS_MOST,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, server, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+        on_connection, server, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, tls,
+        MHD_OPTION_END);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return daemon;
 }
@@ -535,6 +541,10 @@ tb_http_server_start(const struct tb_http_server_deps *deps, int listen_fd,
     err = tb_tokens_open(deps->config->tokens_file, &server->tokens, fail);
     if (err == TB_OK && listen_fd < 0) {
         err = tb_http_listen(deps->config, &server->listen_fd, fail);
+    }
+    if (err == TB_OK && deps->config->tls_certificate[0] != '\0') {
+        err = tb_tls_start(deps->config->tls_certificate, deps->config->tls_key,
+                           deps->config->tls_client_ca, &server->tls, fail);
     }
     if (err == TB_OK) {
         err = tb_peers_start(&server->peers, fail);
@@ -598,6 +608,7 @@ tb_http_server_stop(struct tb_http_server *server)
     tb_viewers_stop(&server->viewers);
     tb_peers_stop(&server->peers);
     tb_close(&server->listen_fd);
+    tb_tls_stop(server->tls);
     tb_tokens_free(server->tokens);
     tb_cond_release(&server->idle);
     tb_mutex_release(&server->mu);

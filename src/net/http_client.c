@@ -132,6 +132,19 @@ tb_http_client_new(struct tb_http_client **out, struct tb_fail *fail)
     return TB_OK;
 }
 
+enum tb_err
+tb_http_client_trust(struct tb_http_client *client, const char *path, struct tb_fail *fail)
+{
+    char *copy = strdup(path);
+
+    if (copy == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "HTTP client");
+    }
+    free(client->ca_bundle);
+    client->ca_bundle = copy;
+    return TB_OK;
+}
+
 void
 tb_http_client_free(struct tb_http_client *client)
 {

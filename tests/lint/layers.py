@@ -60,6 +60,7 @@ OWNER = {name: module for module, names in HEADERS.items() for name in names.spl
 LIBRARIES = {
     "curl/": "net",
     "microhttpd.h": "http",
+    "gnutls/": "http",  # libmicrohttpd's own TLS
     "pcap": "recorder",
     "zstd": "segment",
     "sqlite3": "store",

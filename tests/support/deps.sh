@@ -3,7 +3,7 @@
 # usage: tests/support/deps.sh build|lab|test|bench|deb ...
 set -euo pipefail
 
-build=(gcc libc6-dev make pkg-config libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libjansson-dev
+build=(gcc libc6-dev make pkg-config libmicrohttpd-dev libgnutls28-dev libcurl4-openssl-dev libssl-dev libjansson-dev
     libexpat1-dev libpcap-dev libzstd-dev libsqlite3-dev libyaml-dev libseccomp-dev libsystemd-dev)
 lab=(iproute2 ethtool procps util-linux curl jq openssl zstd tcpdump tshark dnsmasq-base bind9-dnsutils
     iputils-ping python3 awscli radosgw ceph-mon ceph-osd ceph-common ca-certificates)
