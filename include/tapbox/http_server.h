@@ -46,6 +46,13 @@ enum tb_role {
  * taken. */
 TB_NODISCARD enum tb_err tb_token_add(const char *path, const char *name, unsigned roles,
                                       struct tb_secret *out_token, struct tb_fail *fail);
+/* Each token of the file, in its order; `roles` with commas.  Both are lent for the call. */
+TB_NODISCARD enum tb_err
+tb_token_list(const char *path, void (*each)(void *arg, const char *name, const char *roles),
+              void *arg, struct tb_fail *fail);
+/* Takes its line out of the file; a running service notices.  TB_ENOTFOUND: there is none. */
+TB_NODISCARD enum tb_err tb_token_revoke(const char *path, const char *name,
+                                         struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_role_parse(const char *text, unsigned *out_roles);
 
 #endif

@@ -401,7 +401,7 @@ check_name_free(const char *text, const char *path, const char *name, struct tb_
         if (strcmp(list.at[i].name, name) == 0) {
             err = tb_fail_set(fail, TB_EEXIST,
                               "%s has a token named '%s' already: choose another name, or "
-                              "delete its line first",
+                              "revoke it first",
                               path, name);
         }
     }
@@ -410,14 +410,34 @@ check_name_free(const char *text, const char *path, const char *name, struct tb_
     return err;
 }
 
+/* Two who change the file at once would each write it without the other's line. */
+static enum tb_err
+lock_folder(const char *path, int *out_fd, struct tb_fail *fail)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[256] = ".";
+    enum tb_err err;
+    int fd;
+
+    if (slash != NULL) {
+        (void)snprintf(folder, sizeof(folder), "%.*s", (int)(slash - path + 1), path);
+    }
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || flock(fd, LOCK_EX) != 0) {
+        err = tb_fail_errno(fail, errno, "folder of tokens, %s", folder);
+        tb_close(&fd);
+        return err;
+    }
+    *out_fd = fd;
+    return TB_OK;
+}
+
 enum tb_err
 tb_token_add(const char *path, const char *name, unsigned which, struct tb_secret *out_token,
              struct tb_fail *fail)
 {
     struct tb_buf text = TB_BUF_INIT(TB_TOKENS_MAX_BYTES);
     struct tb_secret token = TB_SECRET_INIT;
-    const char *slash = strrchr(path, '/');
-    char folder[256] = ".";
     int lock_fd = -1;
     enum tb_err err;
 
@@ -426,14 +446,9 @@ tb_token_add(const char *path, const char *name, unsigned which, struct tb_secre
                            "'%s' is not a name for a token: 1 to %d letters, digits, - _ . @",
                            name, TB_TOKEN_NAME_SIZE - 1);
     }
-    if (slash != NULL) {
-        snprintf(folder, sizeof(folder), "%.*s", (int)(slash - path + 1), path);
-    }
-    /* two at once would each write the file without the other's line */
-    lock_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (lock_fd < 0 || flock(lock_fd, LOCK_EX) != 0) {
-        err = tb_fail_errno(fail, errno, "folder of tokens, %s", folder);
-        goto out;
+    err = lock_folder(path, &lock_fd, fail);
+    if (err != TB_OK) {
+        return err;
     }
     err = tb_read_file(AT_FDCWD, path, &text, fail);
     if (err == TB_ENOTFOUND) {
@@ -455,9 +470,70 @@ tb_token_add(const char *path, const char *name, unsigned which, struct tb_secre
         token = (struct tb_secret)TB_SECRET_INIT;
     }
 
-out:
     tb_close(&lock_fd);
     tb_secret_release(&token);
+    tb_buf_release(&text);
+    return err;
+}
+
+enum tb_err
+tb_token_list(const char *path, void (*each)(void *arg, const char *name, const char *roles),
+              void *arg, struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_TOKENS_MAX_BYTES);
+    struct token_list list = {0};
+    enum tb_err err = tb_read_file(AT_FDCWD, path, &text, fail);
+
+    if (err == TB_OK && text.len > 0) {
+        err = parse_file((char *)text.at, path, &list, fail);
+    }
+    for (size_t i = 0; err == TB_OK && i < list.count; i++) {
+        struct tb_buf names = TB_BUF_INIT(256);
+
+        put_roles(&names, list.at[i].roles);
+        each(arg, list.at[i].name, tb_buf_str(&names));
+        tb_buf_release(&names);
+    }
+    free(list.at);
+    tb_buf_release(&text);
+    return err;
+}
+
+enum tb_err
+tb_token_revoke(const char *path, const char *name, struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_TOKENS_MAX_BYTES),
+                  kept = TB_BUF_INIT(TB_TOKENS_MAX_BYTES);
+    size_t name_len = strlen(name), gone = 0;
+    int lock_fd = -1;
+    enum tb_err err = lock_folder(path, &lock_fd, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    err = tb_read_file(AT_FDCWD, path, &text, fail);
+    for (const char *line = tb_buf_str(&text); err == TB_OK && *line != '\0';) {
+        size_t len = strcspn(line, "\n");
+
+        len += line[len] == '\n';
+        if (strncmp(line, name, name_len) == 0 && line[name_len] == ':') {
+            gone++;
+        } else {
+            tb_buf_put(&kept, line, len);
+        }
+        line += len;
+    }
+    if (err == TB_OK && gone == 0) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "%s has no token named '%s'", path, name);
+    }
+    if (err == TB_OK) {
+        err = tb_buf_check(&kept, "the tokens file", fail);
+    }
+    if (err == TB_OK) {
+        err = tb_write_file_whole(AT_FDCWD, path, tb_buf_view(&kept), 0640, fail);
+    }
+    tb_close(&lock_fd);
+    tb_buf_release(&kept);
     tb_buf_release(&text);
     return err;
 }

@@ -241,6 +241,39 @@ roles_are_read_by_name(void **state)
     assert_int_equal(roles, TB_ROLE_SCRAPER | TB_ROLE_ANALYST);
 }
 
+static void
+collect(void *arg, const char *name, const char *of)
+{
+    struct tb_buf *text = arg;
+
+    tb_buf_printf(text, "%s=%s;", name, of);
+}
+
+static void
+a_token_that_is_revoked_is_unknown_and_the_others_stay(void **state)
+{
+    struct tb_secret soc = TB_SECRET_INIT, bus = TB_SECRET_INIT;
+    struct tb_buf text = TB_BUF_INIT(4096);
+    struct tb_tokens *tokens = NULL;
+
+    (void)state;
+    assert_int_equal(tb_token_add(path, "soc", TB_ROLE_ANALYST | TB_ROLE_RESPONDER, &soc, NULL),
+                     TB_OK);
+    assert_int_equal(tb_token_add(path, "soc-2", TB_ROLE_ALERT, &bus, NULL), TB_OK);
+    assert_int_equal(tb_token_list(path, collect, &text, NULL), TB_OK);
+    assert_string_equal(tb_buf_str(&text), "soc=analyst,responder;soc-2=alert;");
+    assert_int_equal(tb_token_revoke(path, "so", NULL), TB_ENOTFOUND);
+    assert_int_equal(tb_token_revoke(path, "soc", NULL), TB_OK);
+    assert_int_equal(tb_token_revoke(path, "soc", NULL), TB_ENOTFOUND);
+    assert_int_equal(tb_tokens_open(path, &tokens, NULL), TB_OK);
+    assert_false(knows(tokens, soc.text, "soc", TB_ROLE_ANALYST | TB_ROLE_RESPONDER));
+    assert_true(knows(tokens, bus.text, "soc-2", TB_ROLE_ALERT));
+    tb_tokens_free(tokens);
+    tb_buf_release(&text);
+    tb_secret_release(&soc);
+    tb_secret_release(&bus);
+}
+
 int
 main(void)
 {
@@ -256,6 +289,8 @@ main(void)
             a_changed_file_counts_at_once_and_a_broken_one_changes_nothing, remove_file),
         cmocka_unit_test_teardown(every_wrong_line_is_refused_with_its_number, remove_file),
         cmocka_unit_test_teardown(a_file_that_others_may_write_is_refused, remove_file),
+        cmocka_unit_test_teardown(a_token_that_is_revoked_is_unknown_and_the_others_stay,
+                                  remove_file),
         cmocka_unit_test(roles_are_read_by_name),
     };
 
