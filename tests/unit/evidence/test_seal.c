@@ -241,6 +241,56 @@ acts_after_sealing_go_into_further_signed_objects(void **state)
     tb_buf_release(&text);
 }
 
+/* Whether the folder has it: its hash as the manifest names it, and its line in SHA256SUMS. */
+static void
+assert_summary(struct test_evidence *t, const char *id, bool is_there)
+{
+    struct tb_buf sums = TB_BUF_INIT(1 << 20), text = TB_BUF_INIT(1 << 20);
+    struct tb_json *json = manifest_of(t, id);
+    char hex[TB_SHA256_HEX_SIZE], path[256];
+    struct tb_sha256 sha256;
+
+    read_in(t, id, "SHA256SUMS", &sums);
+    test_evidence_folder(t, id, path, sizeof(path));
+    (void)snprintf(path + strlen(path), sizeof(path) - strlen(path), "/summary.json");
+    if (is_there) {
+        read_in(t, id, "summary.json", &text);
+        assert_int_equal(tb_sha256(tb_buf_view(&text), &sha256), TB_OK);
+        tb_sha256_hex(hex, &sha256);
+        assert_string_equal(tb_json_str(json, "/summary/sha256"), hex);
+        assert_non_null(strstr(tb_buf_str(&sums), "  summary.json\n"));
+    } else {
+        assert_int_equal(tb_read_file(AT_FDCWD, path, &text, NULL), TB_ENOTFOUND);
+        assert_null(tb_json_at(json, "/summary"));
+        assert_null(strstr(tb_buf_str(&sums), "summary.json"));
+    }
+    tb_json_free(json);
+    tb_buf_release(&text);
+    tb_buf_release(&sums);
+}
+
+static void
+a_summary_is_part_of_the_evidence_only_when_the_manifest_names_it(void **state)
+{
+    struct test_evidence *t = *state;
+    char id[TB_CAPTURE_ID_SIZE];
+
+    test_evidence_capture(t, 1, 1, 1, id);
+    assert_int_equal(tb_store_summary_put(t->store, id, tb_bytes_str("{\"n\":1}"), NULL),
+                     TB_OK);
+    assert_int_equal(tb_store_summary_put(t->store, id, tb_bytes_str("{}"), NULL), TB_OK);
+    assert_int_equal(test_evidence_seal(t, id, 0, NULL), TB_OK);
+    assert_summary(t, id, true);
+
+    /* the manifest is committed, its put fails, and only then there is a summary */
+    test_evidence_capture(t, 2, 1, 1, id);
+    assert_int_not_equal(test_evidence_seal(t, id, 2, NULL), TB_OK);
+    assert_int_equal(tb_store_summary_put(t->store, id, tb_bytes_str("{\"n\":2}"), NULL),
+                     TB_OK);
+    assert_int_equal(test_evidence_seal(t, id, 0, NULL), TB_OK);
+    assert_summary(t, id, false);
+}
+
 int
 main(void)
 {
@@ -259,6 +309,9 @@ main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(acts_after_sealing_go_into_further_signed_objects,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_summary_is_part_of_the_evidence_only_when_the_manifest_names_it, set_up,
+            tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
