@@ -70,8 +70,9 @@ $(OUT)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call Q,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
-# The API's description is embedded as it is.
+# The API's description and the policy that ships are embedded as they are.
 $(call obj,src/http/meta.c): src/http/openapi.json
+$(call obj,src/config/policy_file.c): infra/policy/default.yaml
 
 # The schema's steps become one table of name and text (octets, as C bounds string literals).
 MIGRATIONS := $(sort $(wildcard src/store/migrations/*.sql))

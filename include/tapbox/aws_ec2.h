@@ -114,6 +114,11 @@ TB_NODISCARD enum tb_err tb_ec2_delete(struct tb_aws *aws, enum tb_ec2_kind kind
 /* ModifyTrafficMirrorFilterNetworkServices, adding amazon-dns: idempotent. */
 TB_NODISCARD enum tb_err tb_ec2_filter_add_dns(struct tb_aws *aws, const char *filter_id,
                                                struct tb_ec2_effect *out, struct tb_fail *fail);
+/* ModifyTrafficMirrorSession to another filter: idempotent. */
+TB_NODISCARD enum tb_err tb_ec2_session_set_filter(struct tb_aws *aws, const char *session_id,
+                                                   const char *filter_id,
+                                                   struct tb_ec2_effect *out,
+                                                   struct tb_fail *fail);
 /* CreateTags on existing objects: idempotent. */
 TB_NODISCARD enum tb_err tb_ec2_tag_set(struct tb_aws *aws, const char *const *ids,
                                         size_t id_count, const struct tb_ec2_tag *tags,

@@ -31,11 +31,12 @@ struct tb_s3_bucket {
 struct tb_s3_put {
     const char *key; /* UTF-8, not encoded */
     const char *content_type;
-    struct tb_bytes body;    /* or: */
-    int body_fd;             /* -1 when body is used */
-    uint64_t bytes;          /* of the file */
-    struct tb_sha256 sha256; /* of the whole body */
-    bool never_replace;      /* If-None-Match: *; see tb_s3_put */
+    struct tb_bytes body;                /* or: */
+    int body_fd;                         /* -1 when body is used */
+    uint64_t bytes;                      /* of the file */
+    struct tb_sha256 sha256;             /* of the whole body */
+    const struct tb_s3_posture *posture; /* NULL: the bucket's */
+    bool never_replace;                  /* If-None-Match: *; see tb_s3_put */
 };
 
 enum {

@@ -120,6 +120,7 @@ struct tb_capture {
     enum tb_stop_reason
         stop_reason;  /* set when draining begins, or as soon as a stop is asked */
     bool stop_asked;  /* operator or budget: a worker acts on it */
+    bool filter_due;  /* its filter in AWS does not let through yet all that it has to */
     bool source_news; /* EC2 has told of a change of its instance: a worker looks at it */
     struct tb_capture_request request;
 

@@ -67,8 +67,10 @@ struct tb_config {
     char sqs_queue_url[256];      /* sqs.queue_url; "" : no queue */
     uint32_t sqs_pollers;         /* sqs.pollers: 2 */
     uint32_t sqs_visibility_s;    /* sqs.visibility_seconds: 60 */
-    struct tb_policy policy;      /* capture.duration, .max_duration, .max_bytes, .snaplen;
-                                     policy.min_severity, .capture_samples, .capture_archived */
+    char policy_file[256];        /* policy.file; "" : the policy that ships */
+    struct tb_policy policy;      /* capture.duration, .max_duration, .max_bytes, .snaplen,
+                                     policy.cooldown.  Its rules are NULL: whoever decides with
+                                     it loads them (policy_file.h) */
     enum tb_log_level log_level;  /* log: info */
     struct tb_config_account accounts[TB_CONFIG_MAX_ACCOUNTS]; /* accounts: */
     size_t account_count;

@@ -15,6 +15,8 @@ struct tb_intake_result {
     enum tb_intake_outcome outcome;
     char capture_id[TB_CAPTURE_ID_SIZE]; /* "" when ignored */
     char reason[TB_CAPTURE_MAX_TEXT];
+    char rule[TB_RULE_NAME_SIZE]; /* that decided; "" : none */
+    enum tb_why why;              /* nothing is captured */
     struct tb_alert alert;
 };
 
@@ -72,10 +74,8 @@ void tb_intake_commit(struct tb_store *store, struct tb_intake_ready *const *rea
 /* --- what would become of it: nothing is committed --- */
 
 struct tb_intake_preview {
-    enum tb_decision decision;
-    char reason[TB_CAPTURE_MAX_TEXT];
-    struct tb_alert alert;             /* adapter "": an analyst's own request */
-    struct tb_capture_request request; /* when it would be captured */
+    struct tb_alert alert;     /* adapter "": an analyst's own request */
+    struct tb_verdict verdict; /* of a request: to capture */
 };
 /* Errors as of tb_intake_event and tb_intake_request. */
 TB_NODISCARD enum tb_err tb_intake_preview_event(const struct tb_policy *policy,

@@ -43,7 +43,8 @@ enum {
     TB_IP_TEXT_SIZE = 46, /* INET6_ADDRSTRLEN */
     TB_MAC_TEXT_SIZE = 18,
     TB_TOKEN_NAME_SIZE = 64,
-    TB_S3_KEY_SIZE = 1025 /* S3's 1,024 and the NUL */
+    TB_RULE_NAME_SIZE = 64, /* of a rule or profile of the policy */
+    TB_S3_KEY_SIZE = 1025   /* S3's 1,024 and the NUL */
 };
 
 #endif

@@ -9,12 +9,8 @@
 
 #include <tapbox/bytes.h>
 #include <tapbox/err.h>
+#include <tapbox/filter.h>
 #include <tapbox/limits.h>
-
-enum tb_filter_kind {
-    TB_FILTER_ALL, /* everything, both directions, IPv4 and IPv6, and Amazon DNS */
-    TB_FILTER_KIND_COUNT
-};
 
 struct tb_capture_request {
     /* What to tap: one instance (all its interfaces) or named interfaces.  An interface wins
@@ -26,8 +22,9 @@ struct tb_capture_request {
     char region[TB_REGION_SIZE];   /* "" : the one we run in */
 
     int64_t duration_ns;
-    enum tb_filter_kind filter;
-    uint32_t snaplen;                  /* octets of each inner frame; 0: all */
+    struct tb_filter filter;           /* what is mirrored */
+    uint32_t packet_length;            /* octets of each packet that AWS mirrors; 0: all */
+    uint32_t snaplen;                  /* octets of each inner frame that are kept; 0: all */
     uint64_t max_bytes;                /* captured octets; 0: no budget */
     char bpf[TB_CAPTURE_MAX_BPF_TEXT]; /* "" : everything */
 
@@ -37,6 +34,17 @@ struct tb_capture_request {
     char finding_type[TB_CAPTURE_MAX_TEXT]; /* "Backdoor:EC2/C&CActivity.B" */
     double severity;                        /* 0 when unknown */
     char requested_by[TB_TOKEN_NAME_SIZE];  /* the token's name */
+
+    /* --- what policy gives --- */
+    char rule[TB_RULE_NAME_SIZE]; /* the rule that decided; "" : none, an analyst asked */
+    /* the rule can only be told with what EC2 knows of the source: planning decides again */
+    bool undecided;
+    bool primary_only;    /* of an instance, the interface with device index 0 */
+    int32_t priority;     /* of those that wait for a place: higher goes first */
+    char lock_mode[16];   /* Object Lock of its objects: "" as configured, "none", "GOVERNANCE",
+                             "COMPLIANCE" */
+    int64_t retention_ns; /* with the latter two; 0: as configured */
+    bool legal_hold;
 };
 
 /* Ceilings that configuration sets for every request. */

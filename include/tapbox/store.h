@@ -155,6 +155,7 @@ struct tb_due {
     bool stop_asked;
     double severity;
     char account[TB_ACCOUNT_SIZE]; /* as it was asked for; "" : our own */
+    int32_t priority;
 };
 /* All captures that are not final, by due time.  *out is free()d by the caller. */
 TB_NODISCARD enum tb_err tb_store_due_list(struct tb_store *store, struct tb_due **out,
@@ -185,6 +186,14 @@ TB_NODISCARD enum tb_err tb_store_capture_later(struct tb_store *store, const ch
 TB_NODISCARD enum tb_err tb_store_capture_error(struct tb_store *store, const char *id,
                                                 const struct tb_fail *error,
                                                 struct tb_fail *fail);
+/* What the captures that were asked for since then have used, and what the running ones may use
+ * of time. */
+struct tb_store_usage {
+    int64_t duration_ns;
+    uint64_t bytes; /* captured octets that were written */
+};
+TB_NODISCARD enum tb_err tb_store_usage_since(struct tb_store *store, int64_t since_utc_ns,
+                                              struct tb_store_usage *out, struct tb_fail *fail);
 enum tb_admission {
     TB_ADMISSION_GRANTED,     /* requested -> planned */
     TB_ADMISSION_FULL,        /* as many as may be are planned .. draining: it waits */
@@ -223,6 +232,15 @@ TB_NODISCARD enum tb_err tb_store_capture_withdraw_extend(struct tb_store *store
 TB_NODISCARD enum tb_err tb_store_capture_extended(struct tb_store *store, const char *id,
                                                    const struct tb_deadline *deadline,
                                                    struct tb_fail *fail);
+/* What planning has decided with what EC2 knows: takes the profile of `request` (duration,
+ * filter, sizes, rule, priority, lock; not its sources or texts) and is no longer undecided. */
+TB_NODISCARD enum tb_err tb_store_capture_decided(struct tb_store *store, const char *id,
+                                                  const struct tb_capture_request *request,
+                                                  struct tb_fail *fail);
+/* Its filter in AWS lets through what `filter` says. */
+TB_NODISCARD enum tb_err tb_store_capture_filter_made(struct tb_store *store, const char *id,
+                                                      const struct tb_filter *filter,
+                                                      struct tb_fail *fail);
 /* Its sources have been looked at after news of them. */
 TB_NODISCARD enum tb_err tb_store_capture_news_read(struct tb_store *store, const char *id,
                                                     struct tb_fail *fail);

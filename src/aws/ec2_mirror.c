@@ -339,6 +339,27 @@ tb_ec2_filter_add_dns(struct tb_aws *aws, const char *filter_id, struct tb_ec2_e
 }
 
 enum tb_err
+tb_ec2_session_set_filter(struct tb_aws *aws, const char *session_id, const char *filter_id,
+                          struct tb_ec2_effect *out, struct tb_fail *fail)
+{
+    static const char what[] = "ModifyTrafficMirrorSession";
+    struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
+    enum tb_err err;
+
+    tb_form_begin(&body, what, TB_EC2_VERSION);
+    tb_form_put(&body, session_id, "TrafficMirrorSessionId");
+    tb_form_put(&body, filter_id, "TrafficMirrorFilterId");
+    err = tb_buf_check(&body, what, fail);
+    if (err == TB_OK) {
+        err = call_for_effect(aws, TB_AWS_POLICY_CREATE, what, tb_buf_view(&body),
+                              kinds[TB_EC2_SESSION].created_id, kinds[TB_EC2_SESSION].prefix,
+                              out, fail);
+    }
+    tb_buf_release(&body);
+    return err;
+}
+
+enum tb_err
 tb_ec2_tag_set(struct tb_aws *aws, const char *const *ids, size_t id_count,
                const struct tb_ec2_tag *tags, size_t tag_count, struct tb_ec2_effect *out,
                struct tb_fail *fail)

@@ -285,7 +285,8 @@ tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb
         s3_add_header(&request, S3_OUR_HASH, hash);
         s3_add_header(&request, "if-none-match", "*");
     }
-    s3_add_posture(&request, &bucket->posture, tb_aws_now(aws, TB_AWS_S3));
+    s3_add_posture(&request, put->posture != NULL ? put->posture : &bucket->posture,
+                   tb_aws_now(aws, TB_AWS_S3));
     err = tb_aws_call(aws, &request.call, &request.result, &why);
     if (err == TB_OK) {
         s3_read_ack(&request.result, &ack);

@@ -79,7 +79,8 @@ begin_upload(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct
     s3_add_header(&request, "content-type", put->content_type);
     s3_add_header(&request, "x-amz-checksum-algorithm", "SHA256");
     s3_add_header(&request, S3_OUR_HASH, hash);
-    s3_add_posture(&request, &bucket->posture, tb_aws_now(aws, TB_AWS_S3));
+    s3_add_posture(&request, put->posture != NULL ? put->posture : &bucket->posture,
+                   tb_aws_now(aws, TB_AWS_S3));
     err = tb_aws_call(aws, &request.call, &request.result, fail);
     if (err != TB_OK) {
         goto out;

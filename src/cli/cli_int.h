@@ -34,6 +34,7 @@ int tb_cmd_fetch(int argc, char **argv);
 int tb_cmd_keygen(int argc, char **argv);
 int tb_cmd_list(int argc, char **argv);
 int tb_cmd_plan(int argc, char **argv);
+int tb_cmd_policy(int argc, char **argv);
 int tb_cmd_record(int argc, char **argv);
 int tb_cmd_bpf_compile(int argc, char **argv);
 int tb_cmd_report(int argc, char **argv);

@@ -7,6 +7,7 @@
 #include <tapbox/clock.h>
 #include <tapbox/config.h>
 #include <tapbox/io.h>
+#include <tapbox/policy_file.h>
 
 #include "cli_int.h"
 
@@ -51,7 +52,7 @@ print_complaint(void *arg, const char *line)
 }
 
 static void
-print_meaning(const char *path, const struct tb_config *config)
+print_meaning(const char *path, const struct tb_config *config, size_t rule_count)
 {
     const struct tb_request_bounds *bounds = &config->policy.bounds;
     bool six = strchr(config->listen_address, ':') != NULL;
@@ -70,8 +71,9 @@ print_meaning(const char *path, const struct tb_config *config)
     printf("  time box     %lld s, at most %lld s\n",
            (long long)(bounds->default_duration_ns / TB_NS_PER_S),
            (long long)(bounds->max_duration_ns / TB_NS_PER_S));
-    printf("  captures for findings of severity %.1f and above%s\n",
-           config->policy.min_severity, config->policy.capture_samples ? ", samples too" : "");
+    printf("  policy       %s, %zu rules\n",
+           config->policy_file[0] != '\0' ? config->policy_file : "the one that ships",
+           rule_count);
 }
 
 static int
@@ -79,6 +81,7 @@ check(const char *path)
 {
     struct tb_buf text = TB_BUF_INIT(TB_CONFIG_MAX_BYTES);
     struct tb_config config = {0};
+    struct tb_rules *rules = NULL;
     struct tb_fail fail = {0};
     size_t complaints = 0;
     int status;
@@ -87,13 +90,18 @@ check(const char *path)
         status = tb_cli_fail("check-config", &fail);
     } else if (tb_config_check(tb_buf_view(&text), path, &config, print_complaint, &complaints,
                                &fail) == TB_OK) {
-        print_meaning(path, &config);
-        status = tb_cli_finish_stdout("check-config");
+        if (tb_policy_load(&config, &rules, &fail) == TB_OK) {
+            print_meaning(path, &config, rules->rule_count);
+            status = tb_cli_finish_stdout("check-config");
+        } else {
+            status = tb_cli_fail("check-config", &fail);
+        }
     } else if (complaints > 0) {
         status = TB_EXIT_USAGE;
     } else {
         status = tb_cli_fail("check-config", &fail);
     }
+    tb_rules_free(rules);
     tb_buf_release(&text);
     return status;
 }

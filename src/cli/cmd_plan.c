@@ -6,12 +6,11 @@
 #include <unistd.h>
 
 #include <tapbox/clock.h>
-#include <tapbox/config.h>
-#include <tapbox/intake.h>
 #include <tapbox/io.h>
 
 #include "api_int.h"
 #include "cli_int.h"
+#include "policy_int.h"
 
 /* AWS is asked in three rounds, and each call is tried again when it is throttled. */
 static const int64_t patience_ns = 150 * TB_NS_PER_S;
@@ -35,8 +34,8 @@ static const char help[] =
     "      --bpf EXPRESSION\n"
     "      --snaplen N\n"
     "      --max-bytes SIZE\n" TB_API_HELP "\n"
-    "Exit status: 0 nothing stands against it, 1 it would be refused, others as of every\n"
-    "command.\n";
+    "Exit status: 0 the plan is told (an alert's may be to ignore or refuse it), 1 pre-flight\n"
+    "says that it cannot run, others as of every command.\n";
 
 struct plan {
     struct tb_api_options api;
@@ -93,30 +92,20 @@ exit_of(const struct tb_json *answer)
     return tb_json_bool(answer, "/blocked", &blocked) && blocked ? TB_EXIT_FAILED : TB_EXIT_OK;
 }
 
-/* The policy of a file; without one, as it is when nothing is configured. */
-static enum tb_err
-load_config(const char *path, struct tb_config *out, struct tb_fail *fail)
-{
-    if (path == NULL && access(TB_CLI_CONFIG, F_OK) != 0) {
-        fputs("tapbox plan: there is no " TB_CLI_CONFIG ": with the defaults\n", stderr);
-        return tb_config_parse(tb_bytes_str("s3: {bucket: not-used}"), "defaults", out, fail);
-    }
-    return tb_config_load(path != NULL ? path : TB_CLI_CONFIG, out, fail);
-}
-
 static enum tb_err
 decide(const char *config_path, struct tb_bytes event, struct tb_json **out,
        struct tb_fail *fail)
 {
     struct tb_config *config = malloc(sizeof(*config));
     struct tb_intake_preview *preview = malloc(sizeof(*preview));
+    struct tb_rules *rules = NULL;
     enum tb_err err = TB_OK;
 
     if (config == NULL || preview == NULL) {
         err = tb_fail_set(fail, TB_ENOMEM, "no memory for a plan");
     }
     if (err == TB_OK) {
-        err = load_config(config_path, config, fail);
+        err = tb_cli_policy_load("plan", config_path, NULL, config, &rules, fail);
     }
     if (err == TB_OK) {
         err = tb_intake_preview_event(&config->policy, event, preview, fail);
@@ -130,6 +119,7 @@ decide(const char *config_path, struct tb_bytes event, struct tb_json **out,
         tb_json_set_bool(*out, "blocked", false);
         tb_json_set(*out, "checks", tb_json_array());
     }
+    tb_rules_free(rules);
     free(preview);
     free(config);
     return err;

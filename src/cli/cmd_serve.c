@@ -26,6 +26,7 @@
 #include <tapbox/compartment.h>
 #include <tapbox/http_server.h>
 #include <tapbox/io.h>
+#include <tapbox/policy_file.h>
 #include <tapbox/pubkey.h>
 
 #include "cli_int.h"
@@ -39,6 +40,7 @@ static const int64_t recorder_lived_ns = 10 * TB_NS_PER_S; /* so long it was wel
 /* Everything that is started, in the order in which it is; zero or -1: not yet. */
 struct service {
     struct tb_config config;
+    struct tb_rules *rules; /* config's policy borrows them */
     const char *config_path;
     bool with_recorder;
     sigset_t signals;
@@ -262,6 +264,10 @@ start(struct service *service, struct tb_fail *fail)
     enum tb_err err;
 
     err = tb_config_load(service->config_path, config, fail);
+    if (err == TB_OK) {
+        err = tb_policy_load(config, &service->rules, fail);
+        config->policy.rules = service->rules;
+    }
     if (err != TB_OK) {
         return err;
     }
@@ -438,6 +444,7 @@ stop(struct service *service)
     tb_close(&service->state_fd);
     tb_aws_free(service->aws);
     tb_http_client_free(service->http);
+    tb_rules_free(service->rules);
     tb_close(&service->signal_fd);
 }
 

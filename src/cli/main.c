@@ -19,6 +19,7 @@ static const struct command commands[] = {
     {"token", tb_cmd_token, "make a token for who may call the API"},
     {"serve", tb_cmd_serve, "run the service: alerts in, mirrors up and down, evidence to S3"},
     {"record", tb_cmd_record, "receive mirrored packets and write segments"},
+    {"policy", tb_cmd_policy, "show, check and test the rules of what is captured"},
     {"plan", tb_cmd_plan, "say what a capture or an alert would do, and why it may not work"},
     {"start", tb_cmd_start, "record the traffic of an instance or interface"},
     {"list", tb_cmd_list, "list captures"},

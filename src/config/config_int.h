@@ -11,7 +11,6 @@ enum tb_config_kind {
     TB_CONFIG_DURATION, /* int64_t nanoseconds, with unit */
     TB_CONFIG_U32,
     TB_CONFIG_INT,
-    TB_CONFIG_NUMBER, /* double */
     TB_CONFIG_BOOL,
     TB_CONFIG_LOG_LEVEL,
     TB_CONFIG_KIND_COUNT

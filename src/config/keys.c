@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -288,17 +287,14 @@ const struct tb_config_key tb_config_keys[] = {
      false, NULL, NULL, "a segment is closed at this size"},
     {"capture.rotate_seconds", TB_CONFIG_U32, AT(rotate_s), 0, 1, 3600, "60", false, NULL, NULL,
      "and at this age"},
-    {"policy.min_severity", TB_CONFIG_NUMBER, AT(policy.min_severity), 0, 0, 10, "4", false,
-     NULL, NULL, "findings below are remembered and not captured (4: medium, 7: high)"},
+    {"policy.file", TEXT(policy_file), "", false, valid_path, "an absolute path",
+     "rules that say what is captured, and how; empty: those that ship ('tapbox policy "
+     "show')"},
     {"policy.cooldown", TB_CONFIG_DURATION, AT(policy.cooldown_ns), 0, 0, 7 * 24 * 3600, "1h",
      false, NULL, NULL,
      "a finding that was captured so shortly before is not captured again when GuardDuty "
      "repeats "
      "it; 0: always"},
-    {"policy.capture_samples", TB_CONFIG_BOOL, AT(policy.capture_samples), 0, 0, 0, "false",
-     false, NULL, NULL, "capture for GuardDuty's sample findings too"},
-    {"policy.capture_archived", TB_CONFIG_BOOL, AT(policy.capture_archived), 0, 0, 0, "false",
-     false, NULL, NULL, "capture for archived findings too"},
 };
 const size_t tb_config_key_count = sizeof(tb_config_keys) / sizeof(tb_config_keys[0]);
 
@@ -541,26 +537,6 @@ set_whole_number(const struct tb_config_key *key, const char *text, uint64_t *ou
     return TB_OK;
 }
 
-static enum tb_err
-set_number(const struct tb_config_key *key, const char *text, double *out, struct tb_fail *fail)
-{
-    double value;
-    char *end;
-
-    if (text[0] == '\0' || strspn(text, "0123456789.") != strlen(text)) {
-        return not_a(fail, text, "a number (write 7 or 7.5)");
-    }
-    value = strtod(text, &end);
-    if (*end != '\0' || !isfinite(value)) {
-        return not_a(fail, text, "a number (write 7 or 7.5)");
-    }
-    if (value < (double)key->min || value > (double)key->max) {
-        return out_of_range(key, text, fail);
-    }
-    *out = value;
-    return TB_OK;
-}
-
 enum tb_err
 tb_config_set(const struct tb_config_key *key, const char *text, struct tb_config *config,
               struct tb_fail *fail)
@@ -608,8 +584,6 @@ tb_config_set(const struct tb_config_key *key, const char *text, struct tb_confi
             *(int *)at = (int)value;
         }
         return TB_OK;
-    case TB_CONFIG_NUMBER:
-        return set_number(key, text, at, fail);
     case TB_CONFIG_BOOL:
         if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
             return not_a(fail, text, "true or false");
@@ -654,10 +628,6 @@ explain_type(const struct tb_config_key *key, struct tb_buf *out)
     case TB_CONFIG_U32:
     case TB_CONFIG_INT:
         tb_buf_printf(out, "whole number, %llu to %llu", (unsigned long long)key->min,
-                      (unsigned long long)key->max);
-        break;
-    case TB_CONFIG_NUMBER:
-        tb_buf_printf(out, "number, %llu to %llu", (unsigned long long)key->min,
                       (unsigned long long)key->max);
         break;
     case TB_CONFIG_BOOL:

@@ -353,6 +353,7 @@ tb_control_start(const struct tb_control_deps *deps, struct tb_control **out,
     control->deps = *deps;
     learn_host(control);
     tb_mutex_init(&control->mu);
+    tb_mutex_init(&control->budget_mu);
     tb_cond_init(&control->more);
     enum tb_err err = control_accounts_open(control, fail);
     if (err != TB_OK) {
@@ -412,6 +413,7 @@ tb_control_stop(struct tb_control *control)
     }
     control_accounts_release(control);
     tb_cond_release(&control->more);
+    tb_mutex_release(&control->budget_mu);
     tb_mutex_release(&control->mu);
     free(control);
 }

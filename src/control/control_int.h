@@ -71,6 +71,8 @@ struct tb_control {
         /* short waits that are not worth a commit; a new start looks at once anyway */
         struct control_pause pauses[TB_RECORDER_MAX_CAPTURES];
     } locked;
+
+    struct tb_mutex budget_mu; /* from the look at the day's budget to the place taken */
 };
 
 /* --- places (queue.c) --- */
@@ -80,7 +82,8 @@ struct tb_control {
  */
 bool control_has_to_queue(const struct tb_config *config, const char *own_account,
                           const struct tb_due *due, size_t count, const struct tb_due *one);
-/* What runs comes before what begins, and among those the more severe. */
+/* What runs comes before what begins; among those what the policy prefers, then the more
+ * severe. */
 bool control_goes_before(const struct tb_due *a, const struct tb_due *b);
 
 /* --- accounts (accounts.c) --- */
@@ -122,6 +125,8 @@ TB_NODISCARD enum tb_err control_describe(struct control_account *account,
                                           const struct tb_capture_request *request,
                                           struct control_found *out, struct tb_fail *fail);
 void control_found_release(struct control_found *found);
+/* The policy wants no other interface of an instance than its first. */
+void control_keep_primary(struct tb_ec2_interfaces *list);
 
 /* Runs them at the same time and comes back when all have ended. */
 struct control_task {
@@ -134,6 +139,27 @@ void control_together(struct control_task *tasks, size_t count);
 void control_note_aws_time(struct tb_control *control, int64_t server_utc_s);
 /* The deadline by AWS's clock, whatever the wall clock here has done since it was set. */
 int64_t control_expires_utc_s(struct tb_control *control, const struct tb_deadline *deadline);
+
+/* --- the policy's second phase (decide.c) --- */
+
+/* NULL: the policy has no rules. */
+const struct tb_guard *control_guard(const struct tb_control *control);
+/*
+ * Decides a request whose rule hangs on what EC2 says, for each alert of the capture; `work`
+ * gets the profile.  Its result is written down.  TB_EDENIED: a rule ignores it, which `why`
+ * says.
+ */
+TB_NODISCARD enum tb_err control_decide(struct tb_control *control, struct tb_capture *work,
+                                        const struct control_found *found, struct tb_fail *why,
+                                        struct tb_fail *fail);
+/* Names what the guard forbids as gaps; how many sources are left. */
+size_t control_guard_sources(const struct tb_control *control,
+                             const struct control_found *found,
+                             struct tb_capture_source *sources, size_t count);
+/* Whether the day's budget is used up; `why` says so. */
+TB_NODISCARD enum tb_err control_check_budget(struct tb_control *control,
+                                              const struct tb_capture *capture, bool *out_spent,
+                                              struct tb_fail *why, struct tb_fail *fail);
 
 /* --- AWS objects (objects.c): intent before effect --- */
 
@@ -170,8 +196,42 @@ TB_NODISCARD enum tb_err control_target_shared(struct control_account *account,
 TB_NODISCARD enum tb_err control_standing_filter(struct control_account *account,
                                                  char out_id[TB_AWS_ID_SIZE],
                                                  struct tb_fail *fail);
+/* An intent with a fresh token, standing unless the caller gives it a capture. */
+TB_NODISCARD enum tb_err control_begin_intent(const struct control_account *account,
+                                              enum tb_resource_kind kind, const char *key,
+                                              struct tb_resource *out, struct tb_fail *fail);
+/* control_create with the request in `body`. */
+TB_NODISCARD enum tb_err control_create_with_body(struct control_account *account,
+                                                  struct tb_resource *intent,
+                                                  struct tb_buf *body,
+                                                  char out_id[TB_AWS_ID_SIZE],
+                                                  struct tb_fail *fail);
+/* The row that is not gone, or NULL; lent from `rows`. */
+struct tb_resource *control_find_row(const struct control_account *account,
+                                     struct tb_resource *rows, size_t count,
+                                     enum tb_resource_kind kind, const char *key);
 /* AWS says they are gone: look for them, or make new ones, next time. */
 void control_standing_forget(struct control_account *account);
+
+/* --- a capture's filter (own_filter.c) --- */
+
+/* The one its sessions use, with all that it has to let through: its own, or the standing one.
+ */
+TB_NODISCARD enum tb_err control_capture_filter(struct control_account *account,
+                                                const struct tb_capture *capture,
+                                                char out_id[TB_AWS_ID_SIZE],
+                                                struct tb_fail *fail);
+/* After alerts that joined: what runs gets what the capture's row says now. */
+TB_NODISCARD enum tb_err control_widen(struct control_account *account,
+                                       const struct tb_capture *capture, struct tb_fail *fail);
+/* With its rules; no session may use it any more. */
+TB_NODISCARD enum tb_err control_delete_own_filter(struct tb_control *control,
+                                                   struct tb_resource *rows, size_t count,
+                                                   uint32_t attempt, struct tb_fail *fail);
+/* AWS says that it is gone, and it is not so new that this means nothing: make another one. */
+TB_NODISCARD enum tb_err control_forget_own_filter(struct control_account *account,
+                                                   const struct tb_capture *capture,
+                                                   struct tb_fail *fail);
 
 /* --- sessions (sessions.c, extend.c) --- */
 

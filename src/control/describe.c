@@ -102,6 +102,25 @@ ask_again_by_id(struct look *look, struct tb_fail *fail)
                : tb_ec2_interfaces_by_id(look->aws, ids, count, &look->found.interfaces, fail);
 }
 
+void
+control_keep_primary(struct tb_ec2_interfaces *list)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->at[i].device_index == 0) {
+            struct tb_ec2_interface primary = list->at[i];
+
+            list->at[i] = list->at[kept];
+            list->at[kept++] = primary;
+        }
+    }
+    for (size_t i = kept; i < list->count; i++) {
+        free(list->at[i].tags.at);
+    }
+    list->count = kept;
+}
+
 enum tb_err
 control_describe(struct control_account *account, const struct tb_capture_request *request,
                  struct control_found *out, struct tb_fail *fail)
@@ -123,6 +142,9 @@ control_describe(struct control_account *account, const struct tb_capture_reques
     }
     if (err == TB_OK && request->eni_count == 0 && look.found.interfaces.count == 0) {
         err = ask_again_by_id(&look, fail);
+    }
+    if (err == TB_OK && request->primary_only && request->eni_count == 0) {
+        control_keep_primary(&look.found.interfaces);
     }
     if (err == TB_OK) {
         *out = look.found;

@@ -39,7 +39,7 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
         tb_deadline_moved(&capture->deadline, by_ns - by_ns % TB_NS_PER_S);
     struct tb_resource *rows = NULL;
     const char *enis[TB_CAPTURE_MAX_SOURCES];
-    const char *ids[TB_CAPTURE_MAX_SOURCES];
+    const char *ids[TB_CAPTURE_MAX_SOURCES + 1]; /* and the filter */
     char expires[TB_TIME_TEXT_SIZE];
     struct tb_ec2_tag tag;
     struct tb_ec2_effect effect;
@@ -47,6 +47,7 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
     const char *account_id = "";
     size_t count = 0;
     size_t id_count = 0;
+    size_t tagged;
     enum tb_err err;
 
     tb_time_format_s(expires, control_expires_utc_s(control, &deadline));
@@ -60,11 +61,17 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
             ids[id_count++] = rows[i].aws_id;
         }
     }
+    tagged = id_count;
+    for (size_t i = 0; i < count && err == TB_OK && tagged == id_count; i++) {
+        if (rows[i].state == TB_RESOURCE_CREATED && rows[i].kind == TB_RESOURCE_FILTER) {
+            ids[tagged++] = rows[i].aws_id;
+        }
+    }
     if (err == TB_OK) {
         err = control_account_get(control, account_id, &account, fail);
     }
     if (err == TB_OK) {
-        err = tb_ec2_tag_set(account->aws, ids, id_count, &tag, 1, &effect, fail);
+        err = tb_ec2_tag_set(account->aws, ids, tagged, &tag, 1, &effect, fail);
     }
     if (err == TB_OK) {
         err = confirm_expiry(account->aws, enis, ids, id_count, expires, fail);
@@ -86,7 +93,7 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
 
         tb_time_format_s(expires, control_expires_utc_s(control, &capture->deadline));
         control_set_tag(&tag, TB_TAG_EXPIRES, expires);
-        if (tb_ec2_tag_set(account->aws, ids, id_count, &tag, 1, &effect, &why) != TB_OK) {
+        if (tb_ec2_tag_set(account->aws, ids, tagged, &tag, 1, &effect, &why) != TB_OK) {
             tb_log_fail(TB_LOG_WARN, capture->id, &why, "the later expiry stays in the tags");
         }
     }

@@ -147,6 +147,37 @@ preflight_source_blocked(const struct tb_capture_request *request,
     return false;
 }
 
+static const char *
+tag_of_either(const void *tags, const char *key)
+{
+    const struct preflight_pair *pair = tags;
+    const char *value = tb_ec2_tag(&pair->interface->tags, key);
+
+    return value == NULL && pair->instance != NULL ? tb_ec2_tag(&pair->instance->tags, key)
+                                                   : value;
+}
+
+struct tb_source_facts
+preflight_facts_of(const struct preflight_pair *pair)
+{
+    return (struct tb_source_facts){.vpc = pair->interface->vpc,
+                                    .subnet = pair->interface->subnet,
+                                    .tag = tag_of_either,
+                                    .tags = pair};
+}
+
+bool
+preflight_guard_blocked(const struct tb_guard *guard, const struct tb_ec2_interface *interface,
+                        const struct tb_ec2_instance *instance, struct tb_check *out)
+{
+    struct preflight_pair pair = {interface, instance};
+    struct tb_source_facts facts = preflight_facts_of(&pair);
+    char why[TB_CAPTURE_MAX_TEXT];
+
+    return guard != NULL && tb_guard_forbids(guard, &facts, why) &&
+           block(out, "policy_guard", interface->eni, "%s", why);
+}
+
 /* --- one interface --- */
 
 static const struct tb_capture *
@@ -318,7 +349,9 @@ check_source(const struct preflight_facts *facts, size_t i, struct tb_plan *out)
     }
     if (preflight_source_blocked(facts->request, interface,
                                  preflight_instance_of(facts->instances, interface),
-                                 facts->target->eni, &blocked)) {
+                                 facts->target->eni, &blocked) ||
+        preflight_guard_blocked(facts->guard, interface,
+                                preflight_instance_of(facts->instances, interface), &blocked)) {
         preflight_say(out, blocked.code, blocked.severity, interface->eni, "%s", blocked.text);
         good = false;
     } else if (target_on(facts->other_account ? facts->targets_there : facts->targets,

@@ -4,6 +4,7 @@
 
 #include <tapbox/aws_ec2.h>
 #include <tapbox/config.h>
+#include <tapbox/policy.h>
 #include <tapbox/preflight.h>
 
 /* On an interface or its instance: never tap it. */
@@ -23,6 +24,7 @@ enum {
 struct preflight_facts {
     const struct tb_capture_request *request;
     const struct tb_config *config; /* other accounts, owner */
+    const struct tb_guard *guard;   /* of the policy */
     const char *owner, *account, *region;
     bool other_account; /* the sources are not in `account` */
     int64_t now_utc_s;
@@ -82,6 +84,16 @@ bool preflight_source_blocked(const struct tb_capture_request *request,
                               const struct tb_ec2_interface *interface,
                               const struct tb_ec2_instance *instance, const char *target_eni,
                               struct tb_check *out);
+/* The policy's guard (NULL: none) against an interface and its instance (NULL: not known). */
+bool preflight_guard_blocked(const struct tb_guard *guard,
+                             const struct tb_ec2_interface *interface,
+                             const struct tb_ec2_instance *instance, struct tb_check *out);
+/* What EC2 says of an interface, for the policy; lent as long as `pair` and what is in it. */
+struct preflight_pair {
+    const struct tb_ec2_interface *interface;
+    const struct tb_ec2_instance *instance; /* NULL: not known */
+};
+struct tb_source_facts preflight_facts_of(const struct preflight_pair *pair);
 /* The instance an interface is attached to, or NULL. */
 const struct tb_ec2_instance *preflight_instance_of(const struct tb_ec2_instances *instances,
                                                     const struct tb_ec2_interface *interface);

@@ -49,6 +49,9 @@ control_goes_before(const struct tb_due *a, const struct tb_due *b)
     if (waits_for_a_place(a) != waits_for_a_place(b)) {
         return waits_for_a_place(b);
     }
+    if (waits_for_a_place(a) && a->priority != b->priority) {
+        return a->priority > b->priority;
+    }
     return waits_for_a_place(a) && a->severity > b->severity;
 }
 

@@ -24,6 +24,7 @@ session_intent(const struct control_account *account, const struct tb_capture *c
         .filter_id = filter,
         .session_number = source->session_number,
         .vni = source->vni,
+        .packet_length = capture->request.packet_length,
         .description = description,
         .tags = tags,
         .tag_count = sizeof(tags) / sizeof(tags[0]),

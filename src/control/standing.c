@@ -29,10 +29,9 @@ enum {
     RULES = sizeof(rules) / sizeof(rules[0])
 };
 
-/* The row of a standing object of the account that is not gone, or NULL; lent from `rows`. */
-static struct tb_resource *
-find_row(const struct control_account *account, struct tb_resource *rows, size_t count,
-         enum tb_resource_kind kind, const char *key)
+struct tb_resource *
+control_find_row(const struct control_account *account, struct tb_resource *rows, size_t count,
+                 enum tb_resource_kind kind, const char *key)
 {
     for (size_t i = 0; i < count; i++) {
         if (rows[i].kind == kind && rows[i].state != TB_RESOURCE_GONE &&
@@ -43,10 +42,9 @@ find_row(const struct control_account *account, struct tb_resource *rows, size_t
     return NULL;
 }
 
-/* A standing intent with a fresh token; body is made by the caller into `params`. */
-static enum tb_err
-begin_intent(const struct control_account *account, enum tb_resource_kind kind, const char *key,
-             struct tb_resource *out, struct tb_fail *fail)
+enum tb_err
+control_begin_intent(const struct control_account *account, enum tb_resource_kind kind,
+                     const char *key, struct tb_resource *out, struct tb_fail *fail)
 {
     enum tb_err err;
 
@@ -59,9 +57,9 @@ begin_intent(const struct control_account *account, enum tb_resource_kind kind, 
                         : tb_fail_set(fail, err, "no random numbers for a client token");
 }
 
-static enum tb_err
-create_with_body(struct control_account *account, struct tb_resource *intent,
-                 struct tb_buf *body, char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
+enum tb_err
+control_create_with_body(struct control_account *account, struct tb_resource *intent,
+                         struct tb_buf *body, char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
 {
     struct tb_resource sent = *intent;
     enum tb_err err = tb_buf_check(body, "an EC2 request", fail);
@@ -86,7 +84,7 @@ adopt(struct control_account *account, enum tb_resource_kind kind, const char *k
     struct tb_resource intent;
     char none[1] = "";
     int64_t row = 0;
-    enum tb_err err = begin_intent(account, kind, key, &intent, fail);
+    enum tb_err err = control_begin_intent(account, kind, key, &intent, fail);
 
     if (err != TB_OK) {
         return err;
@@ -128,12 +126,12 @@ make_target(struct control_account *account, const char *eni, char out_id[TB_AWS
     control_set_tag(&tags[0], "Name", "tapbox");
     control_set_tag(&tags[1], TB_TAG_OWNER, account->control->deps.config->owner);
     control_set_tag(&tags[2], TB_TAG_STANDING, "target");
-    err = begin_intent(account, TB_RESOURCE_TARGET, eni, &intent, fail);
+    err = control_begin_intent(account, TB_RESOURCE_TARGET, eni, &intent, fail);
     if (err == TB_OK) {
         err = tb_ec2_target_body(&spec, &body, fail);
     }
     if (err == TB_OK) {
-        err = create_with_body(account, &intent, &body, out_id, fail);
+        err = control_create_with_body(account, &intent, &body, out_id, fail);
     }
     tb_buf_release(&body);
     return err;
@@ -202,7 +200,7 @@ control_standing_target(struct tb_control *control, const struct control_self *s
     if (err != TB_OK) {
         goto out;
     }
-    row = find_row(account, rows, count, TB_RESOURCE_TARGET, eni);
+    row = control_find_row(account, rows, count, TB_RESOURCE_TARGET, eni);
     if (row != NULL && row->state == TB_RESOURCE_INTENDED) {
         err = control_replay(control, row, fail);
         if (err != TB_OK) {
@@ -277,12 +275,12 @@ make_filter(struct control_account *account, char out_id[TB_AWS_ID_SIZE], struct
     control_set_tag(&tags[0], "Name", "tapbox-all");
     control_set_tag(&tags[1], TB_TAG_OWNER, account->control->deps.config->owner);
     control_set_tag(&tags[2], TB_TAG_STANDING, filter_key);
-    err = begin_intent(account, TB_RESOURCE_FILTER, filter_key, &intent, fail);
+    err = control_begin_intent(account, TB_RESOURCE_FILTER, filter_key, &intent, fail);
     if (err == TB_OK) {
         err = tb_ec2_filter_body(&spec, &body, fail);
     }
     if (err == TB_OK) {
-        err = create_with_body(account, &intent, &body, out_id, fail);
+        err = control_create_with_body(account, &intent, &body, out_id, fail);
     }
     tb_buf_release(&body);
     return err;
@@ -320,12 +318,12 @@ make_rule(struct control_account *account, const char *filter_id, size_t i,
     enum tb_err err;
 
     rule_key(key, sizeof(key), filter_id, i);
-    err = begin_intent(account, TB_RESOURCE_FILTER_RULE, key, &intent, fail);
+    err = control_begin_intent(account, TB_RESOURCE_FILTER_RULE, key, &intent, fail);
     if (err == TB_OK) {
         err = tb_ec2_rule_body(&spec, &body, fail);
     }
     if (err == TB_OK) {
-        err = create_with_body(account, &intent, &body, id, fail);
+        err = control_create_with_body(account, &intent, &body, id, fail);
     }
     if (err == TB_EEXIST) {
         err = TB_OK; /* the number is taken: this filter's rule is there already */
@@ -346,7 +344,7 @@ complete_filter(struct control_account *account, const char *filter_id,
         struct tb_resource *row;
 
         rule_key(key, sizeof(key), filter_id, i);
-        row = find_row(account, rows, count, TB_RESOURCE_FILTER_RULE, key);
+        row = control_find_row(account, rows, count, TB_RESOURCE_FILTER_RULE, key);
         if (row == NULL) {
             err = make_rule(account, filter_id, i, fail);
         } else if (row->state == TB_RESOURCE_INTENDED) {
@@ -430,7 +428,7 @@ find_filter(struct control_account *account, char out_id[TB_AWS_ID_SIZE], struct
     if (err != TB_OK) {
         return err;
     }
-    row = find_row(account, rows, count, TB_RESOURCE_FILTER, filter_key);
+    row = control_find_row(account, rows, count, TB_RESOURCE_FILTER, filter_key);
     if (row != NULL && row->state == TB_RESOURCE_INTENDED) {
         err = control_replay(account->control, row, fail);
     }

@@ -110,12 +110,6 @@ is_known_session(const struct tb_resource *row)
     return is_session(row) && row->aws_id[0] != 0;
 }
 
-static bool
-is_no_session(const struct tb_resource *row)
-{
-    return !is_session(row);
-}
-
 /* Those whose id is known first: finding out about the others takes longer. */
 enum tb_err
 control_delete_sessions(struct tb_control *control, struct tb_resource *rows, size_t count,
@@ -222,7 +216,7 @@ control_step_draining(struct tb_control *control, const struct tb_capture *captu
         goto out;
     }
     /* Order matters: a filter that a session uses cannot be deleted. */
-    err = delete_those(control, rows, count, is_no_session, capture->attempt, fail);
+    err = control_delete_own_filter(control, rows, count, capture->attempt, fail);
     if (err != TB_OK || !recorder_is_done(control, capture, gone_utc_ns)) {
         goto out;
     }
@@ -259,6 +253,7 @@ all_uploaded(const struct tb_segment_row *segments, size_t count)
 struct seal_put {
     struct tb_control *control;
     const char *capture_id;
+    struct tb_s3_bucket bucket; /* kept as its policy says */
 };
 
 static enum tb_err
@@ -268,7 +263,7 @@ put(void *arg, const char *name, const char *content_type, struct tb_bytes conte
     const struct seal_put *to = arg;
     const struct tb_control_deps *deps = &to->control->deps;
 
-    return tb_upload_object(deps->aws, &deps->bucket, deps->config->s3_prefix, to->capture_id,
+    return tb_upload_object(deps->aws, &to->bucket, deps->config->s3_prefix, to->capture_id,
                             name, content_type, content, fail);
 }
 
@@ -280,7 +275,7 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
              struct tb_fail *fail)
 {
     struct tb_manifest_skips skips[TB_CAPTURE_MAX_SOURCES];
-    struct seal_put to = {control, capture->id};
+    struct seal_put to = {control, capture->id, control->deps.bucket};
     struct tb_resource *resources = NULL;
     char account[TB_ACCOUNT_SIZE] = "";
     struct tb_buf document = TB_BUF_INIT(TB_IMDS_ANSWER_MAX_BYTES);
@@ -303,6 +298,7 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
                                      .now_utc_ns = tb_clock_utc_ns()}};
     enum tb_err err;
 
+    to.bucket.posture = tb_upload_posture(&to.bucket.posture, &capture->request);
     *out_early = !control_skips_get(control, capture, skips, &seal.input.skip_count);
     if (*out_early) {
         return TB_OK;

@@ -126,6 +126,31 @@ refuse(struct tb_control *control, const struct tb_capture *capture,
     return end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
 }
 
+/* The guard's accounts, and whether it is about a place that is not ours. */
+static bool
+is_out_of_reach(struct tb_control *control, const struct tb_capture *capture,
+                const struct control_self *self, struct tb_fail *why)
+{
+    const struct tb_guard *guard = control_guard(control);
+    char text[TB_CAPTURE_MAX_TEXT];
+    struct tb_check blocked;
+
+    if (preflight_request_blocked(&capture->request, control->deps.config, self->account,
+                                  tb_aws_region(control->deps.aws), &blocked)) {
+        (void)tb_fail_set(why, TB_EINVAL, "%s", blocked.text);
+        (void)tb_str_copy(why->code, sizeof(why->code), blocked.code);
+        return true;
+    }
+    if (guard != NULL &&
+        tb_guard_forbids_account(
+            guard, capture->request.account[0] != 0 ? capture->request.account : self->account,
+            text)) {
+        (void)tb_fail_set(why, TB_EDENIED, "%s", text);
+        return true;
+    }
+    return false;
+}
+
 static enum tb_err
 ask_for_a_place(struct tb_control *control, const struct control_self *self,
                 const struct tb_capture *capture, int64_t *out_again_ns, struct tb_fail *fail)
@@ -139,9 +164,21 @@ ask_for_a_place(struct tb_control *control, const struct control_self *self,
         .own_account = self->account,
         .most_duration_ns = control->deps.config->policy.bounds.max_duration_ns,
     };
-    enum tb_err err =
-        tb_store_capture_admit(control->deps.store, capture->id, &places, &admission, fail);
+    struct tb_fail why = {0};
+    bool spent = false;
+    enum tb_err err;
 
+    /* from the look at the budget to the place: two workers do not spend the same rest */
+    tb_mutex_lock(&control->budget_mu);
+    err = control_check_budget(control, capture, &spent, &why, fail);
+    if (err == TB_OK && !spent) {
+        err =
+            tb_store_capture_admit(control->deps.store, capture->id, &places, &admission, fail);
+    }
+    tb_mutex_unlock(&control->budget_mu);
+    if (err == TB_OK && spent) {
+        return end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
+    }
     if (err != TB_OK || admission == TB_ADMISSION_GRANTED) {
         return err;
     }
@@ -155,7 +192,6 @@ ask_for_a_place(struct tb_control *control, const struct control_self *self,
     }
     err = tb_store_capture_get(control->deps.store, capture->id, now, fail);
     if (err == TB_OK) {
-        struct tb_fail why;
         char gaps[400];
 
         say_gaps(now->sources, now->source_count, gaps, sizeof(gaps));
@@ -169,18 +205,69 @@ ask_for_a_place(struct tb_control *control, const struct control_self *self,
     return err;
 }
 
+/* Sources, their VNIs and a place, for what EC2 has told of. */
+static enum tb_err
+plan_found(struct tb_control *control, const struct tb_capture *capture,
+           const struct control_found *found, const struct control_self *self,
+           int64_t *out_again_ns, struct tb_fail *fail)
+{
+    struct tb_capture_source sources[TB_CAPTURE_MAX_LISTED];
+    size_t count = 0;
+    size_t usable = tb_plan_sources(&capture->request, &found->interfaces, &found->instances,
+                                    self->target.eni, sources, &count);
+    enum tb_err err = TB_OK;
+
+    usable = usable > 0 ? control_guard_sources(control, found, sources, count) : 0;
+    if (usable > 0) {
+        err = allocate_vnis(control, sources, count, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_store_capture_sources(control->deps.store, capture->id, sources, count, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    return usable > 0 ? ask_for_a_place(control, self, capture, out_again_ns, fail)
+                      : refuse(control, capture, sources, count, fail);
+}
+
+/* The second phase of the policy, when its rule hangs on what EC2 says. */
+static enum tb_err
+decide_and_plan(struct tb_control *control, const struct tb_capture *capture,
+                struct control_found *found, const struct control_self *self,
+                int64_t *out_again_ns, struct tb_fail *fail)
+{
+    struct tb_capture *work = malloc(sizeof(*work));
+    struct tb_fail why = {0};
+    enum tb_err err = TB_OK;
+
+    if (work == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory to plan a capture");
+    }
+    *work = *capture;
+    if (work->request.undecided) {
+        err = control_decide(control, work, found, &why, fail);
+    }
+    if (err == TB_EDENIED) {
+        err = end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
+    } else if (err == TB_OK) {
+        if (work->request.primary_only && work->request.eni_count == 0) {
+            control_keep_primary(&found->interfaces);
+        }
+        err = plan_found(control, work, found, self, out_again_ns, fail);
+    }
+    free(work);
+    return err;
+}
+
 enum tb_err
 control_step_requested(struct tb_control *control, const struct tb_capture *capture,
                        int64_t *out_again_ns, struct tb_fail *fail)
 {
-    struct tb_capture_source sources[TB_CAPTURE_MAX_LISTED];
     struct control_account *account = NULL;
     struct control_found found = {0};
     struct control_self self;
-    struct tb_check blocked;
     struct tb_fail why = {0};
-    size_t count = 0;
-    size_t usable;
     enum tb_err err;
 
     *out_again_ns = 0;
@@ -188,11 +275,7 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
         return begin_draining(control, capture, TB_STOP_OPERATOR, fail);
     }
     err = control_self_learn(control, &self, &why);
-    if (err == TB_OK &&
-        preflight_request_blocked(&capture->request, control->deps.config, self.account,
-                                  tb_aws_region(control->deps.aws), &blocked)) {
-        (void)tb_fail_set(&why, TB_EINVAL, "%s", blocked.text);
-        (void)tb_str_copy(why.code, sizeof(why.code), blocked.code);
+    if (err == TB_OK && is_out_of_reach(control, capture, &self, &why)) {
         return end_early(control, capture, TB_CAPTURE_REFUSED, &why, fail);
     }
     if (err == TB_OK) {
@@ -217,22 +300,7 @@ control_step_requested(struct tb_control *control, const struct tb_capture *capt
         err = end_early(control, capture, TB_CAPTURE_FAILED, &why, fail);
         goto out;
     }
-    usable = tb_plan_sources(&capture->request, &found.interfaces, &found.instances,
-                             self.target.eni, sources, &count);
-    if (usable == 0) {
-        err = tb_store_capture_sources(control->deps.store, capture->id, sources, count, fail);
-        if (err == TB_OK) {
-            err = refuse(control, capture, sources, count, fail);
-        }
-        goto out;
-    }
-    err = allocate_vnis(control, sources, count, fail);
-    if (err == TB_OK) {
-        err = tb_store_capture_sources(control->deps.store, capture->id, sources, count, fail);
-    }
-    if (err == TB_OK) {
-        err = ask_for_a_place(control, &self, capture, out_again_ns, fail);
-    }
+    err = decide_and_plan(control, capture, &found, &self, out_again_ns, fail);
 
 out:
     control_found_release(&found);
@@ -391,7 +459,7 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
         err = control_target_shared(account, &self, target, &why);
     }
     if (err == TB_OK) {
-        err = control_standing_filter(account, filter, &why);
+        err = control_capture_filter(account, work, filter, &why);
     }
     if (err == TB_OK) {
         err = control_make_sessions(account, work, target, filter, &why);
@@ -408,6 +476,10 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
         if (!control_is_own(account)) {
             control_standing_forget(&control->accounts[0]);
         }
+        err = control_forget_own_filter(account, capture, fail);
+        if (err != TB_OK) {
+            goto out;
+        }
         err = TB_ERETRY;
         why.err = err;
     }
@@ -417,6 +489,11 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
         goto out;
     }
     if (err == TB_OK && count_armed(work) > 0) {
+        err = tb_store_capture_filter_made(control->deps.store, capture->id,
+                                           &work->request.filter, fail);
+        if (err != TB_OK) {
+            goto out;
+        }
         err = tb_store_capture_move(control->deps.store, capture->id, TB_CAPTURE_ARMING,
                                     TB_CAPTURE_RECORDING, TB_STOP_NONE, fail);
         if (err == TB_OK) {
@@ -460,6 +537,15 @@ watch_for_first_packet(struct tb_control *control, const struct tb_capture *capt
     }
 }
 
+static enum tb_err
+widen(struct tb_control *control, const struct tb_capture *capture, struct tb_fail *fail)
+{
+    struct control_account *account = NULL;
+    enum tb_err err = control_account_of(control, &capture->request, &account, fail);
+
+    return err == TB_OK ? control_widen(account, capture, fail) : err;
+}
+
 enum tb_err
 control_step_recording(struct tb_control *control, const struct tb_capture *capture,
                        int64_t *out_again_ns, struct tb_fail *fail)
@@ -500,6 +586,9 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
     watch_for_first_packet(control, capture, &status);
     if (memcmp(&status.ledger, &capture->ledger, sizeof(status.ledger)) != 0) {
         err = tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, fail);
+    }
+    if (err == TB_OK && capture->filter_due) {
+        err = widen(control, capture, fail);
     }
     if (err == TB_OK && capture->extend_to_utc_ns > capture->deadline.utc_ns) {
         err = control_try_to_extend(control, capture, fail);

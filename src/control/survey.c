@@ -537,6 +537,7 @@ tb_control_plan(struct tb_control *control, const struct tb_capture_request *req
     }
     s->facts.request = request;
     s->facts.config = control->deps.config;
+    s->facts.guard = control_guard(control);
     s->facts.owner = control->deps.config->owner;
     s->facts.account = s->self.account;
     s->facts.region = tb_aws_region(control->deps.aws);

@@ -21,6 +21,10 @@ request_json(const struct tb_capture_request *request)
     tb_json_set_text(out, "account", request->account);
     tb_json_set_text(out, "region", request->region);
     tb_json_set_int(out, "duration_seconds", request->duration_ns / TB_NS_PER_S);
+    tb_json_set_text(out, "rule", request->rule);
+    tb_json_set(out, "filter", tb_filter_json(&request->filter));
+    tb_json_set_int(out, "packet_length", request->packet_length);
+    tb_json_set_int(out, "priority", request->priority);
     tb_json_set_int(out, "snaplen", request->snaplen);
     tb_json_set_int(out, "max_bytes", (int64_t)request->max_bytes);
     tb_json_set_text(out, "bpf", request->bpf);

@@ -70,13 +70,16 @@ tb_intake_event_read(const struct tb_policy *policy, struct tb_bytes body,
                      struct tb_fail *fail)
 {
     struct tb_alert *alert = &out->result.alert;
-    enum tb_decision decision;
+    struct tb_verdict verdict;
     enum tb_err err = tb_webhook_read(body, alert, fail);
 
     if (err != TB_OK) {
         return err;
     }
-    decision = tb_policy_decide(policy, alert, &out->request, out->reason);
+    tb_policy_decide(policy, alert, NULL, 0, &verdict);
+    out->result.why = verdict.why;
+    (void)tb_str_copy(out->result.rule, sizeof(out->result.rule), verdict.rule);
+    (void)tb_str_copy(out->reason, sizeof(out->reason), verdict.reason);
     out->intake = (struct tb_intake){.adapter = alert->adapter,
                                      .key = alert->key,
                                      .body = body,
@@ -86,10 +89,11 @@ tb_intake_event_read(const struct tb_policy *policy, struct tb_bytes body,
                                      .decision_reason = out->reason,
                                      .received_utc_ns = tb_clock_utc_ns(),
                                      .alert = alert,
-                                     .refused = decision == TB_DECISION_REFUSE,
+                                     .refused = verdict.decision == TB_DECISION_REFUSE,
                                      .most_duration_ns = policy->bounds.max_duration_ns,
-                                     .cooldown_ns = policy->cooldown_ns};
-    if (decision == TB_DECISION_CAPTURE) {
+                                     .cooldown_ns = verdict.cooldown_ns};
+    if (verdict.decision == TB_DECISION_CAPTURE) {
+        out->request = verdict.request;
         (void)tb_str_copy(out->request.requested_by, sizeof(out->request.requested_by),
                           from->token_name);
         out->intake.capture = &out->request;

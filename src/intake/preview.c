@@ -2,43 +2,40 @@
  */
 #include <tapbox/intake.h>
 
+#include <stdlib.h>
+
 enum tb_err
 tb_intake_preview_event(const struct tb_policy *policy, struct tb_bytes body,
                         struct tb_intake_preview *out, struct tb_fail *fail)
 {
-    struct tb_intake_preview preview = {.decision = TB_DECISION_REFUSE};
-    enum tb_err err = tb_webhook_read(body, &preview.alert, fail);
+    struct tb_intake_preview *made = calloc(1, sizeof(*made));
+    enum tb_err err = made == NULL ? tb_fail_set(fail, TB_ENOMEM, "no memory for a plan")
+                                   : tb_webhook_read(body, &made->alert, fail);
 
-    if (err != TB_OK) {
-        return err;
+    if (err == TB_OK) {
+        tb_policy_decide(policy, &made->alert, NULL, 0, &made->verdict);
+        *out = *made;
     }
-    preview.decision =
-        tb_policy_decide(policy, &preview.alert, &preview.request, preview.reason);
-    *out = preview;
-    return TB_OK;
+    free(made);
+    return err;
 }
 
 enum tb_err
 tb_intake_preview_request(const struct tb_policy *policy, struct tb_bytes body,
                           struct tb_intake_preview *out, struct tb_fail *fail)
 {
-    struct tb_intake_preview preview = {.decision = TB_DECISION_CAPTURE};
-    enum tb_err err = tb_capture_request_parse(body, &policy->bounds, &preview.request, fail);
+    struct tb_capture_request request;
+    enum tb_err err = tb_capture_request_parse(body, &policy->bounds, &request, fail);
 
     if (err == TB_OK) {
-        (void)tb_str_copy(preview.reason, sizeof(preview.reason), preview.request.reason);
-        *out = preview;
+        *out = (struct tb_intake_preview){
+            .verdict = {.decision = TB_DECISION_CAPTURE, .planned = true, .request = request}};
+        (void)tb_str_copy(out->verdict.reason, sizeof(out->verdict.reason), request.reason);
     }
     return err;
 }
 
 /* --- as JSON --- */
-
-static void
-set_or_null(struct tb_json *object, const char *key, const char *text)
-{
-    tb_json_set_str(object, key, text[0] != '\0' ? text : NULL);
-}
 
 static struct tb_json *
 alert_json(const struct tb_alert *alert)
@@ -48,8 +45,8 @@ alert_json(const struct tb_alert *alert)
     tb_json_set_str(out, "id", alert->id);
     tb_json_set_str(out, "type", alert->type);
     tb_json_set_number(out, "severity", alert->severity);
-    set_or_null(out, "account", alert->account);
-    set_or_null(out, "region", alert->region);
+    tb_json_set_text(out, "account", alert->account);
+    tb_json_set_text(out, "region", alert->region);
     tb_json_set_bool(out, "sample", alert->sample);
     tb_json_set_bool(out, "archived", alert->archived);
     return out;
@@ -60,66 +57,83 @@ add_source(struct tb_json *list, const char *instance, const char *eni)
 {
     struct tb_json *one = tb_json_object();
 
-    set_or_null(one, "instance", instance);
-    set_or_null(one, "eni", eni);
+    tb_json_set_text(one, "instance", instance);
+    tb_json_set_text(one, "eni", eni);
     tb_json_add(list, one);
 }
 
-/* Those that would be captured; of what is ignored, those that the alert names. */
+/* The sources that the alert names, of one instance ("" : of all). */
+static void
+add_named(struct tb_json *list, const struct tb_alert *alert, const char *instance)
+{
+    for (size_t i = 0; i < alert->source_count; i++) {
+        if (instance[0] == 0 || strcmp(alert->sources[i].instance, instance) == 0) {
+            add_source(list, alert->sources[i].instance, alert->sources[i].eni);
+        }
+    }
+}
+
+/* Those that would be captured, as far as the alert knows them. */
 static struct tb_json *
 sources_json(const struct tb_intake_preview *preview)
 {
-    const struct tb_capture_request *request = &preview->request;
+    const struct tb_capture_request *request = &preview->verdict.request;
     struct tb_json *list = tb_json_array();
 
-    if (preview->decision != TB_DECISION_CAPTURE) {
-        for (size_t i = 0; i < preview->alert.source_count; i++) {
-            add_source(list, preview->alert.sources[i].instance, preview->alert.sources[i].eni);
-        }
-        return list;
-    }
     for (size_t i = 0; i < request->eni_count; i++) {
         add_source(list, request->instance, request->enis[i]);
     }
-    if (request->eni_count == 0) {
+    if (request->eni_count == 0 && !request->primary_only) {
+        add_named(list, &preview->alert, request->instance);
+    }
+    if (tb_json_count(list) == 0 && request->instance[0] != 0) {
         add_source(list, request->instance, "");
     }
     return list;
 }
 
 static struct tb_json *
-profile_json(const struct tb_capture_request *request)
+profile_json(const struct tb_verdict *verdict)
 {
+    const struct tb_capture_request *request = &verdict->request;
     struct tb_json *out = tb_json_object();
 
     tb_json_set_int(out, "duration_seconds", request->duration_ns / TB_NS_PER_S);
     tb_json_set_int(out, "max_bytes", (int64_t)request->max_bytes);
+    tb_json_set_int(out, "packet_length", request->packet_length);
     tb_json_set_int(out, "snaplen", request->snaplen);
-    set_or_null(out, "bpf", request->bpf);
+    tb_json_set_text(out, "bpf", request->bpf);
+    tb_json_set_int(out, "priority", request->priority);
+    tb_json_set_bool(out, "primary_only", request->primary_only);
+    tb_json_set_text(out, "object_lock", request->lock_mode);
+    tb_json_set_int(out, "retention_seconds", request->retention_ns / TB_NS_PER_S);
+    tb_json_set_bool(out, "legal_hold", request->legal_hold);
+    tb_json_set_int(out, "cooldown_seconds", verdict->cooldown_ns / TB_NS_PER_S);
     return out;
 }
 
-/* As the filter "all" is: one kind so far. */
+/* What only EC2 can tell, and the rule hangs on. */
 static struct tb_json *
-filter_json(void)
+unknown_json(const struct tb_verdict *verdict)
 {
-    struct tb_json *out = tb_json_object();
+    struct tb_json *list = tb_json_array();
 
-    tb_json_set_str(out, "kind", "all");
-    tb_json_set_int(out, "rules", 4);
-    tb_json_set_bool(out, "amazon_dns", true);
-    return out;
+    if (verdict->planned && verdict->request.undecided) {
+        tb_json_add_str(list, "vpc, subnet or tags of the source");
+    }
+    return list;
 }
 
 struct tb_json *
 tb_intake_preview_json(const struct tb_intake_preview *preview, bool blocked)
 {
+    const struct tb_verdict *verdict = &preview->verdict;
     struct tb_json *out = tb_json_object();
 
     tb_json_set_str(out, "decision",
-                    tb_decision_name(blocked ? TB_DECISION_REFUSE : preview->decision));
-    tb_json_set_str(out, "reason", preview->reason);
-    tb_json_set_null(out, "rule");
+                    tb_decision_name(blocked ? TB_DECISION_REFUSE : verdict->decision));
+    tb_json_set_str(out, "reason", verdict->reason);
+    tb_json_set_text(out, "rule", verdict->rule);
     if (preview->alert.adapter[0] != 0) {
         tb_json_set(out, "alert", alert_json(&preview->alert));
     } else {
@@ -127,12 +141,13 @@ tb_intake_preview_json(const struct tb_intake_preview *preview, bool blocked)
     }
     tb_json_set(out, "sources", sources_json(preview));
     tb_json_set(out, "indicators", tb_alert_indicators_json(&preview->alert));
-    if (preview->decision == TB_DECISION_CAPTURE) {
-        tb_json_set(out, "profile", profile_json(&preview->request));
-        tb_json_set(out, "filter", filter_json());
+    if (verdict->planned) {
+        tb_json_set(out, "profile", profile_json(verdict));
+        tb_json_set(out, "filter", tb_filter_json(&verdict->request.filter));
     } else {
         tb_json_set_null(out, "profile");
         tb_json_set_null(out, "filter");
     }
+    tb_json_set(out, "unknown", unknown_json(verdict));
     return out;
 }

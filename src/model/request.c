@@ -280,13 +280,13 @@ tb_capture_request_parse(struct tb_bytes body, const struct tb_request_bounds *b
     struct tb_json *json = NULL;
     struct tb_capture_request made = {.duration_ns = bounds->default_duration_ns,
                                       .max_bytes = bounds->default_max_bytes,
-                                      .snaplen = bounds->default_snaplen,
-                                      .filter = TB_FILTER_ALL};
+                                      .snaplen = bounds->default_snaplen};
     enum tb_err err = tb_json_parse(body, &json, fail);
 
     if (err != TB_OK) {
         return err;
     }
+    tb_filter_all(&made.filter, "");
     err = read_body(json, bounds, &made, fail);
     tb_json_free(json);
     if (err == TB_OK) {

@@ -97,6 +97,67 @@ store_find_joins_locked(struct tb_store *store, const struct tb_capture_request 
     return err;
 }
 
+/* The filter of a capture, as it is now. */
+static enum tb_err
+read_filter_locked(struct tb_store *store, const char *id, struct tb_filter *out,
+                   struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    bool row = false;
+    enum tb_err err =
+        store_open_locked(store, "SELECT filter FROM captures WHERE id = ?", &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, id);
+    err = store_step_locked(&q, &row, fail);
+    if (err == TB_OK && row) {
+        err = tb_filter_parse(store_blob(&q), out, fail);
+    }
+    store_close(&q);
+    return err;
+}
+
+/* An alert that needs traffic which the running filter leaves out: it becomes wider.  A worker
+ * brings it about, before it looks at the deadline. */
+enum tb_err
+store_widen_joined_locked(struct tb_store *store, const char *id,
+                          const struct tb_filter *wanted, struct tb_fail *fail)
+{
+    struct tb_filter now = {.kind = TB_FILTER_ALL}, joined;
+    struct tb_buf text = TB_BUF_INIT(TB_FILTER_JSON_MAX_BYTES);
+    struct tb_json *detail;
+    struct store_query q;
+    enum tb_err err = read_filter_locked(store, id, &now, fail);
+
+    if (err != TB_OK || tb_filter_covers(&now, wanted)) {
+        return err;
+    }
+    tb_filter_join(&now, wanted, &joined);
+    err = store_filter_text(&joined, &text, fail);
+    if (err == TB_OK) {
+        err =
+            store_open_locked(store,
+                              "UPDATE captures SET filter = ?, due_utc_ns = min(due_utc_ns, ?)"
+                              " WHERE id = ?",
+                              &q, fail);
+    }
+    if (err == TB_OK) {
+        store_bind_text(&q, tb_buf_str(&text));
+        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_text(&q, id);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    tb_buf_release(&text);
+    if (err != TB_OK) {
+        return err;
+    }
+    detail = tb_json_object();
+    tb_json_set(detail, "filter", tb_filter_json(&joined));
+    return store_custody_add_locked(store, id, "widen_filter", NULL, detail, fail);
+}
+
 /* An alert that joins says that it is still going on: the time box may become longer, up to the
  * longest that policy allows after the first request.  Before the box has begun it simply gets
  * longer; afterwards a worker brings it about.  The same box on both clocks: what is left is
@@ -214,6 +275,7 @@ store_join_holders_locked(struct tb_store *store, const char *id, int64_t most_d
 
     while (err == TB_OK) {
         char next[TB_CAPTURE_ID_SIZE];
+        struct tb_filter wanted;
         struct tb_json *detail;
         int64_t duration_ns = 0;
         int copied = 0;
@@ -224,6 +286,12 @@ store_join_holders_locked(struct tb_store *store, const char *id, int64_t most_d
         }
         memcpy(holder, next, sizeof(holder));
         err = copy_alerts_locked(store, id, holder, &copied, fail);
+        if (err == TB_OK) {
+            err = read_filter_locked(store, id, &wanted, fail);
+        }
+        if (err == TB_OK) {
+            err = store_widen_joined_locked(store, holder, &wanted, fail);
+        }
         if (err == TB_OK) {
             err =
                 store_extend_joined_locked(store, holder, duration_ns, most_duration_ns, fail);

@@ -31,41 +31,66 @@ find_key_locked(struct tb_store *store, const struct tb_intake *intake, struct s
     return err;
 }
 
+enum tb_err
+store_filter_text(const struct tb_filter *filter, struct tb_buf *out, struct tb_fail *fail)
+{
+    struct tb_json *json = tb_filter_json(filter);
+    enum tb_err err = tb_json_dump(json, false, out, fail);
+
+    tb_json_free(json);
+    return err;
+}
+
 static enum tb_err
 insert_capture_locked(struct tb_store *store, const char *id,
                       const struct tb_capture_request *r, int64_t now, struct tb_fail *fail)
     TB_REQUIRES(store->mu)
 {
+    struct tb_buf filter = TB_BUF_INIT(TB_FILTER_JSON_MAX_BYTES);
     struct store_query q;
-    enum tb_err err = store_open_locked(
-        store,
-        "INSERT INTO captures (id, state, instance, account, region, duration_ns, filter,"
-        " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"
-        " requested_by, requested_utc_ns, due_utc_ns)"
-        " VALUES (?, 'requested', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        &q, fail);
+    enum tb_err err = store_filter_text(&r->filter, &filter, fail);
 
-    if (err != TB_OK) {
-        return err;
+    if (err == TB_OK) {
+        err = store_open_locked(
+            store,
+            "INSERT INTO captures (id, state, instance, account, region, duration_ns, filter,"
+            " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"
+            " requested_by, requested_utc_ns, due_utc_ns, packet_length, rule, undecided,"
+            " primary_only, priority, lock_mode, retention_ns, legal_hold)"
+            " VALUES (?, 'requested', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+            " ?, ?, ?, ?, ?)",
+            &q, fail);
     }
-    store_bind_text(&q, id);
-    store_bind_text(&q, r->instance);
-    store_bind_text(&q, r->account);
-    store_bind_text(&q, r->region);
-    store_bind_int(&q, r->duration_ns);
-    store_bind_text(&q, store_filter_name(r->filter));
-    store_bind_int(&q, r->snaplen);
-    store_bind_int(&q, (int64_t)r->max_bytes);
-    store_bind_text(&q, r->bpf);
-    store_bind_text(&q, r->reason);
-    store_bind_text(&q, r->case_id);
-    store_bind_text(&q, r->finding_id);
-    store_bind_text(&q, r->finding_type);
-    store_bind_real(&q, r->severity);
-    store_bind_text(&q, r->requested_by);
-    store_bind_int(&q, now);
-    store_bind_int(&q, now);
-    return store_run_locked(&q, NULL, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, id);
+        store_bind_text(&q, r->instance);
+        store_bind_text(&q, r->account);
+        store_bind_text(&q, r->region);
+        store_bind_int(&q, r->duration_ns);
+        store_bind_text(&q, tb_buf_str(&filter));
+        store_bind_int(&q, r->snaplen);
+        store_bind_int(&q, (int64_t)r->max_bytes);
+        store_bind_text(&q, r->bpf);
+        store_bind_text(&q, r->reason);
+        store_bind_text(&q, r->case_id);
+        store_bind_text(&q, r->finding_id);
+        store_bind_text(&q, r->finding_type);
+        store_bind_real(&q, r->severity);
+        store_bind_text(&q, r->requested_by);
+        store_bind_int(&q, now);
+        store_bind_int(&q, now);
+        store_bind_int(&q, r->packet_length);
+        store_bind_text(&q, r->rule);
+        store_bind_int(&q, r->undecided);
+        store_bind_int(&q, r->primary_only);
+        store_bind_int(&q, r->priority);
+        store_bind_text(&q, r->lock_mode);
+        store_bind_int(&q, r->retention_ns);
+        store_bind_int(&q, r->legal_hold);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    tb_buf_release(&filter);
+    return err;
 }
 
 static enum tb_err
@@ -249,8 +274,11 @@ place_locked(struct tb_store *store, const struct tb_intake *intake, struct stor
     if (err == TB_OK && out->joins.count > 0) {
         memcpy(out->capture_id, out->joins.ids[0], sizeof(out->capture_id));
         out->outcome = TB_INTAKE_JOINED;
-        return store_extend_joined_locked(store, out->capture_id, intake->capture->duration_ns,
-                                          intake->most_duration_ns, fail);
+        err = store_widen_joined_locked(store, out->capture_id, &intake->capture->filter, fail);
+        return err != TB_OK ? err
+                            : store_extend_joined_locked(store, out->capture_id,
+                                                         intake->capture->duration_ns,
+                                                         intake->most_duration_ns, fail);
     }
     if (err == TB_OK) {
         err = find_cooling_locked(store, intake, out->capture_id, &found, fail);
@@ -384,9 +412,12 @@ join_also_locked(struct tb_store *store, const struct tb_intake *intake, const c
     struct store_taken taken = {.outcome = TB_INTAKE_JOINED};
     struct tb_intake copy = *intake;
     int64_t number = 0;
-    enum tb_err err = store_extend_joined_locked(store, id, intake->capture->duration_ns,
-                                                 intake->most_duration_ns, fail);
+    enum tb_err err = store_widen_joined_locked(store, id, &intake->capture->filter, fail);
 
+    if (err == TB_OK) {
+        err = store_extend_joined_locked(store, id, intake->capture->duration_ns,
+                                         intake->most_duration_ns, fail);
+    }
     copy.key = ""; /* that is the first one's */
     memcpy(taken.capture_id, id, sizeof(taken.capture_id));
     if (err == TB_OK) {

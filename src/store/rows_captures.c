@@ -5,14 +5,6 @@
 
 #include <tapbox/json.h>
 
-static const char *const filter_names[TB_FILTER_KIND_COUNT] = {[TB_FILTER_ALL] = "all"};
-
-const char *
-store_filter_name(enum tb_filter_kind filter)
-{
-    return filter_names[filter];
-}
-
 enum tb_err
 store_capture_exists_locked(struct tb_store *store, const char *id, struct tb_fail *fail)
 {
@@ -54,21 +46,6 @@ read_stop_reason(struct store_query *q)
     return reason;
 }
 
-static enum tb_filter_kind
-read_filter(struct store_query *q)
-{
-    char name[32];
-
-    store_text(q, name, sizeof(name));
-    for (int i = 0; i < TB_FILTER_KIND_COUNT; i++) {
-        if (strcmp(filter_names[i], name) == 0) {
-            return (enum tb_filter_kind)i;
-        }
-    }
-    q->odd = true;
-    return TB_FILTER_ALL;
-}
-
 static struct tb_deadline
 read_deadline(struct store_query *q)
 {
@@ -96,14 +73,15 @@ read_ledger(struct store_query *q, struct tb_ledger *out, struct tb_fail *fail)
 }
 
 #define CAPTURE_COLUMNS                                                                        \
-    "id, state, stop_reason, stop_asked, source_news, instance, account, region, "             \
-    "duration_ns, filter,"                                                                     \
+    "id, state, stop_reason, stop_asked, source_news, filter <> filter_made, instance, "       \
+    "account, region, duration_ns,"                                                            \
     " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"           \
     " requested_by, requested_utc_ns, recording_utc_ns, stopped_utc_ns, ended_utc_ns,"         \
     " deadline_utc_ns, deadline_boot_ns, deadline_boot_id, extend_to_utc_ns, due_utc_ns,"      \
     " attempt,"                                                                                \
     " (SELECT coalesce(max(number), 0) FROM alerts WHERE capture_id = captures.id),"           \
-    " error_code, error_text, error_request_id, ledger"
+    " error_code, error_text, error_request_id, packet_length, rule, undecided, primary_only," \
+    " priority, lock_mode, retention_ns, legal_hold, filter, ledger"
 
 static enum tb_err
 read_capture(struct store_query *q, struct tb_capture *c, struct tb_fail *fail)
@@ -116,11 +94,11 @@ read_capture(struct store_query *q, struct tb_capture *c, struct tb_fail *fail)
     c->stop_reason = read_stop_reason(q);
     c->stop_asked = store_int(q) != 0;
     c->source_news = store_int(q) != 0;
+    c->filter_due = store_int(q) != 0;
     store_text(q, r->instance, sizeof(r->instance));
     store_text(q, r->account, sizeof(r->account));
     store_text(q, r->region, sizeof(r->region));
     r->duration_ns = store_int(q);
-    r->filter = read_filter(q);
     r->snaplen = (uint32_t)store_int(q);
     r->max_bytes = (uint64_t)store_int(q);
     store_text(q, r->bpf, sizeof(r->bpf));
@@ -142,7 +120,18 @@ read_capture(struct store_query *q, struct tb_capture *c, struct tb_fail *fail)
     store_text(q, c->error_code, sizeof(c->error_code));
     store_text(q, c->error_text, sizeof(c->error_text));
     store_text(q, c->error_request_id, sizeof(c->error_request_id));
-    err = read_ledger(q, &c->ledger, fail);
+    r->packet_length = (uint32_t)store_int(q);
+    store_text(q, r->rule, sizeof(r->rule));
+    r->undecided = store_int(q) != 0;
+    r->primary_only = store_int(q) != 0;
+    r->priority = (int32_t)store_int(q);
+    store_text(q, r->lock_mode, sizeof(r->lock_mode));
+    r->retention_ns = store_int(q);
+    r->legal_hold = store_int(q) != 0;
+    err = tb_filter_parse(store_blob(q), &r->filter, fail);
+    if (err == TB_OK) {
+        err = read_ledger(q, &c->ledger, fail);
+    }
     return err != TB_OK ? err : store_row_check(q, fail);
 }
 
@@ -329,12 +318,13 @@ tb_store_due_list(struct tb_store *store, struct tb_due **out, size_t *out_count
     enum tb_err err;
 
     tb_mutex_lock(&store->mu);
-    err = store_open_locked(store,
-                            "SELECT id, state, due_utc_ns, deadline_utc_ns, deadline_boot_ns,"
-                            " deadline_boot_id, stop_asked, severity, account FROM captures"
-                            " WHERE state NOT IN ('sealed', 'refused', 'failed')"
-                            " ORDER BY due_utc_ns, number",
-                            &q, fail);
+    err = store_open_locked(
+        store,
+        "SELECT id, state, due_utc_ns, deadline_utc_ns, deadline_boot_ns,"
+        " deadline_boot_id, stop_asked, severity, account, priority FROM captures"
+        " WHERE state NOT IN ('sealed', 'refused', 'failed')"
+        " ORDER BY due_utc_ns, number",
+        &q, fail);
     if (err == TB_OK) {
         while ((err = store_step_locked(&q, &row, fail)) == TB_OK && row) {
             struct tb_due *due = store_list_add(&list);
@@ -350,6 +340,7 @@ tb_store_due_list(struct tb_store *store, struct tb_due **out, size_t *out_count
             due->stop_asked = store_int(&q) != 0;
             due->severity = store_real(&q);
             store_text(&q, due->account, sizeof(due->account));
+            due->priority = (int32_t)store_int(&q);
         }
         if (err == TB_OK) {
             err = store_row_check(&q, fail);

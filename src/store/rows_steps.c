@@ -316,6 +316,67 @@ tb_store_capture_error(struct tb_store *store, const char *id, const struct tb_f
 }
 
 enum tb_err
+tb_store_capture_decided(struct tb_store *store, const char *id,
+                         const struct tb_capture_request *r, struct tb_fail *fail)
+{
+    struct tb_buf filter = TB_BUF_INIT(TB_FILTER_JSON_MAX_BYTES);
+    struct store_query q;
+    enum tb_err err = store_filter_text(&r->filter, &filter, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_lock(store, "capture_decided");
+    err = store_open_locked(store,
+                            "UPDATE captures SET undecided = 0, duration_ns = ?, filter = ?,"
+                            " snaplen = ?, max_bytes = ?, bpf = ?, packet_length = ?, rule = ?,"
+                            " primary_only = ?, priority = ?, lock_mode = ?, retention_ns = ?,"
+                            " legal_hold = ? WHERE id = ?",
+                            &q, fail);
+    if (err == TB_OK) {
+        store_bind_int(&q, r->duration_ns);
+        store_bind_text(&q, tb_buf_str(&filter));
+        store_bind_int(&q, r->snaplen);
+        store_bind_int(&q, (int64_t)r->max_bytes);
+        store_bind_text(&q, r->bpf);
+        store_bind_int(&q, r->packet_length);
+        store_bind_text(&q, r->rule);
+        store_bind_int(&q, r->primary_only);
+        store_bind_int(&q, r->priority);
+        store_bind_text(&q, r->lock_mode);
+        store_bind_int(&q, r->retention_ns);
+        store_bind_int(&q, r->legal_hold);
+        err = update_locked(&q, id, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    tb_buf_release(&filter);
+    return err;
+}
+
+enum tb_err
+tb_store_capture_filter_made(struct tb_store *store, const char *id,
+                             const struct tb_filter *filter, struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_FILTER_JSON_MAX_BYTES);
+    struct store_query q;
+    enum tb_err err = store_filter_text(filter, &text, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_lock(store, "capture_filter_made");
+    err =
+        store_open_locked(store, "UPDATE captures SET filter_made = ? WHERE id = ?", &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, tb_buf_str(&text));
+        err = update_locked(&q, id, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    tb_buf_release(&text);
+    return err;
+}
+
+enum tb_err
 tb_store_capture_news_read(struct tb_store *store, const char *id, struct tb_fail *fail)
 {
     struct store_query q;

@@ -129,6 +129,39 @@ tb_store_capture_admit(struct tb_store *store, const char *id, const struct tb_p
     return err;
 }
 
+enum tb_err
+tb_store_usage_since(struct tb_store *store, int64_t since_utc_ns, struct tb_store_usage *out,
+                     struct tb_fail *fail)
+{
+    struct tb_store_usage used = {0};
+    struct store_query q;
+    bool row = false;
+    enum tb_err err;
+
+    tb_mutex_lock(&store->mu);
+    err = store_open_locked(
+        store,
+        "SELECT coalesce(sum(CASE WHEN state IN ('planned', 'arming', 'recording')"
+        " THEN duration_ns"
+        " WHEN recording_utc_ns > 0 THEN max(stopped_utc_ns - recording_utc_ns, 0)"
+        " ELSE 0 END), 0),"
+        " coalesce(sum(json_extract(ledger, '$.written_bytes')), 0)"
+        " FROM captures WHERE requested_utc_ns >= ?",
+        &q, fail);
+    if (err == TB_OK) {
+        store_bind_int(&q, since_utc_ns);
+        err = store_step_locked(&q, &row, fail);
+        used.duration_ns = row ? store_int(&q) : 0;
+        used.bytes = row ? (uint64_t)store_int(&q) : 0;
+        store_close(&q);
+    }
+    tb_mutex_unlock(&store->mu);
+    if (err == TB_OK) {
+        *out = used;
+    }
+    return err;
+}
+
 static enum tb_err
 note_deadline_locked(struct tb_store *store, const char *id, const char *act,
                      const struct tb_actor *by, int64_t deadline_utc_ns, struct tb_fail *fail)

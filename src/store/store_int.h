@@ -118,6 +118,10 @@ TB_NODISCARD enum tb_err
 store_extend_joined_locked(struct tb_store *store, const char *id, int64_t duration_ns,
                            int64_t most_duration_ns, struct tb_fail *fail)
     TB_REQUIRES(store->mu);
+/* The filter of the capture `id` lets through what `wanted` does, too. */
+TB_NODISCARD enum tb_err store_widen_joined_locked(struct tb_store *store, const char *id,
+                                                   const struct tb_filter *wanted,
+                                                   struct tb_fail *fail) TB_REQUIRES(store->mu);
 /* The alerts of `id` join the captures that its gaps name. */
 TB_NODISCARD enum tb_err store_join_holders_locked(struct tb_store *store, const char *id,
                                                    int64_t most_duration_ns,
@@ -138,10 +142,12 @@ TB_NODISCARD enum tb_err store_take_in_locked(struct tb_store *store,
 /* TB_ENOTFOUND, or TB_ESTATE: "capture X is <state>, <wanted>". */
 enum tb_err store_tell_state_locked(struct tb_store *store, const char *id, const char *wanted,
                                     struct tb_fail *fail) TB_REQUIRES(store->mu);
-const char *store_filter_name(enum tb_filter_kind filter);
 TB_NODISCARD enum tb_err store_capture_get_locked(struct tb_store *store, const char *id,
                                                   struct tb_capture *out, struct tb_fail *fail)
     TB_REQUIRES(store->mu);
+/* Appends a filter as its column holds it. */
+TB_NODISCARD enum tb_err store_filter_text(const struct tb_filter *filter, struct tb_buf *out,
+                                           struct tb_fail *fail);
 TB_NODISCARD enum tb_err store_capture_exists_locked(struct tb_store *store, const char *id,
                                                      struct tb_fail *fail)
     TB_REQUIRES(store->mu);

@@ -2,6 +2,8 @@
 #include "upload_int.h"
 
 #include <stdio.h>
+
+#include <tapbox/clock.h>
 #include <stdlib.h>
 
 #include <tapbox/digest.h>
@@ -105,4 +107,22 @@ tb_upload_keys(struct tb_store *store, struct tb_aws *aws, const struct tb_s3_bu
     }
     free(keys);
     return err;
+}
+
+struct tb_s3_posture
+tb_upload_posture(const struct tb_s3_posture *configured,
+                  const struct tb_capture_request *request)
+{
+    struct tb_s3_posture made = *configured;
+
+    if (strcmp(request->lock_mode, "none") == 0) {
+        made.lock_mode = NULL;
+    } else if (request->lock_mode[0] != '\0') {
+        made.lock_mode = request->lock_mode;
+    }
+    if (request->retention_ns != 0) {
+        made.retention_s = request->retention_ns / TB_NS_PER_S;
+    }
+    made.legal_hold |= request->legal_hold;
+    return made;
 }

@@ -101,14 +101,25 @@ upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fai
 {
     struct tb_s3_put put = {
         .content_type = "application/zstd", .body_fd = -1, .never_replace = true};
+    struct tb_capture *capture = malloc(sizeof(*capture));
+    struct tb_s3_posture posture;
     struct tb_s3_ack ack;
     char name[TB_SPOOL_NAME_SIZE + 16];
     enum tb_err err;
 
+    err = capture == NULL
+              ? tb_fail_set(fail, TB_ENOMEM, "no memory for a capture")
+              : tb_store_capture_get(up->deps.store, row->capture_id, capture, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    posture = tb_upload_posture(&up->deps.bucket.posture, &capture->request);
+    put.posture = &posture;
     (void)snprintf(name, sizeof(name), "segments/%s", row->name);
     err = tb_spool_open(up->deps.spool_fd, row->capture_id, row->name, &put.body_fd, fail);
     if (err == TB_ENOTFOUND) {
-        return give_up_lost(up, row, fail);
+        err = give_up_lost(up, row, fail);
+        goto out;
     }
     if (err != TB_OK) {
         goto out;
@@ -150,6 +161,7 @@ upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fai
 
 out:
     tb_close(&put.body_fd);
+    free(capture);
     return err;
 }
 

@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include <tapbox/policy.h>
+#include <tapbox/policy_file.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -79,18 +79,53 @@ assert_kept(const struct tb_alert *a)
 static void
 assert_decision(const struct tb_alert *a)
 {
-    static const struct tb_policy policy = {.capture_samples = true, .capture_archived = true};
-    struct tb_capture_request request = {0};
-    char reason[TB_CAPTURE_MAX_TEXT];
+    static struct tb_rules *rules;
+    struct tb_policy policy = {.bounds = {.default_duration_ns = 1, .max_duration_ns = 2}};
+    struct tb_verdict *v = malloc(sizeof(*v));
 
-    if (tb_policy_decide(&policy, a, &request, reason) == TB_DECISION_CAPTURE) {
-        assert(a->source_count > 0 && a->instance_state[0] == '\0');
-        assert(request.instance[0] != '\0' || request.eni_count > 0);
-        assert(request.eni_count <= TB_CAPTURE_MAX_SOURCES);
-        assert(request.reason[0] != '\0');
+    if (rules == NULL) {
+        assert(tb_policy_parse(tb_policy_default(), "default", &rules, NULL, NULL, NULL) ==
+               TB_OK);
     }
-    assert(reason[0] != '\0');
-    assert_harmless(reason, sizeof(reason));
+    assert(v != NULL);
+    for (int with_rules = 0; with_rules < 2; with_rules++) {
+        policy.rules = with_rules != 0 ? rules : NULL;
+        tb_policy_decide(&policy, a, NULL, 0, v);
+        assert(v->reason[0] != '\0');
+        assert_harmless(v->reason, sizeof(v->reason));
+        assert(v->planned || v->decision != TB_DECISION_CAPTURE);
+        assert((v->why == TB_WHY_NONE) == (v->decision == TB_DECISION_CAPTURE));
+        if (v->planned) {
+            assert(a->source_count > 0 && a->instance_state[0] == '\0');
+            assert(v->request.instance[0] != '\0' || v->request.eni_count > 0);
+            assert(v->request.eni_count <= TB_CAPTURE_MAX_SOURCES);
+            assert(v->request.reason[0] != '\0');
+            assert(v->request.filter.rule_count <= TB_FILTER_MAX_RULES);
+            assert((v->request.filter.kind == TB_FILTER_ALL) ==
+                   (v->request.filter.rule_count == 0));
+        }
+    }
+    free(v);
+}
+
+/* Every filter of its peers lets each of them through, in both directions. */
+static void
+assert_filter(const struct tb_alert *a)
+{
+    for (int dns = 0; dns < 2; dns++) {
+        struct tb_filter filter, one;
+        struct tb_alert *peer = calloc(1, sizeof(*peer));
+
+        tb_filter_of_peers(a, dns != 0, &filter);
+        assert(peer != NULL);
+        for (size_t i = 0; i < a->indicator_count; i++) {
+            peer->indicators[0] = a->indicators[i];
+            peer->indicator_count = 1;
+            tb_filter_of_peers(peer, false, &one);
+            assert(one.kind == TB_FILTER_ALL || tb_filter_covers(&filter, &one));
+        }
+        free(peer);
+    }
 }
 
 int
@@ -110,6 +145,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert_alert(alert);
         assert_kept(alert);
         assert_decision(alert);
+        assert_filter(alert);
         assert(tb_webhook_read(tb_bytes_of(data, size), again, NULL) == TB_OK);
         assert(strcmp(alert->key, again->key) == 0);
     }

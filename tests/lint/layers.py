@@ -36,12 +36,12 @@ MODULES = {
 # Public headers; one that is not here is an error.
 HEADERS = {
     "base": "attr build crash err bytes limits clock log digest pubkey secret io json thread ids",
-    "model": "alert request capture",
+    "model": "alert filter request capture",
     "net": "http_client",
     "priv": "compartment sandbox",
     "webhooks": "webhook webhook_fields",
     "policy": "policy",
-    "config": "config",
+    "config": "config policy_file",
     "store": "store",
     "segment": "segment pcapng pcapng_merge",
     "aws": "aws aws_credentials aws_sigv4 aws_ec2 aws_s3 aws_cloudwatch aws_sqs",

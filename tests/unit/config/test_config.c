@@ -32,8 +32,7 @@ every_default_holds_when_only_the_bucket_is_named(void **state)
     assert_int_equal(c.rotate_bytes, 128 << 20);
     assert_int_equal(c.rotate_s, 60);
     assert_true(c.policy.bounds.default_duration_ns == 15 * 60 * INT64_C(1000000000));
-    assert_true(c.policy.min_severity > 3.99 && c.policy.min_severity < 4.01);
-    assert_false(c.policy.capture_samples);
+    assert_string_equal(c.policy_file, "");
     assert_false(c.s3_path_style);
     assert_int_equal(c.log_level, TB_LOG_INFO);
 }
@@ -61,7 +60,7 @@ every_kind_of_value_is_read(void **state)
                            "  duration: 90s\n"
                            "  max_bytes: 3MB\n"
                            "  snaplen: 65535\n"
-                           "policy: {min_severity: 7.5, capture_samples: true}\n",
+                           "policy: {file: /etc/tapbox/policy.yaml}\n",
                            &c, NULL),
                      TB_OK);
     assert_string_equal(c.region, "eu-central-1");
@@ -77,8 +76,7 @@ every_kind_of_value_is_read(void **state)
     assert_true(c.policy.bounds.default_duration_ns == 90 * INT64_C(1000000000));
     assert_int_equal(c.policy.bounds.default_max_bytes, 3000000);
     assert_int_equal(c.policy.bounds.default_snaplen, 65535);
-    assert_true(c.policy.min_severity > 7.49 && c.policy.min_severity < 7.51);
-    assert_true(c.policy.capture_samples);
+    assert_string_equal(c.policy_file, "/etc/tapbox/policy.yaml");
 }
 
 static void
@@ -153,10 +151,8 @@ every_wrong_file_is_refused_with_line_and_key(void **state)
         {BUCKET "state_dir: var/lib\n", "t.yaml:2: state_dir: 'var/lib' is not an absolute"},
         {BUCKET "owner: ''\n", "t.yaml:2: owner: is empty"},
         {BUCKET "target: {eni: i-0123456789abcdef0}\n", "t.yaml:2: target.eni: 'i-01234567"},
-        {BUCKET "policy: {capture_samples: yes}\n", "'yes' is not true or false"},
-        {BUCKET "policy: {min_severity: 10.1}\n", "10.1 is out of range (0 to 10)"},
-        {BUCKET "policy: {min_severity: .}\n", "'.' is not a number"},
-        {BUCKET "policy: {min_severity: nan}\n", "'nan' is not a number"},
+        {"s3: {bucket: b-1, path_style: yes}\n", "'yes' is not true or false"},
+        {BUCKET "policy: {file: policy.yaml}\n", "'policy.yaml' is not an absolute path"},
         {BUCKET "log: verbose\n", "'verbose' is not error, warn, info or debug"},
         {BUCKET "region: &a eu-west-1\n", "t.yaml:2: region: anchors"},
         {BUCKET "owner: *a\n", "t.yaml:2: owner: aliases"},

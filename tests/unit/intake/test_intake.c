@@ -15,9 +15,8 @@
 #include <tapbox/intake.h>
 #include <tapbox/io.h>
 
-static const struct tb_policy policy = {
-    .bounds = {.default_duration_ns = 900 * TB_NS_PER_S, .max_duration_ns = 3600 * TB_NS_PER_S},
-    .min_severity = 1.0};
+static const struct tb_policy policy = {.bounds = {.default_duration_ns = 900 * TB_NS_PER_S,
+                                                   .max_duration_ns = 3600 * TB_NS_PER_S}};
 static const struct tb_intake_from bus = {.remote = "192.0.2.1", .token_name = "eventbridge"};
 static const struct tb_intake_from ann = {.remote = "192.0.2.2", .token_name = "ann"};
 static const struct tb_intake_from bob = {.remote = "192.0.2.3", .token_name = "bob"};

@@ -31,7 +31,7 @@ the_least_takes_its_defaults(void **state)
     assert_string_equal(r.instance, "i-0123456789abcdef0");
     assert_int_equal(r.eni_count, 0);
     assert_int_equal(r.duration_ns, 900 * TB_NS_PER_S);
-    assert_int_equal(r.filter, TB_FILTER_ALL);
+    assert_int_equal(r.filter.kind, TB_FILTER_ALL);
     assert_int_equal(r.snaplen, 128);
     assert_int_equal(r.max_bytes, 1000);
     assert_string_equal(r.reason, "why");

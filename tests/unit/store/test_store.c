@@ -314,7 +314,7 @@ an_alert_makes_a_capture_that_can_be_read_back_whole(void **state)
     assert_string_equal(c->request.account, r.account);
     assert_string_equal(c->request.region, r.region);
     assert_int_equal(c->request.duration_ns, r.duration_ns);
-    assert_int_equal(c->request.filter, TB_FILTER_ALL);
+    assert_int_equal(c->request.filter.kind, TB_FILTER_ALL);
     assert_int_equal(c->request.snaplen, 256);
     assert_int_equal(c->request.max_bytes, INT64_MAX);
     assert_string_equal(c->request.bpf, r.bpf);
