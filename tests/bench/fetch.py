@@ -84,16 +84,20 @@ def main():
             run("/usr/bin/aws", "--endpoint-url", f"http://{LISTEN}", "s3", "mv", "--only-show-errors", path,
                 f"s3://bench/whole/segments/{os.path.basename(path)}")
         # A hundredth of the time that a segment lasts.
-        first = f"s3://bench/whole/segments/made-0-000001.pcapng.zst"
+        first = "s3://bench/whole/segments/made-0-000001.pcapng.zst"
         run("/usr/bin/aws", "--endpoint-url", f"http://{LISTEN}", "s3", "cp", "--only-show-errors", first, f"{folder}/one.zst")
         times = run("tshark", "-n", "-r", f"{folder}/one.zst", "-T", "fields", "-e", "frame.time_epoch").split()
         begin, length = float(times[0]), float(times[-1]) - float(times[0])
-        since, until = begin + length * 0.5, begin + length * 0.51
+        # (whole microseconds, so that both ways mean the same)
+        since, until = (round((begin + length * part) * 10**6) for part in (0.5, 0.51))
 
-        def stamp(seconds):
-            return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 10**6):06d}Z"
+        def stamp(microseconds):
+            whole, part = divmod(microseconds, 10**6)
+            return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{part:06d}Z"
 
-        since, until = float(f"{since:.6f}"), float(f"{until:.6f}")
+        def epoch(microseconds):
+            return "%d.%06d" % divmod(microseconds, 10**6)
+
         did = {}
 
         def with_tapbox():
@@ -105,7 +109,7 @@ def main():
                 "s3://bench/whole", f"{folder}/all")
             for name in sorted(os.listdir(f"{folder}/all/segments")):
                 run("tshark", "-n", "-r", f"{folder}/all/segments/{name}", "-Y",
-                    f"frame.time_epoch >= {since:.6f} && frame.time_epoch < {until:.6f}", "-w", f"{folder}/part-{name}.pcapng")
+                    f"frame.time_epoch >= {epoch(since)} && frame.time_epoch < {epoch(until)}", "-w", f"{folder}/part-{name}.pcapng")
             run("sh", "-c", f"mergecap -w {folder}/everything.pcapng {folder}/part-*.pcapng")
 
         tapbox, everything = server.measure(with_tapbox), server.measure(with_everything)
