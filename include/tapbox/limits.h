@@ -16,6 +16,7 @@ enum {
     TB_AWS_REQUEST_MAX_BYTES = 64 * 1024, /* one EC2 request body */
     TB_IMDS_ANSWER_MAX_BYTES = 64 * 1024, /* metadata, credentials, identity document */
     TB_CREDENTIALS_FILE_MAX_BYTES = 1024 * 1024,
+    TB_CREDENTIALS_TOKEN_MAX_BYTES = 20000, /* what STS takes as a web identity token */
 
     /* --- one capture --- */
     TB_CAPTURE_MAX_SOURCES =

@@ -108,6 +108,12 @@ void tb_imds_close(struct tb_imds *imds);
 TB_NODISCARD enum tb_err tb_imds_get(struct tb_imds *imds, const char *path, struct tb_buf *out,
                                      struct tb_fail *fail);
 
+/* One request to a service on this link, tried again while it has a fault or does not answer:
+ * of containers' agents too. */
+TB_NODISCARD enum tb_err tb_imds_ask(struct tb_http_client *http,
+                                     const struct tb_http_request *request,
+                                     struct tb_http_answer *answer, struct tb_fail *fail);
+
 /* --- credentials: one function a source --- */
 
 /*
@@ -121,12 +127,24 @@ typedef enum tb_err tb_aws_source_fn(struct tb_http_client *http,
 
 tb_aws_source_fn tb_aws_credentials_from_environment;
 tb_aws_source_fn tb_aws_credentials_from_files;
+tb_aws_source_fn tb_aws_credentials_from_container;
 tb_aws_source_fn tb_aws_credentials_from_imds;
 /* The part of the second that is pure. */
 TB_NODISCARD enum tb_err tb_aws_credentials_of_profile(const struct tb_aws_profiles *profiles,
                                                        const char *profile,
                                                        struct tb_aws_credentials *out,
                                                        struct tb_fail *fail);
+/* An environment variable; NULL when it is not set or empty. */
+const char *tb_aws_variable(const char *name);
+/* One line of text, white space behind it left out; TB_EDENIED names `where` and nothing of the
+ * text.  The second reads it from a file, anew each time: Kubernetes replaces it. */
+TB_NODISCARD enum tb_err tb_aws_take_token(struct tb_bytes text, const char *where,
+                                           struct tb_secret *out, struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_aws_read_token(const char *path, struct tb_secret *out,
+                                           struct tb_fail *fail);
+/* Where a container's credentials are: `relative` (may be NULL) wins over `full`. */
+TB_NODISCARD enum tb_err tb_aws_container_url(const char *relative, const char *full, char *out,
+                                              size_t cap, struct tb_fail *fail);
 /* The JSON document of IMDS and of container endpoints. */
 TB_NODISCARD enum tb_err tb_aws_credentials_from_json(struct tb_bytes text, const char *source,
                                                       struct tb_aws_credentials *out,

@@ -6,10 +6,13 @@
  */
 #include "aws_int.h"
 
+#include <ctype.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include <tapbox/clock.h>
 #include <tapbox/digest.h>
+#include <tapbox/io.h>
 
 enum {
     AHEAD_S = 15 * 60, /* fewer left: one caller refreshes, a failure does not matter yet */
@@ -24,6 +27,7 @@ static const struct source {
 } chain[] = {
     {"environment", tb_aws_credentials_from_environment},
     {"shared files", tb_aws_credentials_from_files},
+    {"container", tb_aws_credentials_from_container},
     {"instance metadata", tb_aws_credentials_from_imds},
 };
 enum {
@@ -52,6 +56,51 @@ tb_aws_credentials_release(struct tb_aws_credentials *credentials)
     tb_secret_release(&credentials->secret_key);
     tb_secret_release(&credentials->session_token);
     tb_wipe(credentials, sizeof(*credentials));
+}
+
+const char *
+tb_aws_variable(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+enum tb_err
+tb_aws_take_token(struct tb_bytes text, const char *where, struct tb_secret *out,
+                  struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    while (text.len > 0 && isspace(text.at[text.len - 1])) {
+        text.len--;
+    }
+    if (text.len == 0) {
+        return tb_fail_set(fail, TB_EDENIED, "%.200s is empty", where);
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.at[i] < ' ' || text.at[i] >= 0x7f) {
+            return tb_fail_set(fail, TB_EDENIED, "%.200s is not one line of text", where);
+        }
+    }
+    err = tb_secret_set(out, text);
+    return err == TB_OK ? TB_OK : tb_fail_set(fail, err, "%.200s", where);
+}
+
+enum tb_err
+tb_aws_read_token(const char *path, struct tb_secret *out, struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_CREDENTIALS_TOKEN_MAX_BYTES);
+    enum tb_err err = tb_read_file(AT_FDCWD, path, &text, fail);
+
+    if (err == TB_OK) {
+        err = tb_aws_take_token(tb_buf_view(&text), path, out, fail);
+    } else if (err == TB_ENOTFOUND) {
+        err = TB_EDENIED; /* somebody said that it is there: the chain ends here */
+    }
+    tb_wipe(text.at, text.cap);
+    tb_buf_release(&text);
+    return err;
 }
 
 /* What stands in a header must not end it. */

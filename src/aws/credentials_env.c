@@ -1,25 +1,15 @@
 /* Credentials from the environment. */
 #include "aws_int.h"
 
-#include <stdlib.h>
-
 #include <tapbox/clock.h>
-
-static const char *
-variable(const char *name)
-{
-    const char *value = getenv(name);
-
-    return value != NULL && value[0] != '\0' ? value : NULL;
-}
 
 enum tb_err
 tb_aws_credentials_from_environment(struct tb_http_client *http TB_UNUSED,
                                     struct tb_aws_credentials *out, struct tb_fail *fail)
 {
-    const char *id = variable("AWS_ACCESS_KEY_ID");
-    const char *secret = variable("AWS_SECRET_ACCESS_KEY");
-    const char *expires = variable("AWS_CREDENTIAL_EXPIRATION");
+    const char *id = tb_aws_variable("AWS_ACCESS_KEY_ID");
+    const char *secret = tb_aws_variable("AWS_SECRET_ACCESS_KEY");
+    const char *expires = tb_aws_variable("AWS_CREDENTIAL_EXPIRATION");
     int64_t expires_utc_ns = 0;
     enum tb_err err;
 
@@ -35,8 +25,8 @@ tb_aws_credentials_from_environment(struct tb_http_client *http TB_UNUSED,
         return tb_fail_set(fail, TB_EDENIED, "AWS_CREDENTIAL_EXPIRATION '%.40s' is not a time",
                            expires);
     }
-    err = tb_aws_credentials_fill(out, id, secret, variable("AWS_SESSION_TOKEN"), "environment",
-                                  fail);
+    err = tb_aws_credentials_fill(out, id, secret, tb_aws_variable("AWS_SESSION_TOKEN"),
+                                  "environment", fail);
     if (err == TB_OK) {
         out->expires_utc_s = expires_utc_ns / TB_NS_PER_S;
     }

@@ -28,10 +28,9 @@ is_set_to(const char *variable, const char *value)
     return is != NULL && strcasecmp(is, value) == 0;
 }
 
-/* One request, tried again while the service has a fault or does not answer. */
-static enum tb_err
-ask(struct tb_http_client *http, const struct tb_http_request *request,
-    struct tb_http_answer *answer, struct tb_fail *fail)
+enum tb_err
+tb_imds_ask(struct tb_http_client *http, const struct tb_http_request *request,
+            struct tb_http_answer *answer, struct tb_fail *fail)
 {
     enum tb_err err = TB_OK;
 
@@ -83,7 +82,7 @@ tb_imds_open(struct tb_http_client *http, struct tb_imds *out, struct tb_fail *f
     }
     (void)snprintf(url, sizeof(url), "%s/latest/api/token", imds.base);
     request.url = url;
-    err = ask(http, &request, &answer, fail);
+    err = tb_imds_ask(http, &request, &answer, fail);
     if (err == TB_ERETRY || err == TB_ETIMEOUT) {
         err = tb_fail_set(fail, TB_ENOTFOUND, "nothing answers at %s", imds.base);
     } else if (err == TB_OK && answer.status != 200) {
@@ -128,7 +127,7 @@ tb_imds_get(struct tb_imds *imds, const char *path, struct tb_buf *out, struct t
         return tb_fail_set(fail, TB_EINVAL, "metadata path '%.64s' is too long", path);
     }
     request.url = url;
-    err = ask(imds->http, &request, &answer, fail);
+    err = tb_imds_ask(imds->http, &request, &answer, fail);
     if (err == TB_OK && answer.status != 200) {
         err = tb_fail_set(fail, answer.status == 404 ? TB_ENOTFOUND : TB_ERETRY,
                           "%s: status %d", path, answer.status);

@@ -51,11 +51,16 @@ stop(void **state TB_UNUSED)
 static int
 begin(void **state TB_UNUSED)
 {
-    static const char *const none[] = {
-        "AWS_ACCESS_KEY_ID",           "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",           "AWS_PROFILE",
-        "AWS_CREDENTIAL_EXPIRATION",   "AWS_EC2_METADATA_DISABLED",
-        "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"};
+    static const char *const none[] = {"AWS_ACCESS_KEY_ID",
+                                       "AWS_SECRET_ACCESS_KEY",
+                                       "AWS_SESSION_TOKEN",
+                                       "AWS_PROFILE",
+                                       "AWS_CREDENTIAL_EXPIRATION",
+                                       "AWS_EC2_METADATA_DISABLED",
+                                       "AWS_SHARED_CREDENTIALS_FILE",
+                                       "AWS_CONFIG_FILE",
+                                       "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                                       "AWS_CONTAINER_CREDENTIALS_FULL_URI"};
 
     for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
         unsetenv(none[i]);
@@ -197,7 +202,8 @@ without_any_the_sentence_says_where_was_looked(void **state TB_UNUSED)
     setenv("AWS_EC2_METADATA_DISABLED", "TRUE", 1);
     assert_no_key(TB_EDENIED,
                   "environment: AWS_ACCESS_KEY_ID is not set; shared files: there is "
-                  "no profile 'default'; instance metadata: switched off by");
+                  "no profile 'default'; container: no AWS_CONTAINER_CREDENTIALS_FULL_URI; "
+                  "instance metadata: switched off by");
     assert_int_equal(http_peer_count(peer), 0);
 }
 
