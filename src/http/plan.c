@@ -45,7 +45,8 @@ make_plan(struct tb_http_call *call,
         tb_http_problem_of(call, &fail);
     } else if (preview->verdict.decision != TB_DECISION_CAPTURE) {
         answer(call, preview, NULL);
-    } else if (tb_control_plan(deps->control, &preview->verdict.request, plan, &fail) == TB_OK) {
+    } else if (tb_control_plan(deps->control, &preview->verdict.request, plan, &fail) ==
+               TB_OK) {
         answer(call, preview, plan);
     } else {
         /* not the caller's: AWS does not tell who and where we are */
