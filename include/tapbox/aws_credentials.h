@@ -1,5 +1,6 @@
 /*
- * Credentials from the default chain: environment, shared files and profiles, container agent
+ * Credentials from the default chain: environment, web identity
+ * tokens, shared files and profiles, container agent
  * (ECS, EKS Pod Identity), IMDSv2; refreshed ahead of expiry.
  *
  * Threads: a provider may be used by many threads; one refreshes, the others go on with the
@@ -18,16 +19,17 @@ struct tb_aws_credentials {
     struct tb_secret secret_key;
     struct tb_secret session_token; /* empty for long-lived keys */
     int64_t expires_utc_s;          /* 0: never */
-    const char *source;             /* "environment", "shared file", "container",
-                                       "instance metadata", "assumed role": static */
+    const char *source; /* "environment", "web identity", "shared file", "container",
+                           "instance metadata", "assumed role": static */
 };
 void tb_aws_credentials_release(struct tb_aws_credentials *credentials);
 
 struct tb_aws_credential_provider;
 
-/* Nothing is fetched yet.  `http` is borrowed and must outlive the provider. */
+/* Nothing is fetched yet.  `http` is borrowed and must outlive the provider; STS is asked in
+ * `region`. */
 TB_NODISCARD enum tb_err
-tb_aws_credentials_default_chain(struct tb_http_client *http,
+tb_aws_credentials_default_chain(struct tb_http_client *http, const char *region,
                                  struct tb_aws_credential_provider **out, struct tb_fail *fail);
 void tb_aws_credential_provider_free(struct tb_aws_credential_provider *provider);
 

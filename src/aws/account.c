@@ -79,8 +79,8 @@ find_region(struct tb_aws *aws, const char *region, const struct tb_aws_profiles
 }
 
 enum tb_err
-tb_aws_new(struct tb_http_client *http, const char *region, struct tb_aws **out,
-           struct tb_fail *fail)
+tb_aws_new_bare(struct tb_http_client *http, const char *region, struct tb_aws **out,
+                struct tb_fail *fail)
 {
     struct tb_aws_profiles *profiles = NULL;
     struct tb_aws *aws = calloc(1, sizeof(*aws));
@@ -102,9 +102,6 @@ tb_aws_new(struct tb_http_client *http, const char *region, struct tb_aws **out,
         err = tb_aws_endpoint_resolve(s, aws->region, profiles, &aws->endpoints[s], fail);
     }
     if (err == TB_OK) {
-        err = tb_aws_credentials_default_chain(http, &aws->credentials, fail);
-    }
-    if (err == TB_OK) {
         *out = aws;
         aws = NULL;
     }
@@ -113,6 +110,24 @@ out:
     tb_aws_profiles_free(profiles);
     tb_aws_free(aws);
     return err;
+}
+
+enum tb_err
+tb_aws_new(struct tb_http_client *http, const char *region, struct tb_aws **out,
+           struct tb_fail *fail)
+{
+    struct tb_aws *aws = NULL;
+    enum tb_err err = tb_aws_new_bare(http, region, &aws, fail);
+
+    if (err == TB_OK) {
+        err = tb_aws_credentials_default_chain(http, aws->region, &aws->credentials, fail);
+    }
+    if (err != TB_OK) {
+        tb_aws_free(aws);
+        return err;
+    }
+    *out = aws;
+    return TB_OK;
 }
 
 void

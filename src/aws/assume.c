@@ -14,7 +14,9 @@ enum {
     EXTERNAL_ID_MAX = 1224,
     SESSION_NAME_MAX = 64,
     /* What every role grants, and all that a role assumed by a role can get. */
-    DURATION_S = 3600
+    DURATION_S = 3600,
+    MIN_DURATION_S = 900, /* what STS takes from a profile */
+    MAX_DURATION_S = 43200
 };
 
 struct tb_aws_assumed {
@@ -98,20 +100,24 @@ wipe_text(const struct tb_xml_node *node, const char *path)
 }
 
 static enum tb_err
-read_credentials(const struct tb_xml_node *root, struct tb_aws_credentials *out,
-                 struct tb_fail *fail)
+read_credentials(const struct tb_xml_node *root, const char *what, const char *source,
+                 struct tb_aws_credentials *out, struct tb_fail *fail)
 {
-    const struct tb_xml_node *node = tb_xml_at(root, "AssumeRoleResult/Credentials");
-    const char *expires = tb_xml_text(node, "Expiration");
+    const struct tb_xml_node *node;
+    const char *expires;
+    char path[80]; /* longer than any action's name */
     int64_t expires_utc_ns;
     enum tb_err err;
 
+    (void)snprintf(path, sizeof(path), "%sResult/Credentials", what);
+    node = tb_xml_at(root, path);
+    expires = tb_xml_text(node, "Expiration");
     if (expires == NULL || tb_time_parse(expires, &expires_utc_ns) != TB_OK) {
         return tb_fail_set(fail, TB_EFORMAT, "the answer has no Expiration");
     }
     err = tb_aws_credentials_fill(out, tb_xml_text(node, "AccessKeyId"),
                                   tb_xml_text(node, "SecretAccessKey"),
-                                  tb_xml_text(node, "SessionToken"), "assumed role", fail);
+                                  tb_xml_text(node, "SessionToken"), source, fail);
     if (err == TB_OK) {
         out->expires_utc_s = expires_utc_ns / TB_NS_PER_S;
     }
@@ -120,37 +126,82 @@ read_credentials(const struct tb_xml_node *root, struct tb_aws_credentials *out,
     return err;
 }
 
-static enum tb_err
-load_assumed(void *arg, struct tb_aws_credentials *out, struct tb_fail *fail)
+enum tb_err
+tb_sts_assume(struct tb_aws *aws, const struct tb_sts_role *role,
+              struct tb_aws_credentials *out, struct tb_fail *fail)
 {
-    static const char what[] = "AssumeRole";
-    const struct tb_aws_assumed *assumed = arg;
+    const char *what = role->web_identity != NULL ? "AssumeRoleWithWebIdentity" : "AssumeRole";
     struct tb_aws_result result = TB_AWS_RESULT_INIT;
     struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
-    enum tb_err err;
+    enum tb_err err = check_role(role->arn, role->external_id, fail);
 
+    if (err != TB_OK) {
+        return err;
+    }
     tb_form_begin(&body, what, TB_STS_VERSION);
-    tb_form_put(&body, assumed->role_arn, "RoleArn");
-    tb_form_put(&body, assumed->session, "RoleSessionName");
-    tb_form_put(&body, assumed->external_id, "ExternalId");
-    tb_form_put_number(&body, DURATION_S, "DurationSeconds");
+    tb_form_put(&body, role->arn, "RoleArn");
+    tb_form_put(&body, role->session != NULL ? role->session : "tapbox", "RoleSessionName");
+    tb_form_put(&body, role->external_id, "ExternalId");
+    tb_form_put(&body, role->web_identity, "WebIdentityToken");
+    tb_form_put_number(&body, role->duration_s > 0 ? role->duration_s : DURATION_S,
+                       "DurationSeconds");
     err = tb_buf_check(&body, what, fail);
     if (err == TB_OK) {
-        err = tb_aws_query(assumed->base, TB_AWS_STS, TB_AWS_POLICY_READ, what,
-                           tb_buf_view(&body), &result, fail);
+        err = tb_aws_query(aws, TB_AWS_STS, TB_AWS_POLICY_READ, what, tb_buf_view(&body),
+                           &result, fail);
     }
     if (err == TB_OK) {
-        err = read_credentials(tb_xml_root(result.xml), out, fail);
+        err = read_credentials(tb_xml_root(result.xml), what, role->source, out, fail);
     }
     if (err != TB_OK) {
-        tb_fail_prefix(fail, "cannot assume %.150s", assumed->role_arn);
+        tb_fail_prefix(fail, "cannot assume %.150s", role->arn);
     }
     if (result.answer.body.at != NULL) {
         tb_wipe(result.answer.body.at, result.answer.body.cap);
     }
     tb_aws_result_release(&result);
+    tb_wipe(body.at, body.cap);
     tb_buf_release(&body);
     return err;
+}
+
+enum tb_err
+tb_sts_role_of_profile(const struct tb_aws_profiles *profiles, const char *profile,
+                       struct tb_sts_role *out, struct tb_fail *fail)
+{
+    const char *duration = tb_aws_profiles_get(profiles, profile, "duration_seconds");
+    struct tb_sts_role role = {
+        .arn = tb_aws_profiles_get(profiles, profile, "role_arn"),
+        .session = tb_aws_profiles_get(profiles, profile, "role_session_name"),
+        .external_id = tb_aws_profiles_get(profiles, profile, "external_id")};
+    char *end = NULL;
+
+    if (role.arn == NULL) {
+        return tb_fail_set(fail, TB_EDENIED, "profile '%.64s' has no role_arn", profile);
+    }
+    if (duration != NULL) {
+        role.duration_s = strtol(duration, &end, 10);
+        if (end == duration || *end != '\0' || role.duration_s < MIN_DURATION_S ||
+            role.duration_s > MAX_DURATION_S) {
+            return tb_fail_set(fail, TB_EDENIED,
+                               "profile '%.64s': duration_seconds '%.32s' is not %d to %d",
+                               profile, duration, MIN_DURATION_S, MAX_DURATION_S);
+        }
+    }
+    *out = role;
+    return TB_OK;
+}
+
+static enum tb_err
+load_assumed(void *arg, struct tb_aws_credentials *out, struct tb_fail *fail)
+{
+    const struct tb_aws_assumed *assumed = arg;
+    const struct tb_sts_role role = {.arn = assumed->role_arn,
+                                     .session = assumed->session,
+                                     .external_id = assumed->external_id,
+                                     .source = "assumed role"};
+
+    return tb_sts_assume(assumed->base, &role, out, fail);
 }
 
 /* --- the clients --- */

@@ -116,20 +116,33 @@ TB_NODISCARD enum tb_err tb_imds_ask(struct tb_http_client *http,
 
 /* --- credentials: one function a source --- */
 
+/* What a source may use. */
+struct tb_aws_reach {
+    struct tb_http_client *http; /* borrowed */
+    char region[TB_REGION_SIZE]; /* where STS is asked */
+};
+
 /*
  * TB_OK         *out filled;
  * TB_ENOTFOUND  this source is not configured: the next one is asked;
  * else          it is configured and does not work: the chain ends here.
  * In both of the latter the sentence says what was looked at.
  */
-typedef enum tb_err tb_aws_source_fn(struct tb_http_client *http,
+typedef enum tb_err tb_aws_source_fn(const struct tb_aws_reach *reach,
                                      struct tb_aws_credentials *out, struct tb_fail *fail);
 
 tb_aws_source_fn tb_aws_credentials_from_environment;
+tb_aws_source_fn tb_aws_credentials_from_web_identity;
 tb_aws_source_fn tb_aws_credentials_from_files;
 tb_aws_source_fn tb_aws_credentials_from_container;
 tb_aws_source_fn tb_aws_credentials_from_imds;
-/* The part of the second that is pure. */
+/* What these are for one profile; TB_ENOTFOUND when it is not set up for it. */
+TB_NODISCARD enum tb_err tb_aws_web_identity_of_profile(const struct tb_aws_reach *reach,
+                                                        const struct tb_aws_profiles *profiles,
+                                                        const char *profile,
+                                                        struct tb_aws_credentials *out,
+                                                        struct tb_fail *fail);
+/* Static keys: pure. */
 TB_NODISCARD enum tb_err tb_aws_credentials_of_profile(const struct tb_aws_profiles *profiles,
                                                        const char *profile,
                                                        struct tb_aws_credentials *out,
@@ -230,8 +243,8 @@ enum {
 
 struct tb_aws {
     /* set once */
-    struct tb_http_client *http; /* borrowed */
-    struct tb_aws_credential_provider *credentials;
+    struct tb_http_client *http;                    /* borrowed */
+    struct tb_aws_credential_provider *credentials; /* NULL: nothing is signed */
     char region[TB_REGION_SIZE];
     struct tb_aws_endpoint endpoints[TB_AWS_SERVICE_COUNT];
     struct tb_aws_retry_policy policies[TB_AWS_POLICY_COUNT];
@@ -248,7 +261,29 @@ struct tb_aws {
     } locked;
 };
 
+/* --- account.c --- */
+
+/* A client without credentials: what it sends is not signed. */
+TB_NODISCARD enum tb_err tb_aws_new_bare(struct tb_http_client *http, const char *region,
+                                         struct tb_aws **out, struct tb_fail *fail);
+
 /* --- assume.c --- */
+
+struct tb_sts_role {
+    const char *arn;
+    const char *session;      /* NULL: "tapbox" */
+    const char *external_id;  /* NULL: none */
+    const char *web_identity; /* token in place of a signature; NULL: none */
+    int64_t duration_s;       /* 0: an hour */
+    const char *source;       /* of the credentials: static */
+};
+/* What a profile says about it; lent by `profiles`.  TB_EDENIED names the setting. */
+TB_NODISCARD enum tb_err tb_sts_role_of_profile(const struct tb_aws_profiles *profiles,
+                                                const char *profile, struct tb_sts_role *out,
+                                                struct tb_fail *fail);
+/* TB_EINVAL for an ARN or external id that STS would refuse. */
+TB_NODISCARD enum tb_err tb_sts_assume(struct tb_aws *aws, const struct tb_sts_role *role,
+                                       struct tb_aws_credentials *out, struct tb_fail *fail);
 
 void tb_aws_assumed_release(struct tb_aws *aws);
 

@@ -110,12 +110,6 @@ add_signature(struct tb_aws *aws, const struct tb_aws_call *call, const char *ho
                                        .payload_hash = payload_hash};
     enum tb_err err;
 
-    if (call->header_count + EXTRA_HEADERS > TB_HTTP_MAX_HEADERS) {
-        return tb_fail_set(fail, TB_EINTERNAL, "%s: too many headers", call->what);
-    }
-    for (size_t i = 0; i < call->header_count; i++) {
-        add_header(request, call->headers[i].name, call->headers[i].value);
-    }
     tb_time_format_compact(date, context.now_utc_s);
     add_header(request, "x-amz-date", date);
     if (credentials->session_token.len > 0) {
@@ -227,15 +221,23 @@ send_once(struct tb_aws *aws, const struct tb_aws_call *call, const char *payloa
         (size_t)len + (call->query != NULL ? strlen(call->query) + 1 : 0) >= sizeof(url)) {
         return tb_fail_set(fail, TB_EINVAL, "%s: the URL is too long", call->what);
     }
-    request.url = url;
-    err = tb_aws_credentials_get(aws->credentials, &credentials, fail);
-    if (err != TB_OK) {
-        goto out;
+    if (call->header_count + EXTRA_HEADERS > TB_HTTP_MAX_HEADERS) {
+        return tb_fail_set(fail, TB_EINTERNAL, "%s: too many headers", call->what);
     }
-    err = add_signature(aws, call, host, url + strlen(endpoint->scheme) + 3 + strlen(host),
-                        payload_hash, &credentials, date, &authorization, &request, fail);
-    if (err != TB_OK) {
-        goto out;
+    request.url = url;
+    for (size_t i = 0; i < call->header_count; i++) {
+        add_header(&request, call->headers[i].name, call->headers[i].value);
+    }
+    if (aws->credentials != NULL) {
+        err = tb_aws_credentials_get(aws->credentials, &credentials, fail);
+        if (err != TB_OK) {
+            goto out;
+        }
+        err = add_signature(aws, call, host, url + strlen(endpoint->scheme) + 3 + strlen(host),
+                            payload_hash, &credentials, date, &authorization, &request, fail);
+        if (err != TB_OK) {
+            goto out;
+        }
     }
     tb_crash_point(TB_CRASH_BEFORE, call->what);
     if (call->query != NULL) { /* signed apart from the path */
@@ -449,7 +451,8 @@ tb_aws_call(struct tb_aws *aws, const struct tb_aws_call *call, struct tb_aws_re
         }
         if (!clock_learnt && learn_clock(aws, call, out, &why)) {
             clock_learnt = true;
-        } else if (!credentials_renewed && wants_new_credentials(out, &why)) {
+        } else if (aws->credentials != NULL && !credentials_renewed &&
+                   wants_new_credentials(out, &why)) {
             credentials_renewed = true;
             tb_aws_credentials_expire(aws->credentials);
         } else if (wait_to_retry(aws, policy, err, retries, started_boot_ns, &cost)) {

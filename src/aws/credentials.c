@@ -26,6 +26,7 @@ static const struct source {
     tb_aws_source_fn *load;
 } chain[] = {
     {"environment", tb_aws_credentials_from_environment},
+    {"web identity", tb_aws_credentials_from_web_identity},
     {"shared files", tb_aws_credentials_from_files},
     {"container", tb_aws_credentials_from_container},
     {"instance metadata", tb_aws_credentials_from_imds},
@@ -35,7 +36,7 @@ enum {
 };
 
 struct tb_aws_credential_provider {
-    struct tb_http_client *http;    /* set once, as the two below; borrowed */
+    struct tb_aws_reach reach;      /* set once, as the two below */
     tb_aws_own_source_fn *own_load; /* instead of the chain; NULL: the chain */
     void *own_arg;
     struct tb_mutex mu;
@@ -162,7 +163,7 @@ copy_credentials(const struct tb_aws_credentials *from, struct tb_aws_credential
 }
 
 static enum tb_err
-make_provider(struct tb_http_client *http, tb_aws_own_source_fn *own_load, void *own_arg,
+make_provider(const struct tb_aws_reach *reach, tb_aws_own_source_fn *own_load, void *own_arg,
               struct tb_aws_credential_provider **out, struct tb_fail *fail)
 {
     struct tb_aws_credential_provider *provider = calloc(1, sizeof(*provider));
@@ -170,7 +171,9 @@ make_provider(struct tb_http_client *http, tb_aws_own_source_fn *own_load, void 
     if (provider == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "credential chain");
     }
-    provider->http = http;
+    if (reach != NULL) {
+        provider->reach = *reach;
+    }
     provider->own_load = own_load;
     provider->own_arg = own_arg;
     tb_mutex_init(&provider->mu);
@@ -180,10 +183,15 @@ make_provider(struct tb_http_client *http, tb_aws_own_source_fn *own_load, void 
 }
 
 enum tb_err
-tb_aws_credentials_default_chain(struct tb_http_client *http,
+tb_aws_credentials_default_chain(struct tb_http_client *http, const char *region,
                                  struct tb_aws_credential_provider **out, struct tb_fail *fail)
 {
-    return make_provider(http, NULL, NULL, out, fail);
+    struct tb_aws_reach reach = {.http = http};
+
+    if (!tb_str_copy(reach.region, sizeof(reach.region), region)) {
+        return tb_fail_set(fail, TB_EINVAL, "'%.64s' is not the name of a Region", region);
+    }
+    return make_provider(&reach, NULL, NULL, out, fail);
 }
 
 enum tb_err
@@ -208,15 +216,15 @@ tb_aws_credential_provider_free(struct tb_aws_credential_provider *provider)
 /* Asks `first`, then the chain in order.  TB_EDENIED lists what was looked at; TB_ERETRY when a
  * source is there and has a passing fault. */
 static enum tb_err
-load(struct tb_http_client *http, const struct source *first, struct tb_aws_credentials *out,
-     const struct source **out_from, struct tb_fail *fail)
+load(const struct tb_aws_reach *reach, const struct source *first,
+     struct tb_aws_credentials *out, const struct source **out_from, struct tb_fail *fail)
 {
     char looked[SOURCES * (WHY_MAX + 24)] = "";
     struct tb_fail first_why = {.text = ""};
     enum tb_err err;
 
     if (first != NULL) {
-        err = first->load(http, out, &first_why);
+        err = first->load(reach, out, &first_why);
         if (err != TB_ENOTFOUND) {
             *out_from = first;
             if (fail != NULL) {
@@ -233,7 +241,7 @@ load(struct tb_http_client *http, const struct source *first, struct tb_aws_cred
             err = TB_ENOTFOUND;
             why = first_why;
         } else {
-            err = chain[i].load(http, out, &why);
+            err = chain[i].load(reach, out, &why);
         }
         if (err == TB_OK) {
             *out_from = &chain[i];
@@ -298,7 +306,7 @@ refresh_locked(struct tb_aws_credential_provider *provider, struct tb_fail *fail
     provider->locked.refreshing = true;
     tb_mutex_unlock(&provider->mu);
     err = provider->own_load != NULL ? provider->own_load(provider->own_arg, &fresh, fail)
-                                     : load(provider->http, first, &fresh, &from, fail);
+                                     : load(&provider->reach, first, &fresh, &from, fail);
     tb_mutex_lock(&provider->mu);
     provider->locked.refreshing = false;
     /* Also after a failure: what a service called expired is all there is. */

@@ -187,8 +187,8 @@ ask_agent(struct tb_http_client *http, const char *url, const struct tb_secret *
 }
 
 enum tb_err
-tb_aws_credentials_from_container(struct tb_http_client *http, struct tb_aws_credentials *out,
-                                  struct tb_fail *fail)
+tb_aws_credentials_from_container(const struct tb_aws_reach *reach,
+                                  struct tb_aws_credentials *out, struct tb_fail *fail)
 {
     const char *relative = tb_aws_variable(RELATIVE);
     const char *full = tb_aws_variable(FULL);
@@ -204,7 +204,7 @@ tb_aws_credentials_from_container(struct tb_http_client *http, struct tb_aws_cre
         err = read_token(&token, fail);
     }
     if (err == TB_OK) {
-        err = ask_agent(http, url, &token, out, fail);
+        err = ask_agent(reach->http, url, &token, out, fail);
     }
     tb_secret_release(&token);
     return err;

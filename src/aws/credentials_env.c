@@ -4,7 +4,7 @@
 #include <tapbox/clock.h>
 
 enum tb_err
-tb_aws_credentials_from_environment(struct tb_http_client *http TB_UNUSED,
+tb_aws_credentials_from_environment(const struct tb_aws_reach *reach TB_UNUSED,
                                     struct tb_aws_credentials *out, struct tb_fail *fail)
 {
     const char *id = tb_aws_variable("AWS_ACCESS_KEY_ID");

@@ -3,7 +3,7 @@
 
 /* A profile with one of these means other credentials than the static keys beside it. */
 static const char *const other_sources[] = {"role_arn", "credential_process", "sso_session",
-                                            "sso_start_url", "web_identity_token_file"};
+                                            "sso_start_url"};
 
 enum tb_err
 tb_aws_credentials_of_profile(const struct tb_aws_profiles *profiles, const char *profile,
@@ -29,7 +29,7 @@ tb_aws_credentials_of_profile(const struct tb_aws_profiles *profiles, const char
 }
 
 enum tb_err
-tb_aws_credentials_from_files(struct tb_http_client *http TB_UNUSED,
+tb_aws_credentials_from_files(const struct tb_aws_reach *reach TB_UNUSED,
                               struct tb_aws_credentials *out, struct tb_fail *fail)
 {
     const char *profile = tb_aws_profile_name();

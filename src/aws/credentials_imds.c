@@ -100,11 +100,11 @@ out:
 }
 
 enum tb_err
-tb_aws_credentials_from_imds(struct tb_http_client *http, struct tb_aws_credentials *out,
+tb_aws_credentials_from_imds(const struct tb_aws_reach *reach, struct tb_aws_credentials *out,
                              struct tb_fail *fail)
 {
     struct tb_imds imds;
-    enum tb_err err = tb_imds_open(http, &imds, fail);
+    enum tb_err err = tb_imds_open(reach->http, &imds, fail);
 
     if (err != TB_OK) {
         return err;

@@ -25,6 +25,7 @@ static const struct {
     {"EC2ThrottledException", TB_ETHROTTLE},
     {"ExpiredToken", TB_EEXPIRED},
     {"ExpiredTokenException", TB_EEXPIRED},
+    {"IDPCommunicationError", TB_ERETRY}, /* STS could not ask who signed the token */
     {"IdempotentParameterMismatch", TB_EEXIST},
     {"IncompleteBody", TB_EFORMAT},
     {"InternalError", TB_ERETRY},

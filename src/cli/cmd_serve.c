@@ -83,8 +83,8 @@ print_help(void)
         "                     expected at recorder.socket ('tapbox record')\n"
         "\n"
         "AWS: region, credentials and endpoints come from the standard environment\n"
-        "(AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, ...), files, the container's agent\n"
-        "(ECS, EKS Pod Identity) and instance metadata.\n",
+        "(AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, ...), files, web identity tokens,\n"
+        "the container's agent (ECS, EKS Pod Identity) and instance metadata.\n",
         stdout);
 }
 

@@ -59,6 +59,7 @@ begin(void **state TB_UNUSED)
                                        "AWS_EC2_METADATA_DISABLED",
                                        "AWS_SHARED_CREDENTIALS_FILE",
                                        "AWS_CONFIG_FILE",
+                                       "AWS_WEB_IDENTITY_TOKEN_FILE",
                                        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
                                        "AWS_CONTAINER_CREDENTIALS_FULL_URI"};
 
@@ -69,7 +70,9 @@ begin(void **state TB_UNUSED)
     setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", http_peer_url(peer), 1);
     http_peer_script(peer, NULL, 0);
     tb_clock_fake(NOW_UTC_S * TB_NS_PER_S, TB_NS_PER_S);
-    return tb_aws_credentials_default_chain(http, &provider, NULL) == TB_OK ? 0 : -1;
+    return tb_aws_credentials_default_chain(http, "eu-central-1", &provider, NULL) == TB_OK
+               ? 0
+               : -1;
 }
 
 static int
@@ -201,7 +204,8 @@ without_any_the_sentence_says_where_was_looked(void **state TB_UNUSED)
 {
     setenv("AWS_EC2_METADATA_DISABLED", "TRUE", 1);
     assert_no_key(TB_EDENIED,
-                  "environment: AWS_ACCESS_KEY_ID is not set; shared files: there is "
+                  "environment: AWS_ACCESS_KEY_ID is not set; web identity: no "
+                  "AWS_WEB_IDENTITY_TOKEN_FILE; shared files: there is "
                   "no profile 'default'; container: no AWS_CONTAINER_CREDENTIALS_FULL_URI; "
                   "instance metadata: switched off by");
     assert_int_equal(http_peer_count(peer), 0);

@@ -70,8 +70,10 @@ end(void **state TB_UNUSED)
 static enum tb_err
 get(void)
 {
+    const struct tb_aws_reach reach = {.http = http};
+
     tb_aws_credentials_release(&credentials);
-    return tb_aws_credentials_from_container(http, &credentials, &fail);
+    return tb_aws_credentials_from_container(&reach, &credentials, &fail);
 }
 
 static void
