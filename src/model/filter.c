@@ -235,7 +235,7 @@ tb_filter_of_peers(const struct tb_alert *alert, bool dns, struct tb_filter *out
     static const int udp = 17;
     static const int32_t dns_port = 53;
     struct prefix peers[TB_ALERT_MAX_INDICATORS];
-    size_t most = (TB_FILTER_MAX_RULES - (dns ? 2 : 0)) / 2;
+    size_t most = (size_t)(dns ? TB_FILTER_MAX_RULES - 2 : TB_FILTER_MAX_RULES) / 2;
     size_t count = 0, named;
 
     if (alert->indicators_left_out > 0) {

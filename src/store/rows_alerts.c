@@ -2,6 +2,8 @@
  */
 #include "store_int.h"
 
+#include <assert.h>
+
 #include <tapbox/ids.h>
 
 enum {
@@ -471,12 +473,16 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
 
 /* The alert that an opened query finds; *out_row false: none. */
 static enum tb_err
-read_alert_locked(struct store_query *q, struct tb_alert_row *out, struct tb_buf *out_body,
-                  bool *out_row, struct tb_fail *fail) TB_REQUIRES(q->store->mu)
+read_alert_locked(struct tb_store *store, struct store_query *q, struct tb_alert_row *out,
+                  struct tb_buf *out_body, bool *out_row, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
 {
     struct tb_alert_row a = {.number = 0};
     size_t body_before = out_body->len;
-    enum tb_err err = store_step_locked(q, out_row, fail);
+    enum tb_err err;
+
+    assert(q->store == store);
+    err = store_step_locked(q, out_row, fail);
 
     if (err != TB_OK || !*out_row) {
         return err;
@@ -516,7 +522,7 @@ tb_store_alert(struct tb_store *store, const char *capture_id, uint32_t number,
     if (err == TB_OK) {
         store_bind_text(&q, capture_id);
         store_bind_int(&q, number);
-        err = read_alert_locked(&q, out, out_body, &row, fail);
+        err = read_alert_locked(store, &q, out, out_body, &row, fail);
         store_close(&q);
     }
     tb_mutex_unlock(&store->mu);
@@ -543,7 +549,7 @@ tb_store_alert_find(struct tb_store *store, const char *id, struct tb_alert_row 
                             &q, fail);
     if (err == TB_OK) {
         store_bind_text(&q, id);
-        err = read_alert_locked(&q, out, out_body, &row, fail);
+        err = read_alert_locked(store, &q, out, out_body, &row, fail);
         store_close(&q);
     }
     tb_mutex_unlock(&store->mu);
