@@ -34,23 +34,12 @@ enum {
 };
 
 static int
-add(const char *name, const char *role, const char *file)
+add(const char *name, const char *role, unsigned roles, const char *file)
 {
     struct tb_secret token = TB_SECRET_INIT;
     struct tb_fail fail = {0};
-    unsigned roles;
     int status;
 
-    if (role == NULL) {
-        return tb_cli_usage("token", "for what?  --role alert, analyst, responder, scraper or "
-                                     "admin");
-    }
-    if (tb_role_parse(role, &roles) != TB_OK) {
-        return tb_cli_usage("token",
-                            "--role: '%s' is not alert, analyst, responder, scraper, "
-                            "admin, or some of them with commas",
-                            role);
-    }
     if (tb_token_add(file, name, roles, &token, &fail) != TB_OK) {
         return tb_cli_fail("token", &fail);
     }
@@ -110,12 +99,14 @@ revoke(const char *name, const char *file)
     return TB_EXIT_OK;
 }
 
-/* What is behind the options: an act, and a name where it needs one. */
+/* What is behind the options: an act, and a name where it needs one.  TB_EXIT_OK, or a usage
+ * error's status. */
 static int
-run(char **words, int count, const char *role, const char *file, bool json)
+check_words(char **words, int count, const char *role, unsigned *out_roles)
 {
     const char *act = count > 0 ? words[0] : "";
-    bool named = strcmp(act, "add") == 0 || strcmp(act, "revoke") == 0;
+    bool adds = strcmp(act, "add") == 0;
+    bool named = adds || strcmp(act, "revoke") == 0;
 
     if (!named && strcmp(act, "list") != 0) {
         return tb_cli_usage("token", "what?  'tapbox token add NAME --role ROLE', 'list' or "
@@ -128,10 +119,17 @@ run(char **words, int count, const char *role, const char *file, bool json)
                                   : "'tapbox token %s' takes no name",
                             act);
     }
-    if (strcmp(act, "add") == 0) {
-        return add(words[1], role, file);
+    if (adds && role == NULL) {
+        return tb_cli_usage("token", "for what?  --role alert, analyst, responder, scraper or "
+                                     "admin");
     }
-    return named ? revoke(words[1], file) : list(file, json);
+    if (adds && tb_role_parse(role, out_roles) != TB_OK) {
+        return tb_cli_usage("token",
+                            "--role: '%s' is not alert, analyst, responder, scraper, "
+                            "admin, or some of them with commas",
+                            role);
+    }
+    return TB_EXIT_OK;
 }
 
 int
@@ -145,8 +143,10 @@ tb_cmd_token(int argc, char **argv)
     const char *role = NULL, *file = NULL, *config_path = TB_CLI_CONFIG;
     struct tb_config config;
     struct tb_fail fail = {0};
+    char **words;
+    unsigned roles = 0;
     bool json = false;
-    int option;
+    int option, status;
 
     while ((option = getopt_long(argc, argv, "r:f:c:h", options, NULL)) != -1) {
         switch (option) {
@@ -169,11 +169,19 @@ tb_cmd_token(int argc, char **argv)
             return tb_cli_try_help("token");
         }
     }
-    if (optind < argc && file == NULL) {
+    words = argv + optind;
+    status = check_words(words, argc - optind, role, &roles);
+    if (status != TB_EXIT_OK) {
+        return status;
+    }
+    if (file == NULL) {
         if (tb_config_load(config_path, &config, &fail) != TB_OK) {
             return tb_cli_fail("token", &fail);
         }
         file = config.tokens_file;
     }
-    return run(argv + optind, argc - optind, role, file, json);
+    if (strcmp(words[0], "add") == 0) {
+        return add(words[1], role, roles, file);
+    }
+    return strcmp(words[0], "list") == 0 ? list(file, json) : revoke(words[1], file);
 }
