@@ -1,6 +1,6 @@
 /*
  * Credentials from the default chain: environment, web identity
- * tokens, shared files and profiles, container agent
+ * tokens, shared files and profiles, credential processes, container agent
  * (ECS, EKS Pod Identity), IMDSv2; refreshed ahead of expiry.
  *
  * Threads: a provider may be used by many threads; one refreshes, the others go on with the
@@ -19,8 +19,8 @@ struct tb_aws_credentials {
     struct tb_secret secret_key;
     struct tb_secret session_token; /* empty for long-lived keys */
     int64_t expires_utc_s;          /* 0: never */
-    const char *source; /* "environment", "web identity", "shared file", "container",
-                           "instance metadata", "assumed role": static */
+    const char *source; /* "environment", "web identity", "shared file", "credential process",
+                           "container", "instance metadata", "assumed role": static */
 };
 void tb_aws_credentials_release(struct tb_aws_credentials *credentials);
 

@@ -134,6 +134,7 @@ typedef enum tb_err tb_aws_source_fn(const struct tb_aws_reach *reach,
 tb_aws_source_fn tb_aws_credentials_from_environment;
 tb_aws_source_fn tb_aws_credentials_from_web_identity;
 tb_aws_source_fn tb_aws_credentials_from_files;
+tb_aws_source_fn tb_aws_credentials_from_process;
 tb_aws_source_fn tb_aws_credentials_from_container;
 tb_aws_source_fn tb_aws_credentials_from_imds;
 /* What these are for one profile; TB_ENOTFOUND when it is not set up for it. */
@@ -142,6 +143,14 @@ TB_NODISCARD enum tb_err tb_aws_web_identity_of_profile(const struct tb_aws_reac
                                                         const char *profile,
                                                         struct tb_aws_credentials *out,
                                                         struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_aws_process_of_profile(const struct tb_aws_profiles *profiles,
+                                                   const char *profile, int64_t timeout_ns,
+                                                   struct tb_aws_credentials *out,
+                                                   struct tb_fail *fail);
+/* Cuts a line into at most cap - 1 words and a NULL, where it stands; quotes and backslashes as
+ * in a shell, nothing else of one. */
+TB_NODISCARD enum tb_err tb_aws_process_words(char *line, char **out, size_t cap,
+                                              struct tb_fail *fail);
 /* Static keys: pure. */
 TB_NODISCARD enum tb_err tb_aws_credentials_of_profile(const struct tb_aws_profiles *profiles,
                                                        const char *profile,
@@ -162,6 +171,10 @@ TB_NODISCARD enum tb_err tb_aws_container_url(const char *relative, const char *
 TB_NODISCARD enum tb_err tb_aws_credentials_from_json(struct tb_bytes text, const char *source,
                                                       struct tb_aws_credentials *out,
                                                       struct tb_fail *fail);
+/* What a credential process prints: Expiration may be left out. */
+TB_NODISCARD enum tb_err tb_aws_credentials_of_process_json(struct tb_bytes text,
+                                                            struct tb_aws_credentials *out,
+                                                            struct tb_fail *fail);
 /* Copies; `token` may be NULL.  TB_EDENIED when something is missing or cannot be. */
 TB_NODISCARD enum tb_err tb_aws_credentials_fill(struct tb_aws_credentials *out,
                                                  const char *access_key_id,

@@ -28,6 +28,7 @@ static const struct source {
     {"environment", tb_aws_credentials_from_environment},
     {"web identity", tb_aws_credentials_from_web_identity},
     {"shared files", tb_aws_credentials_from_files},
+    {"process", tb_aws_credentials_from_process},
     {"container", tb_aws_credentials_from_container},
     {"instance metadata", tb_aws_credentials_from_imds},
 };

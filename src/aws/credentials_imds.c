@@ -15,41 +15,79 @@ wipe_lent(const char *text)
     }
 }
 
+/* The parser's own sentence would quote the text, and with it perhaps a secret. */
+static enum tb_err
+parse_document(struct tb_bytes text, struct tb_json **out, struct tb_fail *fail)
+{
+    enum tb_err err = tb_json_parse(text, out, NULL);
+
+    return err == TB_OK ? TB_OK : tb_fail_set(fail, err, "the credentials are not JSON");
+}
+
+/* `token_at` and `may_last` are what the two kinds of document do differently. */
+static enum tb_err
+read_document(const struct tb_json *root, const char *token_at, bool may_last,
+              const char *source, struct tb_aws_credentials *out, struct tb_fail *fail)
+{
+    const char *secret = tb_json_str(root, "/SecretAccessKey");
+    const char *token = tb_json_str(root, token_at);
+    const char *expires = tb_json_str(root, "/Expiration");
+    int64_t expires_utc_ns = 0;
+    enum tb_err err;
+
+    if (expires == NULL ? !may_last : tb_time_parse(expires, &expires_utc_ns) != TB_OK) {
+        err = tb_fail_set(fail, TB_EFORMAT, "the credentials have no Expiration");
+    } else {
+        err = tb_aws_credentials_fill(out, tb_json_str(root, "/AccessKeyId"), secret, token,
+                                      source, fail);
+    }
+    if (err == TB_OK) {
+        out->expires_utc_s = expires_utc_ns / TB_NS_PER_S;
+    }
+    wipe_lent(secret);
+    wipe_lent(token);
+    return err;
+}
+
 enum tb_err
 tb_aws_credentials_from_json(struct tb_bytes text, const char *source,
                              struct tb_aws_credentials *out, struct tb_fail *fail)
 {
     struct tb_json *root = NULL;
-    const char *code, *message, *secret = NULL, *token = NULL, *expires;
-    int64_t expires_utc_ns = 0;
-    enum tb_err err = tb_json_parse(text, &root, fail);
+    const char *code, *message;
+    enum tb_err err = parse_document(text, &root, fail);
 
     if (err != TB_OK) {
         return err;
     }
     code = tb_json_str(root, "/Code");
     message = tb_json_str(root, "/Message");
-    secret = tb_json_str(root, "/SecretAccessKey");
-    token = tb_json_str(root, "/Token");
-    expires = tb_json_str(root, "/Expiration");
     if (code != NULL && strcmp(code, "Success") != 0) {
         err = tb_fail_set(fail, TB_EDENIED, "%.64s: %.200s", code,
                           message != NULL ? message : "no message");
-        goto out;
+    } else {
+        err = read_document(root, "/Token", false, source, out, fail);
     }
-    if (expires == NULL || tb_time_parse(expires, &expires_utc_ns) != TB_OK) {
-        err = tb_fail_set(fail, TB_EFORMAT, "the credentials have no Expiration");
-        goto out;
-    }
-    err = tb_aws_credentials_fill(out, tb_json_str(root, "/AccessKeyId"), secret, token, source,
-                                  fail);
-    if (err == TB_OK) {
-        out->expires_utc_s = expires_utc_ns / TB_NS_PER_S;
-    }
+    tb_json_free(root);
+    return err;
+}
 
-out:
-    wipe_lent(secret);
-    wipe_lent(token);
+enum tb_err
+tb_aws_credentials_of_process_json(struct tb_bytes text, struct tb_aws_credentials *out,
+                                   struct tb_fail *fail)
+{
+    struct tb_json *root = NULL;
+    int64_t version = 0;
+    enum tb_err err = parse_document(text, &root, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    if (!tb_json_int(root, "/Version", &version) || version != 1) {
+        err = tb_fail_set(fail, TB_EFORMAT, "the credentials' Version is not 1");
+    } else {
+        err = read_document(root, "/SessionToken", true, "credential process", out, fail);
+    }
     tb_json_free(root);
     return err;
 }

@@ -18,6 +18,24 @@ check_printable(const char *text)
     }
 }
 
+/* A line becomes words that are no longer than it was, together. */
+static void
+check_words(const char *line)
+{
+    char *copy = strdup(line != NULL ? line : ""), *words[8];
+    size_t len = 0;
+
+    assert(copy != NULL);
+    if (tb_aws_process_words(copy, words, 8, NULL) == TB_OK) {
+        for (size_t i = 0; words[i] != NULL; i++) {
+            assert(i < 7);
+            len += strlen(words[i]);
+        }
+        assert(len <= strlen(line));
+    }
+    free(copy);
+}
+
 static void
 check_credentials(const struct tb_aws_profiles *profiles, const char *profile)
 {
@@ -25,6 +43,7 @@ check_credentials(const struct tb_aws_profiles *profiles, const char *profile)
     struct tb_fail fail = {.text = ""};
     const char *region = tb_aws_profiles_get(profiles, profile, "region");
 
+    check_words(tb_aws_profiles_get(profiles, profile, "credential_process"));
     assert(region == NULL || strchr(region, '\n') == NULL);
     if (tb_aws_credentials_of_profile(profiles, profile, &credentials, &fail) != TB_OK) {
         assert(fail.err != TB_OK && fail.text[0] != '\0');

@@ -203,11 +203,11 @@ static void
 without_any_the_sentence_says_where_was_looked(void **state TB_UNUSED)
 {
     setenv("AWS_EC2_METADATA_DISABLED", "TRUE", 1);
-    assert_no_key(TB_EDENIED,
-                  "environment: AWS_ACCESS_KEY_ID is not set; web identity: no "
-                  "AWS_WEB_IDENTITY_TOKEN_FILE; shared files: there is "
-                  "no profile 'default'; container: no AWS_CONTAINER_CREDENTIALS_FULL_URI; "
-                  "instance metadata: switched off by");
+    assert_no_key(TB_EDENIED, "environment: AWS_ACCESS_KEY_ID is not set; web identity: no "
+                              "AWS_WEB_IDENTITY_TOKEN_FILE; shared files: there is "
+                              "no profile 'default'; process: no credential_process; "
+                              "container: no AWS_CONTAINER_CREDENTIALS_FULL_URI; "
+                              "instance metadata: switched off by");
     assert_int_equal(http_peer_count(peer), 0);
 }
 
@@ -291,8 +291,8 @@ documents_that_are_no_credentials_are_refused(void **state TB_UNUSED)
          "no Expiration"},
         {KEYS("A", "tomorrow"), "no Expiration"},
         {KEYS("A B", "2026-01-02T09:30:00Z"), "space in it"},
-        {"<html>", ""},
-        {"", ""},
+        {"<html>", "not JSON"},
+        {"", "not JSON"},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
