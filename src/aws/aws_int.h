@@ -9,6 +9,7 @@
 #include <tapbox/aws_ec2.h>
 #include <tapbox/aws_s3.h>
 #include <tapbox/aws_sigv4.h>
+#include <tapbox/clock.h>
 #include <tapbox/thread.h>
 
 /* --- xml.c: one bounded answer as a tree --- */
@@ -132,6 +133,7 @@ typedef enum tb_err tb_aws_source_fn(const struct tb_aws_reach *reach,
                                      struct tb_aws_credentials *out, struct tb_fail *fail);
 
 tb_aws_source_fn tb_aws_credentials_from_environment;
+tb_aws_source_fn tb_aws_credentials_from_role;
 tb_aws_source_fn tb_aws_credentials_from_web_identity;
 tb_aws_source_fn tb_aws_credentials_from_files;
 tb_aws_source_fn tb_aws_credentials_from_process;
@@ -143,6 +145,8 @@ TB_NODISCARD enum tb_err tb_aws_web_identity_of_profile(const struct tb_aws_reac
                                                         const char *profile,
                                                         struct tb_aws_credentials *out,
                                                         struct tb_fail *fail);
+/* How long a credential process may take: a caller waits, with a capture at hand. */
+#define TB_AWS_PROCESS_NS (15 * TB_NS_PER_S)
 TB_NODISCARD enum tb_err tb_aws_process_of_profile(const struct tb_aws_profiles *profiles,
                                                    const char *profile, int64_t timeout_ns,
                                                    struct tb_aws_credentials *out,
@@ -180,6 +184,10 @@ TB_NODISCARD enum tb_err tb_aws_credentials_fill(struct tb_aws_credentials *out,
                                                  const char *access_key_id,
                                                  const char *secret_key, const char *token,
                                                  const char *source, struct tb_fail *fail);
+
+TB_NODISCARD enum tb_err tb_aws_credentials_copy(const struct tb_aws_credentials *from,
+                                                 struct tb_aws_credentials *out,
+                                                 struct tb_fail *fail);
 
 /* A provider with one source of its own instead of the chain; `arg` is borrowed. */
 typedef enum tb_err tb_aws_own_source_fn(void *arg, struct tb_aws_credentials *out,

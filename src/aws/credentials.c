@@ -26,6 +26,7 @@ static const struct source {
     tb_aws_source_fn *load;
 } chain[] = {
     {"environment", tb_aws_credentials_from_environment},
+    {"role", tb_aws_credentials_from_role},
     {"web identity", tb_aws_credentials_from_web_identity},
     {"shared files", tb_aws_credentials_from_files},
     {"process", tb_aws_credentials_from_process},
@@ -150,9 +151,9 @@ tb_aws_credentials_fill(struct tb_aws_credentials *out, const char *access_key_i
     return TB_OK;
 }
 
-static enum tb_err
-copy_credentials(const struct tb_aws_credentials *from, struct tb_aws_credentials *out,
-                 struct tb_fail *fail)
+enum tb_err
+tb_aws_credentials_copy(const struct tb_aws_credentials *from, struct tb_aws_credentials *out,
+                        struct tb_fail *fail)
 {
     enum tb_err err = tb_aws_credentials_fill(out, from->access_key_id, from->secret_key.text,
                                               from->session_token.text, from->source, fail);
@@ -342,7 +343,7 @@ tb_aws_credentials_get(struct tb_aws_credential_provider *provider,
         tb_cond_wait(&provider->refreshed, &provider->mu);
     }
     if (provider->locked.have) {
-        err = copy_credentials(&provider->locked.now, out, fail);
+        err = tb_aws_credentials_copy(&provider->locked.now, out, fail);
     }
     tb_mutex_unlock(&provider->mu);
     return err;

@@ -2,7 +2,7 @@
 #include "aws_int.h"
 
 /* A profile with one of these means other credentials than the static keys beside it. */
-static const char *const other_sources[] = {"role_arn", "sso_session", "sso_start_url"};
+static const char *const other_sources[] = {"sso_session", "sso_start_url"};
 
 enum tb_err
 tb_aws_credentials_of_profile(const struct tb_aws_profiles *profiles, const char *profile,

@@ -26,9 +26,6 @@ enum {
     REAP_LOOK_MS = 10
 };
 
-/* A caller waits for it, with a capture at hand. */
-#define TIMEOUT_NS (15 * TB_NS_PER_S)
-
 /* One word to its end; quotes and backslashes as in a POSIX shell.  Writes over the text, NULL
  * without the closing quote. */
 static char *
@@ -255,7 +252,8 @@ tb_aws_credentials_from_process(const struct tb_aws_reach *reach TB_UNUSED,
     enum tb_err err = tb_aws_profiles_load(&profiles, fail);
 
     if (err == TB_OK) {
-        err = tb_aws_process_of_profile(profiles, tb_aws_profile_name(), TIMEOUT_NS, out, fail);
+        err = tb_aws_process_of_profile(profiles, tb_aws_profile_name(), TB_AWS_PROCESS_NS, out,
+                                        fail);
     }
     tb_aws_profiles_free(profiles);
     return err;

@@ -180,12 +180,12 @@ shared_files_come_next(void **state TB_UNUSED)
 }
 
 static void
-a_profile_that_asks_for_more_is_refused_by_name(void **state TB_UNUSED)
+a_profile_that_lacks_something_is_refused_by_name(void **state TB_UNUSED)
 {
     write_file("config", "[profile role]\nrole_arn=arn:aws:iam::111122223333:role/x\n"
                          "aws_access_key_id=NOT\naws_secret_access_key=s\n");
     setenv("AWS_PROFILE", "role", 1);
-    assert_no_key(TB_EDENIED, "profile 'role' has role_arn");
+    assert_no_key(TB_EDENIED, "profile 'role': role_arn needs one of source_profile and");
     setenv("AWS_PROFILE", "nobody", 1);
     assert_no_key(TB_EDENIED, "no profile 'nobody'");
     remove_files();
@@ -203,11 +203,13 @@ static void
 without_any_the_sentence_says_where_was_looked(void **state TB_UNUSED)
 {
     setenv("AWS_EC2_METADATA_DISABLED", "TRUE", 1);
-    assert_no_key(TB_EDENIED, "environment: AWS_ACCESS_KEY_ID is not set; web identity: no "
-                              "AWS_WEB_IDENTITY_TOKEN_FILE; shared files: there is "
-                              "no profile 'default'; process: no credential_process; "
-                              "container: no AWS_CONTAINER_CREDENTIALS_FULL_URI; "
-                              "instance metadata: switched off by");
+    assert_no_key(
+        TB_EDENIED,
+        "environment: AWS_ACCESS_KEY_ID is not set; role: no role_arn; web identity: no "
+        "AWS_WEB_IDENTITY_TOKEN_FILE; shared files: there is "
+        "no profile 'default'; process: no credential_process; "
+        "container: no AWS_CONTAINER_CREDENTIALS_FULL_URI; "
+        "instance metadata: switched off by");
     assert_int_equal(http_peer_count(peer), 0);
 }
 
@@ -454,7 +456,7 @@ main(void)
         CASE(the_environment_comes_first),
         CASE(half_a_key_in_the_environment_is_an_error),
         CASE(shared_files_come_next),
-        CASE(a_profile_that_asks_for_more_is_refused_by_name),
+        CASE(a_profile_that_lacks_something_is_refused_by_name),
         CASE(a_broken_file_is_named_with_its_line),
         CASE(without_any_the_sentence_says_where_was_looked),
         CASE(the_instance_comes_last),
