@@ -76,12 +76,12 @@ struct tb_extract {
 /*
  * Writes the wanted packets of the capture that lies at `place` (all of it listed in `list`),
  * merged over segments and lanes by time, as one file.  Each chunk that is read is checked
- * against its index, and the index against manifest.json if that is there; the manifest's
- * signature is not looked at.
+ * against its index, and the index against manifest.json if that is there; then all segments
+ * that it names have to be there.  The manifest's signature is not looked at.
  *
  * Memory: the indexes, and 64 MiB of what was read ahead.  Threads: its own, for reading ahead.
  * Errors: TB_ENOTFOUND no segment there; TB_EINVAL more than one capture; TB_EFORMAT names the
- * segment that is not what it should be; those of the place and the sink.
+ * segment that is missing or not what it should be; those of the place and the sink.
  */
 TB_NODISCARD enum tb_err tb_extract(struct tb_place *place, const struct tb_place_list *list,
                                     const struct tb_extract *extract,

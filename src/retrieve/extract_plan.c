@@ -160,6 +160,25 @@ retrieve_manifest(struct tb_place *place, const struct tb_place_list *list, cons
     return err;
 }
 
+enum tb_err
+retrieve_check_there(const struct tb_place_list *list, const char *folder, size_t folder_len,
+                     const struct tb_evidence_file *files, size_t count, struct tb_fail *fail)
+{
+    char name[TB_EVIDENCE_NAME_SIZE * 2];
+
+    for (size_t i = 0; i < count; i++) {
+        const struct tb_place_file *file;
+
+        (void)snprintf(name, sizeof(name), "%.*s%s", (int)folder_len, folder, files[i].name);
+        file = tb_place_find(list, name);
+        if (file == NULL || file->kind != TB_PLACE_FILE) {
+            return tb_fail_set(fail, TB_EFORMAT, "%s, which the manifest names, is not there",
+                               files[i].name);
+        }
+    }
+    return TB_OK;
+}
+
 /* --- opening --- */
 
 /* What a segment's reader reads from: the place while it is opened, a run's octets later. */
@@ -435,6 +454,10 @@ retrieve_plan(struct retrieve_work *work, const struct tb_place_list *list,
 
         err = retrieve_manifest(work->place, list, name, capture_of(name), &work->manifest,
                                 &work->has_manifest, fail);
+        if (err == TB_OK) {
+            err = retrieve_check_there(list, name, capture_of(name), work->manifest.segments,
+                                       work->manifest.segment_count, fail);
+        }
     }
     if (err == TB_OK) {
         err = open_all(work, fail);

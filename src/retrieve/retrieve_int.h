@@ -93,6 +93,11 @@ TB_NODISCARD enum tb_err retrieve_manifest(struct tb_place *place,
                                            const struct tb_place_list *list, const char *folder,
                                            size_t folder_len, struct tb_manifest *out,
                                            bool *out_has, struct tb_fail *fail);
+/* TB_EFORMAT names the first of `files` that is not in the list. */
+TB_NODISCARD enum tb_err retrieve_check_there(const struct tb_place_list *list,
+                                              const char *folder, size_t folder_len,
+                                              const struct tb_evidence_file *files,
+                                              size_t count, struct tb_fail *fail);
 /* Fills in segments, lanes, runs and their order, from the indexes. */
 TB_NODISCARD enum tb_err retrieve_plan(struct retrieve_work *work,
                                        const struct tb_place_list *list, struct tb_fail *fail);
