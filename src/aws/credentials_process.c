@@ -8,6 +8,7 @@
  */
 #include "aws_int.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -86,6 +87,7 @@ start_program(char **argv, pid_t *out_pid, int *out_pipe, struct tb_fail *fail)
     int pipes[2] = {-1, -1};
     int error;
 
+    assert(argv[0] != NULL); /* a line without words is refused before */
     if (pipe2(pipes, O_CLOEXEC) != 0) {
         return tb_fail_errno(fail, errno, "cannot make a pipe");
     }
