@@ -143,7 +143,8 @@ control_describe(struct control_account *account, const struct tb_capture_reques
     if (err == TB_OK && request->eni_count == 0 && look.found.interfaces.count == 0) {
         err = ask_again_by_id(&look, fail);
     }
-    if (err == TB_OK && request->primary_only && request->eni_count == 0) {
+    if (err == TB_OK && request->primary_only && !request->undecided &&
+        request->eni_count == 0) {
         control_keep_primary(&look.found.interfaces);
     }
     if (err == TB_OK) {

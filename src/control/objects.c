@@ -70,6 +70,16 @@ is_gone_in_ec2(enum tb_err err, const struct tb_fail *fail)
     return err == TB_ENOTFOUND && strncmp(fail->code, "InvalidTrafficMirror", 20) == 0;
 }
 
+static bool
+is_of(const struct tb_control *control, const struct tb_ec2_tags *tags, const char *capture_id)
+{
+    const char *capture = tb_ec2_tag(tags, TB_TAG_CAPTURE);
+    const char *owner = tb_ec2_tag(tags, TB_TAG_OWNER);
+
+    return capture != NULL && strcmp(capture, capture_id) == 0 && owner != NULL &&
+           strcmp(owner, control->deps.config->owner) == 0;
+}
+
 /* The session of this capture on the interface the row names, as EC2 lists it now; "" : none.
  */
 static enum tb_err
@@ -86,11 +96,7 @@ find_session(struct tb_control *control, const struct tb_resource *resource,
         err = tb_ec2_sessions_list(account->aws, &eni, 1, &found, fail);
     }
     for (size_t i = 0; i < found.count && err == TB_OK; i++) {
-        const char *capture = tb_ec2_tag(&found.at[i].tags, TB_TAG_CAPTURE);
-        const char *owner = tb_ec2_tag(&found.at[i].tags, TB_TAG_OWNER);
-
-        if (capture != NULL && strcmp(capture, resource->capture_id) == 0 && owner != NULL &&
-            strcmp(owner, control->deps.config->owner) == 0) {
+        if (is_of(control, &found.at[i].tags, resource->capture_id)) {
             memcpy(out_id, found.at[i].id, TB_AWS_ID_SIZE);
         }
     }
@@ -176,6 +182,27 @@ believe_not_found(struct tb_control *control, const struct tb_resource *resource
     return err;
 }
 
+static enum tb_err
+find_own_filter(struct tb_control *control, const struct tb_resource *resource,
+                char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
+{
+    struct tb_ec2_filters found = {0};
+    struct control_account *account = NULL;
+    enum tb_err err = control_account_get(control, resource->account, &account, fail);
+
+    out_id[0] = 0;
+    if (err == TB_OK) {
+        err = tb_ec2_filters_list(account->aws, &found, fail);
+    }
+    for (size_t i = 0; i < found.count && err == TB_OK; i++) {
+        if (is_of(control, &found.at[i].tags, resource->capture_id)) {
+            memcpy(out_id, found.at[i].id, TB_AWS_ID_SIZE);
+        }
+    }
+    tb_ec2_filters_release(&found);
+    return err;
+}
+
 /*
  * What is to go, may exist, and has no id, because the answer was lost.  The request is not
  * sent again for it: one that never arrived would make now what is to go.  EC2 lists it, or
@@ -187,7 +214,9 @@ find_intended(struct tb_control *control, struct tb_resource *resource, uint32_t
               struct tb_fail *fail)
 {
     char id[TB_AWS_ID_SIZE] = "";
-    enum tb_err err = find_session(control, resource, id, fail);
+    bool is_session = resource->kind == TB_RESOURCE_SESSION;
+    enum tb_err err = is_session ? find_session(control, resource, id, fail)
+                                 : find_own_filter(control, resource, id, fail);
 
     if (err != TB_OK) {
         return err;
@@ -201,10 +230,11 @@ find_intended(struct tb_control *control, struct tb_resource *resource, uint32_t
         return err;
     }
     if (attempt < tries_before_belief) {
-        return tb_fail_set(fail, TB_ERETRY,
-                           "nobody has said whether the session on %s was made, and EC2 does "
-                           "not list it",
-                           resource->key);
+        return tb_fail_set(
+            fail, TB_ERETRY,
+            "nobody has said whether the %s of %s was made, and EC2 does not list "
+            "it",
+            is_session ? "session" : "filter", resource->key);
     }
     err = tb_store_resource_gone(control->deps.store, resource->row, TB_RESOURCE_NOT_MADE, "",
                                  fail);
@@ -237,9 +267,12 @@ control_delete(struct tb_control *control, struct tb_resource *resource, uint32_
         return TB_OK;
     }
     if (resource->state == TB_RESOURCE_INTENDED && resource->aws_id[0] == 0) {
-        err = resource->kind == TB_RESOURCE_SESSION
-                  ? find_intended(control, resource, attempt, fail)
-                  : control_replay(control, resource, fail);
+        bool has_our_tags =
+            resource->kind == TB_RESOURCE_SESSION ||
+            (resource->kind == TB_RESOURCE_FILTER && resource->capture_id[0] != 0);
+
+        err = has_our_tags ? find_intended(control, resource, attempt, fail)
+                           : control_replay(control, resource, fail);
         if (resource->state == TB_RESOURCE_GONE) {
             return TB_OK;
         }

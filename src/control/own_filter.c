@@ -276,10 +276,11 @@ control_forget_own_filter(struct control_account *account, const struct tb_captu
                        : NULL;
     if (row != NULL && row->state == TB_RESOURCE_CREATED &&
         tb_clock_utc_ns() - row->created_utc_ns >= settle_ns) {
-        err = tb_store_resource_gone(account->control->deps.store, row->row,
-                                     TB_RESOURCE_FOUND_GONE, "", fail);
+        /* The rules first: a filter that is made anew must not find them made. */
+        err = forget_rules(account->control, rows, count, TB_RESOURCE_FOUND_GONE, fail);
         if (err == TB_OK) {
-            err = forget_rules(account->control, rows, count, TB_RESOURCE_FOUND_GONE, fail);
+            err = tb_store_resource_gone(account->control->deps.store, row->row,
+                                         TB_RESOURCE_FOUND_GONE, "", fail);
         }
     }
     tb_resources_free(rows, count);

@@ -553,6 +553,8 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
     enum tb_stop_reason stop = tb_plan_stop(capture);
     struct tb_record_status status;
     int64_t left_ns = tb_deadline_left_ns(&capture->deadline);
+    enum tb_err widened = TB_OK;
+    struct tb_fail why = {0};
     enum tb_err err;
 
     *out_again_ns = 0;
@@ -587,15 +589,19 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
     if (memcmp(&status.ledger, &capture->ledger, sizeof(status.ledger)) != 0) {
         err = tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, fail);
     }
+    /* A filter that cannot be widened now keeps neither the deadline nor the budget waiting. */
     if (err == TB_OK && capture->filter_due) {
-        err = widen(control, capture, fail);
+        widened = widen(control, capture, &why);
     }
     if (err == TB_OK && capture->extend_to_utc_ns > capture->deadline.utc_ns) {
         err = control_try_to_extend(control, capture, fail);
     }
     if (err == TB_OK && status.over_budget) {
         *out_again_ns = 0;
-        err = begin_draining(control, capture, TB_STOP_BUDGET, fail);
+        return begin_draining(control, capture, TB_STOP_BUDGET, fail);
     }
-    return err;
+    if (err == TB_OK && widened != TB_OK && fail != NULL) {
+        *fail = why;
+    }
+    return err != TB_OK ? err : widened;
 }

@@ -17,8 +17,8 @@ static const char *const blind_spots[] = {
     "NTP to the Amazon time service",
     "Windows activation",
     "inbound packets dropped by the source's network ACL or security groups",
-    "packets that AWS left out of the mirror when the source's bandwidth was used up "
-    "(skipped_by_aws counts them)",
+    ("packets that AWS left out of the mirror when the source's bandwidth was used up "
+     "(skipped_by_aws counts them)"),
 };
 
 static void

@@ -143,6 +143,8 @@ TB_NODISCARD enum tb_err tb_later_start(struct tb_later *later,
                                         const struct tb_later_kind *kind, struct tb_fail *fail);
 /* What runs is waited for, what waits is answered 503. */
 void tb_later_stop(struct tb_later *later);
+/* When nobody can come any more. */
+void tb_later_release(struct tb_later *later);
 /* Puts the call aside until it has run; false when there is no room. */
 bool tb_later_take(struct tb_later *later, struct tb_http_call *call);
 
@@ -165,6 +167,7 @@ struct tb_viewers {
 void tb_viewers_init(struct tb_viewers *viewers);
 /* Every stream ends: afterwards none of their threads is there. */
 void tb_viewers_stop(struct tb_viewers *viewers);
+void tb_viewers_release(struct tb_viewers *viewers);
 size_t tb_viewers_count(struct tb_viewers *viewers);
 /* Before it has begun; NULL is fine. */
 void tb_viewer_drop(struct tb_viewer *viewer);

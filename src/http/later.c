@@ -128,6 +128,16 @@ tb_later_stop(struct tb_later *later)
     for (unsigned i = 0; i < later->started; i++) {
         (void)pthread_join(later->threads[i], NULL);
     }
+    later->started = 0;
+}
+
+void
+tb_later_release(struct tb_later *later)
+{
+    if (!later->made) {
+        return;
+    }
+    tb_later_stop(later);
     tb_cond_release(&later->more);
     tb_mutex_release(&later->mu);
     later->made = false;

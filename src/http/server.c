@@ -591,6 +591,7 @@ tb_http_server_stop(struct tb_http_server *server)
     if (server->daemon != NULL) {
         server->listen_fd = MHD_quiesce_daemon(server->daemon);
         tb_later_stop(&server->later);
+        tb_later_stop(&server->commits);
         tb_viewers_stop(&server->viewers);
         until = tb_clock_boot_ns() + STOP_WAIT_S * TB_NS_PER_S;
         tb_mutex_lock(&server->mu);
@@ -604,8 +605,9 @@ tb_http_server_stop(struct tb_http_server *server)
         tb_mutex_unlock(&server->mu);
         MHD_stop_daemon(server->daemon);
     }
-    tb_later_stop(&server->later);
-    tb_viewers_stop(&server->viewers);
+    tb_later_release(&server->later);
+    tb_later_release(&server->commits);
+    tb_viewers_release(&server->viewers);
     tb_peers_stop(&server->peers);
     tb_close(&server->listen_fd);
     tb_tls_stop(server->tls);

@@ -160,6 +160,31 @@ out:
     return TB_OK;
 }
 
+/* A file without a certificate would ask nobody for one, or believe nobody. */
+static enum tb_err
+read_authority(const char *path, struct tb_buf *out, struct tb_fail *fail)
+{
+    gnutls_x509_crt_t *list = NULL;
+    gnutls_datum_t datum = {NULL, 0};
+    unsigned count = 0;
+    enum tb_err err = read_text(path, out, &datum, fail);
+    int status;
+
+    if (err != TB_OK) {
+        return err;
+    }
+    status = gnutls_x509_crt_list_import2(&list, &count, &datum, GNUTLS_X509_FMT_PEM, 0);
+    for (unsigned i = 0; status == 0 && i < count; i++) {
+        gnutls_x509_crt_deinit(list[i]);
+    }
+    gnutls_free(list);
+    if (status != 0 || count == 0) {
+        return tb_fail_set(fail, TB_EFORMAT, "%s holds no certificate: %s", path,
+                           gnutls_strerror(status));
+    }
+    return TB_OK;
+}
+
 static bool
 same_time(const struct timespec *a, const struct timespec *b)
 {
@@ -235,7 +260,7 @@ tb_tls_start(const char *certificate_path, const char *key_path, const char *cli
     tb_mutex_init(&tls->mu);
     err = load_pair(tls, &tls->locked.current, fail);
     if (err == TB_OK && client_ca_path[0] != '\0') {
-        err = tb_read_file(AT_FDCWD, client_ca_path, &tls->client_ca, fail);
+        err = read_authority(client_ca_path, &tls->client_ca, fail);
     }
     if (err != TB_OK) {
         tb_tls_stop(tls);

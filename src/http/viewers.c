@@ -144,6 +144,15 @@ tb_viewers_stop(struct tb_viewers *viewers)
         tb_cond_wait(&viewers->left, &viewers->mu);
     }
     tb_mutex_unlock(&viewers->mu);
+}
+
+void
+tb_viewers_release(struct tb_viewers *viewers)
+{
+    if (!viewers->made) {
+        return;
+    }
+    tb_viewers_stop(viewers);
     tb_cond_release(&viewers->left);
     tb_mutex_release(&viewers->mu);
     viewers->made = false;

@@ -10,7 +10,9 @@
 #include <tapbox/thread.h>
 
 enum {
-    AGAIN_S = 10 /* what could not be committed comes back after */
+    AGAIN_S = 10, /* what could not be committed comes back after */
+    HOPELESS_S =
+        300 /* and what nobody can read, when the queue has no place for dead letters */
 };
 static const int64_t backoff_first_ns = TB_NS_PER_S;
 static const int64_t backoff_most_ns = 30 * TB_NS_PER_S;
@@ -74,7 +76,7 @@ take(struct tb_queue *queue, const struct tb_sqs_message *message,
         tb_log_fail(TB_LOG_WARN, NULL, &fail,
                     "message %s of queue %s is left to become a dead letter (delivery %lld)",
                     message->id, queue->name, (long long)message->receive_count);
-        give_back(queue, message, 0); /* it will not be understood later either */
+        give_back(queue, message, message->receive_count > 5 ? HOPELESS_S : 1);
         return TB_OK;
     }
     if (err != TB_OK) {

@@ -2,10 +2,11 @@
  * to the time box. */
 #include "store_int.h"
 
-/* One that is past its deadline, and only not yet taken down, would swallow what joins it. */
+/* One that is past its deadline, and only not yet taken down, would swallow what joins it; one
+ * that is not decided may yet come to nothing. */
 #define STILL_OPEN                                                                             \
     " state IN ('requested', 'planned', 'arming', 'recording') AND stop_asked = 0"             \
-    " AND (deadline_utc_ns = 0 OR " STORE_LEFT_NS " > 0)"
+    " AND undecided = 0 AND (deadline_utc_ns = 0 OR " STORE_LEFT_NS " > 0)"
 
 /* The capture that covers this interface: it names it, was resolved to it, or takes all of its
  * instance. */
@@ -22,6 +23,7 @@ find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance
         "  UNION SELECT capture_id FROM capture_sources WHERE eni = ?1"
         "   AND (gap = '' OR armed)"
         "  UNION SELECT id FROM captures AS c WHERE instance = ?2 AND instance <> ''"
+        "   AND primary_only = 0"
         "   AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = c.id))"
         " ORDER BY number LIMIT 1",
         &q, fail);
@@ -50,6 +52,7 @@ find_by_instance_locked(struct tb_store *store, const char *instance,
     enum tb_err err =
         store_open_locked(store,
                           "SELECT id FROM captures AS c WHERE" STILL_OPEN " AND instance = ?"
+                          " AND primary_only = 0"
                           " AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = c.id)"
                           " ORDER BY number LIMIT 1",
                           &q, fail);

@@ -58,8 +58,10 @@ leave_taken_locked(struct tb_store *store, const char *id, struct tb_fail *fail)
         "other.capture_id"
         " FROM capture_sources AS other JOIN captures AS c ON c.id = other.capture_id"
         " WHERE mine.capture_id = ? AND mine.gap = '' AND other.eni = mine.eni"
-        " AND other.gap = '' AND other.capture_id <> mine.capture_id"
-        " AND c.state IN ('planned', 'arming', 'recording')",
+        " AND (other.gap = '' OR other.armed) AND other.capture_id <> mine.capture_id"
+        " AND c.state IN ('planned', 'arming', 'recording') AND c.stop_asked = 0"
+        " AND (c.deadline_utc_ns = 0"
+        "      OR left_ns(c.deadline_utc_ns, c.deadline_boot_ns, c.deadline_boot_id) > 0)",
         &q, fail);
 
     if (err != TB_OK) {
