@@ -10,6 +10,7 @@
 #ifndef TAPBOX_VERIFY_INT_H
 #define TAPBOX_VERIFY_INT_H
 
+#include <limits.h>
 #include <stdatomic.h>
 
 #include <tapbox/thread.h>
@@ -68,7 +69,7 @@ struct verify_job {
 /* The order of findings: as they are looked for. */
 enum {
     VERIFY_ORDER_BEGIN = 0, /* the segments' are 1 and following */
-    VERIFY_ORDER_END = SIZE_MAX >> 1
+    VERIFY_ORDER_END = INT_MAX
 };
 
 /* --- verify_folder.c --- */

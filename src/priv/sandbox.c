@@ -171,10 +171,10 @@ add_narrow_rules(scmp_filter_ctx filter, const struct role *role)
         /* threads, and no processes */
         {SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)},
         /* abort() */
-        {SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())},
-        {SCMP_SYS(prlimit64), SCMP_A0(SCMP_CMP_EQ, 0)},
+        {SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0)},
+        {SCMP_SYS(prlimit64), SCMP_A0(SCMP_CMP_EQ, 0, 0)},
         /* over connections only: to no address */
-        {SCMP_SYS(sendto), SCMP_A4(SCMP_CMP_EQ, 0)},
+        {SCMP_SYS(sendto), SCMP_A4(SCMP_CMP_EQ, 0, 0)},
     };
     enum {
         IN_EVERY_ROLE = 2
