@@ -105,8 +105,8 @@ struct tb_download_counts {
  * Brings the files of the capture that lies at `place` to the local disk, those that the
  * manifest names checked against it.  A file appears under its name when all of it is there
  * (before that it is NAME.part); done again, it goes on with what is missing.
- * Errors: TB_EFORMAT a file is not what the manifest says; TB_EINVAL a name that leads out of
- * the folder; those of the place and the disk.
+ * Errors: TB_EFORMAT a file is missing or not what the manifest says; TB_EINVAL a name that
+ * leads out of the folder; those of the place and the disk.
  */
 TB_NODISCARD enum tb_err tb_download(struct tb_place *place, const struct tb_place_list *list,
                                      const struct tb_download *download,

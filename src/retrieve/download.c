@@ -49,6 +49,13 @@ is_harmless(const char *name)
     return name[0] != '\0' && name[strlen(name) - 1] != '/' && slashes <= 1;
 }
 
+/* The summary stands behind the alerts. */
+static size_t
+alerts_and_summary(const struct tb_manifest *m)
+{
+    return m->alert_count + (m->has_summary ? 1 : 0);
+}
+
 static const struct tb_evidence_file *
 known(const struct work *work, const char *name)
 {
@@ -57,7 +64,7 @@ known(const struct work *work, const char *name)
             return &work->manifest.segments[i];
         }
     }
-    for (size_t i = 0; i < work->manifest.alert_count; i++) {
+    for (size_t i = 0; i < alerts_and_summary(&work->manifest); i++) {
         if (strcmp(work->manifest.alerts[i].name, name) == 0) {
             return &work->manifest.alerts[i];
         }
@@ -213,13 +220,12 @@ bring_one(struct work *work, const struct tb_place_file *file, struct tb_fail *f
 static enum tb_err
 check_complete(const struct work *work, const struct tb_place_list *list, struct tb_fail *fail)
 {
-    for (size_t i = 0; i < work->manifest.segment_count; i++) {
-        if (tb_place_find(list, work->manifest.segments[i].name) == NULL) {
-            return tb_fail_set(fail, TB_EFORMAT, "%s, which the manifest names, is not there",
-                               work->manifest.segments[i].name);
-        }
-    }
-    return TB_OK;
+    const struct tb_manifest *m = &work->manifest;
+    enum tb_err err = retrieve_check_there(list, "", 0, m->segments, m->segment_count, fail);
+
+    return err == TB_OK
+               ? retrieve_check_there(list, "", 0, m->alerts, alerts_and_summary(m), fail)
+               : err;
 }
 
 enum tb_err
