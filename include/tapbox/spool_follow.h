@@ -57,5 +57,8 @@ TB_NODISCARD enum tb_err tb_spool_follow_next(struct tb_spool_follower *follower
                                               struct tb_spool_chunk *out, struct tb_fail *fail);
 /* Segments that were gone before they were seen, or could not be read to their end. */
 uint64_t tb_spool_follow_missed(const struct tb_spool_follower *follower);
+/* Whether the segment of that name (as it is sealed) was opened or is among those missed; false
+ * for one that is gone: nothing has come after it by which that was noticed. */
+bool tb_spool_follow_passed(const struct tb_spool_follower *follower, const char *name);
 
 #endif

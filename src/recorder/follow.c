@@ -268,6 +268,25 @@ tb_spool_follow_missed(const struct tb_spool_follower *follower)
     return follower->missed;
 }
 
+bool
+tb_spool_follow_passed(const struct tb_spool_follower *follower, const char *name)
+{
+    size_t prefix;
+    uint64_t seq;
+
+    if (!tb_spool_parse_name(name, &prefix, &seq)) {
+        return false;
+    }
+    for (size_t i = 0; i < follower->lane_count; i++) {
+        const struct lane *lane = follower->lanes[i];
+
+        if (strlen(lane->prefix) == prefix && memcmp(lane->prefix, name, prefix) == 0) {
+            return seq <= lane->last_seq;
+        }
+    }
+    return false;
+}
+
 /* --- reading --- */
 
 /* Takes up the next segment that is held; false when there is none. */

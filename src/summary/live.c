@@ -28,6 +28,7 @@ struct followed {
     bool is_used, is_begun; /* begun: the process knows it */
     bool is_over;           /* the recorder has closed it */
     bool is_listed;         /* the store has it among those that are not final */
+    bool has_ended;         /* all that was there of it has been read */
     bool given_up;
     char id[TB_CAPTURE_ID_SIZE];
     struct tb_spool_follower *follower;           /* owned */
@@ -265,8 +266,12 @@ finish(struct tb_summary_live *live, struct followed *one)
     struct tb_buf text = TB_BUF_INIT(TB_SUMMARY_MAX_BYTES);
     struct tb_json *root = NULL;
     struct tb_fail fail = {0};
-    enum tb_err err = tb_summary_live_document(live, one->id, TB_SUMMARY_TOP, &root, &fail);
+    enum tb_err err;
 
+    tb_mutex_lock(&live->mu);
+    one->has_ended = true;
+    tb_mutex_unlock(&live->mu);
+    err = tb_summary_live_document(live, one->id, TB_SUMMARY_TOP, &root, &fail);
     if (err == TB_OK) {
         err = tb_json_dump(root, false, &text, &fail);
     }
@@ -465,6 +470,31 @@ tb_summary_live_stop(struct tb_summary_live *live)
 
 /* --- for others --- */
 
+/* Those that the follower missed, and those that were gone without its notice: after a restart
+ * nothing of a lane may be left by which it could tell. */
+static enum tb_err
+count_not_read_locked(struct tb_summary_live *live, const struct followed *one, uint64_t *out,
+                      struct tb_fail *fail) TB_REQUIRES(live->mu)
+{
+    struct tb_segment_row *rows = NULL;
+    uint64_t not_read;
+    size_t count = 0;
+    enum tb_err err = tb_store_segment_list(live->deps.store, one->id, &rows, &count, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    not_read = tb_spool_follow_missed(one->follower);
+    for (size_t i = 0; i < count; i++) {
+        bool is_gone = !rows[i].local || one->has_ended; /* else its turn may come */
+
+        not_read += is_gone && !tb_spool_follow_passed(one->follower, rows[i].name);
+    }
+    free(rows);
+    *out = not_read;
+    return TB_OK;
+}
+
 /* What the process made, and what only this side knows. */
 static enum tb_err
 live_document_locked(struct tb_summary_live *live, const struct followed *one, size_t top,
@@ -472,17 +502,21 @@ live_document_locked(struct tb_summary_live *live, const struct followed *one, s
 {
     struct tb_json *root = NULL;
     struct tb_json *not_read;
+    uint64_t segments = 0;
     enum tb_err err;
 
     if (!one->is_begun) {
         return tb_fail_set(fail, TB_ENOTFOUND, "nothing of %s is summarized yet", one->id);
     }
-    err = tb_summarizer_document(live->summarizer, number_of(live, one), top, &root, fail);
+    err = count_not_read_locked(live, one, &segments, fail);
+    if (err == TB_OK) {
+        err = tb_summarizer_document(live->summarizer, number_of(live, one), top, &root, fail);
+    }
     if (err != TB_OK) {
         return err;
     }
     not_read = tb_json_object();
-    tb_json_set_int(not_read, "segments", (int64_t)tb_spool_follow_missed(one->follower));
+    tb_json_set_int(not_read, "segments", (int64_t)segments);
     tb_json_set_str(root, "capture", one->id);
     tb_json_set_bool(root, "is_final", one->is_over);
     tb_json_set(root, "not_read", not_read);

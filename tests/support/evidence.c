@@ -134,8 +134,8 @@ add_segment(struct test_evidence *t, const char *id, int folder_fd, uint64_t see
 }
 
 void
-test_evidence_capture(struct test_evidence *t, uint64_t seed, unsigned alerts,
-                      unsigned segments, char out_id[TB_CAPTURE_ID_SIZE])
+test_evidence_recording(struct test_evidence *t, uint64_t seed, unsigned alerts,
+                        unsigned segments, char out_id[TB_CAPTURE_ID_SIZE])
 {
     struct tb_capture_source source = {
         .eni = "eni-0a1b2c3d", .ip = "10.0.0.9", .vni = 77, .armed = true};
@@ -159,10 +159,23 @@ test_evidence_capture(struct test_evidence *t, uint64_t seed, unsigned alerts,
     ledger.received = ledger.written + 3;
     ledger.filtered = 3;
     assert_int_equal(tb_store_capture_ledger(t->store, out_id, &ledger, NULL), TB_OK);
-    move(t, out_id, TB_CAPTURE_RECORDING, TB_CAPTURE_DRAINING);
-    move(t, out_id, TB_CAPTURE_DRAINING, TB_CAPTURE_SEALING);
     (void)close(segments_fd);
     (void)close(folder_fd);
+}
+
+void
+test_evidence_end(struct test_evidence *t, const char *id)
+{
+    move(t, id, TB_CAPTURE_RECORDING, TB_CAPTURE_DRAINING);
+    move(t, id, TB_CAPTURE_DRAINING, TB_CAPTURE_SEALING);
+}
+
+void
+test_evidence_capture(struct test_evidence *t, uint64_t seed, unsigned alerts,
+                      unsigned segments, char out_id[TB_CAPTURE_ID_SIZE])
+{
+    test_evidence_recording(t, seed, alerts, segments, out_id);
+    test_evidence_end(t, out_id);
 }
 
 struct target {

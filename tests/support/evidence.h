@@ -16,6 +16,10 @@ void test_evidence_close(struct test_evidence *t); /* removes everything */
  * sealing: its segments lie in DIR/<id>/segments. */
 void test_evidence_capture(struct test_evidence *t, uint64_t seed, unsigned alerts,
                            unsigned segments, char out_id[TB_CAPTURE_ID_SIZE]);
+/* The same in its two halves: it still records after the first. */
+void test_evidence_recording(struct test_evidence *t, uint64_t seed, unsigned alerts,
+                             unsigned segments, char out_id[TB_CAPTURE_ID_SIZE]);
+void test_evidence_end(struct test_evidence *t, const char *id);
 /* Seals it into DIR/<id>; the n-th put (from 1) and those after it fail, 0: none.  *out_puts
  * counts them.  The capture is moved to sealed when all went well. */
 enum tb_err test_evidence_seal(struct test_evidence *t, const char *id, unsigned fail_at,

@@ -189,8 +189,13 @@ what_was_uploaded_before_it_was_seen_is_counted(void **state)
         assert_next_is(rig, NAME("0", "3"), i);
     }
     assert_int_equal(tb_spool_follow_missed(rig->follower), 2);
+    assert_true(tb_spool_follow_passed(rig->follower, NAME("0", "1")));
+    assert_true(tb_spool_follow_passed(rig->follower, NAME("0", "3")));
+    assert_false(tb_spool_follow_passed(rig->follower, NAME("0", "4")));
+    assert_false(tb_spool_follow_passed(rig->follower, NAME("1", "1")));
     seal_as(rig, "." NAME("0", "5"));
     assert_next_is(rig, NAME("0", "5"), 0);
+    assert_true(tb_spool_follow_passed(rig->follower, NAME("0", "4")));
     assert_int_equal(tb_spool_follow_missed(rig->follower), 3);
 }
 
