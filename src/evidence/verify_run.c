@@ -317,7 +317,7 @@ threads_for(const struct tb_verify *verify, const struct tb_place *place)
 static enum tb_err
 do_all(struct run *run, unsigned wanted, struct tb_fail *fail)
 {
-    pthread_t threads[MAX_THREADS];
+    pthread_t threads[MAX_THREADS] = {0};
     unsigned started = 0;
     enum tb_err err = TB_OK;
 
