@@ -211,6 +211,18 @@ look_at_sightings(struct tb_summary_live *live, struct followed *one, size_t cou
 
 /* --- feeding --- */
 
+/* The process does not know it, or not any more. */
+static void
+begin_anew_locked(struct tb_summary_live *live TB_UNUSED, struct followed *one)
+    TB_REQUIRES(live->mu)
+{
+    one->is_begun = false;
+    one->has_ended = false;
+    one->packets = 0;
+    tb_spool_unfollow(one->follower);
+    one->follower = NULL;
+}
+
 /* The process has ended: nobody is known to the next one. */
 static void
 begin_all_anew(struct tb_summary_live *live)
@@ -218,12 +230,7 @@ begin_all_anew(struct tb_summary_live *live)
     tb_log(TB_LOG_ERROR, NULL, "the process that summarizes ended and is started again");
     tb_mutex_lock(&live->mu);
     for (size_t i = 0; i < TB_SUMMARIZER_MAX; i++) {
-        struct followed *one = &live->locked.all[i];
-
-        one->is_begun = false;
-        one->packets = 0;
-        tb_spool_unfollow(one->follower);
-        one->follower = NULL;
+        begin_anew_locked(live, &live->locked.all[i]);
     }
     tb_mutex_unlock(&live->mu);
 }
@@ -311,6 +318,12 @@ feed(struct tb_summary_live *live, struct followed *one)
             one->given_up = true;
         }
         begin_all_anew(live);
+        return false;
+    }
+    if (err == TB_ENOTFOUND) { /* another capture has started the process again */
+        tb_mutex_lock(&live->mu);
+        begin_anew_locked(live, one);
+        tb_mutex_unlock(&live->mu);
         return false;
     }
     if (err == TB_OK || err == TB_EFORMAT) {

@@ -1,6 +1,8 @@
 /* Summaries of captures in a store and a spool; this program is its own summarizing child. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +17,7 @@
 #include <tapbox/summary_live.h>
 
 #include "../../support/evidence.h"
+#include "../../support/segments.h"
 
 enum {
     TRIES = 200, /* of 50 ms */
@@ -114,12 +117,81 @@ what_was_gone_before_the_start_is_told_as_not_read(void **state)
     tb_buf_release(&text);
 }
 
+/* The one child of this process, whichever thread started it. */
+static pid_t
+child_pid(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *task;
+    pid_t pid = 0;
+
+    assert_non_null(tasks);
+    while (pid <= 0 && (task = readdir(tasks)) != NULL) {
+        char path[320], text[64] = "";
+        FILE *file;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/task/%s/children", task->d_name);
+        file = task->d_name[0] == '.' ? NULL : fopen(path, "r");
+        if (file != NULL) {
+            pid = fgets(text, sizeof(text), file) != NULL ? (pid_t)strtol(text, NULL, 10) : 0;
+            (void)fclose(file);
+        }
+    }
+    (void)closedir(tasks);
+    assert_true(pid > 1);
+    return pid;
+}
+
+/* A sealed segment into the capture's folder of the spool; its packets are added to `*packets`.
+ */
+static void
+put_segment(struct rig *rig, const char *id, unsigned n, int64_t *packets)
+{
+    struct test_segment made;
+    char path[160];
+
+    test_segment_make(&made, n, 4, 12, 200);
+    (void)snprintf(path, sizeof(path), "%s/host-0-%06u.pcapng.zst", id, n);
+    assert_int_equal(
+        tb_write_file_whole(rig->deps.spool_fd, path, tb_buf_view(&made.file), 0600, NULL),
+        TB_OK);
+    for (size_t i = 0; i < made.count; i++) {
+        *packets += made.chunks[i].info.packets;
+    }
+    test_segment_release(&made);
+}
+
+static void
+one_that_the_process_does_not_know_any_more_is_begun_anew(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_json *root = NULL;
+    char id[TB_CAPTURE_ID_SIZE], other[TB_CAPTURE_ID_SIZE];
+    int64_t packets = 0;
+
+    test_evidence_recording(&rig->evidence, 1, 1, 0, id);
+    put_segment(rig, id, 1, &packets);
+    assert_int_equal(tb_summary_live_start(&rig->deps, &rig->live, NULL), TB_OK);
+    wait_for(rig, id, "/packets", packets);
+
+    /* the process ends while nothing comes of the first, and the second starts the next */
+    assert_int_equal(kill(child_pid(), SIGKILL), 0);
+    assert_int_equal(tb_summary_live_document(rig->live, id, 10, &root, NULL), TB_ECLOSED);
+    test_evidence_recording(&rig->evidence, 2, 1, 0, other);
+    wait_for(rig, other, "/packets", 0);
+    put_segment(rig, id, 2, &packets);
+    wait_for(rig, id, "/packets", packets);
+    wait_for(rig, id, "/not_read/segments", 0);
+}
+
 int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_was_gone_before_the_start_is_told_as_not_read,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            one_that_the_process_does_not_know_any_more_is_begun_anew, setup, teardown),
     };
 
     if (argc == 2 && strcmp(argv[1], "summarize") == 0) {
