@@ -54,11 +54,27 @@ struct report_job {
 
 /* --- from the service --- */
 
+/* *out stays NULL when there is none and `may_lack` says that this is fine. */
+static int
+ask_for(struct tb_api *api, const char *path, bool may_lack, struct tb_json **out)
+{
+    struct tb_api_why why = {"", ""};
+    int status = tb_api_ask(api, &(struct tb_api_call){"report", "GET", path, NULL, NULL}, out,
+                            NULL, &why);
+
+    if (status == TB_EXIT_NOT_FOUND && may_lack) {
+        return TB_EXIT_OK;
+    }
+    if (status != TB_EXIT_OK) {
+        fprintf(stderr, "tapbox report: %s: %s\n", path, why.text);
+    }
+    return status;
+}
+
 static int
 ask(struct report_job *job)
 {
     struct tb_api *api = NULL;
-    struct tb_api_why why;
     char path[80 + TB_CAPTURE_ID_SIZE];
     int status;
 
@@ -67,18 +83,14 @@ ask(struct report_job *job)
     if (status != TB_EXIT_OK) {
         return status;
     }
-    status = tb_api_ask(api, &(struct tb_api_call){"report", "GET", path, NULL, NULL},
-                        &job->capture, NULL, &why);
-    if (status != TB_EXIT_OK) {
-        fprintf(stderr, "tapbox report: %s\n", why.text);
-        goto out;
+    status = ask_for(api, path, false, &job->capture);
+    if (status == TB_EXIT_OK) { /* what was never recorded has none */
+        (void)snprintf(path, sizeof(path), "/v1/captures/%s/summary", job->where);
+        status = ask_for(api, path, true, &job->summary);
     }
-    (void)snprintf(path, sizeof(path), "/v1/captures/%s/summary", job->where);
-    /* what was never recorded has none */
-    (void)tb_api_ask(api, &(struct tb_api_call){"report", "GET", path, NULL, NULL},
-                     &job->summary, NULL, &why);
-    (void)tb_api_ask(api, &(struct tb_api_call){"report", "GET", "/v1/keys", NULL, NULL},
-                     &job->keys, NULL, &why);
+    if (status == TB_EXIT_OK) {
+        status = ask_for(api, "/v1/keys", true, &job->keys);
+    }
     for (size_t i = 0; i < tb_json_count(tb_json_at(job->keys, "/keys")); i++) {
         const struct tb_json *key = tb_json_item(tb_json_at(job->keys, "/keys"), i);
         const char *fingerprint = tb_json_str(key, "/fingerprint");
@@ -88,8 +100,6 @@ ask(struct report_job *job)
             job->page.key = fingerprint;
         }
     }
-
-out:
     tb_api_close(api);
     return status;
 }
