@@ -3,6 +3,7 @@
 #include <tapbox/aws_sqs.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "aws_int.h"
 
@@ -54,7 +55,6 @@ static enum tb_err
 read_message(const struct tb_json *node, struct tb_sqs_message *out, struct tb_fail *fail)
 {
     const char *count = tb_json_str(node, "/Attributes/ApproximateReceiveCount");
-    unsigned long long received = 0;
 
     out->id = tb_json_str(node, "/MessageId");
     out->receipt = tb_json_str(node, "/ReceiptHandle");
@@ -63,8 +63,8 @@ read_message(const struct tb_json *node, struct tb_sqs_message *out, struct tb_f
         return tb_fail_set(fail, TB_EFORMAT,
                            "ReceiveMessage: a message without id, receipt handle or body");
     }
-    if (count != NULL && sscanf(count, "%9llu", &received) == 1) {
-        out->receive_count = (int64_t)received;
+    if (count != NULL) {
+        out->receive_count = strtoll(count, NULL, 10);
     }
     return TB_OK;
 }

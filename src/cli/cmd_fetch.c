@@ -209,7 +209,7 @@ extract(struct fetch *fetch, struct tb_place *place, const struct tb_place_list 
                                     .sink = write_out,
                                     .progress = on_progress,
                                     .arg = fetch};
-    struct tb_extract_counts counts;
+    struct tb_extract_counts counts = {0};
     struct tb_fail fail = {0};
     enum tb_err err = open_output(fetch, part, &fail);
 

@@ -149,7 +149,8 @@ decide_given(const struct tb_policy *policy, const struct tb_json *given,
                                     .tags = tb_json_at(given, "/tags")};
 
     tb_policy_decide(policy, &preview->alert, &facts, 1, &preview->verdict);
-    if (tb_guard_forbids(&policy->rules->guard, &facts, preview->verdict.reason)) {
+    if (policy->rules != NULL &&
+        tb_guard_forbids(&policy->rules->guard, &facts, preview->verdict.reason)) {
         preview->verdict.decision = TB_DECISION_REFUSE;
         preview->verdict.planned = false;
         preview->verdict.rule[0] = 0;

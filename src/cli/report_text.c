@@ -101,7 +101,7 @@ put_bars(struct tb_buf *out, const struct tb_json *timeline, const char *member,
                           "<title>%lld s after the start: %lld %s in %lld s</title></rect>",
                           (double)i * width, (double)top + PLOT_HEIGHT - height,
                           width > 2 ? width - 0.6 : width, height,
-                          (long long)((int64_t)i * seconds), (long long)values[i], member,
+                          (long long)i * (long long)seconds, (long long)values[i], member,
                           (long long)seconds);
         }
     }

@@ -527,15 +527,20 @@ read_ports(struct reader *r, const char *key, const yaml_node_t *n, void *at)
 {
     int32_t *ports = at;
     const char *text = text_of(n);
-    unsigned low = 0, high = 0;
-    char rest;
+    unsigned long low = 0, high = 0;
+    bool good = text != NULL && isdigit((unsigned char)text[0]);
+    char *rest;
 
-    if (text != NULL && sscanf(text, "%5u-%5u%c", &low, &high, &rest) == 2 && low <= high &&
-        high <= UINT16_MAX) {
+    if (good) {
+        low = high = strtoul(text, &rest, 10);
+        if (rest[0] == '-' && isdigit((unsigned char)rest[1])) {
+            high = strtoul(rest + 1, &rest, 10);
+        }
+        good = rest[0] == '\0' && low <= high && high <= UINT16_MAX;
+    }
+    if (good) {
         ports[0] = (int32_t)low;
         ports[1] = (int32_t)high;
-    } else if (text != NULL && sscanf(text, "%5u%c", &low, &rest) == 1 && low <= UINT16_MAX) {
-        ports[0] = ports[1] = (int32_t)low;
     } else {
         not_a(r, n, key, "a port or a range of ports (write 443 or 8000-8999)");
     }

@@ -86,7 +86,7 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
     }
     if (err == TB_OK) {
         tb_log(TB_LOG_INFO, capture->id, "extended to %s", expires);
-    } else if (err == TB_ESTATE) {
+    } else if (err == TB_ESTATE && account != NULL) {
         /* Withdrawn while AWS took its time, or stopped: whoever asked was told that the old
          * deadline stands.  A recorder that would go on for longer is disarmed at that. */
         struct tb_fail why = {0};

@@ -8,6 +8,7 @@
  */
 #include "verify_int.h"
 
+#include <assert.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -357,6 +358,7 @@ set_up_job(struct run *run, size_t i, struct tb_place *place, const struct tb_pl
     struct verify_job *job = &run->jobs[i];
     const char *slash = strrchr(folder, '/');
 
+    assert(run->jobs != NULL);
     *job = (struct verify_job){.verify = run->verify,
                                .place = place,
                                .list = list,

@@ -205,7 +205,7 @@ refresh_locked(struct tb_tls *tls)
          same_time(&key.st_mtim, &tls->locked.key_mtime))) {
         return;
     }
-    if (load_pair(tls, &fresh, &fail) != TB_OK) {
+    if (load_pair(tls, &fresh, &fail) != TB_OK || fresh == NULL) {
         /* (a renewal may be half written: it is looked at again, and told once a change) */
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "the TLS certificate stays as it was");
     } else {

@@ -12,7 +12,7 @@ tb_intake_preview_event(const struct tb_policy *policy, struct tb_bytes body,
     enum tb_err err = made == NULL ? tb_fail_set(fail, TB_ENOMEM, "no memory for a plan")
                                    : tb_webhook_read(body, &made->alert, fail);
 
-    if (err == TB_OK) {
+    if (err == TB_OK && made != NULL) {
         tb_policy_decide(policy, &made->alert, NULL, 0, &made->verdict);
         *out = *made;
     }

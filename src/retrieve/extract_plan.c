@@ -4,6 +4,7 @@
  */
 #include "retrieve_int.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -383,6 +384,7 @@ add_run(struct retrieve_work *work, struct retrieve_segment *segment, size_t i,
         work->runs = more;
         work->run_cap = cap;
     }
+    assert(work->runs != NULL);
     work->runs[work->run_count++] = (struct retrieve_run){.segment = segment,
                                                           .first = i,
                                                           .count = 1,

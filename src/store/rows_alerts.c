@@ -414,8 +414,10 @@ join_also_locked(struct tb_store *store, const struct tb_intake *intake, const c
     struct store_taken taken = {.outcome = TB_INTAKE_JOINED};
     struct tb_intake copy = *intake;
     int64_t number = 0;
-    enum tb_err err = store_widen_joined_locked(store, id, &intake->capture->filter, fail);
+    enum tb_err err;
 
+    assert(intake->capture != NULL); /* what joins would have been captured */
+    err = store_widen_joined_locked(store, id, &intake->capture->filter, fail);
     if (err == TB_OK) {
         err = store_extend_joined_locked(store, id, intake->capture->duration_ns,
                                          intake->most_duration_ns, fail);

@@ -6,6 +6,7 @@
  */
 #include "summary_int.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 enum {
@@ -81,8 +82,10 @@ void
 summary_streams_free(struct summary_streams *streams)
 {
     if (streams != NULL) {
-        while (streams->newest != NULL) {
-            close_stream(streams, streams->newest);
+        for (struct summary_stream *next = streams->newest, *stream; next != NULL;) {
+            stream = next;
+            next = stream->older;
+            close_stream(streams, stream);
         }
         free(streams);
     }
@@ -93,6 +96,7 @@ summary_streams_forget(struct summary_streams *streams, struct summary_way *way)
 {
     if (way->stream != NULL) {
         close_stream(streams, way->stream);
+        way->stream = NULL; /* (as it is already: one way has one stream) */
     }
 }
 
@@ -201,6 +205,7 @@ insert(struct summary_stream *stream, uint32_t sequence, struct tb_bytes octets)
         stream->octets = more;
         stream->room = room;
     }
+    assert(stream->octets != NULL); /* `end` is above 0 */
     memcpy(stream->octets + at, octets.at, octets.len);
     return add_range(stream, (struct range){(uint32_t)at, (uint32_t)end});
 }
