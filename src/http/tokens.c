@@ -485,7 +485,7 @@ tb_token_list(const char *path, void (*each)(void *arg, const char *name, const 
     enum tb_err err = tb_read_file(AT_FDCWD, path, &text, fail);
 
     if (err == TB_OK && text.len > 0) {
-        err = parse_file((char *)text.at, path, &list, fail);
+        err = parse_file((char *)(uintptr_t)tb_buf_str(&text), path, &list, fail);
     }
     for (size_t i = 0; err == TB_OK && i < list.count; i++) {
         struct tb_buf names = TB_BUF_INIT(256);
