@@ -662,7 +662,9 @@ sources_deadline_and_ledger_are_replaced_whole(void **state)
     c = get(p->store, id);
     assert_int_equal(c->source_count, 1);
     assert_memory_equal(&c->sources[0], &sources[0], sizeof(sources[0]));
-    assert_memory_equal(&c->deadline, &deadline, sizeof(deadline));
+    assert_int_equal(c->deadline.utc_ns, deadline.utc_ns);
+    assert_int_equal(c->deadline.boot_ns, deadline.boot_ns);
+    assert_string_equal(c->deadline.boot_id, deadline.boot_id);
     assert_memory_equal(&c->ledger, &ledger, sizeof(ledger));
     free(c);
     assert_int_equal(tb_store_capture_sources(p->store, "cap-none", sources, 1, NULL),
