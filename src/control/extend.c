@@ -48,6 +48,7 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
     size_t count = 0;
     size_t id_count = 0;
     size_t tagged;
+    bool moved = false; /* the tags, perhaps */
     enum tb_err err;
 
     tb_time_format_s(expires, control_expires_utc_s(control, &deadline));
@@ -71,6 +72,7 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
         err = control_account_get(control, account_id, &account, fail);
     }
     if (err == TB_OK) {
+        moved = true;
         err = tb_ec2_tag_set(account->aws, ids, tagged, &tag, 1, &effect, fail);
     }
     if (err == TB_OK) {
@@ -86,9 +88,10 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
     }
     if (err == TB_OK) {
         tb_log(TB_LOG_INFO, capture->id, "extended to %s", expires);
-    } else if (err == TB_ESTATE && account != NULL) {
-        /* Withdrawn while AWS took its time, or stopped: whoever asked was told that the old
-         * deadline stands.  A recorder that would go on for longer is disarmed at that. */
+    } else if (moved && account != NULL) {
+        /* The old deadline stands, at least for now, and so it has to in the tags: with this
+         * host dead a sweep goes by them.  A recorder that would go on for longer is disarmed
+         * at the deadline that the store has. */
         struct tb_fail why = {0};
 
         tb_time_format_s(expires, control_expires_utc_s(control, &capture->deadline));
