@@ -222,7 +222,11 @@ class Service:
             pid = self.process.pid
             with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
                 children = file.read().split()
-            return int(children[0]) if children else 0
+            for child in children:
+                with open(f"/proc/{child}/cmdline", "rb") as file:
+                    if file.read().split(b"\0")[1:2] == [b"record"]:
+                        return int(child)
+            return 0
         except OSError:
             return 0
 

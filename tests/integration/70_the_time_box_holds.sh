@@ -34,7 +34,7 @@ says() { # PATTERN TEXT
         return 1
     }
 }
-recorder_pid() { pgrep -P "$lab_tapbox_pid"; }
+recorder_pid() { pgrep -P "$lab_tapbox_pid" -f 'tapbox record'; }
 
 lab_up || give_up 'the lab comes up'
 lab_awsim_start || give_up 'awsim starts' "$LAB_DIR/logs/awsim.log"

@@ -65,7 +65,7 @@ same 'an alert is planned like a request' "0 capture $eni 198.51.100.10" "$(
     answer=$(plan --event "$TB_WORK/finding.json")
     echo "$? $(jq -r '"\(.decision) \(.sources[0].eni) \(.indicators[0].value)"' <<<"$answer")"
 )"
-jq '.detail.severity = 1' "$TB_WORK/finding.json" >"$TB_WORK/low.json"
+jq '.detail.severity = 2 | .detail.type = "Recon:EC2/PortProbeUnprotectedPort"' "$TB_WORK/finding.json" >"$TB_WORK/low.json"
 same 'one that policy ignores is told so' "0 ignore" "$(
     answer=$(plan --event "$TB_WORK/low.json")
     echo "$? $(jq -r .decision <<<"$answer")"

@@ -74,7 +74,7 @@ fired TapboxUnknownVni 'its packets arrive here'
 for _ in $(seq 25); do LAB_TOKEN=tbx_wrong lab_status_of GET /v1/captures >/dev/null; done
 fired TapboxRefusals 'somebody tries tokens'
 
-recorder=$(pgrep -P "$lab_tapbox_pid" | head -n 1)
+recorder=$(pgrep -P "$lab_tapbox_pid" -f 'tapbox record')
 kill -STOP "$recorder"
 lab_exec workload ping -q -f -s 1400 -c 4000 -W 1 "$(lab_field "$LAB_INTERFACES" remote 6)" >/dev/null 2>&1
 fired TapboxRecorderDown 'the recorder hangs'
