@@ -18,7 +18,7 @@ box_start || {
     skip "the package: $box_why"
     finish
 }
-version=$("$TB_OUT/tapbox" --version | cut -d' ' -f2)
+version=$("$TB_OUT/tapbox" --version | awk 'NR == 1 { print $2 }')
 for v in "$version" "$version+next"; do
     expect "the package $v is built" infra/debian/build.sh "$TB_WORK/package" "$v" "$TB_OUT/tapbox"
     cp "$TB_WORK/package/tapbox_${v}_"*.deb "$(box_file "/tmp/$v.deb")"
