@@ -69,82 +69,56 @@ static const int intruder_calls[] = {SCMP_SYS(execve),
                                      SCMP_SYS(swapon),
                                      -1};
 
+/* What every program of ours needs: memory, time, its descriptors, its end. */
+static const int common_calls[] = {SCMP_SYS(read),
+                                   SCMP_SYS(pread64),
+                                   SCMP_SYS(write),
+                                   SCMP_SYS(close),
+                                   SCMP_SYS(recvmsg),
+                                   SCMP_SYS(sendmsg),
+                                   SCMP_SYS(poll),
+                                   SCMP_SYS(munmap),
+                                   SCMP_SYS(mremap),
+                                   SCMP_SYS(madvise),
+                                   SCMP_SYS(brk),
+                                   SCMP_SYS(futex),
+                                   SCMP_SYS(fstat),
+                                   SCMP_SYS(newfstatat),
+                                   SCMP_SYS(clock_gettime),
+                                   SCMP_SYS(getpid),
+                                   SCMP_SYS(getrandom),
+                                   SCMP_SYS(exit),
+                                   SCMP_SYS(exit_group),
+                                   SCMP_SYS(rt_sigprocmask),
+                                   SCMP_SYS(rt_sigaction),
+                                   SCMP_SYS(rt_sigreturn),
+                                   -1};
+
 /* The ring is in memory already: packets need poll only.  Files: relative to the spool. */
 static const int recorder_calls[] = {
     /* threads, memory, time */
-    SCMP_SYS(futex), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(munmap),
-    SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(brk), SCMP_SYS(clock_gettime),
-    SCMP_SYS(clock_nanosleep), SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(nanosleep),
-    SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(getpid), SCMP_SYS(gettid),
-    SCMP_SYS(getrandom), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack),
+    SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(nanosleep), SCMP_SYS(sched_yield),
+    SCMP_SYS(sched_getaffinity), SCMP_SYS(gettid), SCMP_SYS(sigaltstack),
     SCMP_SYS(restart_syscall), SCMP_SYS(uname), SCMP_SYS(prctl), SCMP_SYS(sysinfo),
     SCMP_SYS(geteuid), SCMP_SYS(getuid),
     /* descriptors it holds */
-    SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(readv),
-    SCMP_SYS(writev), SCMP_SYS(close), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(lseek),
-    SCMP_SYS(fcntl), SCMP_SYS(listen), SCMP_SYS(accept4), SCMP_SYS(accept), SCMP_SYS(recvmsg),
-    SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(getsockopt), SCMP_SYS(shutdown),
-    SCMP_SYS(timerfd_settime), SCMP_SYS(getsockname),
+    SCMP_SYS(pwrite64), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(ppoll), SCMP_SYS(lseek),
+    SCMP_SYS(fcntl), SCMP_SYS(listen), SCMP_SYS(accept4), SCMP_SYS(accept), SCMP_SYS(recvfrom),
+    SCMP_SYS(getsockopt), SCMP_SYS(shutdown), SCMP_SYS(timerfd_settime), SCMP_SYS(getsockname),
     /* libpcap when it closes its ring and when an interface goes away */
     SCMP_SYS(setsockopt), SCMP_SYS(ioctl),
     /* the spool */
     SCMP_SYS(openat), SCMP_SYS(mkdirat), SCMP_SYS(unlinkat), SCMP_SYS(renameat2),
-    SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(fstatfs), SCMP_SYS(statfs),
-    SCMP_SYS(getdents64), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(ftruncate),
-    SCMP_SYS(fallocate), SCMP_SYS(flock), SCMP_SYS(unlink), -1};
+    SCMP_SYS(statx), SCMP_SYS(fstatfs), SCMP_SYS(statfs), SCMP_SYS(getdents64), SCMP_SYS(fsync),
+    SCMP_SYS(fdatasync), SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(flock),
+    SCMP_SYS(unlink), -1};
 
 /* Reading is for /etc/services (`port http`); host names meet a socket() that fails. */
-static const int bpf_child_calls[] = {SCMP_SYS(read),
-                                      SCMP_SYS(write),
-                                      SCMP_SYS(close),
-                                      SCMP_SYS(recvmsg),
-                                      SCMP_SYS(sendmsg),
-                                      SCMP_SYS(poll),
-                                      SCMP_SYS(munmap),
-                                      SCMP_SYS(mremap),
-                                      SCMP_SYS(madvise),
-                                      SCMP_SYS(brk),
-                                      SCMP_SYS(futex),
-                                      SCMP_SYS(fstat),
-                                      SCMP_SYS(newfstatat),
-                                      SCMP_SYS(lseek),
-                                      SCMP_SYS(pread64),
-                                      SCMP_SYS(clock_gettime),
-                                      SCMP_SYS(getpid),
-                                      SCMP_SYS(getrandom),
-                                      SCMP_SYS(exit),
-                                      SCMP_SYS(exit_group),
-                                      SCMP_SYS(rt_sigprocmask),
-                                      SCMP_SYS(rt_sigaction),
-                                      SCMP_SYS(rt_sigreturn),
-                                      SCMP_SYS(uname),
-                                      -1};
+static const int bpf_child_calls[] = {SCMP_SYS(lseek), SCMP_SYS(uname), -1};
 
 /* Descriptors come over its socket; it opens nothing. */
-static const int summarizer_calls[] = {SCMP_SYS(read),
-                                       SCMP_SYS(pread64),
-                                       SCMP_SYS(write),
-                                       SCMP_SYS(close),
-                                       SCMP_SYS(recvmsg),
-                                       SCMP_SYS(sendmsg),
-                                       SCMP_SYS(poll),
-                                       SCMP_SYS(munmap),
-                                       SCMP_SYS(mremap),
-                                       SCMP_SYS(madvise),
-                                       SCMP_SYS(brk),
-                                       SCMP_SYS(futex),
-                                       SCMP_SYS(fstat),
-                                       SCMP_SYS(newfstatat),
-                                       SCMP_SYS(clock_gettime),
-                                       SCMP_SYS(getpid),
-                                       SCMP_SYS(getrandom),
-                                       SCMP_SYS(exit),
-                                       SCMP_SYS(exit_group),
-                                       SCMP_SYS(rt_sigprocmask),
-                                       SCMP_SYS(rt_sigaction),
-                                       SCMP_SYS(rt_sigreturn),
-                                       -1};
+static const int summarizer_calls[] = {-1};
 
 /* `port http`, `proto sctp` */
 static const char *const bpf_child_files[] = {"/etc/services",      "/etc/protocols",
@@ -198,6 +172,9 @@ add_rules(scmp_filter_ctx filter, const struct role *role)
 {
     int status = 0;
 
+    for (const int *call = common_calls; *call != -1 && status == 0; call++) {
+        status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, *call, 0);
+    }
     for (const int *call = role->allowed; *call != -1 && status == 0; call++) {
         status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, *call, 0);
     }
