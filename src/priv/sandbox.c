@@ -111,8 +111,7 @@ static const int recorder_calls[] = {
     /* the spool */
     SCMP_SYS(openat), SCMP_SYS(mkdirat), SCMP_SYS(unlinkat), SCMP_SYS(renameat2),
     SCMP_SYS(statx), SCMP_SYS(fstatfs), SCMP_SYS(statfs), SCMP_SYS(getdents64), SCMP_SYS(fsync),
-    SCMP_SYS(fdatasync), SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(flock),
-    SCMP_SYS(unlink), -1};
+    SCMP_SYS(fdatasync), SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(flock), -1};
 
 /* Reading is for /etc/services (`port http`); host names meet a socket() that fails. */
 static const int bpf_child_calls[] = {SCMP_SYS(lseek), SCMP_SYS(uname), -1};

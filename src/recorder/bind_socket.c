@@ -9,7 +9,8 @@
 
 #include <tapbox/io.h>
 
-/* A socket file that nobody listens on is a dead recorder's. */
+/* A socket file that nobody listens on: a recorder that ended has no right to remove its own.
+ */
 static enum tb_err
 clear_stale(const struct sockaddr_un *address, struct tb_fail *fail)
 {

@@ -624,10 +624,7 @@ finish(struct recorder *r)
     tb_shared_free(r->shared);
     tb_close(&r->shared_fd);
     tb_sinks_close(&r->sinks);
-    if (r->listen_fd >= 0) {
-        (void)unlink(r->options->socket_path);
-    }
-    tb_close(&r->listen_fd);
+    tb_close(&r->listen_fd); /* (its file stays: the sandbox ends at the spool) */
     tb_close(&r->client_fd);
     tb_close(&r->signal_fd);
     tb_close(&r->spool_fd);
