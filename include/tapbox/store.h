@@ -102,8 +102,11 @@ struct tb_alert_row {
     char key[TB_CAPTURE_MAX_TEXT];
     char remote[TB_IP_TEXT_SIZE + 8];
     char token_name[TB_TOKEN_NAME_SIZE];
-    char reason[TB_CAPTURE_MAX_TEXT]; /* of the decision: the rule that took it */
+    char reason[TB_CAPTURE_MAX_TEXT]; /* of the decision */
     int64_t received_utc_ns;
+    char rule[TB_RULE_NAME_SIZE]; /* of the policy, that took it; "" : none */
+    bool has_filter;              /* what it asked to be mirrored is known: */
+    struct tb_filter filter;
 };
 TB_NODISCARD enum tb_err tb_store_alert(struct tb_store *store, const char *capture_id,
                                         uint32_t number, struct tb_alert_row *out,
@@ -237,6 +240,12 @@ TB_NODISCARD enum tb_err tb_store_capture_extended(struct tb_store *store, const
 TB_NODISCARD enum tb_err tb_store_capture_decided(struct tb_store *store, const char *id,
                                                   const struct tb_capture_request *request,
                                                   struct tb_fail *fail);
+/* The rule by which planning took, or put aside, the capture's alert `number`; `filter` (NULL:
+ * it asks for nothing) is what it wants mirrored. */
+TB_NODISCARD enum tb_err tb_store_alert_ruled(struct tb_store *store, const char *capture_id,
+                                              uint32_t number, const char *rule,
+                                              const struct tb_filter *filter,
+                                              struct tb_fail *fail);
 /* Its filter in AWS lets through what `filter` says. */
 TB_NODISCARD enum tb_err tb_store_capture_filter_made(struct tb_store *store, const char *id,
                                                       const struct tb_filter *filter,

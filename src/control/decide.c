@@ -97,6 +97,9 @@ control_decide(struct tb_control *control, struct tb_capture *work,
         tb_policy_decide(&control->deps.config->policy, alert, facts->at, facts->count,
                          verdict);
         note_decision(control, work->id, verdict);
+        err = tb_store_alert_ruled(
+            control->deps.store, work->id, n, verdict->rule,
+            verdict->decision == TB_DECISION_CAPTURE ? &verdict->request.filter : NULL, fail);
         if (verdict->decision != TB_DECISION_CAPTURE) {
             (void)tb_fail_set(why, TB_EDENIED, "%s", verdict->reason);
         } else if (!captured) {

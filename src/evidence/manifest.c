@@ -44,6 +44,8 @@ request_json(const struct tb_capture_request *request)
     tb_json_set_str(out, "severity", severity);
     tb_json_set_int(out, "duration_seconds", request->duration_ns / TB_NS_PER_S);
     tb_json_set_int(out, "snaplen", request->snaplen);
+    tb_json_set_int(out, "packet_length", request->packet_length);
+    tb_json_set_text(out, "rule", request->rule);
     tb_json_set_int(out, "max_bytes", (int64_t)request->max_bytes);
     tb_json_set_text(out, "bpf", request->bpf);
     return out;
@@ -108,10 +110,32 @@ alerts_json(const struct tb_manifest_input *input)
         tb_json_set_text(one, "from", alert->row.remote);
         tb_json_set_text(one, "token", alert->row.token_name);
         tb_json_set_text(one, "decision_reason", alert->row.reason);
+        tb_json_set_text(one, "rule", alert->row.rule);
+        if (alert->row.has_filter) {
+            tb_json_set(one, "filter", tb_filter_json(&alert->row.filter));
+        } else {
+            tb_json_set_null(one, "filter");
+        }
         tb_json_set_int(one, "bytes", (int64_t)alert->bytes);
         set_digest(one, "sha256", alert->sha256.octets);
         tb_json_add(out, one);
     }
+    return out;
+}
+
+/* What the mirror let through at the end.  It is wider than what the first alert asked for when
+ * others joined that needed more: from when on, the custody log tells (`widen_filter`). */
+static struct tb_json *
+filter_json(const struct tb_manifest_input *input)
+{
+    const struct tb_filter *filter = &input->capture->request.filter;
+    const struct tb_alert_row *first = input->alert_count > 0 ? &input->alerts[0].row : NULL;
+    struct tb_json *out = tb_filter_json(filter);
+
+    tb_json_set_bool(out, "in_place", !input->capture->filter_due);
+    tb_json_set_bool(out, "widened",
+                     first != NULL && first->has_filter &&
+                         !tb_filter_covers(&first->filter, filter));
     return out;
 }
 
@@ -173,6 +197,7 @@ resources_json(const struct tb_manifest_input *input)
         tb_json_set_text(one, "id", resource->aws_id);
         tb_json_set_text(one, "for", resource->key);
         tb_json_set_text(one, "client_token", resource->client_token);
+        tb_json_set_text(one, "request", resource->params);
         tb_json_set_text(one, "create_request_id", resource->create_request_id);
         tb_json_set_text(one, "delete_request_id", resource->delete_request_id);
         tb_json_set_time(one, "created", resource->created_utc_ns);
@@ -469,6 +494,7 @@ tb_manifest_build(const struct tb_manifest_input *input, const struct tb_manifes
     tb_json_set(root, "chain", chain_json(place));
     tb_json_set(root, "custody", custody_json(&place->custody));
     tb_json_set(root, "sources", sources_json(capture));
+    tb_json_set(root, "filter", filter_json(input));
     tb_json_set(root, "alerts", alerts_json(input));
     if (input->summary.len > 0) {
         tb_json_set(root, "summary", summary_json(input->summary));

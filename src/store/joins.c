@@ -253,9 +253,10 @@ copy_alerts_locked(struct tb_store *store, const char *from, const char *to, int
     enum tb_err err = store_open_locked(
         store,
         "INSERT INTO alerts (adapter, key, outcome, capture_id, number, reason, content_type,"
-        " remote, token_name, received_utc_ns, body, sender_id, parsed)"
+        " remote, token_name, received_utc_ns, body, sender_id, parsed, rule, filter)"
         " SELECT adapter, NULL, 'joined', ?2, number + there, reason, content_type,"
-        " remote, token_name, received_utc_ns, body, sender_id, parsed FROM alerts,"
+        " remote, token_name, received_utc_ns, body, sender_id, parsed, rule, filter"
+        " FROM alerts,"
         " (SELECT coalesce(max(number), 0) AS there FROM alerts WHERE capture_id = ?2)"
         " WHERE capture_id = ?1 AND number + there <= ?3",
         &q, fail);

@@ -201,15 +201,20 @@ insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
         [TB_INTAKE_IGNORED] = "ignored", [TB_INTAKE_COOLING] = "ignored",
         [TB_INTAKE_REFUSED] = "refused", [TB_INTAKE_NOTED] = "noted"};
     struct tb_buf parsed = TB_BUF_INIT(TB_ALERT_JSON_MAX_BYTES);
+    struct tb_buf filter = TB_BUF_INIT(TB_FILTER_JSON_MAX_BYTES);
+    const struct tb_capture_request *r = intake->capture;
     struct store_query q;
     enum tb_err err = write_parsed(intake->alert, &parsed, fail);
 
+    if (err == TB_OK && r != NULL) {
+        err = store_filter_text(&r->filter, &filter, fail);
+    }
     if (err == TB_OK) {
         err = store_open_locked(
             store,
             "INSERT INTO alerts (adapter, key, outcome, capture_id, number, reason,"
-            " content_type, remote, token_name, received_utc_ns, body, sender_id, parsed)"
-            " VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?)",
+            " content_type, remote, token_name, received_utc_ns, body, sender_id, parsed,"
+            " rule, filter) VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             &q, fail);
     }
     if (err == TB_OK) {
@@ -228,8 +233,11 @@ insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
         store_bind_blob(&q, intake->body);
         store_bind_text(&q, intake->alert != NULL ? intake->alert->id : "");
         store_bind_text(&q, tb_buf_str(&parsed));
+        store_bind_text(&q, r != NULL ? r->rule : "");
+        store_bind_text(&q, tb_buf_str(&filter));
         err = store_run_locked(&q, NULL, fail);
     }
+    tb_buf_release(&filter);
     tb_buf_release(&parsed);
     return err;
 }
@@ -471,7 +479,7 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
 
 #define ALERT_COLUMNS                                                                          \
     "coalesce(number, 0), adapter, coalesce(key, ''), remote, token_name, reason,"             \
-    " received_utc_ns, body"
+    " received_utc_ns, rule, filter, body"
 
 /* The alert that an opened query finds; *out_row false: none. */
 static enum tb_err
@@ -481,6 +489,7 @@ read_alert_locked(struct tb_store *store, struct store_query *q, struct tb_alert
 {
     struct tb_alert_row a = {.number = 0};
     size_t body_before = out_body->len;
+    struct tb_bytes filter;
     enum tb_err err;
 
     assert(q->store == store);
@@ -496,8 +505,14 @@ read_alert_locked(struct tb_store *store, struct store_query *q, struct tb_alert
     store_text(q, a.token_name, sizeof(a.token_name));
     store_text(q, a.reason, sizeof(a.reason));
     a.received_utc_ns = store_int(q);
+    store_text(q, a.rule, sizeof(a.rule));
+    filter = store_blob(q);
+    a.has_filter = filter.len > 0;
+    err = a.has_filter ? tb_filter_parse(filter, &a.filter, fail) : TB_OK;
     tb_buf_put_bytes(out_body, store_blob(q));
-    err = store_row_check(q, fail);
+    if (err == TB_OK) {
+        err = store_row_check(q, fail);
+    }
     if (err == TB_OK) {
         err = tb_buf_check(out_body, "the alert's body", fail);
     }
@@ -590,6 +605,34 @@ tb_store_alert_parsed(struct tb_store *store, const char *capture_id, uint32_t n
     if (err == TB_OK && !row) {
         err = tb_fail_set(fail, TB_ENOTFOUND, "capture %s has no alert %u", capture_id, number);
     }
+    return err;
+}
+
+enum tb_err
+tb_store_alert_ruled(struct tb_store *store, const char *capture_id, uint32_t number,
+                     const char *rule, const struct tb_filter *filter, struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_FILTER_JSON_MAX_BYTES);
+    struct store_query q;
+    enum tb_err err = filter != NULL ? store_filter_text(filter, &text, fail) : TB_OK;
+
+    if (err != TB_OK) {
+        tb_buf_release(&text);
+        return err;
+    }
+    store_lock(store, "capture_decided");
+    err = store_open_locked(
+        store, "UPDATE alerts SET rule = ?, filter = ? WHERE capture_id = ? AND number = ?", &q,
+        fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, rule);
+        store_bind_text(&q, tb_buf_str(&text));
+        store_bind_text(&q, capture_id);
+        store_bind_int(&q, number);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    tb_buf_release(&text);
     return err;
 }
 

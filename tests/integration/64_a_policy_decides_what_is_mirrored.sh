@@ -98,6 +98,16 @@ same 'of the others only what came after the filter was widened' "$(packets "$id
 expect 'its custody log tells of the policy and of the wider filter' \
     grep -qE '"act":"widen_filter"' "$(lab_evidence "$id")"/custody/0001.jsonl
 expect 'and of what the policy decided' grep -q '"act":"policy"' "$(lab_evidence "$id")"/custody/0001.jsonl
+signed=$(lab_evidence "$id")/manifest.json
+same 'the manifest names the rule of each alert, and what each wanted mirrored' 'c2 peers, c2 peers, c2 all' \
+    "$(jq -r '[.alerts[] | select(.rule) | "\(.rule) \(.filter.kind)"] | join(", ")' "$signed")"
+same 'that the mirror was widened, to everything' 'true all true' \
+    "$(jq -r '.filter | "\(.widened) \(.kind) \(.in_place)"' "$signed")"
+same 'and each object of AWS as it was asked for' true \
+    "$(jq '[.aws_objects[] | .request | contains("CreateTrafficMirror")] | all' "$signed")"
+expect 'the manifest fits its schema' /usr/bin/python3 -c "
+import json, sys, jsonschema
+jsonschema.validate(json.load(open(sys.argv[1])), json.load(open(sys.argv[2])))" "$signed" "$cases_root/src/evidence/manifest.schema.json"
 
 # what only EC2 can tell may also be a no
 lab_ec2 create-tags --resources "$(lab_eni workload2)" --tags Key=quiet,Value=yes

@@ -213,6 +213,53 @@ the_host_says_who_it_is_in_the_words_that_were_signed(void **state)
     assert_true(strlen(tb_build_id()) == 40);
 }
 
+static bool
+flag(const struct tb_json *root, const char *pointer)
+{
+    bool value = false;
+
+    assert_true(tb_json_bool(root, pointer, &value));
+    return value;
+}
+
+static void
+each_alert_names_its_rule_and_the_filter_says_whether_it_was_widened(void **state)
+{
+    struct fixture *f = *state;
+    struct tb_filter *wanted = &f->alert.row.filter;
+    const struct tb_json *root = build(f);
+
+    assert_true(tb_json_is_null(tb_json_at(root, "/alerts/0/rule")));
+    assert_true(tb_json_is_null(tb_json_at(root, "/alerts/0/filter")));
+    assert_string_equal(tb_json_str(root, "/filter/kind"), "all");
+    assert_true(flag(root, "/filter/in_place"));
+
+    (void)strcpy(f->alert.row.rule, "c2");
+    f->alert.row.has_filter = true;
+    *wanted = (struct tb_filter){.kind = TB_FILTER_RULES,
+                                 .rule_count = 1,
+                                 .rules = {{.protocol = 6,
+                                            .remote = "203.0.113.7/32",
+                                            .remote_from = 443,
+                                            .remote_to = 443,
+                                            .local_from = -1,
+                                            .local_to = -1}}};
+    f->capture.request.filter = *wanted;
+    (void)strcpy(f->capture.request.rule, "c2");
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/request/rule"), "c2");
+    assert_string_equal(tb_json_str(root, "/alerts/0/rule"), "c2");
+    assert_string_equal(tb_json_str(root, "/alerts/0/filter/rules/0/remote_ports"), "443");
+    assert_string_equal(tb_json_str(root, "/filter/rules/0/remote"), "203.0.113.7/32");
+    assert_false(flag(root, "/filter/widened"));
+
+    f->capture.request.filter.rules[0].remote_to = 444;
+    f->capture.filter_due = true;
+    root = build(f);
+    assert_true(flag(root, "/filter/widened"));
+    assert_false(flag(root, "/filter/in_place"));
+}
+
 static void
 sums_are_lines_for_sha256sum(void **state)
 {
@@ -240,6 +287,9 @@ main(void)
                                         make, release),
         cmocka_unit_test_setup_teardown(the_host_says_who_it_is_in_the_words_that_were_signed,
                                         make, release),
+        cmocka_unit_test_setup_teardown(
+            each_alert_names_its_rule_and_the_filter_says_whether_it_was_widened, make,
+            release),
         cmocka_unit_test(sums_are_lines_for_sha256sum),
     };
 
