@@ -1,6 +1,7 @@
 /* The tables of envelopes and adapters, and the way from a body to the one that reads it. */
 #include <tapbox/webhook.h>
 
+#include <tapbox/sns_message.h>
 #include <tapbox/webhook_fields.h>
 
 static const struct tb_webhook_envelope *const envelopes[] = {
@@ -82,6 +83,21 @@ read_event(const struct tb_event *event, struct tb_alert *out, struct tb_fail *f
     return tell_unknown(event, fail);
 }
 
+/* SNS carries the event as text: a document of its own, which takes the place of its envelope.
+ */
+static enum tb_err
+replace_by_message(struct tb_json **json, struct tb_fail *fail)
+{
+    struct tb_json *inner = NULL;
+    enum tb_err err = tb_sns_message_open(*json, &inner, fail);
+
+    if (err == TB_OK) {
+        tb_json_free(*json);
+        *json = inner;
+    }
+    return err;
+}
+
 enum tb_err
 tb_webhook_read(struct tb_bytes body, struct tb_alert *out, struct tb_fail *fail)
 {
@@ -89,10 +105,12 @@ tb_webhook_read(struct tb_bytes body, struct tb_alert *out, struct tb_fail *fail
     struct tb_event event;
     enum tb_err err = tb_json_parse(body, &json, fail);
 
-    if (err != TB_OK) {
-        return err;
+    if (err == TB_OK && tb_sns_is_message(json)) {
+        err = replace_by_message(&json, fail);
     }
-    err = open_envelope(json, &event, fail);
+    if (err == TB_OK) {
+        err = open_envelope(json, &event, fail);
+    }
     if (err == TB_OK) {
         err = read_event(&event, out, fail);
     }

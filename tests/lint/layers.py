@@ -39,7 +39,7 @@ HEADERS = {
     "model": "alert filter request capture",
     "net": "http_client",
     "priv": "compartment sandbox",
-    "webhooks": "webhook webhook_fields",
+    "webhooks": "webhook webhook_fields sns_message",
     "policy": "policy",
     "config": "config policy_file",
     "store": "store",

@@ -597,7 +597,8 @@ findings_that_others_published_are_read_or_refused_as_expected(void **state)
             if (err != TB_OK || a->instance_state[0] == 0 || a->source_count != 1) {
                 fail_msg("%s: %s", entry->d_name, fail.text);
             }
-        } else if (err != TB_ENOTFOUND || strstr(fail.text, "known:") == NULL) {
+        } else if (strncmp(entry->d_name, "sns-message", 11) != 0 && /* test_sns.c */
+                   (err != TB_ENOTFOUND || strstr(fail.text, "known:") == NULL)) {
             fail_msg("%s: %s: %s", entry->d_name, tb_err_name(err), fail.text);
         }
         tb_buf_release(&body);
