@@ -1,10 +1,13 @@
 /*
  * A lane's receive side: the packet path, and the thread that drives it.
  *
- * Per packet: no lock, no allocation, one copy.  A lock is taken once a chunk.
+ * Per packet: no lock, no allocation, one copy.  A lock is taken once a chunk.  When chunks do
+ * not come back from the writer fast enough, nothing is read: the ring is the place where
+ * packets wait, and the only one where overload drops them.
  */
 #include "lane_int.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -21,8 +24,9 @@ enum {
     READ_BATCH = 4096,     /* packets between two looks at the clock */
     RETRY_MS = 1000,       /* a source that fails (interface down) is asked this often */
     GIVE_UP_TRIES = 30,    /* and then given up: whoever starts us opens a new one */
-    DRAIN_MS = 500,
-    ADOPT_WAIT_MS = 800 /* a caller of the recorder waits a second */
+    DRAIN_MS = 2000,       /* what is in the ring at the end, while the writer catches up */
+    SLAB_WAIT_MS = 20,     /* so late, stops are seen while no slab comes back */
+    ADOPT_WAIT_MS = 800    /* a caller of the recorder waits a second */
 };
 
 /* --- the packet path --- */
@@ -46,6 +50,7 @@ hand_over(struct tb_lane *lane, struct tb_stream *stream, bool full)
 
     stream->lane.slab = NULL;
     stream->lane.want_large = full;
+    lane->lane.open_slabs--;
     tb_counters_read(&stream->shared->counters, &slab->info.ledger);
     tb_handover_push(&lane->queue, (struct tb_handover){.slab = slab});
 }
@@ -59,6 +64,7 @@ open_slab(struct tb_lane *lane, struct tb_stream *stream)
     if (slab == NULL) {
         return NULL;
     }
+    lane->lane.open_slabs++;
     slab->stream = stream;
     slab->opened_boot_ns = lane->lane.now_boot_ns;
     stream->lane.slab = slab;
@@ -122,7 +128,16 @@ count_out(struct tb_stream *stream, enum tb_count term)
     tb_count(&stream->shared->counters, term, 1);
 }
 
-static void
+/* (nobody else takes slabs of this pool: what is free now is free until the lane takes it) */
+static bool
+lacks_slab(const struct tb_lane *lane)
+{
+    return lane->lane.may_hold &&
+           atomic_load_explicit(&lane->pool.available, memory_order_relaxed) == 0;
+}
+
+/* False: it is in no chunk and no counter, for want of a slab. */
+static bool
 record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64_t utc_ns,
        struct tb_bytes frame)
 {
@@ -142,15 +157,18 @@ record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64
     if (armed->filter != NULL &&
         bpf_filter(armed->filter, frame.at, packet.original, (u_int)frame.len) == 0) {
         count_out(stream, TB_COUNT_FILTERED);
-        return;
-    }
-    if (!within_budget(armed, packet.captured)) {
-        count_out(stream, TB_COUNT_OVER_BUDGET);
-        return;
+        return true;
     }
     if (slab != NULL && slab->cap - slab->len < tb_pcapng_packet_size(packet.captured, *gap)) {
         hand_over(lane, stream, true);
         slab = NULL;
+    }
+    if (slab == NULL && lacks_slab(lane)) {
+        return false;
+    }
+    if (!within_budget(armed, packet.captured)) {
+        count_out(stream, TB_COUNT_OVER_BUDGET);
+        return true;
     }
     if (slab == NULL) {
         slab = open_slab(lane, stream);
@@ -158,14 +176,14 @@ record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64
     if (slab == NULL) {
         ++*gap;
         count_out(stream, TB_COUNT_QUEUE_DROPPED);
-        return;
+        return true;
     }
     packet.dropped = *gap;
     len = tb_pcapng_put_packet(slab->at + slab->len, slab->cap - slab->len, &packet, frame.at);
     if (len == 0) { /* cannot be: the smallest slab holds the largest packet */
         ++*gap;
         count_out(stream, TB_COUNT_QUEUE_DROPPED);
-        return;
+        return true;
     }
     /* (not before the full chunk was handed over: this packet is not in its ledger) */
     tb_count(&stream->shared->counters, TB_COUNT_RECEIVED, 1);
@@ -175,49 +193,109 @@ record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64
     if (packet.original > packet.captured) {
         tb_count(&stream->shared->counters, TB_COUNT_TRUNCATED, 1);
     }
+    return true;
 }
 
-void
+static bool
+is_held(const struct tb_lane *lane, struct tb_bytes frame)
+{
+    return frame.at == lane->lane.held;
+}
+
+static bool
+hold(struct tb_lane *lane, int64_t utc_ns, struct tb_bytes frame)
+{
+    if (!is_held(lane, frame)) {
+        assert(frame.len <= TB_OUTER_MAX_BYTES);
+        memcpy(lane->lane.held, frame.at, frame.len);
+        lane->lane.held_len = frame.len;
+        lane->lane.held_utc_ns = utc_ns;
+    }
+    return false;
+}
+
+/* It ends here, in no capture. */
+static bool
+count_host(struct tb_lane *lane, enum tb_count term)
+{
+    tb_count(lane->counters, term, 1);
+    return true;
+}
+
+bool
 tb_lane_packet(struct tb_lane *lane, int64_t utc_ns, struct tb_bytes frame)
 {
     const struct tb_table_entry *entry;
     struct tb_stream *stream;
     struct tb_outer outer;
 
-    tb_count(lane->counters, TB_COUNT_RECEIVED, 1);
+    if (!is_held(lane, frame)) {
+        tb_count(lane->counters, TB_COUNT_RECEIVED, 1);
+    }
     switch (tb_outer_parse(frame, lane->port, &outer)) {
     case TB_OUTER_VXLAN:
         break;
     case TB_OUTER_FRAGMENT:
-        tb_count(lane->counters, TB_COUNT_FRAGMENTS, 1);
-        return;
+        return count_host(lane, TB_COUNT_FRAGMENTS);
     case TB_OUTER_NOT_VXLAN:
-        tb_count(lane->counters, TB_COUNT_NOT_VXLAN, 1);
-        return;
+        return count_host(lane, TB_COUNT_NOT_VXLAN);
     case TB_OUTER_MALFORMED:
     default:
-        tb_count(lane->counters, TB_COUNT_MALFORMED, 1);
-        return;
+        return count_host(lane, TB_COUNT_MALFORMED);
     }
     entry = lane->lane.table == NULL
                 ? NULL
                 : tb_table_find(lane->lane.table, outer.source, outer.vxlan.vni);
     if (entry == NULL) {
-        tb_count(lane->counters, TB_COUNT_UNKNOWN_VNI, 1);
-        return;
+        return count_host(lane, TB_COUNT_UNKNOWN_VNI);
     }
     stream = &entry->armed->streams[lane->index];
     if (stream->lane.stopped) {
-        tb_count(lane->counters, TB_COUNT_NOT_ARMED, 1);
-        return;
+        return count_host(lane, TB_COUNT_NOT_ARMED);
     }
-    record(lane, stream, entry->interface, utc_ns, outer.vxlan.inner);
+    return record(lane, stream, entry->interface, utc_ns, outer.vxlan.inner) ||
+           hold(lane, utc_ns, frame);
 }
 
-static void
+static bool
 take_packet(void *arg, int64_t utc_ns, struct tb_bytes frame)
 {
-    tb_lane_packet(arg, utc_ns, frame);
+    return tb_lane_packet(arg, utc_ns, frame);
+}
+
+bool
+tb_lane_take_held(struct tb_lane *lane)
+{
+    if (lane->lane.held_len > 0 &&
+        tb_lane_packet(lane, lane->lane.held_utc_ns,
+                       tb_bytes_of(lane->lane.held, lane->lane.held_len))) {
+        lane->lane.held_len = 0;
+    }
+    return lane->lane.held_len == 0;
+}
+
+/* More captures than slabs: none would come back by itself. */
+static void
+hand_over_all(struct tb_lane *lane)
+{
+    const struct tb_table *table = lane->lane.table;
+
+    for (size_t i = 0; table != NULL && i < table->armed_count; i++) {
+        struct tb_stream *stream = &table->armed[i]->streams[lane->index];
+
+        if (stream->lane.slab != NULL) {
+            hand_over(lane, stream, false);
+        }
+    }
+}
+
+void
+tb_lane_wait_for_slab(struct tb_lane *lane)
+{
+    if (lane->lane.open_slabs == lane->pool.count) {
+        hand_over_all(lane);
+    }
+    tb_slab_wait(&lane->pool, SLAB_WAIT_MS * TB_NS_PER_MS);
 }
 
 enum tb_err
@@ -313,21 +391,29 @@ wait_for_packets(struct tb_lane *lane, bool source_failed)
     }
 }
 
-/* What is in the ring when the process is told to end is still recorded. */
+/* What is in the ring when the process is told to end is still recorded; what the writer cannot
+ * take in that time is counted. */
 static void
 drain(struct tb_lane *lane)
 {
     struct pollfd ring = {.fd = lane->source->poll_fd, .events = POLLIN};
     int64_t until = tb_clock_boot_ns() + DRAIN_MS * TB_NS_PER_MS;
+    int64_t end = until + DRAIN_MS * TB_NS_PER_MS;
     size_t count = 1;
 
-    while ((count > 0 || poll(&ring, 1, LOOK_EVERY_MS) > 0) && tb_clock_boot_ns() < until) {
+    do {
         lane->lane.now_boot_ns = tb_clock_boot_ns();
-        if (lane->source->ops->read(lane->source, READ_BATCH, take_packet, lane, &count,
-                                    NULL) != TB_OK) {
+        lane->lane.may_hold = lane->lane.now_boot_ns < until;
+        if (!tb_lane_take_held(lane)) {
+            tb_lane_wait_for_slab(lane);
+        } else if (lane->source->ops->read(lane->source, READ_BATCH, take_packet, lane, &count,
+                                           NULL) != TB_OK) {
             break;
         }
-    }
+    } while (lane->lane.now_boot_ns < end &&
+             (lane->lane.held_len > 0 || count > 0 || poll(&ring, 1, LOOK_EVERY_MS) > 0));
+    lane->lane.may_hold = false;
+    (void)tb_lane_take_held(lane);
 }
 
 static void *
@@ -349,6 +435,10 @@ receive(void *arg)
         }
         if (now - lane->lane.stats_boot_ns >= STATS_EVERY_MS * TB_NS_PER_MS) {
             count_ring_drops(lane);
+        }
+        if (!tb_lane_take_held(lane)) {
+            tb_lane_wait_for_slab(lane);
+            continue;
         }
         err =
             lane->source->ops->read(lane->source, READ_BATCH, take_packet, lane, &count, &fail);
@@ -397,6 +487,10 @@ tb_lane_init(struct tb_lane *lane, unsigned index, uint16_t port, struct tb_sour
     if (err != TB_OK) {
         return err;
     }
+    lane->lane.held = malloc(TB_OUTER_MAX_BYTES);
+    if (lane->lane.held == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for a packet");
+    }
     lane->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (lane->wake_fd < 0) {
         return tb_fail_errno(fail, errno, "cannot make an eventfd");
@@ -411,6 +505,7 @@ tb_lane_release(struct tb_lane *lane)
     tb_segment_workspace_free(lane->workspace);
     tb_handover_queue_release(&lane->queue);
     tb_slab_pool_release(&lane->pool);
+    free(lane->lane.held);
     tb_close(&lane->wake_fd);
     tb_cond_release(&lane->adopted);
     tb_mutex_release(&lane->mu);
@@ -438,6 +533,7 @@ tb_lane_start(struct tb_lane *lane, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
+    lane->lane.may_hold = true;
     (void)snprintf(name, sizeof(name), "receive%u", lane->index);
     err = tb_thread_start(&lane->receive_thread, name, receive, lane, fail);
     lane->receiving = err == TB_OK;

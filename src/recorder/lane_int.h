@@ -29,6 +29,7 @@ enum {
     TB_LANE_SEGMENT_CHUNKS = 2048,
     TB_CHUNK_MAX_AGE_MS = 1000,   /* a chunk is put down at least this often (DESIGN 7) */
     TB_REPLAY_MAX_SOURCES = 4096, /* (outer source, VNI) pairs of one replayed file */
+    TB_OUTER_MAX_BYTES = 262144,  /* whole packets, also those that GRO put together */
     TB_FRAME_MIN_BYTES = 14
 };
 
@@ -69,6 +70,8 @@ void tb_slab_pool_release(struct tb_slab_pool *pool);
 /* One of the wanted size, or of the other; NULL when all are taken (unless `wait`). */
 struct tb_slab *tb_slab_take(struct tb_slab_pool *pool, bool large, bool wait);
 void tb_slab_give_back(struct tb_slab_pool *pool, struct tb_slab *slab);
+/* Until one is free, or `wait_ns` are over. */
+void tb_slab_wait(struct tb_slab_pool *pool, int64_t wait_ns);
 
 /* What a lane hands over: a chunk, or the word that a stream has ended. */
 struct tb_handover {
@@ -199,7 +202,8 @@ const struct tb_table_entry *tb_table_find(const struct tb_table *table,
 
 /* --- where packets come from --- */
 
-typedef void tb_packet_fn(void *arg, int64_t utc_ns, struct tb_bytes frame);
+/* False: no further one for now; this one has been taken care of. */
+typedef bool tb_packet_fn(void *arg, int64_t utc_ns, struct tb_bytes frame);
 
 struct tb_source;
 struct tb_source_ops {
@@ -294,6 +298,13 @@ struct tb_lane {
     struct {
         struct tb_table *table;
         int64_t now_boot_ns, next_look_boot_ns, stats_boot_ns;
+        size_t open_slabs;
+        /* Without a slab the lane stops reading: what comes then waits in the ring, and is
+         * dropped only where that is full.  The packet that it had in its hands waits here. */
+        bool may_hold;
+        uint8_t *held; /* owned: TB_OUTER_MAX_BYTES */
+        size_t held_len;
+        int64_t held_utc_ns;
     } lane;
     struct {
         struct tb_room room;
@@ -324,7 +335,12 @@ void tb_lane_stop(struct tb_lane *lane);
 
 /* The receive thread's steps, by themselves for replay, tests and fuzzing. */
 TB_NODISCARD enum tb_err tb_lane_read_all(struct tb_lane *lane, struct tb_fail *fail);
-void tb_lane_packet(struct tb_lane *lane, int64_t utc_ns, struct tb_bytes frame);
+/* False: it is held, and to be tried again before any other. */
+bool tb_lane_packet(struct tb_lane *lane, int64_t utc_ns, struct tb_bytes frame);
+/* True when nothing is held any more. */
+bool tb_lane_take_held(struct tb_lane *lane);
+/* After that was false: waits (a bounded time) for a slab to come back. */
+void tb_lane_wait_for_slab(struct tb_lane *lane);
 /* Ends what is to end, hands over what is old enough; `all`: everything. */
 void tb_lane_look(struct tb_lane *lane, int64_t now_boot_ns, bool all);
 

@@ -22,7 +22,7 @@ struct pairs {
     bool too_many;
 };
 
-static void
+static bool
 note_pair(void *arg, int64_t utc_ns, struct tb_bytes frame)
 {
     struct pairs *pairs = arg;
@@ -31,17 +31,17 @@ note_pair(void *arg, int64_t utc_ns, struct tb_bytes frame)
 
     (void)utc_ns;
     if (tb_outer_parse(frame, pairs->port, &outer) != TB_OUTER_VXLAN) {
-        return;
+        return true;
     }
     for (uint32_t i = 0; i < pairs->count; i++) {
         if (pairs->at[i].vni == outer.vxlan.vni &&
             memcmp(pairs->at[i].outer, outer.source, sizeof(outer.source)) == 0) {
-            return;
+            return true;
         }
     }
     if (pairs->count == TB_REPLAY_MAX_SOURCES) {
         pairs->too_many = true;
-        return;
+        return true;
     }
     source = &pairs->at[pairs->count];
     memset(source, 0, sizeof(*source));
@@ -52,6 +52,7 @@ note_pair(void *arg, int64_t utc_ns, struct tb_bytes frame)
     (void)snprintf(source->description, sizeof(source->description), "VNI %u",
                    (unsigned)source->vni);
     pairs->count++;
+    return true;
 }
 
 static enum tb_err

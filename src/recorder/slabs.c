@@ -101,6 +101,16 @@ tb_slab_take(struct tb_slab_pool *pool, bool large, bool wait)
 }
 
 void
+tb_slab_wait(struct tb_slab_pool *pool, int64_t wait_ns)
+{
+    tb_mutex_lock(&pool->mu);
+    if (pool->locked.free_count[0] + pool->locked.free_count[1] == 0) {
+        (void)tb_cond_wait_for(&pool->returned, &pool->mu, wait_ns);
+    }
+    tb_mutex_unlock(&pool->mu);
+}
+
+void
 tb_slab_give_back(struct tb_slab_pool *pool, struct tb_slab *slab)
 {
     tb_mutex_lock(&pool->mu);

@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 
 enum {
-    SNAPLEN = 262144,     /* whole packets, also those that GRO put together */
     BLOCK_TIMEOUT_MS = 20 /* a block with few packets waits so long in the kernel */
 };
 
@@ -23,18 +22,23 @@ struct source_pcap {
 struct read_context {
     tb_packet_fn *packet;
     void *arg;
+    pcap_t *pcap;
+    size_t count;
 };
 
 static void
 give_packet(u_char *user, /* NOLINT(readability-non-const-parameter): libpcap's type */
             const struct pcap_pkthdr *header, const u_char *octets)
 {
-    const struct read_context *context = (const void *)user;
+    struct read_context *context = (void *)user;
 
     /* (with nanosecond precision tv_usec holds nanoseconds) */
-    context->packet(context->arg,
-                    (int64_t)header->ts.tv_sec * TB_NS_PER_S + (int64_t)header->ts.tv_usec,
-                    tb_bytes_of(octets, header->caplen));
+    context->count++;
+    if (!context->packet(context->arg,
+                         (int64_t)header->ts.tv_sec * TB_NS_PER_S + (int64_t)header->ts.tv_usec,
+                         tb_bytes_of(octets, header->caplen))) {
+        pcap_breakloop(context->pcap);
+    }
 }
 
 static enum tb_err
@@ -42,13 +46,13 @@ read_ring(struct tb_source *base, int max, tb_packet_fn *packet, void *arg, size
           struct tb_fail *fail)
 {
     struct source_pcap *source = (struct source_pcap *)base;
-    struct read_context context = {packet, arg};
+    struct read_context context = {packet, arg, source->pcap, 0};
     int n = pcap_dispatch(source->pcap, max, give_packet, (u_char *)&context);
 
-    if (n < 0) {
+    if (n < 0 && n != PCAP_ERROR_BREAK) {
         return tb_fail_set(fail, TB_EIO, "%s", pcap_geterr(source->pcap));
     }
-    *out_count = (size_t)n;
+    *out_count = context.count;
     return TB_OK;
 }
 
@@ -108,7 +112,7 @@ activate(struct source_pcap *source, const char *interface, uint64_t ring_bytes,
         return tb_fail_set(fail, TB_EINVAL, "a ring of %llu octets is too big: up to 2 GiB",
                            (unsigned long long)ring_bytes);
     }
-    if (pcap_set_snaplen(pcap, SNAPLEN) != 0 || pcap_set_promisc(pcap, 0) != 0 ||
+    if (pcap_set_snaplen(pcap, TB_OUTER_MAX_BYTES) != 0 || pcap_set_promisc(pcap, 0) != 0 ||
         pcap_set_timeout(pcap, BLOCK_TIMEOUT_MS) != 0 ||
         pcap_set_buffer_size(pcap, (int)ring_bytes) != 0 ||
         pcap_set_tstamp_precision(pcap, PCAP_TSTAMP_PRECISION_NANO) != 0) {

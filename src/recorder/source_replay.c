@@ -24,7 +24,7 @@ read_file(struct tb_source *base, int max, tb_packet_fn *packet, void *arg, size
     const u_char *octets;
     size_t count = 0;
 
-    for (; count < (size_t)max; count++) {
+    for (bool more = true; more && count < (size_t)max; count++) {
         int got = pcap_next_ex(source->pcap, &header, &octets);
 
         if (got == PCAP_ERROR_BREAK) {
@@ -34,8 +34,9 @@ read_file(struct tb_source *base, int max, tb_packet_fn *packet, void *arg, size
         if (got != 1) {
             return tb_fail_set(fail, TB_EFORMAT, "%s", pcap_geterr(source->pcap));
         }
-        packet(arg, (int64_t)header->ts.tv_sec * TB_NS_PER_S + (int64_t)header->ts.tv_usec,
-               tb_bytes_of(octets, header->caplen));
+        more =
+            packet(arg, (int64_t)header->ts.tv_sec * TB_NS_PER_S + (int64_t)header->ts.tv_usec,
+                   tb_bytes_of(octets, header->caplen));
     }
     *out_count = count;
     return TB_OK;

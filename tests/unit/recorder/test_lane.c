@@ -377,6 +377,95 @@ a_filter_that_would_run_wild_is_refused(void **state)
 }
 
 static void
+without_a_slab_a_packet_is_held_and_comes_before_the_next(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_slab *taken[64];
+    struct packet p;
+    struct tb_record_status status;
+    size_t count = 0;
+
+    rig->spec.max_bytes = 250; /* (it is charged once, however often it is tried) */
+    arm(rig);
+    rig->lane.lane.may_hold = true;
+    while ((taken[count] = tb_slab_take(&rig->lane.pool, true, false)) != NULL) {
+        count++;
+    }
+    make_mirrored(&p, VNI, 100);
+    assert_false(tb_lane_packet(&rig->lane, 1, view(&p)));
+    memset(p.at, 0, sizeof(p.at)); /* the ring has the memory back */
+    assert_int_equal(host_ledger(rig).received, 1);
+    assert_false(tb_lane_take_held(&rig->lane));
+    tb_lane_wait_for_slab(&rig->lane);
+    assert_false(tb_lane_take_held(&rig->lane));
+    tb_slab_give_back(&rig->lane.pool, taken[--count]);
+    tb_lane_wait_for_slab(&rig->lane);
+    assert_true(tb_lane_take_held(&rig->lane));
+    assert_true(tb_lane_take_held(&rig->lane));
+    make_mirrored(&p, VNI, 100);
+    assert_true(tb_lane_packet(&rig->lane, 2, view(&p)));
+    finish(rig);
+    tb_armed_status(rig->armed, &status);
+    assert_int_equal(status.ledger.received, 2);
+    assert_int_equal(status.ledger.written, 2);
+    assert_int_equal(status.first_utc_ns, 1);
+    expect_balanced(rig);
+    while (count > 0) {
+        tb_slab_give_back(&rig->lane.pool, taken[--count]);
+    }
+}
+
+static void
+what_needs_no_slab_is_not_held(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_slab *taken[64];
+    struct packet p;
+    size_t count = 0;
+
+    arm(rig);
+    rig->lane.lane.may_hold = true;
+    while ((taken[count] = tb_slab_take(&rig->lane.pool, true, false)) != NULL) {
+        count++;
+    }
+    make_mirrored(&p, VNI + 2, 100);
+    assert_true(tb_lane_packet(&rig->lane, 1, view(&p)));
+    finish(rig);
+    assert_int_equal(host_ledger(rig).unknown_vni, 1);
+    while (count > 0) {
+        tb_slab_give_back(&rig->lane.pool, taken[--count]);
+    }
+}
+
+static void
+when_every_slab_is_open_they_are_handed_over(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_slab *taken[64];
+    struct tb_handover what;
+    size_t count = 0;
+    size_t behind;
+
+    arm(rig);
+    mirror(rig, VNI, 100, 1);
+    while ((taken[count] = tb_slab_take(&rig->lane.pool, true, false)) != NULL) {
+        count++;
+    }
+    tb_lane_wait_for_slab(&rig->lane); /* the writer has the others: they come back */
+    assert_int_equal(tb_handover_pop(&rig->lane.queue, 0, &what, &behind), TB_ETIMEOUT);
+    rig->lane.lane.open_slabs += count; /* as if other captures filled them */
+    tb_lane_wait_for_slab(&rig->lane);
+    rig->lane.lane.open_slabs -= count;
+    assert_int_equal(rig->lane.lane.open_slabs, 0);
+    write_all(rig);
+    assert_int_equal(capture_ledger(rig).written, 1);
+    finish(rig);
+    while (count > 0) {
+        tb_slab_give_back(&rig->lane.pool, taken[--count]);
+    }
+}
+
+static void
 without_a_slab_packets_are_counted_and_the_next_one_says_how_many(void **state)
 {
     struct rig *rig = *state;
@@ -666,6 +755,9 @@ main(void)
         CASE(the_snaplen_cuts_and_the_true_length_stays),
         CASE(the_filter_sees_the_inner_frame),
         CASE(a_filter_that_would_run_wild_is_refused),
+        CASE(without_a_slab_a_packet_is_held_and_comes_before_the_next),
+        CASE(what_needs_no_slab_is_not_held),
+        CASE(when_every_slab_is_open_they_are_handed_over),
         CASE(without_a_slab_packets_are_counted_and_the_next_one_says_how_many),
         CASE(a_chunk_is_put_down_when_it_is_a_second_old),
         CASE(segments_rotate_by_size_and_their_numbers_go_on),
