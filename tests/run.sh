@@ -8,13 +8,14 @@
 #   fuzz         every fuzzer for a few seconds (SECONDS_EACH=5), starting from its corpus
 #   all          all that has to pass: lint, unit (debug, asan, tsan), corpus (debug, asan), fuzz, integration
 #                with the release build
-# It builds what it needs.  Logs are kept in DIR/test/; a failed case's log is shown at the end.  The very
-# last line is "N passed, N failed", with ", N skipped" behind it if any; the exit status is 1 if any failed.
+# It builds what it needs.  JOBS programs run side by side (default: one a core).  Logs are kept in DIR/test/, how
+# long each took in DIR/test/GROUP/seconds; a failed case's log is shown at the end.  The very last line is
+# "N passed, N failed", with ", N skipped" behind it if any; the exit status is 1 if any failed.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 usage() {
-    sed -n '3,10s/^# //p' tests/run.sh >&2
+    sed -n '3,11s/^# //p' tests/run.sh >&2
     exit 2
 }
 
@@ -44,7 +45,9 @@ begin() { # PART
 }
 
 finish() {
-    local p=$((passed - part_passed)) f=$((failed - part_failed)) s=$((skipped - part_skipped))
+    local p f s
+    judge
+    p=$((passed - part_passed)) f=$((failed - part_failed)) s=$((skipped - part_skipped))
     printf '%-20s %5d passed %4d failed %4d skipped %5d s\n' "$part" $p $f $s $((SECONDS - part_began))
     if [ $((p + f + s)) -eq 0 ]; then
         # A part that silently runs nothing is the worst kind of green.
@@ -58,25 +61,62 @@ fail() { # CASE LOG
     printf '  FAILED %s: %s\n' "$part" "$1"
 }
 
+# What runs side by side leaves its log, its status and its seconds; `judge` reads them afterwards, in order.
+jobs=${JOBS:-$(nproc)} running=0 order=()
+case $jobs in '' | *[!0-9]* | 0) echo "run.sh: JOBS is '$jobs': a number from 1 on" >&2 && exit 2 ;; esac
+
+interrupted() {
+    local job
+    for job in $(jobs -p); do pkill -P "$job" timeout; done
+    exit 130
+}
+trap interrupted INT TERM
+
+start() { # KIND NAME SECONDS COMMAND...
+    local kind=$1 name=$2 limit=$3 log=$logs/$part/${2//\//.}.log
+    shift 3
+    if [ "$running" -ge "$jobs" ]; then
+        wait -n
+        running=$((running - 1))
+    fi
+    order+=("$kind"$'\t'"$name"$'\t'"$limit"$'\t'"$log")
+    (
+        began=$SECONDS
+        # Through a pipe: a test that limits the size of files would cut its own log.
+        # (A shell gives what it starts in the background an ignored SIGINT.)
+        timeout -k 10 "$limit" env --default-signal=INT "$@" 2>&1 </dev/null | cat >"$log"
+        echo "${PIPESTATUS[0]}" >"$log.status"
+        echo "$((SECONDS - began)) $name" >>"$logs/$part/seconds"
+    ) &
+    running=$((running + 1))
+}
+
+judge() {
+    local each kind name limit log status
+    wait
+    running=0
+    for each in "${order[@]}"; do
+        IFS=$'\t' read -r kind name limit log <<<"$each"
+        status=$(cat "$log.status")
+        rm -f "$log.status"
+        "judge_$kind" "$name" "$limit" "$log" "${status:-1}"
+    done
+    order=()
+}
+
 # One case that is a command: passed if it ends with 0.
-check() { # NAME COMMAND...
-    local name=$1 log=$logs/$part/$1.log
-    shift
-    if "$@" >"$log" 2>&1 </dev/null; then
+judge_command() { # NAME SECONDS LOG STATUS
+    if [ "$4" -eq 0 ]; then
         passed=$((passed + 1))
     else
-        echo "exit status $?" >>"$log"
-        fail "$name" "$log"
+        echo "exit status $4" >>"$3"
+        fail "$1" "$3"
     fi
 }
 
 # A program that prints a line per case: "ok 1 - name", "not ok 2 - name", "ok 3 # SKIP", "skip - why".
-cases() { # NAME SECONDS COMMAND...
-    local name=$1 limit=$2 log=$logs/$part/${1//\//.}.log status=0 good bad=0 skips planned line
-    shift 2
-    # Through a pipe: a test that limits the size of files would cut its own log.
-    timeout -k 10 "$limit" "$@" 2>&1 </dev/null | cat >"$log"
-    status=${PIPESTATUS[0]}
+judge_cases() { # NAME SECONDS LOG STATUS
+    local name=$1 limit=$2 log=$3 status=$4 good bad=0 skips planned line
     skips=$(grep -cE '^(skip\b|(not )?ok\b.*# *SKIP)' "$log")
     good=$(grep -E '^ok\b' "$log" | grep -cvE '# *SKIP')
     planned=$(sed -nE 's/^1\.\.([0-9]+)$/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
@@ -127,7 +167,7 @@ run_unit() { # MODE
             plain=(setarch -R)
         fi
         while IFS= read -r program; do
-            cases "${program#"$build/$1/unit/"}" 120 "${plain[@]}" "$program"
+            start cases "${program#"$build/$1/unit/"}" 120 "${plain[@]}" "$program"
         done < <(find "$build/$1/unit" -type f -name 'test_*' -perm -u+x 2>/dev/null | sort |
             while IFS= read -r path; do # not what was built from a source that is gone
                 [ ! -f "tests/unit/${path#"$build/$1/unit/"}.c" ] || echo "$path"
@@ -143,7 +183,7 @@ run_corpus() { # MODE
         for source in tests/fuzz/fuzz_*.c; do
             [ -f "$source" ] || continue
             name=$(basename "$source" .c)
-            check "$name" timeout -k 10 120 "$build/$1/fuzz/$name" "tests/fuzz/corpus/${name#fuzz_}/"
+            start command "$name" 120 "$build/$1/fuzz/$name" "tests/fuzz/corpus/${name#fuzz_}/"
         done
     fi
     finish
@@ -159,7 +199,7 @@ run_fuzz() {
             name=$(basename "$source" .c)
             found=$build/fuzz/found/$name
             mkdir -p "$found"
-            check "$name" timeout -k 10 $((${SECONDS_EACH:-5} * 3 + 60)) "$build/fuzz/fuzz/$name" \
+            start command "$name" $((${SECONDS_EACH:-5} * 3 + 60)) "$build/fuzz/fuzz/$name" \
                 -max_total_time="${SECONDS_EACH:-5}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
                 -artifact_prefix="$build/test/fuzz/crashes/$name-" "$found" "tests/fuzz/corpus/${name#fuzz_}/"
         done
@@ -176,7 +216,7 @@ run_integration() { # MODE
         for script in tests/integration/[0-9][0-9]_*.sh tests/integration/[0-9][0-9]_*.py; do
             [ -f "$script" ] || continue
             mkdir -p "$logs/integration/$(basename "$script")"
-            cases "$(basename "$script")" 400 env MODE="$1" TB_OUT="$PWD/$build/$1" \
+            start cases "$(basename "$script")" 400 env MODE="$1" TB_OUT="$PWD/$build/$1" \
                 TB_WORK="$PWD/$logs/integration/$(basename "$script")" "$script"
         done
     fi
@@ -185,14 +225,14 @@ run_integration() { # MODE
 
 run_lint() {
     begin lint
-    check layers tests/lint/layers.py
-    check format tests/lint/format.sh
-    check headers tests/lint/headers.sh "$build"
-    check shell tests/lint/shell.sh
-    check python tests/lint/python.sh
-    check text tests/lint/text.sh
-    check cppcheck tests/lint/cppcheck.sh "$build"
-    check clang-tidy tests/lint/tidy.sh
+    start command layers 900 tests/lint/layers.py
+    start command format 900 tests/lint/format.sh
+    start command headers 900 tests/lint/headers.sh "$build"
+    start command shell 900 tests/lint/shell.sh
+    start command python 900 tests/lint/python.sh
+    start command text 900 tests/lint/text.sh
+    start command cppcheck 900 tests/lint/cppcheck.sh "$build"
+    start command clang-tidy 900 tests/lint/tidy.sh
     finish
 }
 

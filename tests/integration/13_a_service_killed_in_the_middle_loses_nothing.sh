@@ -20,7 +20,8 @@ pkill -KILL -x tapbox
 lab_wait 5 sh -c '! pgrep -x tapbox'
 cp "$LAB_DIR/logs/tapbox.log" "$LAB_DIR/logs/tapbox-killed.log"
 talk quick
-expect 'it starts again' lab_tapbox_start
+lab_tapbox_start
+same 'it starts again' 0 $?
 lab_wait_for_state "$id" recording 10
 ok "after the restart the capture is '$(lab_state "$id")'"
 expect 'the capture ends by its deadline' lab_wait_for_state "$id" sealed 60

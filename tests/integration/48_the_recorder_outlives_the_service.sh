@@ -46,11 +46,13 @@ ping_pid=$lab_pid
 
 lab_tapbox_stop
 sleep 0.5
-expect 'the service starts again' serve
+serve
+same 'the service starts again' 0 $?
 expect 'and finds the capture recording' lab_wait 5 records
 lab_tapbox_stop KILL
 sleep 0.5
-expect 'after SIGKILL too' serve
+serve
+same 'after SIGKILL too' 0 $?
 expect 'the capture is still recording' lab_wait 5 records
 same 'one recorder all the time' "$recorder" "$(cat "$LAB_DIR/recorder.pid")"
 sleep 1.5

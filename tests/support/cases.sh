@@ -32,7 +32,7 @@ not_ok() { # CASE [DETAIL]
 }
 
 # One case that is a command: its output is shown only if it fails.
-expect() { # CASE COMMAND...
+expect() { # CASE COMMAND...: in a shell of its own: variables that it sets are lost
     local name=$1 output
     shift
     if output=$("$@" 2>&1 </dev/null); then ok "$name"; else not_ok "$name" "$* (status $?): $output"; fi
