@@ -162,9 +162,8 @@ is_running(long pid)
     if (file == NULL) {
         return false;
     }
-    (void)fgets(line, sizeof(line), file);
+    state = fgets(line, sizeof(line), file) != NULL ? strrchr(line, ')') : NULL;
     (void)fclose(file);
-    state = strrchr(line, ')');
     return state != NULL && state[1] != '\0' && strchr("ZX", state[2]) == NULL;
 }
 
