@@ -5,14 +5,21 @@ enum {
     PROBES_MAX = 1000 /* of one list that are looked at; real ones have a few */
 };
 
+/* "0.0.0.0" and "::" stand for nobody: a filter for them would let nothing through. */
+static bool
+add_address(struct tb_alert *out, const char *text, const struct tb_indicator *more)
+{
+    return text != NULL && text[strspn(text, "0.:")] != 0 &&
+           tb_webhook_add_address(out, text, more);
+}
+
 /* Flow-log findings know IPv4 only; the IPv6 address beside one is a filler. */
 static void
 add_remote(struct tb_alert *out, const struct tb_json *details, const struct tb_indicator *more)
 {
-    const char *v4 = tb_webhook_str(details, "ipAddressV4");
-
-    (void)tb_webhook_add_address(out, v4 != NULL ? v4 : tb_webhook_str(details, "ipAddressV6"),
-                                 more);
+    if (!add_address(out, tb_webhook_str(details, "ipAddressV4"), more)) {
+        (void)add_address(out, tb_webhook_str(details, "ipAddressV6"), more);
+    }
 }
 
 static void
@@ -65,7 +72,7 @@ read_call(const struct tb_json *call, struct tb_alert *out)
     add_remote(out, tb_webhook_at(call, "remoteIpDetails"), &more);
     (void)tb_webhook_add_domain(out, tb_webhook_str(call, "domainDetails/domain"), &more);
     for (size_t i = 0; tb_json_is_array(ips) && i < tb_json_count(ips) && i < PROBES_MAX; i++) {
-        (void)tb_webhook_add_address(out, tb_json_str(tb_json_item(ips, i), ""), &more);
+        (void)add_address(out, tb_json_str(tb_json_item(ips, i), ""), &more);
     }
 }
 

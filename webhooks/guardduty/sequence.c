@@ -138,6 +138,18 @@ read_members(const struct tb_json *resources, const struct tb_json *resource,
     }
 }
 
+/* Keys of an instance: the session that uses them is named after it, "AROA...:i-..." */
+static void
+read_key(const struct tb_json *resource, struct tb_alert *out)
+{
+    char instance[TB_AWS_ID_SIZE];
+
+    if (tb_webhook_find_id(tb_webhook_str(resource, "data/accessKey/principalId"), "i-",
+                           instance)) {
+        add_whole_instance(instance, out);
+    }
+}
+
 static bool
 is_type(const struct tb_json *resource, const char *type)
 {
@@ -167,6 +179,7 @@ read_resources(const struct tb_json *resources, struct tb_alert *out)
     }
     for (size_t i = 0; i < count; i++) {
         read_members(resources, tb_json_item(resources, i), out);
+        read_key(tb_json_item(resources, i), out);
     }
 }
 

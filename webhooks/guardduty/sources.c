@@ -1,6 +1,7 @@
 /* Where a finding's traffic can be mirrored: interfaces, an instance, or why there is none. */
 #include "guardduty_int.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
 /* Resource types in our words, and why they have nothing to mirror.  `even_with_instance`: an
@@ -68,30 +69,33 @@ why_no_instance(const struct tb_json *finding)
     return NULL;
 }
 
+/* Whether both are the same address: IPv6 has several ways to write one.  NULL is none. */
+static bool
+same_address(const char *a, const char *b)
+{
+    struct in6_addr left, right;
+
+    return a != NULL && b != NULL &&
+           (strcmp(a, b) == 0 ||
+            (inet_pton(AF_INET6, a, &left) == 1 && inet_pton(AF_INET6, b, &right) == 1 &&
+             memcmp(&left, &right, sizeof(left)) == 0));
+}
+
 /* Whether one of the interface's addresses is `ip`. */
 static bool
 has_address(const struct tb_json *ni, const char *ip)
 {
     const struct tb_json *more = tb_webhook_at(ni, "privateIpAddresses");
     const struct tb_json *v6 = tb_webhook_at(ni, "ipv6Addresses");
-    const char *text = tb_webhook_str(ni, "privateIpAddress");
+    bool found = same_address(tb_webhook_str(ni, "privateIpAddress"), ip);
 
-    if (text != NULL && strcmp(text, ip) == 0) {
-        return true;
+    for (size_t i = 0; tb_json_is_array(more) && i < tb_json_count(more) && !found; i++) {
+        found = same_address(tb_webhook_str(tb_json_item(more, i), "privateIpAddress"), ip);
     }
-    for (size_t i = 0; tb_json_is_array(more) && i < tb_json_count(more); i++) {
-        text = tb_webhook_str(tb_json_item(more, i), "privateIpAddress");
-        if (text != NULL && strcmp(text, ip) == 0) {
-            return true;
-        }
+    for (size_t i = 0; tb_json_is_array(v6) && i < tb_json_count(v6) && !found; i++) {
+        found = same_address(tb_json_str(tb_json_item(v6, i), ""), ip);
     }
-    for (size_t i = 0; tb_json_is_array(v6) && i < tb_json_count(v6); i++) {
-        text = tb_json_str(tb_json_item(v6, i), "");
-        if (text != NULL && strcmp(text, ip) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return found;
 }
 
 static struct tb_alert_source
@@ -107,13 +111,32 @@ source_of_interface(const struct tb_json *ni, const char *instance)
     return s;
 }
 
-/* The interface that traffic was seen on: by its id (newer events), else by the local address
- * (may be NULL) among the instance's interfaces. */
+/* The addresses of the source's own side, as far as they are known (NULL: not). */
+struct local {
+    const char *ip;    /* that the finding goes by */
+    const char *other; /* IPv6 beside IPv4 */
+};
+
+static struct local
+local_of(const struct tb_json *action)
+{
+    struct local l = {tb_webhook_str(action, "localIpDetails/ipAddressV4"),
+                      tb_webhook_str(action, "localIpDetails/ipAddressV6")};
+
+    if (l.ip == NULL) {
+        l = (struct local){l.other, NULL};
+    }
+    return l;
+}
+
+/* The interface that traffic was seen on: by its id (newer events), else by a local address
+ * among the instance's interfaces. */
 static void
-add_seen(const struct tb_json *nis, const char *instance, const char *eni, const char *ip,
-         struct tb_alert *out)
+add_seen(const struct tb_json *nis, const char *instance, const char *eni,
+         const struct local *local, struct tb_alert *out)
 {
     size_t count = tb_json_is_array(nis) ? tb_json_count(nis) : 0;
+    const char *ip = local->ip;
     struct tb_alert_source s = {0};
     bool found = false;
 
@@ -121,8 +144,14 @@ add_seen(const struct tb_json *nis, const char *instance, const char *eni, const
         const struct tb_json *ni = tb_json_item(nis, i);
 
         s = source_of_interface(ni, instance);
-        found = eni[0] != 0 ? strcmp(s.eni, eni) == 0
-                            : s.eni[0] != 0 && ip != NULL && has_address(ni, ip);
+        if (eni[0] != 0) {
+            found = strcmp(s.eni, eni) == 0;
+        } else if (s.eni[0] != 0 && has_address(ni, local->ip)) {
+            found = true;
+        } else if (s.eni[0] != 0 && has_address(ni, local->other)) {
+            found = true;
+            ip = local->other;
+        }
     }
     if (!found && eni[0] == 0) {
         return;
@@ -145,19 +174,16 @@ add_seen_of_action(const struct tb_json *action, const struct tb_json *nis,
 {
     const struct tb_json *net = tb_webhook_at(action, "networkConnectionAction");
     const struct tb_json *probes = tb_webhook_at(action, "portProbeAction/portProbeDetails");
-    const char *ip = tb_webhook_str(net, "localIpDetails/ipAddressV4");
+    struct local local = local_of(net);
     char eni[TB_AWS_ID_SIZE];
 
-    if (ip == NULL) {
-        ip = tb_webhook_str(net, "localIpDetails/ipAddressV6");
-    }
     (void)tb_webhook_find_id(tb_webhook_str(net, "localNetworkInterface"), "eni-", eni);
-    add_seen(nis, instance, eni, ip, out);
+    add_seen(nis, instance, eni, &local, out);
     for (size_t i = 0;
          tb_json_is_array(probes) && i < tb_json_count(probes) && i < TB_ALERT_MAX_INDICATORS;
          i++) {
-        add_seen(nis, instance, "",
-                 tb_webhook_str(tb_json_item(probes, i), "localIpDetails/ipAddressV4"), out);
+        local = local_of(tb_json_item(probes, i));
+        add_seen(nis, instance, "", &local, out);
     }
 }
 

@@ -406,6 +406,37 @@ an_interface_that_only_the_action_knows_is_taken(void **state)
     free(a);
 }
 
+/* IPv6 is written in several ways, and "0.0.0.0" is nobody. */
+static void
+an_interface_is_found_by_its_ipv6_address_and_nobody_is_no_peer(void **state)
+{
+    struct tb_alert *a = malloc(sizeof(*a));
+
+    (void)state;
+    assert_int_equal(
+        read_text(BARE(",\"action\":{\"networkConnectionAction\":{\"localIpDetails\":{"
+                       "\"ipAddressV4\":\"10.9.9.9\",\"ipAddressV6\":\"2001:DB8::1\"},"
+                       "\"remoteIpDetails\":{\"ipAddressV4\":\"0.0.0.0\",\"ipAddressV6\":"
+                       "\"2001:db8::9\"}}}}" NAMED
+                       ",\"resource\":{\"instanceDetails\":{\"instanceId\":\"i-12345678\","
+                       "\"networkInterfaces\":[{\"networkInterfaceId\":\"eni-11111111\"},"
+                       "{\"networkInterfaceId\":\"eni-22222222\",\"ipv6Addresses\":["
+                       "\"2001:db8:0:0:0:0:0:1\"]}]}}"),
+                  a, NULL),
+        TB_OK);
+    assert_int_equal(a->source_count, 1);
+    assert_source(a, 0, "i-12345678", "eni-22222222", "2001:DB8::1", true);
+    assert_int_equal(a->indicator_count, 1);
+    assert_string_equal(a->indicators[0].value, "2001:db8::9");
+    assert_int_equal(
+        read_text(BARE(",\"action\":{\"networkConnectionAction\":{\"remoteIpDetails\":{"
+                       "\"ipAddressV4\":\"0.0.0.0\",\"ipAddressV6\":\"::\"}}}}" NAMED),
+                  a, NULL),
+        TB_OK);
+    assert_int_equal(a->indicator_count, 0);
+    free(a);
+}
+
 static void
 the_envelope_lends_account_and_region_where_the_finding_has_none(void **state)
 {
@@ -521,8 +552,7 @@ static const struct {
      0},
     {"guardduty-finding__Backdoor-EC2", "i-0123456789abcdef0", "eni-0123456789abcdef0", 1, true,
      false, "", 1, "203.0.113.10", 443},
-    {"guardduty-finding__Canary-EC2", "i-05746eb48123455e0", "", 1, false, false, "", 1,
-     "0.0.0.0", 22},
+    {"guardduty-finding__Canary-EC2", "i-05746eb48123455e0", "", 1, false, false, "", 0, "", 0},
     {"guardduty-finding__PenTest-S3", "", "", 0, true, true, "S3 bucket", 1, "198.51.100.0", 0},
     {"guardduty-finding__Recon-IAMUser", "i-99999999", "eni-bfcffe88", 1, true, true, "", 1,
      "198.51.100.0", 0},
@@ -625,6 +655,7 @@ main(void)
         cmocka_unit_test(the_sample_flag_is_found_wherever_it_stands),
         cmocka_unit_test(each_kind_of_resource_gives_its_source_or_its_reason),
         cmocka_unit_test(an_interface_that_only_the_action_knows_is_taken),
+        cmocka_unit_test(an_interface_is_found_by_its_ipv6_address_and_nobody_is_no_peer),
         cmocka_unit_test(the_envelope_lends_account_and_region_where_the_finding_has_none),
         cmocka_unit_test(
             titles_lose_what_could_forge_a_terminal_and_are_cut_between_characters),
