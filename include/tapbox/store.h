@@ -189,8 +189,8 @@ TB_NODISCARD enum tb_err tb_store_capture_later(struct tb_store *store, const ch
 TB_NODISCARD enum tb_err tb_store_capture_error(struct tb_store *store, const char *id,
                                                 const struct tb_fail *error,
                                                 struct tb_fail *fail);
-/* What the captures that were asked for since then have used, and what the running ones may use
- * of time. */
+/* What the captures that began since then have used, and what those that run, or are about to,
+ * may still use of time, extensions included. */
 struct tb_store_usage {
     int64_t duration_ns;
     uint64_t bytes; /* captured octets that were written */

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <tapbox/store.h>
 
@@ -250,6 +251,56 @@ what_joins_before_the_box_begins_makes_it_as_long_as_it_asks_for(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static int64_t
+used_ns(struct place *p, int64_t since_utc_ns)
+{
+    struct tb_store_usage used = {0};
+
+    assert_int_equal(tb_store_usage_since(p->store, since_utc_ns, &used, NULL), TB_OK);
+    return used.duration_ns;
+}
+
+/* About: the clock goes on while a test runs. */
+static void
+assert_about_seconds(int64_t got_ns, int64_t wanted_s)
+{
+    if (got_ns < (wanted_s - 20) * TB_NS_PER_S || got_ns > (wanted_s + 20) * TB_NS_PER_S) {
+        fail_msg("%lld ns instead of %lld s", (long long)got_ns, (long long)wanted_s);
+    }
+}
+
+static void
+the_days_budget_knows_extensions_and_what_still_drains(void **state)
+{
+    struct place *p = *state;
+    int64_t began = p->capture.recording_utc_ns;
+    int64_t longer = p->capture.deadline.utc_ns + 600 * TB_NS_PER_S;
+
+    assert_about_seconds(used_ns(p, began), 90);
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, longer, NULL, NULL), TB_OK);
+    assert_about_seconds(used_ns(p, began), 690); /* it may be granted */
+    assert_int_equal(confirm(p, longer), TB_OK);
+    assert_about_seconds(used_ns(p, began), 690);
+    /* stopped early: its sessions are still there, and no longer than until now */
+    move(p, TB_CAPTURE_RECORDING, TB_CAPTURE_DRAINING);
+    usleep(20000);
+    assert_true(used_ns(p, began) >= 20000000 && used_ns(p, began) < 60 * TB_NS_PER_S);
+    move(p, TB_CAPTURE_DRAINING, TB_CAPTURE_SEALING);
+    read_capture(p);
+    assert_true(used_ns(p, began) == p->capture.stopped_utc_ns - p->capture.recording_utc_ns);
+}
+
+/* Asked for yesterday and begun today is of today, and the other way round. */
+static void
+the_days_budget_goes_by_when_a_capture_began(void **state)
+{
+    struct place *p = *state;
+
+    assert_true(p->capture.recording_utc_ns > p->capture.requested_utc_ns);
+    assert_about_seconds(used_ns(p, p->capture.requested_utc_ns + 1), 90);
+    assert_true(used_ns(p, p->capture.recording_utc_ns + 1) == 0);
+}
+
 int
 main(void)
 {
@@ -262,6 +313,8 @@ main(void)
         CASE(an_alert_that_joins_makes_the_box_longer_by_what_is_left_and_no_wall_clock),
         CASE(a_deadline_is_not_over_because_the_wall_clock_was_set),
         CASE(what_joins_before_the_box_begins_makes_it_as_long_as_it_asks_for),
+        CASE(the_days_budget_knows_extensions_and_what_still_drains),
+        CASE(the_days_budget_goes_by_when_a_capture_began),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
