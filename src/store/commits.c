@@ -81,26 +81,35 @@ fail_all(struct tb_intake_item *first, enum tb_err err, const struct tb_fail *fa
     }
 }
 
+/* One before `w` that has shown the same capture; NULL when none has. */
+static const struct tb_intake_item *
+find_shown(const struct tb_intake_item *first, const struct tb_intake_item *w)
+{
+    while (first != w &&
+           (!first->has_capture || strcmp(first->capture_id, w->capture_id) != 0)) {
+        first = first->next;
+    }
+    return first != w ? first : NULL;
+}
+
 /* For those who want to show it: read here, where nobody has to wait behind the next commit. In
  * a storm many are of the same capture. */
 static void
 read_captures_locked(struct tb_store *store, struct tb_intake_item *first)
     TB_REQUIRES(store->mu)
 {
-    const struct tb_intake_item *last = NULL;
-
     for (struct tb_intake_item *w = first; w != NULL; w = w->next) {
+        const struct tb_intake_item *shown;
+
         if (w->err != TB_OK || w->capture == NULL || w->capture_id[0] == 0) {
             continue;
         }
-        if (last != NULL && strcmp(last->capture_id, w->capture_id) == 0) {
-            *w->capture = *last->capture;
-            w->has_capture = true;
-        } else {
-            w->has_capture =
-                store_capture_get_locked(store, w->capture_id, w->capture, NULL) == TB_OK;
+        shown = find_shown(first, w);
+        if (shown != NULL) {
+            *w->capture = *shown->capture;
         }
-        last = w->has_capture ? w : last;
+        w->has_capture = shown != NULL || store_capture_get_locked(store, w->capture_id,
+                                                                   w->capture, NULL) == TB_OK;
     }
 }
 

@@ -3,10 +3,12 @@
 #include "store_int.h"
 
 /* One that is past its deadline, and only not yet taken down, would swallow what joins it; one
- * that is not decided may yet come to nothing. */
+ * that is not decided may yet come to nothing.  (IN would make a table of the four states, for
+ * each of thousands of alerts; so would UNION and UPDATE FROM below.) */
 #define STILL_OPEN                                                                             \
-    " state IN ('requested', 'planned', 'arming', 'recording') AND stop_asked = 0"             \
-    " AND undecided = 0 AND (deadline_utc_ns = 0 OR " STORE_LEFT_NS " > 0)"
+    " (state = 'requested' OR state = 'planned' OR state = 'arming' OR state = 'recording')"   \
+    " AND stop_asked = 0 AND undecided = 0"                                                    \
+    " AND (deadline_utc_ns = 0 OR " STORE_LEFT_NS " > 0)"
 
 /* The capture that covers this interface: it names it, was resolved to it, or takes all of its
  * instance. */
@@ -18,14 +20,15 @@ find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance
     struct store_query q;
     enum tb_err err = store_open_locked(
         store,
-        "SELECT id FROM captures WHERE" STILL_OPEN " AND id IN"
-        " (SELECT capture_id FROM capture_enis WHERE eni = ?1"
-        "  UNION SELECT capture_id FROM capture_sources WHERE eni = ?1"
-        "   AND (gap = '' OR armed)"
-        "  UNION SELECT id FROM captures AS c WHERE instance = ?2 AND instance <> ''"
-        "   AND primary_only = 0"
-        "   AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = c.id))"
-        " ORDER BY number LIMIT 1",
+        "SELECT id, min(number) FROM"
+        " (SELECT id, number FROM captures WHERE" STILL_OPEN " AND instance = ?2"
+        "   AND instance <> '' AND primary_only = 0"
+        "   AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = id)"
+        "  UNION ALL SELECT id, number FROM capture_enis AS named"
+        "   CROSS JOIN captures ON id = named.capture_id WHERE eni = ?1 AND" STILL_OPEN
+        "  UNION ALL SELECT id, number FROM capture_sources AS resolved"
+        "   CROSS JOIN captures ON id = resolved.capture_id WHERE eni = ?1"
+        "    AND (gap = '' OR armed) AND" STILL_OPEN ")",
         &q, fail);
 
     if (err != TB_OK) {
@@ -34,8 +37,9 @@ find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance
     store_bind_text(&q, eni);
     store_bind_text(&q, instance);
     err = store_step_locked(&q, out_found, fail);
-    if (err == TB_OK && *out_found) {
+    if (err == TB_OK) { /* one row always; without a capture it is empty */
         store_text(&q, out, TB_CAPTURE_ID_SIZE);
+        *out_found = out[0] != 0;
     }
     store_close(&q);
     return err;
@@ -161,6 +165,9 @@ store_widen_joined_locked(struct tb_store *store, const char *id,
     return store_custody_add_locked(store, id, "widen_filter", NULL, detail, fail);
 }
 
+/* The end of a box of ?2 from now, at most ?3 after the request. */
+#define WANTED "min(deadline_utc_ns + ?2 - " STORE_LEFT_NS ", requested_utc_ns + ?3)"
+
 /* An alert that joins says that it is still going on: the time box may become longer, up to the
  * longest that policy allows after the first request.  Before the box has begun it simply gets
  * longer; afterwards a worker brings it about.  The same box on both clocks: what is left is
@@ -192,12 +199,10 @@ store_extend_joined_locked(struct tb_store *store, const char *id, int64_t durat
     if (err == TB_OK) {
         err = store_open_locked(
             store,
-            "UPDATE captures SET due_utc_ns = min(due_utc_ns, ?1), extend_to_utc_ns = wanted"
-            " FROM (SELECT id AS joined, min(deadline_utc_ns + ?2 - " STORE_LEFT_NS ","
-            "  requested_utc_ns + ?3) AS wanted FROM captures"
-            "  WHERE id = ?4 AND state IN ('arming', 'recording') AND deadline_utc_ns <> 0)"
-            " WHERE id = joined AND wanted > max(deadline_utc_ns, extend_to_utc_ns) + "
-            "1000000000",
+            "UPDATE captures SET due_utc_ns = min(due_utc_ns, ?1),"
+            " extend_to_utc_ns = " WANTED " WHERE id = ?4 AND state IN ('arming', 'recording')"
+            " AND deadline_utc_ns <> 0"
+            " AND " WANTED " > max(deadline_utc_ns, extend_to_utc_ns) + 1000000000",
             &q, fail);
     }
     if (err == TB_OK) {
