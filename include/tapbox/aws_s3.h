@@ -26,6 +26,7 @@ struct tb_s3_bucket {
     bool path_style;            /* else virtual-hosted; forced for names with a dot */
     const char *expected_owner; /* 12 digits, or NULL */
     struct tb_s3_posture posture;
+    struct tb_aws *reader; /* lent; who may look at what is there; NULL: whoever puts */
 };
 
 struct tb_s3_put {
@@ -48,6 +49,7 @@ struct tb_s3_ack {
     char version[1024];
     char request_id[80];
     bool checksum_echoed; /* else the signed payload hash vouches for it (DESIGN 4.5) */
+    bool added_version;   /* the key was taken, and nobody may look: see tb_s3_put */
 };
 
 /* PutObject, single request, signed payload hash and x-amz-checksum-sha256.  TB_OK means
@@ -56,8 +58,11 @@ struct tb_s3_ack {
  *
  * never_replace: an object that is there is left alone.  If HeadObject shows the same length
  * and SHA-256 (S3's own checksum, or, where the server keeps none, what the put that S3 took
- * had declared), it is our own put whose answer was lost: TB_OK.  If it shows another, or may
- * not be asked, TB_EEXIST: nothing is known to be safe in S3. */
+ * had declared), it is our own put whose answer was lost: TB_OK.  If it shows another,
+ * TB_EEXIST. HeadObject is asked by bucket->reader.  Where that is refused, because who puts
+ * evidence need not read it, a bucket with Object Lock gets the content as a further version of
+ * the key (out->added_version): such a bucket keeps every version, so that nothing is replaced.
+ * In any other bucket TB_EEXIST: nothing is known to be safe in S3. */
 TB_NODISCARD enum tb_err tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
                                    const struct tb_s3_put *put, struct tb_s3_ack *out,
                                    struct tb_fail *fail);

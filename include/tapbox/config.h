@@ -48,7 +48,7 @@ struct tb_config {
     char s3_object_lock_mode[16]; /* s3.object_lock_mode */
     int64_t s3_retention_ns;      /* s3.retention: 365d, with object_lock_mode */
     bool s3_legal_hold;           /* s3.legal_hold: false */
-    char s3_reader_role[256];     /* s3.reader_role; "" : no links are given out */
+    char s3_reader_role[256];     /* s3.reader_role; "" : no links, own role reads */
     int64_t s3_url_ns;            /* s3.url_lifetime: 15m */
     char s3_storage_class[32];    /* s3.storage_class */
     char s3_tags[512];            /* s3.tags */

@@ -181,7 +181,8 @@ s3_compare(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct t
         goto out;
     }
     s3_add_header(&request, "x-amz-checksum-mode", "ENABLED");
-    err = tb_aws_call(aws, &request.call, &request.result, &why);
+    err = tb_aws_call(bucket->reader != NULL ? bucket->reader : aws, &request.call,
+                      &request.result, &why);
     if (err == TB_OK && is_same_object(&request.result.answer, put, checksum)) {
         s3_read_ack(&request.result, out);
     } else if (err == TB_OK) {
@@ -202,19 +203,21 @@ out:
 enum tb_err
 s3_compare_taken(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
                  const struct tb_s3_put *put, const char *checksum, struct tb_s3_ack *out,
-                 struct tb_fail *fail)
+                 bool *out_add, struct tb_fail *fail)
 {
     struct tb_fail why = {.text = ""};
     enum tb_err err = s3_compare(aws, bucket, put, checksum, out, &why);
 
+    *out_add = false;
     if (err == TB_ENOTFOUND) {
         /* gone again in between, or on its way: the next try tells */
         return tb_fail_set(fail, TB_ERETRY, "the object was there and is not any more");
     }
-    if (why.http_status == 403 || why.http_status == 400) {
+    if (err == TB_EDENIED || why.http_status == 403 || why.http_status == 400) {
+        *out_add = tb_s3_lock_check(aws, bucket, NULL) == TB_OK;
         err = tb_fail_set(&why, TB_EEXIST,
                           "there is an object with this key, and whether it is this one cannot "
-                          "be told: allow s3:GetObject for it");
+                          "be told: set s3.reader_role, or use a bucket with Object Lock");
     }
     if (err == TB_EEXIST) {
         why.http_status = 412;
@@ -256,20 +259,17 @@ s3_check_echo(const char *what, const struct tb_aws_result *result, const char *
     return err;
 }
 
-enum tb_err
-tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb_s3_put *put,
-          struct tb_s3_ack *out, struct tb_fail *fail)
+/* One PutObject, on condition that the key is free if it is `if_none`. */
+static enum tb_err
+put_once(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb_s3_put *put,
+         const char *checksum, bool if_none, struct tb_s3_ack *out, struct tb_fail *fail)
 {
     struct s3_request request;
     struct tb_s3_ack ack;
-    char hash[TB_SHA256_HEX_SIZE], checksum[S3_CHECKSUM_SIZE], echoed[80];
-    struct tb_fail why = {.text = ""};
+    char hash[TB_SHA256_HEX_SIZE], echoed[80];
     enum tb_err err =
         s3_request_begin(&request, aws, bucket, put->key, "PutObject", "PUT", fail);
 
-    if (err == TB_OK) {
-        err = s3_checksum(checksum, &put->sha256);
-    }
     if (err != TB_OK) {
         goto out;
     }
@@ -281,30 +281,50 @@ tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb
     request.call.payload_hash = hash;
     s3_add_header(&request, "content-type", put->content_type);
     s3_add_header(&request, "x-amz-checksum-sha256", checksum);
-    if (put->never_replace) {
-        s3_add_header(&request, S3_OUR_HASH, hash);
-        s3_add_header(&request, "if-none-match", "*");
-    }
+    s3_add_header(&request, S3_OUR_HASH, put->never_replace ? hash : NULL);
+    s3_add_header(&request, "if-none-match", if_none ? "*" : NULL);
     s3_add_posture(&request, put->posture != NULL ? put->posture : &bucket->posture,
                    tb_aws_now(aws, TB_AWS_S3));
-    err = tb_aws_call(aws, &request.call, &request.result, &why);
+    err = tb_aws_call(aws, &request.call, &request.result, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    s3_read_ack(&request.result, &ack);
+    ack.checksum_echoed = tb_http_answer_header(&request.result.answer, "x-amz-checksum-sha256",
+                                                echoed, sizeof(echoed));
+    err = s3_check_echo("PutObject", &request.result, ack.checksum_echoed ? echoed : NULL,
+                        checksum, fail);
     if (err == TB_OK) {
-        s3_read_ack(&request.result, &ack);
-        ack.checksum_echoed = tb_http_answer_header(
-            &request.result.answer, "x-amz-checksum-sha256", echoed, sizeof(echoed));
-        err = s3_check_echo("PutObject", &request.result, ack.checksum_echoed ? echoed : NULL,
-                            checksum, fail);
-        if (err == TB_OK) {
-            *out = ack;
-        }
-    } else if (put->never_replace && why.http_status == 412) {
-        err = s3_compare_taken(aws, bucket, put, checksum, out, fail);
-    } else if (fail != NULL) {
-        *fail = why;
+        *out = ack;
     }
 
 out:
     s3_request_end(&request);
+    return err;
+}
+
+enum tb_err
+tb_s3_put(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const struct tb_s3_put *put,
+          struct tb_s3_ack *out, struct tb_fail *fail)
+{
+    char checksum[S3_CHECKSUM_SIZE];
+    struct tb_fail why = {.text = ""};
+    bool add = false;
+    enum tb_err err = s3_checksum(checksum, &put->sha256);
+
+    if (err == TB_OK) {
+        err = put_once(aws, bucket, put, checksum, put->never_replace, out, &why);
+    }
+    if (put->never_replace && why.http_status == 412) {
+        err = s3_compare_taken(aws, bucket, put, checksum, out, &add, &why);
+        if (add) {
+            err = put_once(aws, bucket, put, checksum, false, out, &why);
+            out->added_version = err == TB_OK;
+        }
+    }
+    if (err != TB_OK && fail != NULL) {
+        *fail = why;
+    }
     return err;
 }
 

@@ -49,9 +49,12 @@ TB_NODISCARD enum tb_err s3_check_echo(const char *what, const struct tb_aws_res
 TB_NODISCARD enum tb_err s3_compare(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
                                     const struct tb_s3_put *put, const char *checksum,
                                     struct tb_s3_ack *out, struct tb_fail *fail);
-/* The key is taken (412): by our own put whose answer was lost, or by something else? */
+/* The key is taken (412): by our own put whose answer was lost, or by something else?
+ * *out_add: nobody may look, and a put without condition adds a version and replaces nothing.
+ */
 TB_NODISCARD enum tb_err s3_compare_taken(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
                                           const struct tb_s3_put *put, const char *checksum,
-                                          struct tb_s3_ack *out, struct tb_fail *fail);
+                                          struct tb_s3_ack *out, bool *out_add,
+                                          struct tb_fail *fail);
 
 #endif

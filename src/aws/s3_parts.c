@@ -193,6 +193,45 @@ describe_parts(const struct tb_s3_part *parts, size_t count, struct tb_buf *body
     return tb_buf_check(body, "CompleteMultipartUpload", fail);
 }
 
+/* One CompleteMultipartUpload of `body`. */
+static enum tb_err
+complete_once(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
+              const struct tb_s3_upload *upload, struct tb_bytes body, const char *composite,
+              bool if_none, struct tb_s3_ack *out, struct tb_fail *fail)
+{
+    struct part_request request;
+    const struct tb_xml_node *root;
+    const char *echoed;
+    enum tb_err err = begin_request(&request, aws, bucket, upload, "CompleteMultipartUpload",
+                                    "POST", 0, fail);
+
+    if (err != TB_OK) {
+        goto out;
+    }
+    request.base.call.policy = TB_AWS_POLICY_ONCE;
+    request.base.call.body = body;
+    request.base.call.answer_root = "CompleteMultipartUploadResult";
+    s3_add_header(&request.base, "content-type", "application/xml");
+    s3_add_header(&request.base, "if-none-match", if_none ? "*" : NULL);
+    err = tb_aws_call(aws, &request.base.call, &request.base.result, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    root = tb_xml_root(request.base.result.xml);
+    echoed = tb_xml_text(root, "ChecksumSHA256");
+    err =
+        s3_check_echo("CompleteMultipartUpload", &request.base.result, echoed, composite, fail);
+    if (err == TB_OK) {
+        s3_read_ack(&request.base.result, out);
+        out->checksum_echoed = echoed != NULL;
+        err = tb_xml_copy(root, "ETag", out->etag, sizeof(out->etag), fail);
+    }
+
+out:
+    end_request(&request);
+    return err;
+}
+
 enum tb_err
 tb_s3_upload_complete(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
                       const struct tb_s3_put *put, const struct tb_s3_upload *upload,
@@ -200,44 +239,26 @@ tb_s3_upload_complete(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
                       struct tb_fail *fail)
 {
     struct tb_buf body = TB_BUF_INIT(COMPLETE_MAX_BYTES);
-    struct part_request request;
     char composite[S3_CHECKSUM_SIZE];
     struct tb_fail why = {.text = ""};
-    const struct tb_xml_node *root;
-    const char *echoed;
-    enum tb_err err = begin_request(&request, aws, bucket, upload, "CompleteMultipartUpload",
-                                    "POST", 0, fail);
+    bool add = false;
+    enum tb_err err = describe_parts(parts, part_count, &body, composite, &why);
 
     if (err == TB_OK) {
-        err = describe_parts(parts, part_count, &body, composite, fail);
+        err = complete_once(aws, bucket, upload, tb_buf_view(&body), composite,
+                            put->never_replace, out, &why);
     }
-    if (err != TB_OK) {
-        goto out;
-    }
-    request.base.call.policy = TB_AWS_POLICY_ONCE;
-    request.base.call.body = tb_buf_view(&body);
-    request.base.call.answer_root = "CompleteMultipartUploadResult";
-    s3_add_header(&request.base, "content-type", "application/xml");
-    s3_add_header(&request.base, "if-none-match", put->never_replace ? "*" : NULL);
-    err = tb_aws_call(aws, &request.base.call, &request.base.result, &why);
-    if (err == TB_OK) {
-        root = tb_xml_root(request.base.result.xml);
-        echoed = tb_xml_text(root, "ChecksumSHA256");
-        err = s3_check_echo("CompleteMultipartUpload", &request.base.result, echoed, composite,
-                            fail);
-        if (err == TB_OK) {
-            s3_read_ack(&request.base.result, out);
-            out->checksum_echoed = echoed != NULL;
-            err = tb_xml_copy(root, "ETag", out->etag, sizeof(out->etag), fail);
+    if (put->never_replace && why.http_status == 412) {
+        err = s3_compare_taken(aws, bucket, put, composite, out, &add, &why);
+        if (add) {
+            err = complete_once(aws, bucket, upload, tb_buf_view(&body), composite, false, out,
+                                &why);
+            out->added_version = err == TB_OK;
         }
-    } else if (put->never_replace && why.http_status == 412) {
-        err = s3_compare_taken(aws, bucket, put, composite, out, fail);
-    } else if (fail != NULL) {
+    }
+    if (err != TB_OK && fail != NULL) {
         *fail = why;
     }
-
-out:
-    end_request(&request);
     tb_buf_release(&body);
     return err;
 }

@@ -360,6 +360,13 @@ start(struct service *service, struct tb_fail *fail)
                     .storage_class = config->s3_storage_class,
                     .tags = config->s3_tags},
     };
+    if (config->s3_reader_role[0] != '\0') {
+        err = tb_aws_assume(service->aws, config->s3_reader_role, NULL, config->owner,
+                            &service->bucket.reader, fail);
+        if (err != TB_OK) {
+            return err;
+        }
+    }
     struct tb_uploader_deps upload = {
         .store = service->store,
         .aws = service->aws,

@@ -235,8 +235,9 @@ const struct tb_config_key tb_config_keys[] = {
      "up to ten tags as in a URL: team=forensics&retain=yes",
      "tags of each object; empty: none"},
     {"s3.reader_role", TEXT(s3_reader_role), "", false, valid_role, "the ARN of an IAM role",
-     "role that may read evidence; signs the links of GET /v1/captures/{id}/files; empty: "
-     "none"},
+     "role that may read evidence: signs the links of GET /v1/captures/{id}/files, and looks "
+     "whether an upload whose answer was lost is there; empty: no links, and our own role "
+     "looks"},
     {"s3.url_lifetime", TB_CONFIG_DURATION, AT(s3_url_ns), 0, 60, 3600, "15m", false, NULL,
      NULL, "for how long such a link is good; an hour at the most"},
     {"s3.threads", TB_CONFIG_U32, AT(s3_threads), 0, 1, 16, "4", false, NULL, NULL,

@@ -288,7 +288,7 @@ check_dry_run(const struct preflight_facts *facts, size_t source, struct tb_plan
         preflight_say(
             out, "iam_denied", TB_CHECK_BLOCK, eni,
             "these credentials may not mirror it: allow ec2:CreateTrafficMirrorSession "
-            "and ec2:CreateTags as infra/iam/tapbox.json does (%.150s)",
+            "and ec2:CreateTags as infra/iam/control.json does (%.150s)",
             answer->text);
         return false;
     }

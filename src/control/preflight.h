@@ -58,6 +58,7 @@ struct preflight_facts {
         bool known;
         struct tb_fail answer;
         bool left;           /* the probe could not be taken away */
+        bool unread;         /* nobody may look at what is there, and it keeps no versions */
         const char *refused; /* static; the wish of s3.* that is refused; NULL: none */
     } bucket;
     const char *bucket_name;

@@ -152,7 +152,7 @@ check_permissions(const struct preflight_facts *facts, struct tb_plan *out)
         if (answer->err == TB_EDENIED) {
             preflight_say(out, "iam_denied", TB_CHECK_BLOCK, "",
                           "these credentials may not make what a capture needs: allow %s and "
-                          "ec2:CreateTags as infra/iam/tapbox.json does (%.150s)",
+                          "ec2:CreateTags as infra/iam/control.json does (%.150s)",
                           facts->dry_run_standing[i].action, answer->text);
             good = false;
         } else {
@@ -207,6 +207,13 @@ check_bucket(const struct preflight_facts *facts, struct tb_plan *out)
                       "the spool: %.250s",
                       facts->bucket_name, final ? "" : " right now", answer->text);
         return !final;
+    } else if (facts->bucket.unread) {
+        preflight_say(
+            out, "bucket_unread", TB_CHECK_WARN, "",
+            "nobody may look at what is in bucket %s, and it has no Object Lock to keep "
+            "versions: a file whose acknowledgement is lost would wait in the spool; "
+            "set s3.reader_role, or use a bucket with Object Lock",
+            facts->bucket_name);
     }
     return true;
 }

@@ -115,6 +115,22 @@ wishes_lock(const struct tb_s3_posture *posture)
     return posture->legal_hold || (posture->lock_mode != NULL && posture->lock_mode[0] != '\0');
 }
 
+/* Whether a put whose answer is lost can be told from somebody else's object, or can at least
+ * be put again beside it. */
+static bool
+can_settle(struct tb_control *control, const char *key)
+{
+    struct tb_s3_put none = {.key = key, .body_fd = -1};
+    struct tb_s3_ack ack;
+    enum tb_err err = tb_s3_find(control->deps.aws, &control->deps.bucket, &none, &ack, NULL);
+
+    if (err == TB_EDENIED) {
+        err = tb_s3_lock_check(control->deps.aws, &control->deps.bucket, NULL);
+        return err == TB_OK || tb_err_is_retryable(err);
+    }
+    return true;
+}
+
 static void
 ask_bucket(void *arg)
 {
@@ -139,6 +155,8 @@ ask_bucket(void *arg)
                    !tb_err_is_retryable(s->facts.bucket.answer.err)) {
             s->facts.bucket.refused =
                 tb_s3_posture_refused(s->control->deps.aws, &s->control->deps.bucket, key);
+        } else if (s->facts.bucket.answer.err == TB_OK) {
+            s->facts.bucket.unread = !can_settle(s->control, key);
         }
     }
     s->facts.bucket.known = true;

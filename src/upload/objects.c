@@ -2,11 +2,11 @@
 #include "upload_int.h"
 
 #include <stdio.h>
-
-#include <tapbox/clock.h>
 #include <stdlib.h>
 
+#include <tapbox/clock.h>
 #include <tapbox/digest.h>
+#include <tapbox/log.h>
 
 enum tb_err
 upload_key(const char *prefix, const char *capture_id, const char *name,
@@ -26,6 +26,17 @@ upload_key(const char *prefix, const char *capture_id, const char *name,
                            name);
     }
     return TB_OK;
+}
+
+void
+upload_say_added(const struct tb_s3_ack *ack, const char *capture_id, const char *name)
+{
+    if (ack->added_version) {
+        tb_log(TB_LOG_WARN, capture_id,
+               "there was a %s in S3 already, which nobody here may read: this one was put as "
+               "a further version of it, %s",
+               name, ack->version);
+    }
 }
 
 /* A put of octets in memory, with their hash. */
@@ -61,7 +72,9 @@ tb_upload_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const ch
         put.key = key;
         err = tb_s3_put(aws, bucket, &put, &ack, fail);
     }
-    if (err != TB_OK) {
+    if (err == TB_OK) {
+        upload_say_added(&ack, capture_id, name);
+    } else {
         tb_fail_prefix(fail, "%s", name);
     }
     return err;

@@ -9,6 +9,9 @@ TB_NODISCARD enum tb_err upload_key(const char *prefix, const char *capture_id,
                                     const char *name, char out_key[TB_S3_KEY_SIZE],
                                     struct tb_fail *fail);
 
+/* Tells the log of a put that had to go beside something that nobody may look at. */
+void upload_say_added(const struct tb_s3_ack *ack, const char *capture_id, const char *name);
+
 /* --- parts.c: segments over deps->part_above_bytes --- */
 
 /* Begins, or goes on with what was begun.  TB_ECLOSED when the uploader stops in between. */

@@ -151,6 +151,7 @@ upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fai
         goto out;
     }
     atomic_fetch_add(&up->counts.segments, 1);
+    upload_say_added(&ack, row->capture_id, name);
     tb_log(TB_LOG_INFO, row->capture_id, "uploaded %s bytes=%llu packets=%llu", row->name,
            (unsigned long long)row->bytes, (unsigned long long)row->packets);
     /* S3 has it and the store says so: from here on the local copy is not needed. */

@@ -352,13 +352,19 @@ a_probe_tells_why_nothing_can_be_put_there(void **state TB_UNUSED)
 /* --- never replacing what is there --- */
 
 static enum tb_err
-put_new(struct tb_s3_ack *ack, struct tb_fail *fail)
+put_new_into(const struct tb_s3_bucket *where, struct tb_s3_ack *ack, struct tb_fail *fail)
 {
     struct tb_s3_put one = {
         .key = "k", .body = tb_bytes_str("hello"), .body_fd = -1, .never_replace = true};
 
     assert_int_equal(tb_sha256(one.body, &one.sha256), TB_OK);
-    return tb_s3_put(aws, &bucket, &one, ack, fail);
+    return tb_s3_put(aws, where, &one, ack, fail);
+}
+
+static enum tb_err
+put_new(struct tb_s3_ack *ack, struct tb_fail *fail)
+{
+    return put_new_into(&bucket, ack, fail);
 }
 
 #define TAKEN                                                                                  \
@@ -414,6 +420,69 @@ an_object_that_is_there_is_ours_only_if_its_hash_says_so(void **state TB_UNUSED)
     }
 }
 
+/* GetObjectLockConfiguration of a bucket that has it. */
+#define LOCKED                                                                                 \
+    {                                                                                          \
+        "GET /evidence?object-lock=", 200, NULL,                                               \
+            "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>"          \
+            "</ObjectLockConfiguration>",                                                      \
+            .how = 0                                                                           \
+    }
+
+static void
+where_nobody_may_look_a_bucket_that_keeps_versions_gets_one_more(void **state TB_UNUSED)
+{
+    static const struct http_peer_step steps[] = {
+        TAKEN,
+        {"HEAD /evidence/k ", 403, NULL, "", .how = 0, .always = true},
+        LOCKED,
+        {"PUT /evidence/k ", 200, "x-amz-version-id: v.2\r\n", "", .how = 0},
+        /* and that is not the same as a bucket in which it would replace what is there */
+        TAKEN,
+        {"GET /evidence?object-lock=", 404, NULL,
+         ERROR("ObjectLockConfigurationNotFoundError", ""), .how = 0},
+    };
+    struct tb_s3_ack ack = {.etag = ""};
+    struct tb_fail fail = {0};
+    char value[64];
+    size_t last;
+
+    http_peer_script(peer, steps, 6);
+    assert_int_equal(put_new(&ack, &fail), TB_OK);
+    last = http_peer_count(peer) - 1;
+    assert_true(ack.added_version);
+    assert_string_equal(ack.version, "v.2");
+    http_peer_header(peer, last, "if-none-match", value, sizeof(value));
+    assert_string_equal(value, "");
+    http_peer_header(peer, last, "x-amz-checksum-sha256", value, sizeof(value));
+    assert_string_equal(value, HELLO_SHA256);
+    assert_int_equal(put_new(&ack, &fail), TB_EEXIST);
+    assert_string_equal(fail.code, "PreconditionFailed");
+    assert_non_null(strstr(fail.text, "s3.reader_role"));
+}
+
+static void
+who_reads_looks_at_what_is_there(void **state TB_UNUSED)
+{
+    static const struct http_peer_step steps[] = {
+        TAKEN,
+        {"HEAD /evidence/k ", 200, "x-amz-checksum-sha256: " HELLO_SHA256 "\r\n", "hello",
+         .how = 0}};
+    struct tb_s3_bucket read_by_another = bucket;
+    struct tb_s3_ack ack = {.etag = ""};
+    char value[256];
+
+    assert_int_equal(tb_aws_new(http, "eu-west-1", &read_by_another.reader, NULL), TB_OK);
+    http_peer_script(peer, steps, 2);
+    assert_int_equal(put_new_into(&read_by_another, &ack, NULL), TB_OK);
+    assert_false(ack.added_version);
+    http_peer_header(peer, 0, "authorization", value, sizeof(value));
+    assert_non_null(strstr(value, "/eu-central-1/"));
+    http_peer_header(peer, 1, "authorization", value, sizeof(value));
+    assert_non_null(strstr(value, "/eu-west-1/"));
+    tb_aws_free(read_by_another.reader);
+}
+
 static void
 objects_are_kept_as_the_posture_says(void **state TB_UNUSED)
 {
@@ -459,6 +528,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_object_that_is_there_is_ours_only_if_its_hash_says_so),
+        cmocka_unit_test(where_nobody_may_look_a_bucket_that_keeps_versions_gets_one_more),
+        cmocka_unit_test(who_reads_looks_at_what_is_there),
         cmocka_unit_test(objects_are_kept_as_the_posture_says),
         cmocka_unit_test(an_object_goes_with_proof_of_its_content),
         cmocka_unit_test(a_server_that_echoes_no_checksum_vouches_by_the_signed_hash),

@@ -191,6 +191,29 @@ a_completion_whose_answer_was_lost_is_known_by_the_object(void **state TB_UNUSED
 }
 
 static void
+a_completion_that_nobody_may_look_at_adds_a_version_or_waits(void **state TB_UNUSED)
+{
+    static const struct http_peer_step steps[] = {
+        {"POST", 412, NULL, ERROR("PreconditionFailed"), .how = 0},
+        {"HEAD /evidence/k ", 403, NULL, NULL, .how = 0, .always = true},
+        {"GET /evidence?object-lock=", 200, NULL, "<ObjectLockConfiguration/>", .how = 0},
+        {"POST", 200, "x-amz-version-id: v.2\r\n", DONE(""), .how = 0},
+        {"POST", 412, NULL, ERROR("PreconditionFailed"), .how = 0},
+        {"GET /evidence?object-lock=", 404, NULL, ERROR("ObjectLockConfigurationNotFoundError"),
+         .how = 0}};
+    struct tb_s3_ack ack;
+    char value[16];
+
+    http_peer_script(peer, steps, 6);
+    assert_int_equal(complete(&ack, NULL), TB_OK);
+    assert_true(ack.added_version);
+    assert_string_equal(ack.version, "v.2");
+    http_peer_header(peer, http_peer_count(peer) - 1, "if-none-match", value, sizeof(value));
+    assert_string_equal(value, "");
+    assert_int_equal(complete(&ack, NULL), TB_EEXIST);
+}
+
+static void
 lists_are_read_to_their_last_page(void **state TB_UNUSED)
 {
     static const struct http_peer_step steps[] = {
@@ -261,6 +284,7 @@ main(void)
         cmocka_unit_test(all_parts_are_named_and_the_checksum_over_theirs_is_expected_back),
         cmocka_unit_test(an_error_in_an_answer_of_200_is_one),
         cmocka_unit_test(a_completion_whose_answer_was_lost_is_known_by_the_object),
+        cmocka_unit_test(a_completion_that_nobody_may_look_at_adds_a_version_or_waits),
         cmocka_unit_test(lists_are_read_to_their_last_page),
         cmocka_unit_test(one_that_is_gone_needs_no_abort),
     };

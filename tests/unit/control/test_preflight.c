@@ -506,6 +506,9 @@ the_bucket_has_to_take_what_is_put_there(void **state TB_UNUSED)
     expect("bucket", "block");
     w.facts.bucket.answer.err = TB_ERETRY;
     expect("bucket", "warn");
+    w.facts.bucket.answer.err = TB_OK;
+    w.facts.bucket.unread = true;
+    expect("bucket_unread", "warn");
     w.facts.bucket.answer.err = TB_EINVAL;
     w.facts.bucket.refused = "object_lock";
     expect("bucket_object_lock", "block");
