@@ -3,6 +3,9 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <tapbox/clock.h>
 
@@ -59,12 +62,36 @@ tb_webhook_flag(const struct tb_json *node, const char *path)
     return tb_json_bool(at, "", &value) && value;
 }
 
+bool
+tb_webhook_number(const struct tb_json *node, const char *path, double *out)
+{
+    const struct tb_json *at = tb_webhook_at(node, path);
+    const char *text = tb_json_str(at, "");
+    char *end = NULL;
+    double value;
+
+    if (text == NULL) {
+        return tb_json_number(at, "", out);
+    }
+    /* decimal only: no blanks, no hex, no "inf" */
+    if (text[0] == 0 || strspn(text, "+-.0123456789eE") != strlen(text)) {
+        return false;
+    }
+    value = strtod(text, &end);
+    if (*end != 0 || !isfinite(value)) {
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
 uint32_t
 tb_webhook_port(const struct tb_json *node, const char *path)
 {
-    int64_t port = 0;
+    double port = 0;
 
-    return tb_json_int(tb_webhook_at(node, path), "", &port) && port > 0 && port <= 65535
+    return tb_webhook_number(node, path, &port) && port >= 1 && port <= 65535 &&
+                   port == (double)(uint32_t)port
                ? (uint32_t)port
                : 0;
 }
@@ -194,6 +221,24 @@ tb_webhook_time(const char *text)
     /* what went through a database has lost its zone */
     (void)tb_str_copy(rfc3339 + strlen(rfc3339), 2, "Z");
     return tb_time_parse(rfc3339, &utc_ns) == TB_OK ? utc_ns : 0;
+}
+
+void
+tb_webhook_stamp(char out[TB_WEBHOOK_STAMP_SIZE], const char *text)
+{
+    enum {
+        WHOLE = 20, /* "2026-01-02T03:04:05." */
+        MILLISECONDS = 3
+    };
+    char whole[TB_TIME_TEXT_SIZE];
+    int64_t utc_ns = tb_webhook_time(text);
+
+    if (utc_ns == 0) {
+        tb_webhook_clean_text(out, TB_WEBHOOK_STAMP_SIZE, text);
+        return;
+    }
+    tb_time_format_ns(whole, utc_ns);
+    (void)snprintf(out, TB_WEBHOOK_STAMP_SIZE, "%.*sZ", WHOLE + MILLISECONDS, whole);
 }
 
 /* --- what an alert is made of --- */

@@ -1,12 +1,27 @@
 /* The tables of envelopes and adapters, and the way from a body to the one that reads it. */
 #include <tapbox/webhook.h>
 
+#include <stdlib.h>
+
 #include <tapbox/sns_message.h>
 #include <tapbox/webhook_fields.h>
 
+struct tb_webhook_body {
+    struct tb_json *json;
+    struct tb_event event;
+};
+
+static enum tb_err open_list(const struct tb_json *body, struct tb_event *out,
+                             struct tb_fail *fail);
+
+/* {"Findings": [ ... ]}: what get-findings of the AWS CLI prints, GuardDuty's and Security
+ * Hub's. */
+static const struct tb_webhook_envelope findings_list = {.name = "findings", .open = open_list};
+
 static const struct tb_webhook_envelope *const envelopes[] = {
+    &tb_webhook_securityhub_event, /* before EventBridge's, which it is one of */
     &tb_webhook_eventbridge,
-    &tb_webhook_guardduty_list,
+    &findings_list,
 };
 enum {
     ENVELOPES = sizeof(envelopes) / sizeof(envelopes[0])
@@ -14,12 +29,26 @@ enum {
 
 static const struct tb_webhook_adapter *const adapters[] = {
     &tb_webhook_guardduty,
+    &tb_webhook_securityhub,
     &tb_webhook_ec2,
     &tb_webhook_tapbox,
 };
 enum {
     ADAPTERS = sizeof(adapters) / sizeof(adapters[0])
 };
+
+static enum tb_err
+open_list(const struct tb_json *body, struct tb_event *out, struct tb_fail *fail)
+{
+    const struct tb_json *list = tb_webhook_at(body, "findings");
+
+    (void)fail;
+    if (!tb_json_is_array(list)) {
+        return TB_ENOTFOUND;
+    }
+    *out = (struct tb_event){.list = list};
+    return TB_OK;
+}
 
 static enum tb_err
 open_envelope(const struct tb_json *body, struct tb_event *out, struct tb_fail *fail)
@@ -41,7 +70,7 @@ open_envelope(const struct tb_json *body, struct tb_event *out, struct tb_fail *
 static enum tb_err
 tell_unknown(const struct tb_event *event, struct tb_fail *fail)
 {
-    struct tb_buf known = TB_BUF_INIT(300); /* of the 512 of a sentence */
+    struct tb_buf known = TB_BUF_INIT(400); /* of the 512 of a sentence */
     char type[64];
     char source[64];
 
@@ -98,22 +127,95 @@ replace_by_message(struct tb_json **json, struct tb_fail *fail)
     return err;
 }
 
+static enum tb_err
+check_list(const struct tb_event *event, struct tb_fail *fail)
+{
+    size_t count = tb_json_count(event->list);
+
+    if (event->list == NULL) {
+        return TB_OK;
+    }
+    if (count == 0) {
+        return tb_fail_set(fail, TB_EFORMAT, "the list of findings is empty");
+    }
+    if (count > TB_WEBHOOK_MAX_ALERTS) {
+        return tb_fail_set(fail, TB_ETOOBIG, "%zu findings: send up to %d in one body", count,
+                           TB_WEBHOOK_MAX_ALERTS);
+    }
+    return TB_OK;
+}
+
+enum tb_err
+tb_webhook_open(struct tb_bytes body, struct tb_webhook_body **out, struct tb_fail *fail)
+{
+    struct tb_webhook_body *made = calloc(1, sizeof(*made));
+    enum tb_err err;
+
+    if (made == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for an alert");
+    }
+    err = tb_json_parse(body, &made->json, fail);
+    if (err == TB_OK && tb_sns_is_message(made->json)) {
+        err = replace_by_message(&made->json, fail);
+    }
+    if (err == TB_OK) {
+        err = open_envelope(made->json, &made->event, fail);
+    }
+    if (err == TB_OK) {
+        err = check_list(&made->event, fail);
+    }
+    if (err != TB_OK) {
+        tb_webhook_free(made);
+        return err;
+    }
+    *out = made;
+    return TB_OK;
+}
+
+void
+tb_webhook_free(struct tb_webhook_body *body)
+{
+    if (body != NULL) {
+        tb_json_free(body->json);
+        free(body);
+    }
+}
+
+size_t
+tb_webhook_count(const struct tb_webhook_body *body)
+{
+    return body->event.list != NULL ? tb_json_count(body->event.list) : 1;
+}
+
+enum tb_err
+tb_webhook_alert(const struct tb_webhook_body *body, size_t i, struct tb_alert *out,
+                 struct tb_fail *fail)
+{
+    struct tb_event event = body->event;
+
+    if (event.list != NULL) {
+        event.detail = tb_json_item(event.list, i);
+        event.list = NULL;
+    }
+    if (!tb_json_is_object(event.detail)) {
+        return tb_fail_set(fail, TB_EFORMAT, "the finding is not a JSON object");
+    }
+    return read_event(&event, out, fail);
+}
+
 enum tb_err
 tb_webhook_read(struct tb_bytes body, struct tb_alert *out, struct tb_fail *fail)
 {
-    struct tb_json *json = NULL;
-    struct tb_event event;
-    enum tb_err err = tb_json_parse(body, &json, fail);
+    struct tb_webhook_body *opened = NULL;
+    enum tb_err err = tb_webhook_open(body, &opened, fail);
 
-    if (err == TB_OK && tb_sns_is_message(json)) {
-        err = replace_by_message(&json, fail);
+    if (err != TB_OK || opened == NULL) {
+        return err;
     }
-    if (err == TB_OK) {
-        err = open_envelope(json, &event, fail);
-    }
-    if (err == TB_OK) {
-        err = read_event(&event, out, fail);
-    }
-    tb_json_free(json);
+    err = tb_webhook_count(opened) == 1
+              ? tb_webhook_alert(opened, 0, out, fail)
+              : tb_fail_set(fail, TB_EFORMAT, "the body holds %zu findings: one is read here",
+                            tb_webhook_count(opened));
+    tb_webhook_free(opened);
     return err;
 }

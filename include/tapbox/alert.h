@@ -16,6 +16,7 @@
 #include <tapbox/limits.h>
 
 enum {
+    TB_ALERT_ADAPTER_SIZE = 32,
     TB_ALERT_MAX_SOURCES = TB_CAPTURE_MAX_SOURCES,
     TB_ALERT_MAX_INDICATORS = 64,
     TB_ALERT_MAX_TAGS = 50, /* EC2's own ceiling for one resource */
@@ -54,7 +55,7 @@ struct tb_alert_tag { /* of the instance, as the alert carries it */
 };
 
 struct tb_alert {
-    char adapter[16];              /* "guardduty"; "" : no alert (an analyst's own request) */
+    char adapter[TB_ALERT_ADAPTER_SIZE]; /* "guardduty"; "" : no alert (an analyst's request) */
     char key[TB_CAPTURE_MAX_TEXT]; /* idempotency: equal for redeliveries of the same thing */
     char id[TB_CAPTURE_MAX_TEXT];  /* the sender's id of the issue (finding id) */
     char type[TB_CAPTURE_MAX_TEXT];

@@ -21,14 +21,17 @@ struct tb_intake_result {
 };
 
 /*
- * Body of POST /v1/events: adapter, policy, commit.  After TB_OK the sender may be told.
- * Errors: TB_EFORMAT, TB_ENOTFOUND (unknown shape), TB_ETOOBIG: the sender's fault; TB_EIO,
- * TB_EFULL: ours, the sender should try again.
+ * Body of POST /v1/events: adapter, policy, commit.  `told` (may be NULL) hears of each alert
+ * in it that was committed, in their order.  After TB_OK the sender may be told. Errors:
+ * TB_EFORMAT, TB_ENOTFOUND (unknown shape), TB_ETOOBIG: the sender's fault; TB_EIO, TB_EFULL:
+ * ours, the sender should try again.  Of several alerts those that can be are committed, and
+ * the error names one of the others: sent again, they are duplicates.
  */
-TB_NODISCARD enum tb_err tb_intake_event(struct tb_store *store, const struct tb_policy *policy,
-                                         struct tb_bytes body,
-                                         const struct tb_intake_from *from,
-                                         struct tb_intake_result *out, struct tb_fail *fail);
+TB_NODISCARD enum tb_err
+tb_intake_event(struct tb_store *store, const struct tb_policy *policy, struct tb_bytes body,
+                const struct tb_intake_from *from,
+                void (*told)(void *arg, const struct tb_intake_result *result), void *arg,
+                struct tb_fail *fail);
 
 /* Body of POST /v1/captures; `idempotency_key` may be NULL. */
 TB_NODISCARD enum tb_err tb_intake_request(struct tb_store *store,
@@ -52,22 +55,34 @@ struct tb_intake_ready {
     struct tb_capture_request request;
     char reason[TB_CAPTURE_MAX_TEXT];
     char key[TB_CAPTURE_MAX_TEXT];
+    struct tb_intake_ready *next; /* of the same body; NULL: the last */
 };
-/* Adapter and policy.  `body` and `from` are lent until the commit.  Errors: the sender's fault
- * of tb_intake_event. */
+void tb_intake_ready_free(struct tb_intake_ready *first); /* with those after it */
+/*
+ * Adapter and policy: one for each alert in the body, chained, for the caller to
+ * tb_intake_ready_free.  `body` and `from` are lent until the commit.  Of several alerts one
+ * that cannot be read has its error in `err`, and is not for the commit.
+ * Errors: the sender's fault of tb_intake_event.
+ */
 TB_NODISCARD enum tb_err tb_intake_event_read(const struct tb_policy *policy,
                                               struct tb_bytes body,
                                               const struct tb_intake_from *from,
-                                              struct tb_intake_ready *out,
+                                              struct tb_intake_ready **out,
                                               struct tb_fail *fail);
 TB_NODISCARD enum tb_err
 tb_intake_request_read(const struct tb_policy *policy, struct tb_bytes body,
                        const char *idempotency_key, const struct tb_intake_from *from,
                        struct tb_intake_ready *out, struct tb_fail *fail);
+/* The one whose error counts for a whole body: ours before the sender's, since that asks it to
+ * send the body again.  NULL: all are in. */
+const struct tb_intake_ready *tb_intake_worst(const struct tb_intake_ready *first);
+/* Sending it again as it is would not help. */
+bool tb_intake_is_senders_fault(enum tb_err err);
 enum {
     TB_INTAKE_AT_ONCE = 64
 };
-/* Up to TB_INTAKE_AT_ONCE in one commit; each has its own outcome or error. */
+/* Up to TB_INTAKE_AT_ONCE chains, in as few commits as they fit into; each has its own outcome
+ * or error. */
 void tb_intake_commit(struct tb_store *store, struct tb_intake_ready *const *ready,
                       size_t count);
 

@@ -12,7 +12,7 @@ const char *tb_webhook_str(const struct tb_json *node, const char *path);
 /* A boolean, or the text "true" or "false" (some senders make strings of everything); false
  * when it is absent or something else. */
 bool tb_webhook_flag(const struct tb_json *node, const char *path);
-/* A port number; 0 when it is absent or none. */
+/* A port number, also as text; 0 when it is absent or none. */
 uint32_t tb_webhook_port(const struct tb_json *node, const char *path);
 
 /* Copies text for people: control characters and those that turn the reading direction become
@@ -28,9 +28,18 @@ bool tb_webhook_lower_name(char *out, size_t cap, const char *text);
  * none. */
 bool tb_webhook_find_id(const char *text, const char *prefix, char out[TB_AWS_ID_SIZE]);
 
+/* A number, or one as text ("80"); false when it is absent, something else, or not finite. */
+bool tb_webhook_number(const struct tb_json *node, const char *path, double *out);
+
 /* A time as senders write it; 0 when it cannot be read: no more than the order of work and the
  * text for people hang on it. */
 int64_t tb_webhook_time(const char *text);
+enum {
+    TB_WEBHOOK_STAMP_SIZE = 64
+};
+/* The same time in one spelling (UTC, milliseconds), for keys: what two roads spell differently
+ * stays one.  What is no time is made harmless; NULL gives "". */
+void tb_webhook_stamp(char out[TB_WEBHOOK_STAMP_SIZE], const char *text);
 
 /* Add what is not there yet; what is beyond the room is counted as left out.  A source without
  * instance and interface adds nothing; text (may be NULL) that is no address or domain adds
@@ -40,5 +49,10 @@ bool tb_webhook_add_address(struct tb_alert *out, const char *text,
                             const struct tb_indicator *more);
 bool tb_webhook_add_domain(struct tb_alert *out, const char *text,
                            const struct tb_indicator *more);
+
+/* Indicators of an action object of GuardDuty (service.action) or ASFF (Action). */
+void tb_webhook_read_action(const struct tb_json *action, struct tb_alert *out);
+/* Of GuardDuty's additionalInfo: whether CreateSampleFindings made it. */
+bool tb_webhook_is_sample(const struct tb_json *additional_info);
 
 #endif

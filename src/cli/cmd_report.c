@@ -163,24 +163,36 @@ take_segment(struct report_job *job, const struct tb_place_file *file, struct tb
     return err;
 }
 
+static void
+watch_one(struct report_job *job)
+{
+    struct tb_ioc iocs[TB_IOCS_OF_ALERT_MAX];
+    size_t count = tb_iocs_of_alert(job->alert, iocs);
+
+    for (size_t i = 0; i < count; i++) {
+        struct tb_fail fail = {0};
+
+        if (tb_summarizer_watch(job->summarizer, NUMBER, &iocs[i], &fail) != TB_OK) {
+            fprintf(stderr, "tapbox report: not looked for: %s\n", fail.text);
+        }
+    }
+}
+
 /* What is no alert (an analyst's request) names nothing. */
 static void
 watch_alert(struct report_job *job, const struct tb_place_file *file)
 {
     struct tb_buf body = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
-    struct tb_ioc iocs[TB_IOCS_OF_ALERT_MAX];
+    struct tb_webhook_body *opened = NULL;
 
     if (tb_place_read(job->place, file, &body, NULL) == TB_OK &&
-        tb_webhook_read(tb_buf_view(&body), job->alert, NULL) == TB_OK) {
-        size_t count = tb_iocs_of_alert(job->alert, iocs);
-
-        for (size_t i = 0; i < count; i++) {
-            struct tb_fail fail = {0};
-
-            if (tb_summarizer_watch(job->summarizer, NUMBER, &iocs[i], &fail) != TB_OK) {
-                fprintf(stderr, "tapbox report: not looked for: %s\n", fail.text);
+        tb_webhook_open(tb_buf_view(&body), &opened, NULL) == TB_OK) {
+        for (size_t i = 0; i < tb_webhook_count(opened); i++) {
+            if (tb_webhook_alert(opened, i, job->alert, NULL) == TB_OK) {
+                watch_one(job);
             }
         }
+        tb_webhook_free(opened);
     }
     tb_buf_release(&body);
 }

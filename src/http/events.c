@@ -1,4 +1,5 @@
 /* POST /v1/events, and what a sender of alerts or requests is told. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -72,21 +73,34 @@ const struct tb_later_kind tb_later_commits = {.name = "http commit",
                                                .queue = TB_PEERS_MOST,
                                                .run = commit};
 
+static bool
+add_capture(struct tb_http_call *call, struct tb_intake_ready *ready)
+{
+    struct tb_fail fail;
+
+    ready->capture = calloc(1, sizeof(*ready->capture));
+    if (ready->capture == NULL) {
+        (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for this call");
+        tb_http_problem_of(call, &fail);
+    }
+    return ready->capture != NULL;
+}
+
 struct tb_intake_ready *
 tb_http_new_ready(struct tb_http_call *call)
 {
     struct tb_intake_ready *ready = calloc(1, sizeof(*ready));
-    struct tb_capture *capture = calloc(1, sizeof(*capture));
     struct tb_fail fail;
 
-    if (ready == NULL || capture == NULL) {
-        free(ready);
-        free(capture);
+    if (ready == NULL) {
         (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for this call");
         tb_http_problem_of(call, &fail);
         return NULL;
     }
-    ready->capture = capture;
+    if (!add_capture(call, ready)) {
+        free(ready);
+        return NULL;
+    }
     call->ready = ready;
     return ready;
 }
@@ -96,52 +110,103 @@ tb_http_free_ready(struct tb_http_call *call)
 {
     if (call->ready != NULL) {
         free(call->ready->capture);
-        free(call->ready);
+        tb_intake_ready_free(call->ready);
         call->ready = NULL;
     }
 }
 
 /* --- the answer --- */
 
-static void
-answer_result(struct tb_http_call *call, const struct tb_intake_ready *ready)
+/* One alert's: the decision, and the capture as far as the caller may see it. */
+static struct tb_json *
+result_json(struct tb_http_call *call, const struct tb_intake_ready *ready)
 {
     const struct tb_intake_result *result = &ready->result;
-    struct tb_http_server *server = call->server;
-    struct tb_json *root = tb_json_object();
+    struct tb_json *out = tb_json_object();
 
-    tb_http_server_took(server, result);
-    tb_json_set_str(root, "decision", outcomes[result->outcome].decision);
-    tb_json_set_str(root, "reason", result->reason);
+    tb_json_set_str(out, "decision", outcomes[result->outcome].decision);
+    tb_json_set_str(out, "reason", result->reason);
     if (result->alert.adapter[0] != 0) {
-        tb_json_set(root, "alert", alert_json(&result->alert));
+        tb_json_set(out, "alert", alert_json(&result->alert));
     }
+    if (result->capture_id[0] == '\0') {
+        return out;
+    }
+    /* It is committed: whatever happens now, the sender must not send it again. */
+    if (ready->has_capture && ready->capture != NULL && may_see(call, result->outcome)) {
+        tb_json_set(out, "capture",
+                    tb_http_capture_json(call->server, ready->capture, NULL, NULL));
+    } else {
+        struct tb_json *only_id = tb_json_object();
+
+        tb_json_set_str(only_id, "id", result->capture_id);
+        tb_json_set(out, "capture", only_id);
+    }
+    return out;
+}
+
+static void
+answer_one(struct tb_http_call *call)
+{
+    const struct tb_intake_result *result = &call->ready->result;
+
     if (result->capture_id[0] != '\0') {
         snprintf(call->answer.location, sizeof(call->answer.location), "/v1/captures/%s",
                  result->capture_id);
-        /* It is committed: whatever happens now, the sender must not send it again. */
-        if (ready->has_capture && may_see(call, result->outcome)) {
-            tb_json_set(root, "capture",
-                        tb_http_capture_json(server, ready->capture, NULL, NULL));
-        } else {
-            struct tb_json *only_id = tb_json_object();
-
-            tb_json_set_str(only_id, "id", result->capture_id);
-            tb_json_set(root, "capture", only_id);
-        }
     }
-    tb_http_answer_json(call, outcomes[result->outcome].status, root);
+    tb_http_answer_json(call, outcomes[result->outcome].status, result_json(call, call->ready));
+}
+
+/* 202 when one of them became or joined a capture. */
+static void
+answer_several(struct tb_http_call *call)
+{
+    struct tb_json *root = tb_json_object();
+    struct tb_json *list = tb_json_array();
+    int status = 200;
+
+    for (const struct tb_intake_ready *r = call->ready; r != NULL; r = r->next) {
+        int its = outcomes[r->result.outcome].status;
+
+        status = its > status ? its : status;
+        tb_json_add(list, result_json(call, r));
+    }
+    tb_json_set_str(root, "decision", "several");
+    tb_json_set_str(root, "reason", "the body holds several findings, each of its own");
+    tb_json_set(root, "alerts", list);
+    tb_http_answer_json(call, status, root);
 }
 
 void
 tb_http_answer_intake(struct tb_http_call *call)
 {
-    if (call->ready->err == TB_OK) {
-        answer_result(call, call->ready);
+    const struct tb_intake_ready *bad = tb_intake_worst(call->ready);
+
+    assert(call->ready != NULL); /* that is why it came here */
+    for (const struct tb_intake_ready *r = call->ready; r != NULL; r = r->next) {
+        if (r->err == TB_OK) {
+            tb_http_server_took(call->server, &r->result);
+        }
+    }
+    if (bad != NULL) {
+        tb_http_problem_of_body(call, &bad->fail);
+    } else if (call->ready->next == NULL) {
+        answer_one(call);
     } else {
-        tb_http_problem_of(call, &call->ready->fail);
+        answer_several(call);
     }
     tb_http_free_ready(call);
+}
+
+void
+tb_http_problem_of_body(struct tb_http_call *call, const struct tb_fail *fail)
+{
+    if (fail->err == TB_ENOTFOUND) {
+        /* a body of no known sender: theirs to fix, like any other bad body */
+        tb_http_problem(call, TB_PROBLEM_BAD_REQUEST, "%s", fail->text);
+    } else {
+        tb_http_problem_of(call, fail);
+    }
 }
 
 void
@@ -149,27 +214,15 @@ tb_http_post_event(struct tb_http_call *call)
 {
     const struct tb_http_server_deps *deps = &call->server->deps;
     const struct tb_intake_from from = {.remote = call->remote, .token_name = call->token_name};
-    struct tb_intake_ready *ready;
     struct tb_fail fail = {0};
-    enum tb_err err;
 
     if (tb_http_plan_event(call)) {
         return;
     }
-    ready = tb_http_new_ready(call);
-    if (ready == NULL) {
-        return;
-    }
-    err = tb_intake_event_read(&deps->config->policy, tb_buf_view(&call->request_body), &from,
-                               ready, &fail);
-    if (err == TB_OK) {
-        return; /* to be committed */
-    }
-    tb_http_free_ready(call);
-    if (err == TB_ENOTFOUND) {
-        /* a body of no known sender: theirs to fix, like any other bad body */
-        tb_http_problem(call, TB_PROBLEM_BAD_REQUEST, "%s", fail.text);
-    } else {
-        tb_http_problem_of(call, &fail);
-    }
+    if (tb_intake_event_read(&deps->config->policy, tb_buf_view(&call->request_body), &from,
+                             &call->ready, &fail) != TB_OK) {
+        tb_http_problem_of_body(call, &fail);
+    } else if (call->ready->next == NULL && !add_capture(call, call->ready)) {
+        tb_http_free_ready(call);
+    } /* else to be committed */
 }

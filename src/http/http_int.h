@@ -206,7 +206,8 @@ struct tb_http_call {
     /* Set by a handler that needs AWS for its answer: runs on a thread where that may take its
      * time, and leaves the answer.  Reads nothing of the connection. */
     void (*later)(struct tb_http_call *call);
-    /* Set by a handler of alerts and requests, owned: committed together with others. */
+    /* Set by a handler of alerts and requests, owned: committed together with others.  A chain,
+     * for a body that holds several; `capture` of the only one is owned too. */
     struct tb_intake_ready *ready;
     bool later_done;           /* either */
     struct tb_http_call *next; /* in the queue of those */
@@ -308,6 +309,8 @@ struct tb_intake_ready *tb_http_new_ready(struct tb_http_call *call);
 /* The answer when call->ready is committed. */
 void tb_http_answer_intake(struct tb_http_call *call);
 void tb_http_free_ready(struct tb_http_call *call);
+/* What is wrong with an alert's body. */
+void tb_http_problem_of_body(struct tb_http_call *call, const struct tb_fail *fail);
 
 /* plan.c: true when it was ?dry_run=1 (or a wrong value of it) and is taken care of. */
 bool tb_http_plan_event(struct tb_http_call *call);

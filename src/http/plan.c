@@ -39,10 +39,8 @@ make_plan(struct tb_http_call *call,
         goto out;
     }
     err = preview_body(&deps->config->policy, tb_buf_view(&call->request_body), preview, &fail);
-    if (err == TB_ENOTFOUND) { /* a body of no known sender */
-        tb_http_problem(call, TB_PROBLEM_BAD_REQUEST, "%s", fail.text);
-    } else if (err != TB_OK) {
-        tb_http_problem_of(call, &fail);
+    if (err != TB_OK) {
+        tb_http_problem_of_body(call, &fail);
     } else if (preview->verdict.decision != TB_DECISION_CAPTURE) {
         answer(call, preview, NULL);
     } else if (tb_control_plan(deps->control, &preview->verdict.request, plan, &fail) ==

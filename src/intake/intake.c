@@ -1,11 +1,25 @@
 /* From a body to a committed alert: adapter, policy, store; or the analyst's own request. */
 #include <tapbox/intake.h>
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <tapbox/clock.h>
+
+bool
+tb_intake_is_senders_fault(enum tb_err err)
+{
+    return err == TB_EFORMAT || err == TB_ENOTFOUND || err == TB_ETOOBIG || err == TB_EINVAL;
+}
+
+static enum tb_err
+give_fail(struct tb_fail *out, const struct tb_fail *fail)
+{
+    if (out != NULL) {
+        *out = *fail;
+    }
+    return fail->err;
+}
 
 /* What the outcome alone says. */
 static void
@@ -35,11 +49,21 @@ say_outcome(const struct tb_intake *intake, struct tb_intake_result *out)
 }
 
 void
-tb_intake_commit(struct tb_store *store, struct tb_intake_ready *const *ready, size_t count)
+tb_intake_ready_free(struct tb_intake_ready *first)
+{
+    while (first != NULL) {
+        struct tb_intake_ready *next = first->next;
+
+        free(first);
+        first = next;
+    }
+}
+
+static void
+commit_batch(struct tb_store *store, struct tb_intake_ready *const *ready, size_t count)
 {
     struct tb_intake_item items[TB_INTAKE_AT_ONCE] = {0};
 
-    assert(count <= TB_INTAKE_AT_ONCE);
     for (size_t i = 0; i < count; i++) {
         items[i].intake = &ready[i]->intake;
         items[i].capture = ready[i]->capture;
@@ -64,18 +88,37 @@ tb_intake_commit(struct tb_store *store, struct tb_intake_ready *const *ready, s
     }
 }
 
-enum tb_err
-tb_intake_event_read(const struct tb_policy *policy, struct tb_bytes body,
-                     const struct tb_intake_from *from, struct tb_intake_ready *out,
-                     struct tb_fail *fail)
+void
+tb_intake_commit(struct tb_store *store, struct tb_intake_ready *const *ready, size_t count)
+{
+    struct tb_intake_ready *batch[TB_INTAKE_AT_ONCE];
+    size_t filled = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        for (struct tb_intake_ready *r = ready[i]; r != NULL; r = r->next) {
+            if (r->err != TB_OK) {
+                continue; /* it could not be read */
+            }
+            batch[filled++] = r;
+            if (filled == TB_INTAKE_AT_ONCE) {
+                commit_batch(store, batch, filled);
+                filled = 0;
+            }
+        }
+    }
+    if (filled > 0) {
+        commit_batch(store, batch, filled);
+    }
+}
+
+/* What policy says of an alert that was read. */
+static void
+decide(const struct tb_policy *policy, struct tb_bytes body, const struct tb_intake_from *from,
+       struct tb_intake_ready *out)
 {
     struct tb_alert *alert = &out->result.alert;
     struct tb_verdict verdict;
-    enum tb_err err = tb_webhook_read(body, alert, fail);
 
-    if (err != TB_OK) {
-        return err;
-    }
     tb_policy_decide(policy, alert, NULL, 0, &verdict);
     out->result.why = verdict.why;
     (void)tb_str_copy(out->result.rule, sizeof(out->result.rule), verdict.rule);
@@ -98,39 +141,82 @@ tb_intake_event_read(const struct tb_policy *policy, struct tb_bytes body,
                           from->token_name);
         out->intake.capture = &out->request;
     }
+}
+
+enum tb_err
+tb_intake_event_read(const struct tb_policy *policy, struct tb_bytes body,
+                     const struct tb_intake_from *from, struct tb_intake_ready **out,
+                     struct tb_fail *fail)
+{
+    struct tb_webhook_body *opened = NULL;
+    struct tb_intake_ready *first = NULL, **last = &first;
+    enum tb_err err = tb_webhook_open(body, &opened, fail);
+    size_t count = err == TB_OK ? tb_webhook_count(opened) : 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct tb_intake_ready *r = calloc(1, sizeof(*r));
+
+        if (r == NULL) {
+            err = tb_fail_set(fail, TB_ENOMEM, "no memory for an alert");
+            break;
+        }
+        *last = r;
+        last = &r->next;
+        r->err = tb_webhook_alert(opened, i, &r->result.alert, &r->fail);
+        if (r->err == TB_OK) {
+            decide(policy, body, from, r);
+        } else if (count == 1) {
+            err = give_fail(fail, &r->fail);
+        } else {
+            tb_fail_prefix(&r->fail, "finding %zu of %zu", i + 1, count);
+        }
+    }
+    tb_webhook_free(opened);
+    if (err != TB_OK) {
+        tb_intake_ready_free(first);
+        return err;
+    }
+    *out = first;
     return TB_OK;
 }
 
-/* One alone. */
-static enum tb_err
-commit(struct tb_store *store, struct tb_intake_ready *ready, struct tb_intake_result *out,
-       struct tb_fail *fail)
+const struct tb_intake_ready *
+tb_intake_worst(const struct tb_intake_ready *first)
 {
-    tb_intake_commit(store, &ready, 1);
-    if (ready->err == TB_OK) {
-        *out = ready->result;
-    } else if (fail != NULL) {
-        *fail = ready->fail;
+    const struct tb_intake_ready *found = NULL;
+
+    for (const struct tb_intake_ready *r = first; r != NULL; r = r->next) {
+        if (r->err != TB_OK && (found == NULL || tb_intake_is_senders_fault(found->err))) {
+            found = r;
+        }
     }
-    return ready->err;
+    return found;
 }
 
 enum tb_err
 tb_intake_event(struct tb_store *store, const struct tb_policy *policy, struct tb_bytes body,
-                const struct tb_intake_from *from, struct tb_intake_result *out,
+                const struct tb_intake_from *from,
+                void (*told)(void *arg, const struct tb_intake_result *result), void *arg,
                 struct tb_fail *fail)
 {
-    struct tb_intake_ready *ready = calloc(1, sizeof(*ready));
-    enum tb_err err;
+    struct tb_intake_ready *first = NULL;
+    const struct tb_intake_ready *bad;
+    enum tb_err err = tb_intake_event_read(policy, body, from, &first, fail);
 
-    if (ready == NULL) {
-        return tb_fail_set(fail, TB_ENOMEM, "no memory for an alert");
+    if (err != TB_OK) {
+        return err;
     }
-    err = tb_intake_event_read(policy, body, from, ready, fail);
-    if (err == TB_OK) {
-        err = commit(store, ready, out, fail);
+    tb_intake_commit(store, &first, 1);
+    for (const struct tb_intake_ready *r = first; r != NULL && told != NULL; r = r->next) {
+        if (r->err == TB_OK) {
+            told(arg, &r->result);
+        }
     }
-    free(ready);
+    bad = tb_intake_worst(first);
+    if (bad != NULL) {
+        err = give_fail(fail, &bad->fail);
+    }
+    tb_intake_ready_free(first);
     return err;
 }
 
@@ -181,7 +267,13 @@ tb_intake_request(struct tb_store *store, const struct tb_policy *policy, struct
     }
     err = tb_intake_request_read(policy, body, idempotency_key, from, ready, fail);
     if (err == TB_OK) {
-        err = commit(store, ready, out, fail);
+        tb_intake_commit(store, &ready, 1);
+        err = ready->err;
+    }
+    if (err == TB_OK) {
+        *out = ready->result;
+    } else if (ready->err != TB_OK) {
+        err = give_fail(fail, &ready->fail);
     }
     free(ready);
     return err;

@@ -43,12 +43,6 @@ pause_for(struct tb_queue *queue, int64_t ns)
     return !atomic_load(&queue->stop);
 }
 
-static bool
-is_senders_fault(enum tb_err err)
-{
-    return err == TB_EFORMAT || err == TB_ENOTFOUND || err == TB_ETOOBIG || err == TB_EINVAL;
-}
-
 static void
 give_back(struct tb_queue *queue, const struct tb_sqs_message *message, uint32_t after_s)
 {
@@ -62,16 +56,15 @@ give_back(struct tb_queue *queue, const struct tb_sqs_message *message, uint32_t
 
 /* TB_OK: it was dealt with, whatever it was; else the store does not take it. */
 static enum tb_err
-take(struct tb_queue *queue, const struct tb_sqs_message *message,
-     struct tb_intake_result *result)
+take(struct tb_queue *queue, const struct tb_sqs_message *message)
 {
     const struct tb_queue_deps *deps = &queue->deps;
     const struct tb_intake_from from = {.remote = queue->remote, .token_name = "sqs"};
     struct tb_fail fail = {0};
     enum tb_err err = tb_intake_event(deps->store, deps->policy, tb_bytes_str(message->body),
-                                      &from, result, &fail);
+                                      &from, deps->taken, deps->arg, &fail);
 
-    if (is_senders_fault(err)) {
+    if (tb_intake_is_senders_fault(err)) {
         atomic_fetch_add(&queue->deps.counters->not_understood, 1);
         tb_log_fail(TB_LOG_WARN, NULL, &fail,
                     "message %s of queue %s is left to become a dead letter (delivery %lld)",
@@ -87,9 +80,6 @@ take(struct tb_queue *queue, const struct tb_sqs_message *message,
         return err;
     }
     atomic_fetch_add(&queue->deps.counters->committed, 1);
-    if (deps->taken != NULL) {
-        deps->taken(deps->arg, result);
-    }
     if (tb_sqs_delete(deps->aws, deps->url, message->receipt, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail,
                     "message %s of queue %s is committed and comes again", message->id,
@@ -119,7 +109,7 @@ keep_hidden(struct tb_queue *queue, const struct tb_sqs_batch *batch, size_t fro
 }
 
 static enum tb_err
-poll_once(struct tb_queue *queue, struct tb_intake_result *result, struct tb_fail *fail)
+poll_once(struct tb_queue *queue, struct tb_fail *fail)
 {
     struct tb_sqs_batch batch;
     int64_t since_boot_ns = tb_clock_boot_ns();
@@ -140,7 +130,7 @@ poll_once(struct tb_queue *queue, struct tb_intake_result *result, struct tb_fai
     for (size_t i = 0; i < batch.count; i++) {
         atomic_fetch_add(&queue->deps.counters->received, 1);
         keep_hidden(queue, &batch, i, &since_boot_ns);
-        if (take(queue, &batch.messages[i], result) != TB_OK) {
+        if (take(queue, &batch.messages[i]) != TB_OK) {
             taken = TB_EIO;
         }
     }
@@ -154,13 +144,12 @@ static void *
 poller(void *arg)
 {
     struct tb_queue *queue = arg;
-    struct tb_intake_result *result = calloc(1, sizeof(*result));
     int64_t backoff_ns = 0;
 
-    while (result != NULL && !atomic_load(&queue->stop)) {
+    while (!atomic_load(&queue->stop)) {
         struct tb_fail fail = {0};
 
-        if (poll_once(queue, result, &fail) == TB_OK) {
+        if (poll_once(queue, &fail) == TB_OK) {
             backoff_ns = 0;
             atomic_store(&queue->in_trouble, false);
             continue;
@@ -177,7 +166,6 @@ poller(void *arg)
         backoff_ns = backoff_ns > backoff_most_ns ? backoff_most_ns : backoff_ns;
         (void)pause_for(queue, backoff_ns);
     }
-    free(result);
     return NULL;
 }
 

@@ -128,26 +128,45 @@ assert_filter(const struct tb_alert *a)
     }
 }
 
+static void
+check_one(const struct tb_webhook_body *body, size_t i, struct tb_alert *alert,
+          struct tb_alert *again)
+{
+    struct tb_fail fail = {0};
+
+    memset(alert, 0x5a, sizeof(*alert));
+    memset(again, 0x5a, sizeof(*again));
+    if (tb_webhook_alert(body, i, alert, &fail) != TB_OK) {
+        assert(fail.err != TB_OK && fail.text[0] != '\0');
+        assert(memcmp(alert, again, sizeof(*alert)) == 0);
+        return;
+    }
+    assert_alert(alert);
+    assert_kept(alert);
+    assert_decision(alert);
+    assert_filter(alert);
+    assert(tb_webhook_alert(body, i, again, NULL) == TB_OK);
+    assert(strcmp(alert->key, again->key) == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct tb_alert *alert = malloc(sizeof(*alert));
     struct tb_alert *again = malloc(sizeof(*again));
+    struct tb_webhook_body *body = NULL;
     struct tb_fail fail = {0};
 
     assert(alert != NULL && again != NULL);
-    memset(alert, 0x5a, sizeof(*alert));
-    memset(again, 0x5a, sizeof(*again));
-    if (tb_webhook_read(tb_bytes_of(data, size), alert, &fail) != TB_OK) {
-        assert(fail.err != TB_OK && fail.text[0] != '\0');
-        assert(memcmp(alert, again, sizeof(*alert)) == 0);
+    if (tb_webhook_open(tb_bytes_of(data, size), &body, &fail) != TB_OK) {
+        assert(fail.err != TB_OK && fail.text[0] != '\0' && body == NULL);
     } else {
-        assert_alert(alert);
-        assert_kept(alert);
-        assert_decision(alert);
-        assert_filter(alert);
-        assert(tb_webhook_read(tb_bytes_of(data, size), again, NULL) == TB_OK);
-        assert(strcmp(alert->key, again->key) == 0);
+        assert(tb_webhook_count(body) >= 1);
+        assert(tb_webhook_count(body) <= TB_WEBHOOK_MAX_ALERTS);
+        for (size_t i = 0; i < tb_webhook_count(body); i++) {
+            check_one(body, i, alert, again);
+        }
+        tb_webhook_free(body);
     }
     free(alert);
     free(again);

@@ -7,8 +7,7 @@
 #include <tapbox/ids.h>
 
 enum {
-    ID_SIZE = 129, /* 32 hex digits today; the key holds it and a time */
-    TIME_SIZE = 64,
+    ID_SIZE = 129 /* 32 hex digits today; the key holds it and a time */
 };
 
 static bool
@@ -51,10 +50,10 @@ read_required(const struct tb_json *finding, const char *member, char *out, size
 static void
 make_key(const struct tb_json *finding, const char *id, struct tb_alert *out)
 {
-    char updated[TIME_SIZE];
+    char updated[TB_WEBHOOK_STAMP_SIZE];
     int64_t count = 0;
 
-    tb_webhook_clean_text(updated, sizeof(updated), tb_webhook_str(finding, "updatedAt"));
+    tb_webhook_stamp(updated, tb_webhook_str(finding, "updatedAt"));
     if (updated[0] != 0) {
         (void)snprintf(out->key, sizeof(out->key), "%s/%s", id, updated);
     } else if (tb_json_int(tb_webhook_at(finding, "service/count"), "", &count)) {
@@ -78,22 +77,6 @@ read_severity(const struct tb_json *finding, double *out, struct tb_fail *fail)
                            "GuardDuty finding: severity is not a number from 0 to 10");
     }
     return TB_OK;
-}
-
-/* Newer events have the expanded key, the API only JSON as a string in "value". */
-static bool
-is_sample(const struct tb_json *finding)
-{
-    const struct tb_json *info = tb_webhook_at(finding, "service/additionalInfo");
-    const char *text = tb_webhook_str(info, "value");
-    struct tb_json *value = NULL;
-    bool sample = tb_webhook_flag(info, "sample");
-
-    if (!sample && text != NULL && tb_json_parse(tb_bytes_str(text), &value, NULL) == TB_OK) {
-        sample = tb_webhook_flag(value, "sample");
-        tb_json_free(value);
-    }
-    return sample;
 }
 
 /* The finding's own account and Region: an administrator's bus carries those of its members. */
@@ -147,7 +130,7 @@ read_finding(const struct tb_event *event, struct tb_alert *out, struct tb_fail 
     make_key(finding, id, out);
     tb_webhook_clean_text(out->summary, sizeof(out->summary), tb_webhook_str(finding, "title"));
     read_place(event, out);
-    out->sample = is_sample(finding);
+    out->sample = tb_webhook_is_sample(tb_webhook_at(finding, "service/additionalInfo"));
     out->archived = tb_webhook_flag(finding, "service/archived");
     read_times(finding, out);
     if (tb_json_is_object(sequence)) {
@@ -155,33 +138,10 @@ read_finding(const struct tb_event *event, struct tb_alert *out, struct tb_fail 
         guardduty_read_sequence(sequence, out);
     } else {
         guardduty_read_sources(finding, out);
-        guardduty_read_indicators(finding, out);
+        tb_webhook_read_action(tb_webhook_at(finding, "service/action"), out);
     }
     return TB_OK;
 }
-
-/* {"Findings": [ ... ]}: what `aws guardduty get-findings` prints. */
-static enum tb_err
-open_list(const struct tb_json *body, struct tb_event *out, struct tb_fail *fail)
-{
-    const struct tb_json *list = tb_webhook_at(body, "findings");
-
-    if (!tb_json_is_array(list)) {
-        return TB_ENOTFOUND;
-    }
-    if (tb_json_count(list) != 1) {
-        return tb_fail_set(fail, TB_EFORMAT,
-                           "a list of %zu findings: send one finding at a time",
-                           tb_json_count(list));
-    }
-    *out = (struct tb_event){.detail = tb_json_item(list, 0)};
-    return TB_OK;
-}
-
-const struct tb_webhook_envelope tb_webhook_guardduty_list = {
-    .name = "get-findings",
-    .open = open_list,
-};
 
 const struct tb_webhook_adapter tb_webhook_guardduty = {
     .name = "guardduty",

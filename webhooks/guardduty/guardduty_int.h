@@ -6,7 +6,6 @@
 
 /* Each reads one part of a finding into `out`, which begins zeroed. */
 void guardduty_read_sources(const struct tb_json *finding, struct tb_alert *out);
-void guardduty_read_indicators(const struct tb_json *finding, struct tb_alert *out);
 void guardduty_read_sequence(const struct tb_json *sequence, struct tb_alert *out);
 
 #endif

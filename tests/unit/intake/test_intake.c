@@ -25,7 +25,8 @@ struct place {
     char dir[64];
     char path[96];
     struct tb_store *store;
-    struct tb_intake_result result;
+    struct tb_intake_result result; /* of the last alert */
+    unsigned told;
 };
 
 static int
@@ -60,6 +61,15 @@ tear_down(void **state)
     return 0;
 }
 
+static void
+note(void *arg, const struct tb_intake_result *result)
+{
+    struct place *p = arg;
+
+    p->result = *result;
+    p->told++;
+}
+
 /* Posts one of the adapter's samples, with `from` in it replaced by `to` of the same length. */
 static void
 post(struct place *p, const char *sample, const char *from, const char *to)
@@ -75,8 +85,7 @@ post(struct place *p, const char *sample, const char *from, const char *to)
         memcpy(at, to, strlen(to));
     }
     memset(&p->result, 0, sizeof(p->result));
-    if (tb_intake_event(p->store, &policy, tb_buf_view(&body), &bus, &p->result, &fail) !=
-        TB_OK) {
+    if (tb_intake_event(p->store, &policy, tb_buf_view(&body), &bus, note, p, &fail) != TB_OK) {
         fail_msg("%s: %s", sample, fail.text);
     }
     tb_buf_release(&body);
@@ -213,8 +222,7 @@ news_of_an_instance_reaches_the_captures_that_tap_it(void **state)
                        "\"%s\",\"state\":\"%s\"}}",
                        cases[i].id, cases[i].instance, cases[i].state);
         assert_int_equal(
-            tb_intake_event(p->store, &policy, tb_bytes_str(body), &bus, &p->result, NULL),
-            TB_OK);
+            tb_intake_event(p->store, &policy, tb_bytes_str(body), &bus, note, p, NULL), TB_OK);
         assert_int_equal(p->result.outcome, cases[i].outcome);
         assert_string_equal(p->result.capture_id, cases[i].told ? id : "");
         assert_int_equal(tb_store_capture_get(p->store, id, c, NULL), TB_OK);
@@ -261,11 +269,65 @@ bodies_nobody_can_read_are_the_senders_fault(void **state)
     struct tb_fail fail;
 
     assert_int_equal(
-        tb_intake_event(p->store, &policy, tb_bytes_str("{"), &bus, &p->result, &fail),
+        tb_intake_event(p->store, &policy, tb_bytes_str("{"), &bus, note, p, &fail),
         TB_EFORMAT);
     assert_int_equal(tb_intake_event(p->store, &policy, tb_bytes_str("{\"Type\":\"x\"}"), &bus,
-                                     &p->result, &fail),
+                                     note, p, &fail),
                      TB_ENOTFOUND);
+}
+
+static void
+post_file(struct place *p, const char *path)
+{
+    struct tb_buf body = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_fail fail = {0};
+
+    assert_int_equal(tb_read_file(AT_FDCWD, path, &body, NULL), TB_OK);
+    p->told = 0;
+    if (tb_intake_event(p->store, &policy, tb_buf_view(&body), &bus, note, p, &fail) != TB_OK) {
+        fail_msg("%s: %s", path, fail.text);
+    }
+    tb_buf_release(&body);
+}
+
+static void
+a_finding_by_two_roads_makes_one_capture(void **state)
+{
+    struct place *p = *state;
+    char id[TB_CAPTURE_ID_SIZE];
+
+    post_file(p, "webhooks/securityhub/samples/guardduty-cnc.json");
+    assert_int_equal(p->result.outcome, TB_INTAKE_CREATED);
+    memcpy(id, p->result.capture_id, sizeof(id));
+    post_file(p, "webhooks/guardduty/samples/cnc.json");
+    assert_int_equal(p->result.outcome, TB_INTAKE_DUPLICATE);
+    assert_string_equal(p->result.capture_id, id);
+    post_file(p, "webhooks/securityhub/samples/guardduty-cnc-ocsf.json");
+    assert_int_equal(p->result.outcome, TB_INTAKE_DUPLICATE);
+    assert_string_equal(p->result.capture_id, id);
+}
+
+static void
+of_several_findings_each_is_committed_by_itself(void **state)
+{
+    struct place *p = *state;
+    struct tb_fail fail = {0};
+    static const char bad[] =
+        "{\"Findings\":[{\"ProductArn\":\"arn:p\",\"Id\":\"one\"},{\"Id\":\"two\"},"
+        "{\"ProductArn\":\"arn:p\",\"Id\":\"three\"}]}";
+
+    post_file(p, "webhooks/securityhub/samples/several.json");
+    assert_int_equal(p->told, 3);
+    assert_int_equal(p->result.outcome, TB_INTAKE_REFUSED); /* the bucket */
+    post_file(p, "webhooks/securityhub/samples/several.json");
+    assert_int_equal(p->told, 3);
+    assert_int_equal(p->result.outcome, TB_INTAKE_DUPLICATE);
+    p->told = 0;
+    assert_int_equal(
+        tb_intake_event(p->store, &policy, tb_bytes_str(bad), &bus, note, p, &fail),
+        TB_ENOTFOUND);
+    assert_int_equal(p->told, 2); /* the others are in */
+    assert_non_null(strstr(fail.text, "finding 2 of 3: "));
 }
 
 static void
@@ -325,6 +387,8 @@ main(void)
         CASE(news_of_an_instance_reaches_the_captures_that_tap_it),
         CASE(an_alert_is_found_again_as_it_was_read),
         CASE(bodies_nobody_can_read_are_the_senders_fault),
+        CASE(a_finding_by_two_roads_makes_one_capture),
+        CASE(of_several_findings_each_is_committed_by_itself),
         CASE(an_analysts_request_is_made_once_for_each_of_their_keys),
         CASE(a_bad_request_or_key_is_refused_by_name),
     };

@@ -1,5 +1,6 @@
-/* What to look for in the traffic: remote addresses, ports, protocols, domains, direction. */
-#include "guardduty_int.h"
+/* The parts of a finding that GuardDuty and Security Hub write alike.  Of an action, what to
+ * look for in the traffic: remote addresses, ports, protocols, domains, direction. */
+#include <tapbox/webhook_fields.h>
 
 enum {
     PROBES_MAX = 1000 /* of one list that are looked at; real ones have a few */
@@ -77,7 +78,7 @@ read_call(const struct tb_json *call, struct tb_alert *out)
 }
 
 void
-guardduty_read_indicators(const struct tb_json *finding, struct tb_alert *out)
+tb_webhook_read_action(const struct tb_json *action, struct tb_alert *out)
 {
     static const struct {
         const char *member;
@@ -90,7 +91,6 @@ guardduty_read_indicators(const struct tb_json *finding, struct tb_alert *out)
         {"kubernetesApiCallAction", read_call},
         {"rdsLoginAttemptAction", read_call},
     };
-    const struct tb_json *action = tb_webhook_at(finding, "service/action");
 
     for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++) {
         const struct tb_json *at = tb_webhook_at(action, actions[i].member);
@@ -99,4 +99,19 @@ guardduty_read_indicators(const struct tb_json *finding, struct tb_alert *out)
             actions[i].read(at, out);
         }
     }
+}
+
+/* Newer events have the expanded key, the API only JSON as a string in "value". */
+bool
+tb_webhook_is_sample(const struct tb_json *additional_info)
+{
+    const char *text = tb_webhook_str(additional_info, "value");
+    struct tb_json *value = NULL;
+    bool sample = tb_webhook_flag(additional_info, "sample");
+
+    if (!sample && text != NULL && tb_json_parse(tb_bytes_str(text), &value, NULL) == TB_OK) {
+        sample = tb_webhook_flag(value, "sample");
+        tb_json_free(value);
+    }
+    return sample;
 }
