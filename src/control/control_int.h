@@ -70,6 +70,8 @@ struct tb_control {
         int64_t aws_offset_s; /* AWS's clock less ours, seconds */
         /* short waits that are not worth a commit; a new start looks at once anyway */
         struct control_pause pauses[TB_RECORDER_MAX_CAPTURES];
+        /* whose tags say another deadline than the store; "" : free */
+        char unsettled[TB_RECORDER_MAX_CAPTURES][TB_CAPTURE_ID_SIZE];
     } locked;
 
     struct tb_mutex budget_mu; /* from the look at the day's budget to the place taken */
@@ -112,7 +114,7 @@ TB_NODISCARD enum tb_err control_account_learn(struct tb_control *control,
  * what that has grown by: minutes later it would be what came after. */
 void control_mark_host(struct tb_control *control, const char *capture_id);
 void control_close_host(struct tb_control *control, const char *capture_id);
-/* A finished capture: its place in the recorder is free again. */
+/* A finished capture: its place in the recorder is free again, and nothing is noted of it. */
 void control_forget(struct tb_control *control, const char *capture_id);
 
 /* --- what EC2 knows of a request's sources (describe.c) --- */
@@ -247,6 +249,9 @@ bool control_is_about_standing(enum tb_err err, const struct tb_fail *fail);
 TB_NODISCARD enum tb_err control_try_to_extend(struct tb_control *control,
                                                const struct tb_capture *capture,
                                                struct tb_fail *fail);
+/* What a crash amid an extension left behind, or a withdrawal while EC2 refused: the deadline
+ * that stands goes into the tags.  A failure is logged, and the reconciler notes it anew. */
+void control_settle_expiry(struct tb_control *control, const struct tb_capture *capture);
 
 /* --- what AWS left out of the mirror (skips.c) --- */
 
@@ -274,6 +279,11 @@ bool control_is_foreign(const struct control_account *account,
 
 /* After news of its instances: what EC2 says is gone is lost at once (reconcile.c). */
 void control_look_at_sources(struct tb_control *control, const struct tb_capture *capture);
+
+/* Notes that the tags of a capture do not say its deadline, for whoever has it in hands next
+ * (reconcile.c); _take: whether they did not, told once. */
+void control_note_unsettled(struct tb_control *control, const char *capture_id);
+bool control_take_unsettled(struct tb_control *control, const char *capture_id);
 
 /* An account's reconciler (reconcile.c); `arg` is the account. */
 void *control_reconcile_run(void *arg);

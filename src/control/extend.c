@@ -1,4 +1,5 @@
-/* A later deadline: in the tags and confirmed, then in the recorder, then in the store. */
+/* A later deadline: in the tags and confirmed, then in the recorder, then in the store; and
+ * tags that say another one than the store. */
 #include "control_int.h"
 
 #include <tapbox/log.h>
@@ -28,6 +29,59 @@ confirm_expiry(struct tb_aws *aws, const char *const *enis, const char *const *i
     return err;
 }
 
+/* What carries the expiry of a capture: its sessions, and its own filter behind them. */
+struct tagged {
+    struct tb_resource *rows; /* the ids below are lent from these */
+    size_t row_count;
+    struct control_account *account;
+    const char *enis[TB_CAPTURE_MAX_SOURCES];
+    const char *ids[TB_CAPTURE_MAX_SOURCES + 1];
+    size_t sessions, count;
+};
+
+static enum tb_err
+find_tagged(struct tb_control *control, const struct tb_capture *capture, struct tagged *out,
+            struct tb_fail *fail)
+{
+    const char *account_id = "";
+    enum tb_err err = tb_store_resource_list(control->deps.store, capture->id, false,
+                                             &out->rows, &out->row_count, fail);
+
+    for (size_t i = 0; i < out->row_count && err == TB_OK; i++) {
+        const struct tb_resource *row = &out->rows[i];
+
+        if (row->state == TB_RESOURCE_CREATED && row->kind == TB_RESOURCE_SESSION &&
+            out->sessions < TB_CAPTURE_MAX_SOURCES) {
+            account_id = row->account; /* of all of them */
+            out->enis[out->sessions] = row->key;
+            out->ids[out->sessions++] = row->aws_id;
+        }
+    }
+    out->count = out->sessions;
+    for (size_t i = 0; i < out->row_count && err == TB_OK && out->count == out->sessions; i++) {
+        const struct tb_resource *row = &out->rows[i];
+
+        if (row->state == TB_RESOURCE_CREATED && row->kind == TB_RESOURCE_FILTER) {
+            out->ids[out->count++] = row->aws_id;
+        }
+    }
+    return err == TB_OK ? control_account_get(control, account_id, &out->account, fail) : err;
+}
+
+/* `expires` becomes the tag's text. */
+static enum tb_err
+tag(struct tb_control *control, const struct tagged *tagged, const struct tb_deadline *deadline,
+    char expires[TB_TIME_TEXT_SIZE], struct tb_fail *fail)
+{
+    struct tb_ec2_effect effect;
+    struct tb_ec2_tag tag;
+
+    tb_time_format_s(expires, control_expires_utc_s(control, deadline));
+    control_set_tag(&tag, TB_TAG_EXPIRES, expires);
+    return tb_ec2_tag_set(tagged->account->aws, tagged->ids, tagged->count, &tag, 1, &effect,
+                          fail);
+}
+
 /* Tags first, confirmed, then the recorder, then the store: whatever fails, nothing outlives a
  * deadline that the store does not know, and the recorder never stops before one that it does.
  */
@@ -37,46 +91,18 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
     int64_t by_ns = capture->extend_to_utc_ns - capture->deadline.utc_ns;
     struct tb_deadline deadline =
         tb_deadline_moved(&capture->deadline, by_ns - by_ns % TB_NS_PER_S);
-    struct tb_resource *rows = NULL;
-    const char *enis[TB_CAPTURE_MAX_SOURCES];
-    const char *ids[TB_CAPTURE_MAX_SOURCES + 1]; /* and the filter */
     char expires[TB_TIME_TEXT_SIZE];
-    struct tb_ec2_tag tag;
-    struct tb_ec2_effect effect;
-    struct control_account *account = NULL;
-    const char *account_id = "";
-    size_t count = 0;
-    size_t id_count = 0;
-    size_t tagged;
+    struct tagged tagged = {0};
     bool moved = false; /* the tags, perhaps */
-    enum tb_err err;
+    enum tb_err err = find_tagged(control, capture, &tagged, fail);
 
-    tb_time_format_s(expires, control_expires_utc_s(control, &deadline));
-    control_set_tag(&tag, TB_TAG_EXPIRES, expires);
-    err = tb_store_resource_list(control->deps.store, capture->id, false, &rows, &count, fail);
-    for (size_t i = 0; i < count && err == TB_OK; i++) {
-        if (rows[i].state == TB_RESOURCE_CREATED && rows[i].kind == TB_RESOURCE_SESSION &&
-            id_count < TB_CAPTURE_MAX_SOURCES) {
-            account_id = rows[i].account; /* of all of them */
-            enis[id_count] = rows[i].key;
-            ids[id_count++] = rows[i].aws_id;
-        }
-    }
-    tagged = id_count;
-    for (size_t i = 0; i < count && err == TB_OK && tagged == id_count; i++) {
-        if (rows[i].state == TB_RESOURCE_CREATED && rows[i].kind == TB_RESOURCE_FILTER) {
-            ids[tagged++] = rows[i].aws_id;
-        }
-    }
-    if (err == TB_OK) {
-        err = control_account_get(control, account_id, &account, fail);
-    }
     if (err == TB_OK) {
         moved = true;
-        err = tb_ec2_tag_set(account->aws, ids, tagged, &tag, 1, &effect, fail);
+        err = tag(control, &tagged, &deadline, expires, fail);
     }
     if (err == TB_OK) {
-        err = confirm_expiry(account->aws, enis, ids, id_count, expires, fail);
+        err = confirm_expiry(tagged.account->aws, tagged.enis, tagged.ids, tagged.sessions,
+                             expires, fail);
     }
     if (err == TB_OK) {
         int64_t boot_ns = tb_clock_boot_ns() + tb_deadline_left_ns(&deadline);
@@ -88,20 +114,39 @@ extend(struct tb_control *control, const struct tb_capture *capture, struct tb_f
     }
     if (err == TB_OK) {
         tb_log(TB_LOG_INFO, capture->id, "extended to %s", expires);
-    } else if (moved && account != NULL) {
+    } else if (moved) {
         /* The old deadline stands, at least for now, and so it has to in the tags: with this
          * host dead a sweep goes by them.  A recorder that would go on for longer is disarmed
          * at the deadline that the store has. */
         struct tb_fail why = {0};
 
-        tb_time_format_s(expires, control_expires_utc_s(control, &capture->deadline));
-        control_set_tag(&tag, TB_TAG_EXPIRES, expires);
-        if (tb_ec2_tag_set(account->aws, ids, tagged, &tag, 1, &effect, &why) != TB_OK) {
-            tb_log_fail(TB_LOG_WARN, capture->id, &why, "the later expiry stays in the tags");
+        if (tag(control, &tagged, &capture->deadline, expires, &why) != TB_OK) {
+            tb_log_fail(TB_LOG_WARN, capture->id, &why,
+                        "the later expiry stays in the tags for now");
         }
     }
-    tb_resources_free(rows, count);
+    tb_resources_free(tagged.rows, tagged.row_count);
     return err;
+}
+
+void
+control_settle_expiry(struct tb_control *control, const struct tb_capture *capture)
+{
+    char expires[TB_TIME_TEXT_SIZE];
+    struct tagged tagged = {0};
+    struct tb_fail fail = {0};
+    enum tb_err err = find_tagged(control, capture, &tagged, &fail);
+
+    if (err == TB_OK) {
+        err = tag(control, &tagged, &capture->deadline, expires, &fail);
+    }
+    if (err == TB_OK) {
+        tb_log(TB_LOG_INFO, capture->id, "its tags say %s again, the deadline that stands",
+               expires);
+    } else {
+        tb_log_fail(TB_LOG_WARN, capture->id, &fail, "its tags do not say the deadline");
+    }
+    tb_resources_free(tagged.rows, tagged.row_count);
 }
 
 /* An extension that AWS refuses for good is dropped: the old deadline stands. */

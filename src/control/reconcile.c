@@ -13,8 +13,12 @@
 #include <tapbox/log.h>
 
 static const int64_t period_ns = 15 * TB_NS_PER_S;
+static const int64_t first_ns = 5 * TB_NS_PER_S; /* after what a crash may have left */
 /* A session or interface that is younger may not be visible yet everywhere. */
 static const int64_t settle_ns = 60 * TB_NS_PER_S;
+
+/* AWS's clock is known to a second, and the tags have whole ones. */
+static const int64_t expiry_slack_s = 2;
 
 enum {
     ASKED_TOGETHER = 100 /* interfaces in one describe; EC2 takes 200 values of a filter */
@@ -228,6 +232,69 @@ add_watched(struct watch_list *list, struct tb_capture *capture, size_t source, 
     return true;
 }
 
+void
+control_note_unsettled(struct tb_control *control, const char *capture_id)
+{
+    char *free_at = NULL;
+
+    tb_mutex_lock(&control->mu);
+    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES; i++) {
+        char *at = control->locked.unsettled[i];
+
+        if (strcmp(at, capture_id) == 0) {
+            free_at = at;
+            break;
+        }
+        if (free_at == NULL && at[0] == 0) {
+            free_at = at;
+        }
+    }
+    if (free_at != NULL) { /* else noticed a round later */
+        (void)tb_str_copy(free_at, TB_CAPTURE_ID_SIZE, capture_id);
+    }
+    tb_mutex_unlock(&control->mu);
+}
+
+bool
+control_take_unsettled(struct tb_control *control, const char *capture_id)
+{
+    bool noted = false;
+
+    tb_mutex_lock(&control->mu);
+    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES && !noted; i++) {
+        noted = strcmp(control->locked.unsettled[i], capture_id) == 0;
+        if (noted) {
+            control->locked.unsettled[i][0] = 0;
+        }
+    }
+    tb_mutex_unlock(&control->mu);
+    return noted;
+}
+
+/* Whether a session of ours says another deadline than the store does. */
+static bool
+is_unsettled(struct tb_control *control, const struct tb_capture *capture,
+             const struct tb_ec2_sessions *sessions, const char *id)
+{
+    int64_t expires_utc_ns;
+    int64_t off_s;
+
+    for (size_t i = 0; i < sessions->count; i++) {
+        const char *expires = tb_ec2_tag(&sessions->at[i].tags, TB_TAG_EXPIRES);
+
+        if (strcmp(sessions->at[i].id, id) != 0) {
+            continue;
+        }
+        if (expires == NULL || tb_time_parse(expires, &expires_utc_ns) != TB_OK) {
+            return true;
+        }
+        off_s =
+            expires_utc_ns / TB_NS_PER_S - control_expires_utc_s(control, &capture->deadline);
+        return off_s > expiry_slack_s || off_s < -expiry_slack_s;
+    }
+    return false;
+}
+
 /* The armed interfaces of one capture whose sessions are in this account. */
 static void
 watch_capture(struct reconcile *r, const char *id, const struct tb_ec2_sessions *sessions,
@@ -259,6 +326,11 @@ watch_capture(struct reconcile *r, const char *id, const struct tb_ec2_sessions 
             (void)snprintf(reason, sizeof(reason),
                            "its mirror session %.40s was deleted by somebody else",
                            row->aws_id);
+        }
+        /* one that is being extended says what is to come */
+        if (capture->extend_to_utc_ns == 0 &&
+            is_unsettled(r->account->control, capture, sessions, row->aws_id)) {
+            control_note_unsettled(r->account->control, id);
         }
         owned = add_watched(list, capture, i, !owned, reason) || owned;
     }
@@ -447,7 +519,7 @@ control_reconcile_run(void *arg)
     struct control_account *account = arg;
     struct tb_control *control = account->control;
     struct reconcile r = {.account = account};
-    int64_t next_ns = tb_clock_boot_ns() + period_ns;
+    int64_t next_ns = tb_clock_boot_ns() + first_ns;
     bool stopping = false;
 
     /* Not at start-up: nobody's teardown waits for an AWS that does not answer. */

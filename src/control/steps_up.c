@@ -595,6 +595,8 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
     }
     if (err == TB_OK && capture->extend_to_utc_ns > capture->deadline.utc_ns) {
         err = control_try_to_extend(control, capture, fail);
+    } else if (err == TB_OK && control_take_unsettled(control, capture->id)) {
+        control_settle_expiry(control, capture);
     }
     if (err == TB_OK && status.over_budget) {
         *out_again_ns = 0;
