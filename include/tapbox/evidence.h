@@ -79,8 +79,10 @@ void tb_sums_add(struct tb_buf *out, const struct tb_sha256 *sha256, const char 
 
 /* --- sealing --- */
 
-/* Takes one object below the capture's folder to where it belongs.  The same name always comes
- * with the same octets, however often. */
+/* Takes one object below the capture's folder to where it belongs; one whose name begins with
+ * '/' lies beside the captures.  The same name always comes with the same octets, however
+ * often.
+ */
 typedef enum tb_err tb_seal_put_fn(void *arg, const char *name, const char *content_type,
                                    struct tb_bytes content, struct tb_fail *fail);
 
@@ -94,10 +96,10 @@ struct tb_seal { /* all borrowed */
 
 /*
  * Commits the manifest, signs it, and puts alerts, summary.json, manifest.json, manifest.sig,
- * the custody log and, last, SHA256SUMS.  The segments are there already.  May be repeated
- * after any failure or crash: what was committed is put again, nothing is made twice. Errors:
- * those of the store and of `put`; TB_EDENIED when the manifest was begun with a key that is
- * not the present one.
+ * the custody log, the host's log and, last, SHA256SUMS.  The segments are there already.  May
+ * be repeated after any failure or crash: what was committed is put again, nothing is made
+ * twice. Errors: those of the store and of `put`; TB_EDENIED when the manifest was begun with a
+ * key that is not the present one.
  */
 TB_NODISCARD enum tb_err tb_seal(const struct tb_seal *seal, struct tb_fail *fail);
 /* Puts what the custody log has got since, as further signed objects. */
@@ -105,5 +107,10 @@ TB_NODISCARD enum tb_err tb_seal_custody(struct tb_store *store,
                                          const struct tb_signing_key *key,
                                          const char *capture_id, tb_seal_put_fn *put, void *arg,
                                          struct tb_fail *fail);
+/* The same of the host's log, as /custody/<log id>/NNNN.jsonl and .sig; all names that it puts
+ * begin with '/'. */
+TB_NODISCARD enum tb_err tb_seal_host_log(struct tb_store *store,
+                                          const struct tb_signing_key *key, tb_seal_put_fn *put,
+                                          void *arg, struct tb_fail *fail);
 
 #endif

@@ -466,14 +466,17 @@ TB_NODISCARD enum tb_err tb_store_summary_get(struct tb_store *store, const char
 /* --- custody: who did what, chained
  * -----------------------------------------------------------
  *
- * Each capture has a log of its own; src/evidence/FORMAT.md has its octets.  Acts that are rows
- * of the store (alerts, states, stops, deadlines, sessions, segments, the manifest) enter it in
- * the very transaction that commits them.
+ * Each capture has a log of its own, and the host one for what is of no capture, or of all:
+ * every alert and what became of it, captures that ended without evidence, manifests, standing
+ * objects, keys.  src/evidence/FORMAT.md has their octets.  Acts that are rows of the store
+ * (alerts, states, stops, deadlines, sessions, segments, the manifest) enter a log in the very
+ * transaction that commits them.  A log goes by the capture's id, or by its own.
  */
 
 enum {
     TB_CUSTODY_LINE_MAX = 16 * 1024, /* octets of one entry */
-    TB_CUSTODY_MAX_BYTES = 64 << 20  /* of one object: about 200,000 entries */
+    TB_CUSTODY_MAX_BYTES = 64 << 20, /* of the object that the manifest names */
+    TB_CUSTODY_OBJECT_ENTRIES = 4000 /* in any other: all of them as long as they may be fit */
 };
 
 struct tb_custody_head {
@@ -486,25 +489,35 @@ struct tb_custody_head {
 TB_NODISCARD enum tb_err tb_store_custody_add(struct tb_store *store, const char *capture_id,
                                               const char *act, const struct tb_actor *by,
                                               struct tb_json *detail, struct tb_fail *fail);
+/* The host's log, which begins with the store. */
+TB_NODISCARD enum tb_err tb_store_host_log(struct tb_store *store,
+                                           char out_id[TB_CAPTURE_ID_SIZE],
+                                           struct tb_fail *fail);
 /* Appends the entries first..last, a line each.  TB_ENOTFOUND when one is not there. */
-TB_NODISCARD enum tb_err tb_store_custody_text(struct tb_store *store, const char *capture_id,
+TB_NODISCARD enum tb_err tb_store_custody_text(struct tb_store *store, const char *log_id,
                                                int64_t first, int64_t last, struct tb_buf *out,
                                                struct tb_fail *fail);
 
-/* custody/NNNN.jsonl: a run of entries, fixed before it is uploaded.  Number 1 is the one whose
- * end the manifest names. */
+/* NNNN.jsonl: a run of entries, fixed before it is uploaded.  Number 1 of a capture's log is
+ * the one whose end the manifest names; all others are signed. */
 struct tb_custody_object {
     uint32_t number;
     int64_t first, last;
+    bool is_signed;
+    struct tb_signature signature;
 };
 /* The first that S3 does not have yet; when S3 has all of them, a new one of the entries that
  * are in none.  TB_ENOTFOUND when there is nothing. */
-TB_NODISCARD enum tb_err tb_store_custody_next(struct tb_store *store, const char *capture_id,
+TB_NODISCARD enum tb_err tb_store_custody_next(struct tb_store *store, const char *log_id,
                                                struct tb_custody_object *out,
                                                struct tb_fail *fail);
-TB_NODISCARD enum tb_err tb_store_custody_uploaded(struct tb_store *store,
-                                                   const char *capture_id, uint32_t number,
-                                                   struct tb_fail *fail);
+/* The object keeps the first signature that it gets, which is then in *inout: another key may
+ * sign after a crash, and S3 may have the first already. */
+TB_NODISCARD enum tb_err tb_store_custody_signed(struct tb_store *store, const char *log_id,
+                                                 uint32_t number, struct tb_signature *inout,
+                                                 struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_store_custody_uploaded(struct tb_store *store, const char *log_id,
+                                                   uint32_t number, struct tb_fail *fail);
 /* Sealed captures whose log is longer than what S3 has; *out is free()d by the caller. */
 TB_NODISCARD enum tb_err tb_store_custody_waiting(struct tb_store *store, size_t limit,
                                                   char (**out)[TB_CAPTURE_ID_SIZE],
@@ -535,6 +548,8 @@ struct tb_manifest_place {
     int64_t sequence;               /* from 1, without a gap */
     const struct tb_sha256 *before; /* of the manifest before; NULL for the first */
     struct tb_custody_head custody;
+    char host_log[TB_CAPTURE_ID_SIZE]; /* and how far it had come */
+    struct tb_custody_head host;       /* number 0: it has no entry yet */
 };
 /* Appends manifest.json.  Called with the store locked: it may not call the store. */
 typedef enum tb_err tb_manifest_body_fn(void *arg, const struct tb_manifest_place *place,

@@ -48,7 +48,8 @@ TB_NODISCARD enum tb_err tb_upload_scan(struct tb_store *store, int spool_fd,
 /* "captures/2026/01/02/cap-...": the S3 prefix of a capture, by the time in its id. */
 TB_NODISCARD enum tb_err tb_upload_capture_prefix(const char *prefix, const char *capture_id,
                                                   char *out, size_t cap, struct tb_fail *fail);
-/* One small object below the capture's prefix. */
+/* One small object below the capture's prefix, or, when its name begins with '/', beside the
+ * captures. */
 TB_NODISCARD enum tb_err tb_upload_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket,
                                           const char *prefix, const char *capture_id,
                                           const char *name, const char *content_type,

@@ -8,6 +8,7 @@
 #define TAPBOX_VERIFY_H
 
 #include <tapbox/capture.h>
+#include <tapbox/json.h>
 #include <tapbox/place.h>
 #include <tapbox/pubkey.h>
 
@@ -38,6 +39,9 @@ struct tb_manifest {
     struct tb_sha256 previous;
     int64_t custody_entries;
     struct tb_sha256 custody_head;
+    char host_log[TB_CAPTURE_ID_SIZE]; /* "" : made by a tapbox that kept none */
+    int64_t host_entries;              /* how far it had come then */
+    struct tb_sha256 host_head;
     struct tb_evidence_file *segments; /* owned */
     size_t segment_count;
     struct tb_evidence_file *alerts; /* owned */
@@ -52,13 +56,17 @@ TB_NODISCARD enum tb_err tb_manifest_read(struct tb_bytes text, struct tb_manife
                                           struct tb_fail *fail);
 void tb_manifest_release(struct tb_manifest *manifest);
 
-/* Follows a capture's custody log through its objects. */
+/* Follows a custody log, of a capture or of a host, through its objects. */
 struct tb_custody_reader {
-    char capture[TB_CAPTURE_ID_SIZE];
-    int64_t entries;       /* read so far */
-    struct tb_sha256 head; /* hash of the last of them */
+    char log[TB_CAPTURE_ID_SIZE]; /* the capture's id, or the log's own */
+    int64_t entries;              /* read so far */
+    struct tb_sha256 head;        /* hash of the last of them */
+    /* With each entry that follows, after it is counted; may be NULL. */
+    void (*entry)(void *arg, const struct tb_custody_reader *reader,
+                  const struct tb_json *entry);
+    void *arg;
 };
-void tb_custody_reader_init(struct tb_custody_reader *reader, const char *capture);
+void tb_custody_reader_init(struct tb_custody_reader *reader, const char *log);
 /* The next object.  TB_EFORMAT names the line; the entries before it count. */
 TB_NODISCARD enum tb_err tb_custody_read(struct tb_custody_reader *reader, struct tb_bytes text,
                                          struct tb_fail *fail);
@@ -73,7 +81,7 @@ struct tb_verify_key {
 
 /* The first thing that is wrong with a file. */
 struct tb_finding {
-    const char *capture; /* id as the folder or the manifest has it */
+    const char *capture; /* id as the folder or the manifest has it; or of a host's log */
     const char *file;    /* "" : the capture as a whole */
     const char *kind;    /* "missing", "extra", "hash", "signature", "key", "chain", "custody",
                             "sums", "merkle", "packets", "ledger", "format", "name",
@@ -103,6 +111,9 @@ struct tb_verified {
     struct tb_sha256 previous, sha256; /* of the manifest before, and of this one */
     size_t segments, alerts;
     int64_t custody_entries;
+    char host_log[TB_CAPTURE_ID_SIZE]; /* as in the manifest */
+    int64_t host_entries;
+    struct tb_sha256 host_head;
     uint64_t packets, bytes; /* of the segments */
     char complete[8];
     size_t findings;
@@ -120,6 +131,39 @@ TB_NODISCARD enum tb_err tb_verify_place(const struct tb_verify *verify, struct 
                                          const struct tb_place_list *list,
                                          struct tb_verified **out, size_t *out_count,
                                          struct tb_fail *fail);
+/* A host's custody log, as far as it could be followed. */
+struct tb_verified_log {
+    char log[TB_CAPTURE_ID_SIZE];
+    bool is_here;
+    int64_t entries;
+    size_t findings;
+};
+/* The last manifest of a key that a log here tells of: captures that were removed leave a gap.
+ */
+struct tb_verified_chain {
+    struct tb_fingerprint key;
+    int64_t last;
+};
+enum {
+    TB_VERIFY_MAX_CHAINS = 64 /* keys of one host; of more the first count */
+};
+struct tb_verified_logs {
+    struct tb_verified_log *at; /* owned; those that lie here, and those that manifests name */
+    size_t count;
+    struct tb_verified_chain chains[TB_VERIFY_MAX_CHAINS];
+    size_t chain_count;
+};
+/*
+ * Checks the custody logs of hosts at and below `place`: signatures, chain, and that they are
+ * what the captures' manifests say of them, and the manifests what the logs say.  `captures`
+ * are those that tb_verify_place has found; findings about their manifests are added to them.
+ * Errors: as above, without TB_ENOTFOUND.
+ */
+TB_NODISCARD enum tb_err tb_verify_logs(const struct tb_verify *verify, struct tb_place *place,
+                                        const struct tb_place_list *list,
+                                        struct tb_verified *captures, size_t count,
+                                        struct tb_verified_logs *out, struct tb_fail *fail);
+void tb_verified_logs_release(struct tb_verified_logs *logs);
 /* Between captures (part of the above): no number of a chain twice, and each names the one
  * before it if that is here.  The list is put in order; findings are added to its elements. */
 void tb_verify_chain(const struct tb_verify *verify, struct tb_verified *list, size_t count);

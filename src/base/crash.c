@@ -67,6 +67,7 @@ static const char *const acts[] = {
     "upload_forget",
     "custody_add",
     "custody_next",
+    "custody_signed",
     "custody_uploaded",
     "key_use",
     "key_in_bucket",

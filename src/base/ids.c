@@ -8,8 +8,8 @@
 #include <tapbox/clock.h>
 #include <tapbox/digest.h>
 
-enum tb_err
-tb_capture_id_new(char out[TB_CAPTURE_ID_SIZE], int64_t utc_s)
+static enum tb_err
+new_id(char out[TB_CAPTURE_ID_SIZE], const char *prefix, int64_t utc_s)
 {
     uint8_t random[4];
     char tail[2 * sizeof(random) + 1];
@@ -21,8 +21,20 @@ tb_capture_id_new(char out[TB_CAPTURE_ID_SIZE], int64_t utc_s)
     }
     tb_hex(tail, tb_bytes_of(random, sizeof(random)));
     tb_time_format_compact(when, utc_s);
-    (void)snprintf(out, TB_CAPTURE_ID_SIZE, "cap-%.16s-%.8s", when, tail);
+    (void)snprintf(out, TB_CAPTURE_ID_SIZE, "%.3s-%.16s-%.8s", prefix, when, tail);
     return TB_OK;
+}
+
+enum tb_err
+tb_capture_id_new(char out[TB_CAPTURE_ID_SIZE], int64_t utc_s)
+{
+    return new_id(out, "cap", utc_s);
+}
+
+enum tb_err
+tb_log_id_new(char out[TB_CAPTURE_ID_SIZE], int64_t utc_s)
+{
+    return new_id(out, "log", utc_s);
 }
 
 static bool
@@ -39,13 +51,25 @@ all_in(const char *text, size_t len, const char *set)
 static const char decimal[] = "0123456789";
 static const char hex[] = "0123456789abcdef";
 
+/* PREFIX-YYYYMMDDTHHMMSSZ-hhhhhhhh */
+static bool
+is_id(const char *text, const char *prefix)
+{
+    return strlen(text) == 29 && strncmp(text, prefix, 3) == 0 && text[3] == '-' &&
+           all_in(text + 4, 8, decimal) && text[12] == 'T' && all_in(text + 13, 6, decimal) &&
+           text[19] == 'Z' && text[20] == '-' && all_in(text + 21, 8, hex);
+}
+
 bool
 tb_capture_id_valid(const char *text)
 {
-    /* cap-YYYYMMDDTHHMMSSZ-hhhhhhhh */
-    return strlen(text) == 29 && strncmp(text, "cap-", 4) == 0 &&
-           all_in(text + 4, 8, decimal) && text[12] == 'T' && all_in(text + 13, 6, decimal) &&
-           text[19] == 'Z' && text[20] == '-' && all_in(text + 21, 8, hex);
+    return is_id(text, "cap");
+}
+
+bool
+tb_log_id_valid(const char *text)
+{
+    return is_id(text, "log");
 }
 
 enum tb_err

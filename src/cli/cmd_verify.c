@@ -14,7 +14,8 @@ static const char help[] =
     "       tapbox verify PATH|s3://BUCKET/PREFIX --fingerprint HEX\n"
     "\n"
     "Checks the evidence there, which is the folder of a capture or any folder above some:\n"
-    "signature, chain, custody log, every hash, Merkle roots, ledger, packet counts, and that\n"
+    "signature, chain, custody logs, every hash, Merkle roots, ledger, packet counts, and "
+    "that\n"
     "no file is missing or too many.  Tells the first thing that is wrong with each file and\n"
     "goes on.  PATH works offline; s3:// reads the objects with the usual AWS environment\n"
     "(AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_S3, ...) and writes nothing to the disk.\n"
@@ -25,7 +26,8 @@ static const char help[] =
     "  -d, --deep             also decode every chunk and count its packets\n"
     "  -w, --whole            every number of each chain from 1 on has to be here: a capture "
     "that\n"
-    "                         was removed as a whole is told, by its number\n"
+    "                         was removed as a whole is told, by its number; and so have the\n"
+    "                         hosts' custody logs\n"
     "  -t, --threads N        how many files are read at a time (default: one for each\n"
     "                         processor; 16 from S3)\n"
     "      --json             the result as JSON\n"
@@ -55,12 +57,13 @@ struct run {
     bool json;
     bool whole;
     struct tb_json *missing; /* with --json */
-    size_t missing_count;
+    size_t missing_count, missing_logs;
     struct tb_place *place;
     struct tb_place_list list; /* of the place */
     struct tb_verified *done;  /* owned */
     size_t done_count;
-    struct tb_json *findings; /* with --json */
+    struct tb_verified_logs logs; /* of hosts */
+    struct tb_json *findings;     /* with --json */
     uint64_t total_bytes, done_bytes;
     struct tb_cli_progress progress;
 };
@@ -219,8 +222,20 @@ capture_json(const struct tb_verified *one)
     return out;
 }
 
-/* Numbers that nobody here has: before the first of a key, and between two.  What came after
- * the last cannot be known. */
+/* The last number of a key that a host's log here tells of; 0: none does. */
+static int64_t
+last_told(const struct run *run, const char *key)
+{
+    for (size_t i = 0; i < run->logs.chain_count; i++) {
+        if (strcmp(run->logs.chains[i].key.text, key) == 0) {
+            return run->logs.chains[i].last;
+        }
+    }
+    return 0;
+}
+
+/* Numbers that nobody here has: before the first of a key, between two, and, when a host's log
+ * is here to tell, after the last. */
 static void
 tell_missing(struct run *run, const char *key, int64_t from, int64_t to)
 {
@@ -262,6 +277,19 @@ find_missing(struct run *run)
         }
         tell_missing(run, key, next, one->sequence - 1);
         next = one->sequence + 1;
+        if (i + 1 == run->done_count || !run->done[i + 1].is_signed ||
+            strcmp(run->done[i + 1].key.text, key) != 0) {
+            tell_missing(run, key, next, last_told(run, key));
+        }
+    }
+}
+
+/* What manifests name and is not here: with one capture's folder that is usual. */
+static void
+find_missing_logs(struct run *run)
+{
+    for (size_t i = 0; i < run->logs.count; i++) {
+        run->missing_logs += run->logs.at[i].is_here ? 0 : 1;
     }
 }
 
@@ -269,6 +297,24 @@ static const char *
 verdict_name(int status)
 {
     return status == TB_EXIT_OK ? "proven" : status == TB_EXIT_UNPROVEN ? "unproven" : "broken";
+}
+
+static struct tb_json *
+logs_json(const struct run *run)
+{
+    struct tb_json *out = tb_json_array();
+
+    for (size_t i = 0; i < run->logs.count; i++) {
+        const struct tb_verified_log *log = &run->logs.at[i];
+        struct tb_json *one = tb_json_object();
+
+        tb_json_set_str(one, "log", log->log);
+        tb_json_set_bool(one, "here", log->is_here);
+        tb_json_set_bool(one, "holds", log->is_here && log->findings == 0);
+        tb_json_set_int(one, "entries", log->entries);
+        tb_json_add(out, one);
+    }
+    return out;
 }
 
 static enum tb_err
@@ -283,6 +329,7 @@ print_json(struct run *run, int status, struct tb_fail *fail)
     }
     tb_json_set_str(root, "verdict", verdict_name(status));
     tb_json_set(root, "captures", list);
+    tb_json_set(root, "logs", logs_json(run));
     tb_json_set(root, "findings", run->findings);
     run->findings = NULL;
     tb_json_set(root, "missing", run->missing);
@@ -314,6 +361,20 @@ print_text(const struct run *run, int status)
                (long long)one->custody_entries, one->complete, (long long)one->sequence,
                one->key.text);
     }
+    for (size_t i = 0; i < run->logs.count; i++) {
+        const struct tb_verified_log *log = &run->logs.at[i];
+
+        if (!log->is_here) {
+            printf("%s: the host's custody log is not here: it lies in custody/ beside the "
+                   "captures\n",
+                   log->log);
+        } else if (log->findings > 0) {
+            printf("%s: does NOT hold, %zu finding%s\n", log->log, log->findings,
+                   log->findings == 1 ? "" : "s");
+        } else {
+            printf("%s: holds: %lld acts of the host\n", log->log, (long long)log->entries);
+        }
+    }
     if (status == TB_EXIT_UNPROVEN) {
         puts("Nobody vouched for the key: compare its fingerprint with GET /v1/keys of the "
              "service,\nor with what was written down, and give it as --fingerprint:");
@@ -328,8 +389,13 @@ status_of(const struct run *run)
 {
     int status = TB_EXIT_OK;
 
-    if (run->whole && run->missing_count > 0) {
+    if (run->whole && run->missing_count + run->missing_logs > 0) {
         return TB_EXIT_EVIDENCE;
+    }
+    for (size_t i = 0; i < run->logs.count; i++) {
+        if (run->logs.at[i].findings > 0) {
+            return TB_EXIT_EVIDENCE;
+        }
     }
     for (size_t i = 0; i < run->done_count; i++) {
         if (run->done[i].findings > 0) {
@@ -391,13 +457,16 @@ verify(struct run *run, const char *where, const struct names *files,
         return status;
     }
     if (tb_verify_place(&run->verify, run->place, &run->list, &run->done, &run->done_count,
-                        &fail) != TB_OK) {
+                        &fail) != TB_OK ||
+        tb_verify_logs(&run->verify, run->place, &run->list, run->done, run->done_count,
+                       &run->logs, &fail) != TB_OK) {
         tb_cli_progress_clear(&run->progress);
         tb_fail_prefix(&fail, "%.200s", where);
         return tb_cli_fail("verify", &fail);
     }
     tb_cli_progress_clear(&run->progress);
     find_missing(run);
+    find_missing_logs(run);
     status = status_of(run);
     if (!run->json) {
         print_text(run, status);
@@ -468,6 +537,7 @@ tb_cmd_verify(int argc, char **argv)
     tb_json_free(run.findings);
     tb_json_free(run.missing);
     free(run.done);
+    tb_verified_logs_release(&run.logs);
     tb_place_list_release(&run.list);
     tb_place_free(run.place);
     return status;

@@ -262,9 +262,11 @@ put(void *arg, const char *name, const char *content_type, struct tb_bytes conte
 {
     const struct seal_put *to = arg;
     const struct tb_control_deps *deps = &to->control->deps;
+    /* what lies beside the captures is of none, and kept as configured */
+    const struct tb_s3_bucket *bucket = name[0] == '/' ? &deps->bucket : &to->bucket;
 
-    return tb_upload_object(deps->aws, &to->bucket, deps->config->s3_prefix, to->capture_id,
-                            name, content_type, content, fail);
+    return tb_upload_object(deps->aws, bucket, deps->config->s3_prefix, to->capture_id, name,
+                            content_type, content, fail);
 }
 
 /* Everything besides the segments, which are in S3 already.  *out_early: CloudWatch is waited

@@ -403,14 +403,24 @@ chain_json(const struct tb_manifest_place *place)
     return out;
 }
 
+static void
+set_head(struct tb_json *log, const struct tb_custody_head *head)
+{
+    tb_json_set_int(log, "entries", head->number);
+    set_digest(log, "head", head->sha256.octets);
+}
+
 static struct tb_json *
-custody_json(const struct tb_custody_head *head)
+custody_json(const struct tb_manifest_place *place)
 {
     struct tb_json *out = tb_json_object();
+    struct tb_json *host = tb_json_object();
 
     tb_json_set_str(out, "name", "custody/0001.jsonl");
-    tb_json_set_int(out, "entries", head->number);
-    set_digest(out, "head", head->sha256.octets);
+    set_head(out, &place->custody);
+    tb_json_set_str(host, "log", place->host_log);
+    set_head(host, &place->host);
+    tb_json_set(out, "host", host);
     return out;
 }
 
@@ -492,7 +502,7 @@ tb_manifest_build(const struct tb_manifest_input *input, const struct tb_manifes
     }
     add_identity(host, input);
     tb_json_set(root, "chain", chain_json(place));
-    tb_json_set(root, "custody", custody_json(&place->custody));
+    tb_json_set(root, "custody", custody_json(place));
     tb_json_set(root, "sources", sources_json(capture));
     tb_json_set(root, "filter", filter_json(input));
     tb_json_set(root, "alerts", alerts_json(input));

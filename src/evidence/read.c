@@ -160,6 +160,21 @@ read_ledger(const struct tb_json *root, struct tb_ledger *out)
     return true;
 }
 
+/* Evidence of before has none. */
+static bool
+read_host_log(const struct tb_json *root, struct tb_manifest *m)
+{
+    const char *log = tb_json_str(root, "/custody/host/log");
+
+    if (tb_json_at(root, "/custody/host") == NULL) {
+        return true;
+    }
+    return log != NULL && tb_log_id_valid(log) &&
+           tb_str_copy(m->host_log, sizeof(m->host_log), log) &&
+           tb_json_int(root, "/custody/host/entries", &m->host_entries) &&
+           m->host_entries >= 0 && read_digest(root, "/custody/host/head", &m->host_head);
+}
+
 static enum tb_err
 read_place(const struct tb_json *root, struct tb_manifest *m, struct tb_fail *fail)
 {
@@ -190,7 +205,7 @@ read_place(const struct tb_json *root, struct tb_manifest *m, struct tb_fail *fa
         !read_digest(root, "/custody/head", &m->custody_head)) {
         return wrong(fail, "custody");
     }
-    return TB_OK;
+    return read_host_log(root, m) ? TB_OK : wrong(fail, "custody.host");
 }
 
 static enum tb_err
@@ -253,23 +268,24 @@ tb_manifest_release(struct tb_manifest *manifest)
 /* --- the custody log --- */
 
 void
-tb_custody_reader_init(struct tb_custody_reader *reader, const char *capture)
+tb_custody_reader_init(struct tb_custody_reader *reader, const char *log)
 {
     *reader = (struct tb_custody_reader){.entries = 0};
-    (void)tb_str_copy(reader->capture, sizeof(reader->capture), capture);
+    (void)tb_str_copy(reader->log, sizeof(reader->log), log);
 }
 
 /* Why this entry cannot follow; NULL when it does. */
 static const char *
 breach(const struct tb_custody_reader *reader, const struct tb_json *entry)
 {
-    const char *capture = tb_json_str(entry, "/capture");
+    bool is_host = tb_log_id_valid(reader->log);
+    const char *log = tb_json_str(entry, is_host ? "/log" : "/capture");
     const char *time = tb_json_str(entry, "/time");
     struct tb_sha256 before;
     int64_t number, utc_ns;
 
-    if (capture == NULL || strcmp(capture, reader->capture) != 0) {
-        return "is of another capture";
+    if (log == NULL || strcmp(log, reader->log) != 0) {
+        return is_host ? "is of another log" : "is of another capture";
     }
     if (!tb_json_int(entry, "/n", &number) || number != reader->entries + 1) {
         return "has not the number that follows";
@@ -299,7 +315,6 @@ read_entry(struct tb_custody_reader *reader, struct tb_bytes line, struct tb_fai
             err = tb_fail_set(fail, TB_EFORMAT, "it %s", why);
         }
     }
-    tb_json_free(entry);
     if (err == TB_OK) {
         err = tb_sha256(line, &hash);
         if (err != TB_OK) {
@@ -309,7 +324,11 @@ read_entry(struct tb_custody_reader *reader, struct tb_bytes line, struct tb_fai
     if (err == TB_OK) {
         reader->entries++;
         reader->head = hash;
+        if (reader->entry != NULL) {
+            reader->entry(reader->arg, reader, entry);
+        }
     }
+    tb_json_free(entry);
     return err;
 }
 

@@ -198,6 +198,12 @@ put_all(const struct tb_seal *seal, const struct tb_manifest_input *input,
     if (err == TB_OK) {
         err = write_sums(seal, input, row, &sums, fail);
     }
+    if (err == TB_OK) {
+        err = tb_seal_host_log(seal->store, seal->key, seal->put, seal->arg, fail);
+        /* something else lies where it belongs (a store from a backup): the uploader goes on
+         * telling that, and it is no fault of this capture */
+        err = err == TB_EEXIST ? TB_OK : err;
+    }
     /* Last, so that a complete SHA256SUMS says that everything else is there. */
     if (err == TB_OK) {
         err = seal->put(seal->arg, "SHA256SUMS", "text/plain", tb_buf_view(&sums), fail);
@@ -265,49 +271,94 @@ out:
     return err;
 }
 
-/* One object of the log; those behind the first are signed themselves. */
-static enum tb_err
-put_custody(struct tb_store *store, const struct tb_signing_key *key, const char *capture_id,
-            const struct tb_custody_object *object, tb_seal_put_fn *put, void *arg,
-            struct tb_fail *fail)
-{
-    struct tb_buf text = TB_BUF_INIT(TB_CUSTODY_MAX_BYTES);
-    struct tb_signature signature;
-    char name[NAME_SIZE];
-    enum tb_err err;
+struct log { /* a custody log on its way to S3 */
+    struct tb_store *store;
+    const struct tb_signing_key *key;
+    const char *id;
+    const char *folder;
+    unsigned first_signed; /* the manifest vouches for what is before it */
+    tb_seal_put_fn *put;
+    void *arg;
+};
 
-    err = tb_store_custody_text(store, capture_id, object->first, object->last, &text, fail);
-    if (err == TB_OK) {
-        (void)snprintf(name, sizeof(name), "custody/%04u.jsonl", object->number);
-        err = put(arg, name, "application/jsonl", tb_buf_view(&text), fail);
-    }
-    if (err == TB_OK && object->number > 1) {
-        err = tb_sign(key, tb_buf_view(&text), &signature, fail);
+static enum tb_err
+put_log_signature(const struct log *log, const struct tb_custody_object *object,
+                  struct tb_bytes text, struct tb_fail *fail)
+{
+    struct tb_signature signature = object->signature;
+    char name[NAME_SIZE];
+    enum tb_err err = TB_OK;
+
+    if (!object->is_signed) {
+        err = tb_sign(log->key, text, &signature, fail);
         if (err == TB_OK) {
-            (void)snprintf(name, sizeof(name), "custody/%04u.sig", object->number);
-            err = put(arg, name, "application/octet-stream",
-                      tb_bytes_of(signature.octets, sizeof(signature.octets)), fail);
+            err =
+                tb_store_custody_signed(log->store, log->id, object->number, &signature, fail);
         }
     }
     if (err == TB_OK) {
-        err = tb_store_custody_uploaded(store, capture_id, object->number, fail);
+        (void)snprintf(name, sizeof(name), "%s/%04u.sig", log->folder, object->number);
+        err = log->put(log->arg, name, "application/octet-stream",
+                       tb_bytes_of(signature.octets, sizeof(signature.octets)), fail);
+    }
+    return err;
+}
+
+static enum tb_err
+put_log_object(const struct log *log, const struct tb_custody_object *object,
+               struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_CUSTODY_MAX_BYTES);
+    char name[NAME_SIZE];
+    enum tb_err err =
+        tb_store_custody_text(log->store, log->id, object->first, object->last, &text, fail);
+
+    if (err == TB_OK) {
+        (void)snprintf(name, sizeof(name), "%s/%04u.jsonl", log->folder, object->number);
+        err = log->put(log->arg, name, "application/jsonl", tb_buf_view(&text), fail);
+    }
+    if (err == TB_OK && object->number >= log->first_signed) {
+        err = put_log_signature(log, object, tb_buf_view(&text), fail);
+    }
+    if (err == TB_OK) {
+        err = tb_store_custody_uploaded(log->store, log->id, object->number, fail);
     }
     tb_buf_release(&text);
     return err;
+}
+
+static enum tb_err
+put_log(const struct log *log, struct tb_fail *fail)
+{
+    struct tb_custody_object object;
+    enum tb_err err;
+
+    while ((err = tb_store_custody_next(log->store, log->id, &object, fail)) == TB_OK) {
+        err = put_log_object(log, &object, fail);
+        if (err != TB_OK) {
+            return err;
+        }
+    }
+    return err == TB_ENOTFOUND ? TB_OK : err;
 }
 
 enum tb_err
 tb_seal_custody(struct tb_store *store, const struct tb_signing_key *key,
                 const char *capture_id, tb_seal_put_fn *put, void *arg, struct tb_fail *fail)
 {
-    struct tb_custody_object object;
-    enum tb_err err;
+    const struct log log = {store, key, capture_id, "custody", 2, put, arg};
 
-    while ((err = tb_store_custody_next(store, capture_id, &object, fail)) == TB_OK) {
-        err = put_custody(store, key, capture_id, &object, put, arg, fail);
-        if (err != TB_OK) {
-            return err;
-        }
-    }
-    return err == TB_ENOTFOUND ? TB_OK : err;
+    return put_log(&log, fail);
+}
+
+enum tb_err
+tb_seal_host_log(struct tb_store *store, const struct tb_signing_key *key, tb_seal_put_fn *put,
+                 void *arg, struct tb_fail *fail)
+{
+    char id[TB_CAPTURE_ID_SIZE], folder[NAME_SIZE];
+    const struct log log = {store, key, id, folder, 1, put, arg};
+    enum tb_err err = tb_store_host_log(store, id, fail);
+
+    (void)snprintf(folder, sizeof(folder), "/custody/%s", err == TB_OK ? id : "");
+    return err == TB_OK ? put_log(&log, fail) : err;
 }

@@ -300,17 +300,6 @@ check_sums(struct verify_job *job, struct tb_fail *fail)
     return err;
 }
 
-static void
-tell_extra(struct verify_job *job)
-{
-    for (size_t i = 0; i < job->file_count; i++) {
-        if (!job->files[i].is_expected) {
-            verify_report(job, job->files[i].name, "extra",
-                          "it is no part of the evidence: nothing vouches for it");
-        }
-    }
-}
-
 enum tb_err
 verify_begin(struct verify_job *job, struct tb_fail *fail)
 {
@@ -330,6 +319,9 @@ verify_begin(struct verify_job *job, struct tb_fail *fail)
     out->sequence = m->sequence;
     out->has_previous = m->has_previous;
     out->previous = m->previous;
+    memcpy(out->host_log, m->host_log, sizeof(out->host_log));
+    out->host_entries = m->host_entries;
+    out->host_head = m->host_head;
     out->segments = m->segment_count;
     out->alerts = m->alert_count;
     memcpy(out->complete, m->complete, sizeof(out->complete));
@@ -357,7 +349,7 @@ verify_end(struct verify_job *job, struct tb_fail *fail)
     check_ledger(job);
     err = check_sums(job, fail);
     if (err == TB_OK) {
-        tell_extra(job);
+        verify_tell_extra(job);
     }
     return err;
 }

@@ -1,13 +1,15 @@
-/* The custody log: its chain through all objects, its end in the manifest, the later
- * signatures. */
+/* Custody logs: the chain through all objects, a capture's end in the manifest, signatures. */
 #include "verify_int.h"
 
 #include <stdio.h>
 
+/* A capture's lies in a folder of its folder, a host's is the folder. */
 static void
-name_object(char out[TB_EVIDENCE_NAME_SIZE], unsigned number, const char *ending)
+name_object(const struct verify_job *job, char out[TB_EVIDENCE_NAME_SIZE], unsigned number,
+            const char *ending)
 {
-    (void)snprintf(out, TB_EVIDENCE_NAME_SIZE, "custody/%04u.%s", number, ending);
+    (void)snprintf(out, TB_EVIDENCE_NAME_SIZE, "%s%04u.%s", job->is_log ? "" : "custody/",
+                   number, ending);
 }
 
 /* A later object has a signature of its own. */
@@ -21,8 +23,8 @@ check_signature(struct verify_job *job, unsigned number, struct tb_bytes text,
     bool trusted = false, read = false;
     enum tb_err err = TB_OK;
 
-    name_object(name, number, "sig");
-    name_object(signed_name, number, "jsonl");
+    name_object(job, name, number, "sig");
+    name_object(job, signed_name, number, "jsonl");
     file = verify_want(job, name);
     if (file == NULL) {
         return TB_OK;
@@ -68,7 +70,7 @@ check_object(struct verify_job *job, unsigned number, struct tb_custody_reader *
     bool read = false;
     enum tb_err err;
 
-    name_object(name, number, "jsonl");
+    name_object(job, name, number, "jsonl");
     if (verify_want(job, name) == NULL) {
         *in_order = false;
         return TB_OK;
@@ -79,7 +81,7 @@ check_object(struct verify_job *job, unsigned number, struct tb_custody_reader *
         tb_buf_release(&text);
         return err;
     }
-    if (number > 1) {
+    if (number > 1 || job->is_log) {
         err = check_signature(job, number, tb_buf_view(&text), fail);
     }
     if (err == TB_OK && *in_order) {
@@ -88,7 +90,7 @@ check_object(struct verify_job *job, unsigned number, struct tb_custody_reader *
             verify_report(job, name, "custody", "%s", why.text);
             *in_order = false;
             err = TB_OK;
-        } else if (err == TB_OK && number == 1) {
+        } else if (err == TB_OK && number == 1 && !job->is_log) {
             check_end(job, reader, name);
         } else if (err != TB_OK && fail != NULL) {
             *fail = why;
@@ -99,27 +101,35 @@ check_object(struct verify_job *job, unsigned number, struct tb_custody_reader *
 }
 
 enum tb_err
-verify_custody(struct verify_job *job, struct tb_fail *fail)
+verify_objects(struct verify_job *job, struct tb_custody_reader *reader, struct tb_fail *fail)
 {
-    struct tb_custody_reader reader;
+    /* a capture's second is always there: the manifest's signature is an act behind its end */
+    unsigned sure = job->is_log ? 1 : 2;
     char name[TB_EVIDENCE_NAME_SIZE], signature[TB_EVIDENCE_NAME_SIZE];
     bool in_order = true;
     enum tb_err err = TB_OK;
 
-    tb_custody_reader_init(&reader, job->manifest.capture);
-    /* the second is always there: the manifest's signature is an act behind its end */
     for (unsigned number = 1; err == TB_OK; number++) {
-        name_object(name, number, "jsonl");
-        name_object(signature, number, "sig");
-        if (number > 2 && verify_find(job, name) == NULL &&
+        name_object(job, name, number, "jsonl");
+        name_object(job, signature, number, "sig");
+        if (number > sure && verify_find(job, name) == NULL &&
             verify_find(job, signature) == NULL) {
             break;
         }
-        err = check_object(job, number, &reader, &in_order, fail);
-        if (number > 1) {
+        err = check_object(job, number, reader, &in_order, fail);
+        if (number > 1 || job->is_log) {
             (void)verify_find(job, signature); /* expected, with or without its object */
         }
     }
-    job->out->custody_entries = reader.entries;
+    job->out->custody_entries = reader->entries;
     return err;
+}
+
+enum tb_err
+verify_custody(struct verify_job *job, struct tb_fail *fail)
+{
+    struct tb_custody_reader reader;
+
+    tb_custody_reader_init(&reader, job->manifest.capture);
+    return verify_objects(job, &reader, fail);
 }

@@ -273,6 +273,38 @@ verify_tell(struct verify_job *job)
 }
 
 void
+verify_tell_extra(struct verify_job *job)
+{
+    for (size_t i = 0; i < job->file_count; i++) {
+        if (!job->files[i].is_expected) {
+            verify_report(job, job->files[i].name, "extra",
+                          "it is no part of the evidence: nothing vouches for it");
+        }
+    }
+}
+
+void
+verify_job_init(struct verify_job *job, const struct tb_verify *verify, struct tb_place *place,
+                const struct tb_place_list *list, char *folder, struct tb_verified *out,
+                atomic_ullong *progress)
+{
+    const char *slash = strrchr(folder, '/');
+
+    *job = (struct verify_job){.verify = verify,
+                               .place = place,
+                               .list = list,
+                               .folder = folder,
+                               .name = slash != NULL       ? slash + 1
+                                       : folder[0] != '\0' ? folder
+                                                           : tb_place_name(place),
+                               .progress = progress,
+                               .out = out,
+                               .text = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES)};
+    tb_mutex_init(&job->mu);
+    (void)tb_str_copy(out->capture, sizeof(out->capture), job->name);
+}
+
+void
 verify_job_release(struct verify_job *job)
 {
     for (size_t i = 0; i < job->locked.count; i++) {

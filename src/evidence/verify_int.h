@@ -3,7 +3,8 @@
  *
  * verify_run.c       finds the captures and gives their parts to threads
  * verify.c           one capture: begins with the manifest, ends with what is left over
- * verify_custody.c   its custody log
+ * verify_custody.c   its custody log, or that of a host
+ * verify_log.c       the logs of hosts, and the captures that they tell of
  * verify_segments.c  one segment
  * verify_folder.c    what lies in its folder, and what was found out about it
  */
@@ -48,6 +49,7 @@ struct verify_job {
     const struct tb_place_list *list;
     char *folder; /* owned; below the place, "" or "a/b" */
     const char *name;
+    bool is_log;             /* the folder is that of a host's custody log */
     atomic_ullong *progress; /* borrowed: octets that were read */
     /* one thread at a time, and none while segments are checked */
     struct tb_verified *out;
@@ -95,6 +97,12 @@ TB_NODISCARD enum tb_err verify_unreadable(struct verify_job *job, const char *n
 /* Whether the octets are signed by a key that was given; *out_trusted: by one vouched for. */
 bool verify_signature(const struct verify_job *job, struct tb_bytes text,
                       struct tb_bytes signature, bool *out_trusted);
+/* What nothing asked for is a finding. */
+void verify_tell_extra(struct verify_job *job);
+/* Takes over `folder`; `out` is the capture's, and gets its id from it. */
+void verify_job_init(struct verify_job *job, const struct tb_verify *verify,
+                     struct tb_place *place, const struct tb_place_list *list, char *folder,
+                     struct tb_verified *out, atomic_ullong *progress);
 /* Tells what was found, in its order, and forgets it. */
 void verify_tell(struct verify_job *job);
 void verify_job_release(struct verify_job *job);
@@ -103,6 +111,9 @@ void verify_job_release(struct verify_job *job);
 
 TB_NODISCARD enum tb_err verify_begin(struct verify_job *job, struct tb_fail *fail);
 TB_NODISCARD enum tb_err verify_custody(struct verify_job *job, struct tb_fail *fail);
+/* All objects of the folder's log, through `reader`. */
+TB_NODISCARD enum tb_err verify_objects(struct verify_job *job,
+                                        struct tb_custody_reader *reader, struct tb_fail *fail);
 /* Several at once, each once. */
 TB_NODISCARD enum tb_err verify_segment(struct verify_job *job, size_t number,
                                         struct tb_fail *fail);

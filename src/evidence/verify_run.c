@@ -351,28 +351,6 @@ do_all(struct run *run, unsigned wanted, struct tb_fail *fail)
     return run->locked.err;
 }
 
-static void
-set_up_job(struct run *run, size_t i, struct tb_place *place, const struct tb_place_list *list,
-           char *folder, struct tb_verified *out)
-{
-    struct verify_job *job = &run->jobs[i];
-    const char *slash = strrchr(folder, '/');
-
-    assert(run->jobs != NULL);
-    *job = (struct verify_job){.verify = run->verify,
-                               .place = place,
-                               .list = list,
-                               .folder = folder,
-                               .name = slash != NULL       ? slash + 1
-                                       : folder[0] != '\0' ? folder
-                                                           : tb_place_name(place),
-                               .progress = &run->progress,
-                               .out = out,
-                               .text = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES)};
-    tb_mutex_init(&job->mu);
-    (void)tb_str_copy(out->capture, sizeof(out->capture), job->name);
-}
-
 enum tb_err
 tb_verify_place(const struct tb_verify *verify, struct tb_place *place,
                 const struct tb_place_list *list, struct tb_verified **out, size_t *out_count,
@@ -398,8 +376,8 @@ tb_verify_place(const struct tb_verify *verify, struct tb_place *place,
     }
     if (err == TB_OK) {
         for (; run.count < folders.count; run.count++) {
-            set_up_job(&run, run.count, place, list, folders.at[run.count],
-                       &verified[run.count]);
+            verify_job_init(&run.jobs[run.count], verify, place, list, folders.at[run.count],
+                            &verified[run.count], &run.progress);
             folders.at[run.count] = NULL; /* the job owns it from here */
         }
         err = do_all(&run, threads_for(verify, place), fail != NULL ? fail : &unasked);

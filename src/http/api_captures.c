@@ -198,6 +198,13 @@ tb_http_stop_capture(struct tb_http_call *call)
         err = tb_store_capture_get(deps->store, capture->id, capture, &fail);
     } else if (err == TB_ESTATE &&
                tb_store_capture_get(deps->store, capture->id, capture, NULL) == TB_OK) {
+        struct tb_json *detail = tb_json_object();
+
+        tb_json_set_str(detail, "why", tb_capture_state_name(capture->state));
+        if (tb_store_custody_add(deps->store, capture->id, "stop_refused", &by, detail, NULL) !=
+            TB_OK) {
+            tb_log(TB_LOG_ERROR, capture->id, "cannot note that a stop was refused");
+        }
         tb_http_problem_with(call, TB_PROBLEM_CONFLICT, "state",
                              tb_capture_state_name(capture->state), "%s", fail.text);
         free(capture);

@@ -82,9 +82,25 @@ read_body(struct tb_bytes body, struct extension *out, struct tb_fail *fail)
     return err;
 }
 
+/* Who asked for more time and did not get it is part of the capture's history. */
+static void
+note_refusal(struct tb_http_call *call, const char *id, const char *why)
+{
+    const struct tb_actor by = {.who = call->token_name, .from = call->remote};
+    struct tb_json *detail = tb_json_object();
+    struct tb_fail fail = {0};
+
+    tb_json_set_str(detail, "why", why);
+    if (tb_store_custody_add(call->server->deps.store, id, "extend_refused", &by, detail,
+                             &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, id, &fail, "cannot note that an extension was refused");
+    }
+}
+
 static void
 refuse_state(struct tb_http_call *call, const struct tb_capture *capture)
 {
+    note_refusal(call, capture->id, tb_capture_state_name(capture->state));
     tb_http_problem_with(call, TB_PROBLEM_CONFLICT, "state",
                          tb_capture_state_name(capture->state),
                          capture->stop_asked ? "%s is being stopped: it cannot be extended."
@@ -111,6 +127,7 @@ check_bounds(struct tb_http_call *call, const struct tb_capture *capture, int64_
         return true;
     }
     tb_time_format_s(latest, latest_ns / TB_NS_PER_S);
+    note_refusal(call, capture->id, "it would be later than capture.max_duration allows");
     tb_http_problem_with(call, TB_PROBLEM_UNPROCESSABLE, "latest_deadline", latest,
                          "The latest possible deadline is %s: %lld seconds after the request "
                          "(capture.max_duration).",
@@ -132,6 +149,7 @@ answer_failure(struct tb_http_call *call, struct tb_capture *capture,
     }
     tb_time_format_s(deadline, capture->deadline.utc_ns / TB_NS_PER_S);
     tb_log_fail(TB_LOG_WARN, capture->id, fail, "not extended");
+    note_refusal(call, capture->id, fail->text);
     tb_http_problem_with(call, TB_PROBLEM_UNAVAILABLE, "deadline", deadline,
                          "Not extended: %s.  The deadline is %s as before.", fail->text,
                          deadline);

@@ -385,12 +385,16 @@ tell_captures_locked(struct tb_store *store, const struct tb_intake *intake,
     return err;
 }
 
+/* What both logs say of an alert; the caller owns it. */
 static enum tb_err
-note_alert_locked(struct tb_store *store, const struct tb_intake *intake,
-                  const struct store_taken *taken, int64_t number, struct tb_fail *fail)
-    TB_REQUIRES(store->mu)
+describe_alert(const struct tb_intake *intake, enum tb_intake_outcome outcome,
+               struct tb_json **out, struct tb_fail *fail)
 {
-    struct tb_actor by = {.who = intake->token_name, .from = intake->remote};
+    static const char *const decisions[TB_INTAKE_OUTCOME_COUNT] = {
+        [TB_INTAKE_CREATED] = "capture", [TB_INTAKE_JOINED] = "joined",
+        [TB_INTAKE_IGNORED] = "ignored", [TB_INTAKE_COOLING] = "cooling",
+        [TB_INTAKE_REFUSED] = "refused", [TB_INTAKE_NOTED] = "noted",
+        [TB_INTAKE_DUPLICATE] = "replay"};
     char received[TB_TIME_TEXT_SIZE];
     struct tb_sha256 sha256;
     struct tb_json *detail;
@@ -403,15 +407,45 @@ note_alert_locked(struct tb_store *store, const struct tb_intake *intake,
     tb_time_format_ns(received, intake->received_utc_ns);
     tb_json_set_str(detail, "adapter", intake->adapter);
     store_set_text(detail, "key", intake->key);
-    tb_json_set_int(detail, "number", number);
-    tb_json_set_str(detail, "decision",
-                    taken->outcome == TB_INTAKE_CREATED  ? "capture"
-                    : taken->outcome == TB_INTAKE_JOINED ? "joined"
-                                                         : "noted");
+    tb_json_set_str(detail, "decision", decisions[outcome]);
     store_set_text(detail, "reason", intake->decision_reason);
     tb_json_set_str(detail, "received", received);
     store_set_sha256(detail, "sha256", sha256.octets);
+    *out = detail;
+    return TB_OK;
+}
+
+static enum tb_err
+note_alert_locked(struct tb_store *store, const struct tb_intake *intake,
+                  const struct store_taken *taken, int64_t number, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct tb_actor by = {.who = intake->token_name, .from = intake->remote};
+    struct tb_json *detail = NULL;
+    enum tb_err err = describe_alert(intake, taken->outcome, &detail, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    tb_json_set_int(detail, "number", number);
     return store_custody_add_locked(store, taken->capture_id, "alert", &by, detail, fail);
+}
+
+/* Every alert is in the host's log, whatever became of it. */
+static enum tb_err
+note_arrival_locked(struct tb_store *store, const struct tb_intake *intake,
+                    const struct store_taken *taken, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    struct tb_actor by = {.who = intake->token_name, .from = intake->remote};
+    struct tb_json *detail = NULL;
+    enum tb_err err = describe_alert(intake, taken->outcome, &detail, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_set_text(detail, "capture", taken->capture_id);
+    return store_host_note_locked(store, "alert", &by, detail, fail);
 }
 
 /* Its interfaces are tapped by several captures: the alert is evidence of each. */
@@ -452,7 +486,7 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
     if (intake->key[0] != 0) {
         err = find_key_locked(store, intake, out, &found, fail);
         if (err != TB_OK || found) {
-            return err;
+            return err == TB_OK ? note_arrival_locked(store, intake, out, fail) : err;
         }
     }
     if (intake->alert != NULL && intake->alert->instance_state[0] != 0) {
@@ -474,7 +508,7 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
     for (size_t i = 1; i < out->joins.count && err == TB_OK; i++) {
         err = join_also_locked(store, intake, out->joins.ids[i], fail);
     }
-    return err;
+    return err == TB_OK ? note_arrival_locked(store, intake, out, fail) : err;
 }
 
 #define ALERT_COLUMNS                                                                          \

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include <tapbox/clock.h>
+#include <tapbox/ids.h>
 
 void
 store_sha256(struct store_query *q, uint8_t out[TB_SHA256_SIZE])
@@ -39,22 +40,21 @@ store_set_sha256(struct tb_json *object, const char *key, const uint8_t *octets)
 }
 
 enum tb_err
-store_custody_head_locked(struct tb_store *store, const char *capture_id,
+store_custody_head_locked(struct tb_store *store, const char *log_id,
                           struct tb_custody_head *out, struct tb_fail *fail)
 {
     struct tb_custody_head head = {0};
     struct store_query q;
     bool row = false;
-    enum tb_err err =
-        store_open_locked(store,
-                          "SELECT number, sha256 FROM custody WHERE capture_id = ?"
-                          " ORDER BY number DESC LIMIT 1",
-                          &q, fail);
+    enum tb_err err = store_open_locked(store,
+                                        "SELECT number, sha256 FROM custody WHERE log_id = ?"
+                                        " ORDER BY number DESC LIMIT 1",
+                                        &q, fail);
 
     if (err != TB_OK) {
         return err;
     }
-    store_bind_text(&q, capture_id);
+    store_bind_text(&q, log_id);
     err = store_step_locked(&q, &row, fail);
     if (err == TB_OK && row) {
         head.number = store_int(&q);
@@ -70,7 +70,7 @@ store_custody_head_locked(struct tb_store *store, const char *capture_id,
 
 /* The line of the entry behind `head`; `detail` is taken over. */
 static enum tb_err
-write_line(const char *capture_id, const struct tb_custody_head *head, const char *act,
+write_line(const char *log_id, const struct tb_custody_head *head, const char *act,
            const struct tb_actor *by, struct tb_json *detail, struct tb_buf *out,
            struct tb_fail *fail)
 {
@@ -82,7 +82,7 @@ write_line(const char *capture_id, const struct tb_custody_head *head, const cha
 
     tb_time_format_ns(time, tb_clock_utc_ns());
     tb_json_set_str(root, "act", act);
-    tb_json_set_str(root, "capture", capture_id);
+    tb_json_set_str(root, tb_log_id_valid(log_id) ? "log" : "capture", log_id);
     tb_json_set(root, "detail", detail != NULL ? detail : tb_json_object());
     tb_json_set_str(root, "from", from[0] != 0 ? from : NULL);
     tb_json_set_int(root, "n", head->number + 1);
@@ -95,7 +95,7 @@ write_line(const char *capture_id, const struct tb_custody_head *head, const cha
 }
 
 enum tb_err
-store_custody_add_locked(struct tb_store *store, const char *capture_id, const char *act,
+store_custody_add_locked(struct tb_store *store, const char *log_id, const char *act,
                          const struct tb_actor *by, struct tb_json *detail,
                          struct tb_fail *fail)
 {
@@ -103,13 +103,13 @@ store_custody_add_locked(struct tb_store *store, const char *capture_id, const c
     struct tb_custody_head head;
     struct tb_sha256 sha256;
     struct store_query q;
-    enum tb_err err = store_custody_head_locked(store, capture_id, &head, fail);
+    enum tb_err err = store_custody_head_locked(store, log_id, &head, fail);
 
     if (err != TB_OK) {
         tb_json_free(detail);
         return err;
     }
-    err = write_line(capture_id, &head, act, by, detail, &line, fail);
+    err = write_line(log_id, &head, act, by, detail, &line, fail);
     if (err == TB_OK) {
         err = tb_sha256(tb_buf_view(&line), &sha256);
         if (err != TB_OK) {
@@ -118,11 +118,11 @@ store_custody_add_locked(struct tb_store *store, const char *capture_id, const c
     }
     if (err == TB_OK) {
         err = store_open_locked(
-            store, "INSERT INTO custody (capture_id, number, line, sha256) VALUES (?, ?, ?, ?)",
-            &q, fail);
+            store, "INSERT INTO custody (log_id, number, line, sha256) VALUES (?, ?, ?, ?)", &q,
+            fail);
     }
     if (err == TB_OK) {
-        store_bind_text(&q, capture_id);
+        store_bind_text(&q, log_id);
         store_bind_int(&q, head.number + 1);
         store_bind_text(&q, tb_buf_str(&line));
         store_bind_blob(&q, tb_bytes_of(sha256.octets, sizeof(sha256.octets)));
@@ -130,6 +130,68 @@ store_custody_add_locked(struct tb_store *store, const char *capture_id, const c
     }
     tb_buf_release(&line);
     return err;
+}
+
+/* --- the host's own log --- */
+
+enum tb_err
+store_host_log_locked(struct tb_store *store, char out_id[TB_CAPTURE_ID_SIZE],
+                      struct tb_fail *fail)
+{
+    struct store_query q;
+    bool row = false;
+    enum tb_err err = store_open_locked(store, "SELECT id FROM host_log", &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    err = store_step_locked(&q, &row, fail);
+    if (err == TB_OK && row) {
+        store_text(&q, out_id, TB_CAPTURE_ID_SIZE);
+    }
+    store_close(&q);
+    if (err != TB_OK || row) {
+        return err;
+    }
+    err = tb_log_id_new(out_id, tb_clock_utc_ns() / TB_NS_PER_S);
+    if (err != TB_OK) {
+        return tb_fail_set(fail, err, "cannot make the id of the host's custody log");
+    }
+    err = store_open_locked(store, "INSERT INTO host_log (id) VALUES (?)", &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, out_id);
+        err = store_run_locked(&q, NULL, fail);
+    }
+    return err;
+}
+
+enum tb_err
+tb_store_host_log(struct tb_store *store, char out_id[TB_CAPTURE_ID_SIZE], struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    store_lock(store, NULL); /* made once: there is nothing to lose */
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = store_host_log_locked(store, out_id, fail);
+        err = store_end_locked(store, err, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+store_host_note_locked(struct tb_store *store, const char *act, const struct tb_actor *by,
+                       struct tb_json *detail, struct tb_fail *fail)
+{
+    char id[TB_CAPTURE_ID_SIZE];
+    enum tb_err err = store_host_log_locked(store, id, fail);
+
+    if (err != TB_OK) {
+        tb_json_free(detail);
+        return err;
+    }
+    return store_custody_add_locked(store, id, act, by, detail, fail);
 }
 
 enum tb_err
@@ -154,8 +216,8 @@ tb_store_custody_add(struct tb_store *store, const char *capture_id, const char 
 }
 
 enum tb_err
-tb_store_custody_text(struct tb_store *store, const char *capture_id, int64_t first,
-                      int64_t last, struct tb_buf *out, struct tb_fail *fail)
+tb_store_custody_text(struct tb_store *store, const char *log_id, int64_t first, int64_t last,
+                      struct tb_buf *out, struct tb_fail *fail)
 {
     size_t before = out->len;
     int64_t next = first;
@@ -165,11 +227,11 @@ tb_store_custody_text(struct tb_store *store, const char *capture_id, int64_t fi
 
     tb_mutex_lock(&store->mu);
     err = store_open_locked(store,
-                            "SELECT number, line FROM custody WHERE capture_id = ?"
+                            "SELECT number, line FROM custody WHERE log_id = ?"
                             " AND number BETWEEN ? AND ? ORDER BY number",
                             &q, fail);
     if (err == TB_OK) {
-        store_bind_text(&q, capture_id);
+        store_bind_text(&q, log_id);
         store_bind_int(&q, first);
         store_bind_int(&q, last);
         while ((err = store_step_locked(&q, &row, fail)) == TB_OK && row &&
@@ -182,8 +244,8 @@ tb_store_custody_text(struct tb_store *store, const char *capture_id, int64_t fi
     }
     tb_mutex_unlock(&store->mu);
     if (err == TB_OK && next != last + 1) {
-        err = tb_fail_set(fail, TB_ENOTFOUND, "the custody log of %s has no entry %lld",
-                          capture_id, (long long)next);
+        err = tb_fail_set(fail, TB_ENOTFOUND, "the custody log of %s has no entry %lld", log_id,
+                          (long long)next);
     }
     if (err == TB_OK) {
         err = tb_buf_check(out, "the custody log", fail);
@@ -198,28 +260,35 @@ tb_store_custody_text(struct tb_store *store, const char *capture_id, int64_t fi
 
 /* The last one, and the first that S3 does not have (number 0: none). */
 static enum tb_err
-read_objects_locked(struct tb_store *store, const char *capture_id,
+read_objects_locked(struct tb_store *store, const char *log_id,
                     struct tb_custody_object *out_last, struct tb_custody_object *out_waiting,
                     struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
+    struct tb_bytes signature;
     struct store_query q;
-    bool row = false;
+    bool row = false, is_waiting;
     enum tb_err err =
         store_open_locked(store,
-                          "SELECT number, first, last, uploaded FROM custody_objects"
-                          " WHERE capture_id = ? ORDER BY number",
+                          "SELECT number, first, last, uploaded, signature"
+                          " FROM custody_objects WHERE log_id = ? ORDER BY number",
                           &q, fail);
 
     *out_last = *out_waiting = (struct tb_custody_object){0};
     if (err != TB_OK) {
         return err;
     }
-    store_bind_text(&q, capture_id);
+    store_bind_text(&q, log_id);
     while ((err = store_step_locked(&q, &row, fail)) == TB_OK && row) {
         out_last->number = (uint32_t)store_int(&q);
         out_last->first = store_int(&q);
         out_last->last = store_int(&q);
-        if (store_int(&q) == 0 && out_waiting->number == 0) {
+        is_waiting = store_int(&q) == 0;
+        signature = store_blob(&q);
+        out_last->is_signed = signature.len == sizeof(out_last->signature.octets);
+        if (out_last->is_signed) {
+            memcpy(out_last->signature.octets, signature.at, signature.len);
+        }
+        if (is_waiting && out_waiting->number == 0) {
             *out_waiting = *out_last;
         }
     }
@@ -228,13 +297,13 @@ read_objects_locked(struct tb_store *store, const char *capture_id,
 }
 
 static enum tb_err
-next_object_locked(struct tb_store *store, const char *capture_id,
-                   struct tb_custody_object *out, struct tb_fail *fail) TB_REQUIRES(store->mu)
+next_object_locked(struct tb_store *store, const char *log_id, struct tb_custody_object *out,
+                   struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     struct tb_custody_object last, waiting;
     struct tb_custody_head head;
     struct store_query q;
-    enum tb_err err = read_objects_locked(store, capture_id, &last, &waiting, fail);
+    enum tb_err err = read_objects_locked(store, log_id, &last, &waiting, fail);
 
     if (err != TB_OK) {
         return err;
@@ -243,22 +312,24 @@ next_object_locked(struct tb_store *store, const char *capture_id,
         *out = waiting;
         return TB_OK;
     }
-    err = store_custody_head_locked(store, capture_id, &head, fail);
+    err = store_custody_head_locked(store, log_id, &head, fail);
     if (err != TB_OK) {
         return err;
     }
     /* the first object is made together with the manifest, which names its end */
-    if (last.number == 0 || head.number <= last.last) {
-        return tb_fail_set(fail, TB_ENOTFOUND, "S3 has the whole custody log of %s",
-                           capture_id);
+    if ((last.number == 0 && !tb_log_id_valid(log_id)) || head.number <= last.last) {
+        return tb_fail_set(fail, TB_ENOTFOUND, "S3 has the whole custody log of %s", log_id);
     }
-    waiting = (struct tb_custody_object){last.number + 1, last.last + 1, head.number};
+    waiting = (struct tb_custody_object){
+        .number = last.number + 1, .first = last.last + 1, .last = head.number};
+    if (waiting.last - last.last > TB_CUSTODY_OBJECT_ENTRIES) {
+        waiting.last = last.last + TB_CUSTODY_OBJECT_ENTRIES;
+    }
     err = store_open_locked(
-        store,
-        "INSERT INTO custody_objects (capture_id, number, first, last) VALUES (?, ?, ?, ?)", &q,
-        fail);
+        store, "INSERT INTO custody_objects (log_id, number, first, last) VALUES (?, ?, ?, ?)",
+        &q, fail);
     if (err == TB_OK) {
-        store_bind_text(&q, capture_id);
+        store_bind_text(&q, log_id);
         store_bind_int(&q, waiting.number);
         store_bind_int(&q, waiting.first);
         store_bind_int(&q, waiting.last);
@@ -271,8 +342,8 @@ next_object_locked(struct tb_store *store, const char *capture_id,
 }
 
 enum tb_err
-tb_store_custody_next(struct tb_store *store, const char *capture_id,
-                      struct tb_custody_object *out, struct tb_fail *fail)
+tb_store_custody_next(struct tb_store *store, const char *log_id, struct tb_custody_object *out,
+                      struct tb_fail *fail)
 {
     struct tb_custody_object next;
     enum tb_err err;
@@ -280,7 +351,7 @@ tb_store_custody_next(struct tb_store *store, const char *capture_id,
     store_lock(store, "custody_next");
     err = store_begin_locked(store, fail);
     if (err == TB_OK) {
-        err = next_object_locked(store, capture_id, &next, fail);
+        err = next_object_locked(store, log_id, &next, fail);
         err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);
@@ -290,8 +361,55 @@ tb_store_custody_next(struct tb_store *store, const char *capture_id,
     return err;
 }
 
+static enum tb_err
+keep_signature_locked(struct tb_store *store, const char *log_id, uint32_t number,
+                      struct tb_signature *inout, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct tb_bytes kept;
+    struct store_query q;
+    bool row = false;
+    enum tb_err err =
+        store_open_locked(store,
+                          "UPDATE custody_objects SET signature = coalesce(signature, ?)"
+                          " WHERE log_id = ? AND number = ? RETURNING signature",
+                          &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_blob(&q, tb_bytes_of(inout->octets, sizeof(inout->octets)));
+    store_bind_text(&q, log_id);
+    store_bind_int(&q, number);
+    err = store_step_locked(&q, &row, fail);
+    if (err == TB_OK && row) {
+        kept = store_blob(&q);
+        memcpy(inout->octets, kept.at, sizeof(inout->octets)); /* the table's CHECK: 64 */
+        err = store_step_locked(&q, &row, fail);
+    } else if (err == TB_OK) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "%s has no custody object %u", log_id, number);
+    }
+    store_close(&q);
+    return err;
+}
+
 enum tb_err
-tb_store_custody_uploaded(struct tb_store *store, const char *capture_id, uint32_t number,
+tb_store_custody_signed(struct tb_store *store, const char *log_id, uint32_t number,
+                        struct tb_signature *inout, struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    store_lock(store, "custody_signed");
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = keep_signature_locked(store, log_id, number, inout, fail);
+        err = store_end_locked(store, err, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_custody_uploaded(struct tb_store *store, const char *log_id, uint32_t number,
                           struct tb_fail *fail)
 {
     struct store_query q;
@@ -300,17 +418,16 @@ tb_store_custody_uploaded(struct tb_store *store, const char *capture_id, uint32
 
     store_lock(store, "custody_uploaded");
     err = store_open_locked(
-        store, "UPDATE custody_objects SET uploaded = 1 WHERE capture_id = ? AND number = ?",
-        &q, fail);
+        store, "UPDATE custody_objects SET uploaded = 1 WHERE log_id = ? AND number = ?", &q,
+        fail);
     if (err == TB_OK) {
-        store_bind_text(&q, capture_id);
+        store_bind_text(&q, log_id);
         store_bind_int(&q, number);
         err = store_run_locked(&q, &changed, fail);
     }
     tb_mutex_unlock(&store->mu);
     if (err == TB_OK && changed == 0) {
-        err = tb_fail_set(fail, TB_ENOTFOUND, "capture %s has no custody object %u", capture_id,
-                          number);
+        err = tb_fail_set(fail, TB_ENOTFOUND, "%s has no custody object %u", log_id, number);
     }
     return err;
 }
@@ -329,9 +446,9 @@ tb_store_custody_waiting(struct tb_store *store, size_t limit, char (**out)[TB_C
         store,
         "SELECT m.capture_id FROM manifests AS m JOIN captures AS c ON c.id = m.capture_id"
         " WHERE c.state = 'sealed' AND"
-        " (SELECT max(k.number) FROM custody AS k WHERE k.capture_id = m.capture_id) >"
+        " (SELECT max(k.number) FROM custody AS k WHERE k.log_id = m.capture_id) >"
         " (SELECT coalesce(max(o.last), 0) FROM custody_objects AS o"
-        "  WHERE o.capture_id = m.capture_id AND o.uploaded = 1) LIMIT ?",
+        "  WHERE o.log_id = m.capture_id AND o.uploaded = 1) LIMIT ?",
         &q, fail);
     if (err == TB_OK) {
         store_bind_int(&q, limit > INT64_MAX ? INT64_MAX : (int64_t)limit);

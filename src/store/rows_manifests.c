@@ -30,6 +30,13 @@ use_key_locked(struct tb_store *store, const char *fingerprint, const char *pem,
         store_bind_int(&q, tb_clock_utc_ns());
         err = store_run_locked(&q, NULL, fail);
     }
+    if (err == TB_OK) {
+        struct tb_json *detail = tb_json_object();
+
+        tb_json_set_str(detail, "key", fingerprint);
+        tb_json_set_str(detail, "tool", "tapbox " TB_VERSION);
+        err = store_host_note_locked(store, "started", NULL, detail, fail);
+    }
     return err;
 }
 
@@ -212,7 +219,7 @@ insert_manifest_locked(struct tb_store *store, const char *capture_id,
     }
     if (err == TB_OK) {
         err = store_open_locked(store,
-                                "INSERT INTO custody_objects (capture_id, number, first, last)"
+                                "INSERT INTO custody_objects (log_id, number, first, last)"
                                 " VALUES (?, 1, 1, ?)",
                                 &q, fail);
     }
@@ -249,6 +256,12 @@ make_manifest_locked(struct tb_store *store, const char *capture_id, const char 
         if (err == TB_OK) {
             err = store_custody_head_locked(store, capture_id, &place.custody, fail);
         }
+    }
+    if (err == TB_OK) {
+        err = store_host_log_locked(store, place.host_log, fail);
+    }
+    if (err == TB_OK) {
+        err = store_custody_head_locked(store, place.host_log, &place.host, fail);
     }
     if (err == TB_OK) {
         err = last_of_chain_locked(store, key, &place.sequence, &before, fail);
@@ -297,6 +310,17 @@ tb_store_manifest_make(struct tb_store *store, const char *capture_id, const cha
     return err;
 }
 
+static struct tb_json *
+describe_manifest(const struct tb_manifest_row *row)
+{
+    struct tb_json *detail = tb_json_object();
+
+    tb_json_set_str(detail, "key", row->key.text);
+    tb_json_set_int(detail, "sequence", row->sequence);
+    store_set_sha256(detail, "sha256", row->sha256.octets);
+    return detail;
+}
+
 static enum tb_err
 sign_manifest_locked(struct tb_store *store, const char *capture_id,
                      const struct tb_signature *signature, struct tb_fail *fail)
@@ -304,7 +328,6 @@ sign_manifest_locked(struct tb_store *store, const char *capture_id,
 {
     struct tb_buf body = TB_BUF_INIT(SIZE_MAX);
     struct tb_manifest_row row = {0};
-    struct tb_json *detail;
     struct store_query q;
     bool found = false;
     enum tb_err err = read_manifest_locked(store, capture_id, &row, &body, &found, fail);
@@ -334,11 +357,15 @@ sign_manifest_locked(struct tb_store *store, const char *capture_id,
     if (err != TB_OK) {
         return err;
     }
-    detail = tb_json_object();
-    tb_json_set_str(detail, "key", row.key.text);
-    tb_json_set_int(detail, "sequence", row.sequence);
-    store_set_sha256(detail, "sha256", row.sha256.octets);
-    return store_custody_add_locked(store, capture_id, "manifest_signed", NULL, detail, fail);
+    err = store_custody_add_locked(store, capture_id, "manifest_signed", NULL,
+                                   describe_manifest(&row), fail);
+    if (err == TB_OK) {
+        struct tb_json *detail = describe_manifest(&row);
+
+        tb_json_set_str(detail, "capture", capture_id);
+        err = store_host_note_locked(store, "manifest_signed", NULL, detail, fail);
+    }
+    return err;
 }
 
 enum tb_err

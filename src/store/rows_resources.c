@@ -132,18 +132,20 @@ update_one_locked(struct store_query *q, int64_t row, struct tb_fail *fail)
     return err;
 }
 
-/* What AWS made or deleted for a capture goes into its log; standing objects are nobody's. */
+/* What AWS made or deleted for a capture goes into its log, standing objects into the host's.
+ */
 static enum tb_err
 note_effect_locked(struct tb_store *store, int64_t row, const char *act, const char *request_id,
                    struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     char capture_id[TB_CAPTURE_ID_SIZE] = "", kind[32] = "", key[128] = "";
-    char aws_id[TB_AWS_ID_SIZE] = "";
+    char aws_id[TB_AWS_ID_SIZE] = "", account[TB_ACCOUNT_SIZE] = "";
     struct tb_json *detail;
     struct store_query q;
     bool found = false;
     enum tb_err err = store_open_locked(
-        store, "SELECT capture_id, kind, key, aws_id FROM resources WHERE id = ?", &q, fail);
+        store, "SELECT capture_id, kind, key, aws_id, account FROM resources WHERE id = ?", &q,
+        fail);
 
     if (err != TB_OK) {
         return err;
@@ -155,9 +157,10 @@ note_effect_locked(struct tb_store *store, int64_t row, const char *act, const c
         store_text(&q, kind, sizeof(kind));
         store_text(&q, key, sizeof(key));
         store_text(&q, aws_id, sizeof(aws_id));
+        store_text(&q, account, sizeof(account));
     }
     store_close(&q);
-    if (err != TB_OK || capture_id[0] == 0) {
+    if (err != TB_OK) {
         return err;
     }
     detail = tb_json_object();
@@ -165,7 +168,11 @@ note_effect_locked(struct tb_store *store, int64_t row, const char *act, const c
     store_set_text(detail, "id", aws_id);
     store_set_text(detail, "for", key);
     store_set_text(detail, "request_id", request_id);
-    return store_custody_add_locked(store, capture_id, act, NULL, detail, fail);
+    if (capture_id[0] != 0) {
+        return store_custody_add_locked(store, capture_id, act, NULL, detail, fail);
+    }
+    store_set_text(detail, "account", account);
+    return store_host_note_locked(store, act, NULL, detail, fail);
 }
 
 static enum tb_err

@@ -2,6 +2,7 @@
 #include "store_int.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <tapbox/json.h>
 
@@ -54,6 +55,36 @@ note_state_locked(struct tb_store *store, const char *id, enum tb_capture_state 
     return store_custody_add_locked(store, id, "state", NULL, detail, fail);
 }
 
+/* A capture that ends without evidence leaves no log in S3: the host's log says why it ended,
+ * and fixes how far its own had come. */
+static enum tb_err
+note_end_locked(struct tb_store *store, const char *id, enum tb_capture_state to,
+                struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct tb_capture *capture = calloc(1, sizeof(*capture));
+    struct tb_custody_head head;
+    struct tb_json *detail;
+    enum tb_err err = capture == NULL ? tb_fail_set(fail, TB_ENOMEM, "no memory for a capture")
+                                      : store_capture_get_locked(store, id, capture, fail);
+
+    if (err == TB_OK) {
+        err = store_custody_head_locked(store, id, &head, fail);
+    }
+    if (err == TB_OK) {
+        detail = tb_json_object();
+        tb_json_set_str(detail, "capture", id);
+        tb_json_set_str(detail, "state", tb_capture_state_name(to));
+        store_set_text(detail, "code", capture->error_code);
+        store_set_text(detail, "text", capture->error_text);
+        store_set_text(detail, "rule", capture->request.rule);
+        tb_json_set_int(detail, "entries", head.number);
+        store_set_sha256(detail, "head", head.sha256.octets);
+        err = store_host_note_locked(store, "capture_ended", NULL, detail, fail);
+    }
+    free(capture);
+    return err;
+}
+
 static enum tb_err
 move_locked(struct tb_store *store, const char *id, enum tb_capture_state from,
             enum tb_capture_state to, enum tb_stop_reason stop_reason, struct tb_fail *fail)
@@ -96,7 +127,13 @@ move_locked(struct tb_store *store, const char *id, enum tb_capture_state from,
         (void)snprintf(wanted, sizeof(wanted), "not %s any more", tb_capture_state_name(from));
         err = store_tell_state_locked(store, id, wanted, fail);
     }
-    return err == TB_OK ? note_state_locked(store, id, from, to, stop_reason, fail) : err;
+    if (err == TB_OK) {
+        err = note_state_locked(store, id, from, to, stop_reason, fail);
+    }
+    if (err == TB_OK && (to == TB_CAPTURE_REFUSED || to == TB_CAPTURE_FAILED)) {
+        err = note_end_locked(store, id, to, fail);
+    }
+    return err;
 }
 
 enum tb_err

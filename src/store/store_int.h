@@ -153,15 +153,22 @@ TB_NODISCARD enum tb_err store_capture_exists_locked(struct tb_store *store, con
     TB_REQUIRES(store->mu);
 
 /* Adds an entry inside the caller's transaction; `detail` is taken over, and may be NULL. */
-TB_NODISCARD enum tb_err store_custody_add_locked(struct tb_store *store,
-                                                  const char *capture_id, const char *act,
-                                                  const struct tb_actor *by,
+TB_NODISCARD enum tb_err store_custody_add_locked(struct tb_store *store, const char *log_id,
+                                                  const char *act, const struct tb_actor *by,
                                                   struct tb_json *detail, struct tb_fail *fail)
     TB_REQUIRES(store->mu);
-TB_NODISCARD enum tb_err store_custody_head_locked(struct tb_store *store,
-                                                   const char *capture_id,
+TB_NODISCARD enum tb_err store_custody_head_locked(struct tb_store *store, const char *log_id,
                                                    struct tb_custody_head *out,
                                                    struct tb_fail *fail) TB_REQUIRES(store->mu);
+/* The host's log; made when there is none.  Inside a transaction. */
+TB_NODISCARD enum tb_err store_host_log_locked(struct tb_store *store,
+                                               char out_id[TB_CAPTURE_ID_SIZE],
+                                               struct tb_fail *fail) TB_REQUIRES(store->mu);
+/* store_custody_add_locked to it. */
+TB_NODISCARD enum tb_err store_host_note_locked(struct tb_store *store, const char *act,
+                                                const struct tb_actor *by,
+                                                struct tb_json *detail, struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
 enum {
     STORE_LEDGER_MAX_BYTES = 4096 /* fourteen counters by name, and whose they are */
 };

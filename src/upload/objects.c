@@ -39,6 +39,18 @@ upload_say_added(const struct tb_s3_ack *ack, const char *capture_id, const char
     }
 }
 
+/* The key of what lies beside the captures. */
+static enum tb_err
+beside(const char *prefix, const char *name, char out_key[TB_S3_KEY_SIZE], struct tb_fail *fail)
+{
+    int len =
+        snprintf(out_key, TB_S3_KEY_SIZE, "%s%s%s", prefix, prefix[0] != 0 ? "/" : "", name);
+
+    return len >= 0 && len < TB_S3_KEY_SIZE
+               ? TB_OK
+               : tb_fail_set(fail, TB_ETOOBIG, "the S3 key of %s is over 1,024 octets", name);
+}
+
 /* A put of octets in memory, with their hash. */
 static enum tb_err
 describe(struct tb_bytes body, const char *content_type, const char *name,
@@ -65,7 +77,10 @@ tb_upload_object(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const ch
     char key[TB_S3_KEY_SIZE];
     enum tb_err err = describe(body, content_type, name, &put, fail);
 
-    if (err == TB_OK) {
+    if (err == TB_OK && name[0] == '/') {
+        name++;
+        err = beside(prefix, name, key, fail);
+    } else if (err == TB_OK) {
         err = upload_key(prefix, capture_id, name, key, fail);
     }
     if (err == TB_OK) {
@@ -84,22 +99,11 @@ static enum tb_err
 put_key(struct tb_aws *aws, const struct tb_s3_bucket *bucket, const char *prefix,
         const struct tb_key_row *row, struct tb_fail *fail)
 {
-    struct tb_s3_put put;
-    struct tb_s3_ack ack;
-    char key[TB_S3_KEY_SIZE];
-    enum tb_err err =
-        describe(tb_bytes_str(row->pem), "application/x-pem-file", "a public key", &put, fail);
+    char name[TB_S3_KEY_SIZE];
 
-    if (err == TB_OK) {
-        (void)snprintf(key, sizeof(key), "%s%skeys/%s.pem", prefix, prefix[0] != 0 ? "/" : "",
-                       row->fingerprint.text);
-        put.key = key;
-        err = tb_s3_put(aws, bucket, &put, &ack, fail);
-    }
-    if (err != TB_OK) {
-        tb_fail_prefix(fail, "keys/%s.pem", row->fingerprint.text);
-    }
-    return err;
+    (void)snprintf(name, sizeof(name), "/keys/%s.pem", row->fingerprint.text);
+    return tb_upload_object(aws, bucket, prefix, NULL, name, "application/x-pem-file",
+                            tb_bytes_str(row->pem), fail);
 }
 
 enum tb_err

@@ -28,6 +28,7 @@ enum {
 static const int64_t scan_period_ns = TB_NS_PER_S / 2;
 static const int64_t custody_period_ns =
     10 * TB_NS_PER_S; /* acts after sealing gather this long */
+static const int64_t host_log_period_ns = 30 * TB_NS_PER_S; /* alerts without a capture, too */
 static const int64_t backoff_first_ns = TB_NS_PER_S / 4;
 static const int64_t backoff_most_ns = 30 * TB_NS_PER_S; /* S3 may be away for hours */
 
@@ -309,6 +310,19 @@ put_custody(void *arg, const char *name, const char *content_type, struct tb_byt
                             to->capture_id, name, content_type, content, fail);
 }
 
+/* The host's log goes with each manifest, and without one from time to time. */
+static void
+flush_host_log(struct tb_uploader *up)
+{
+    struct custody_put to = {up, NULL};
+    struct tb_fail fail;
+
+    if (tb_seal_host_log(up->deps.store, up->deps.key, put_custody, &to, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &fail,
+                    "the rest of the host's custody log is tried again soon");
+    }
+}
+
 /* What happened to captures after they were sealed. */
 static void
 flush_custody(struct tb_uploader *up)
@@ -363,6 +377,7 @@ run(void *arg)
     struct tb_uploader *up = worker.up;
     struct tb_segment_row row;
     int64_t later_at_boot_ns = 0;
+    int64_t host_at_boot_ns = tb_clock_boot_ns() + host_log_period_ns;
     bool cleaned = false, stopping = false;
 
     free(arg);
@@ -373,6 +388,10 @@ run(void *arg)
                 cleaned = cleaned || clean_up(up);
                 flush_custody(up);
                 later_at_boot_ns = tb_clock_boot_ns() + custody_period_ns;
+            }
+            if (tb_clock_boot_ns() >= host_at_boot_ns) {
+                flush_host_log(up);
+                host_at_boot_ns = tb_clock_boot_ns() + host_log_period_ns;
             }
         }
         while (take(up, worker.me, &row)) {

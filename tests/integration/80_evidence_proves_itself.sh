@@ -37,8 +37,9 @@ sealed || give_up 'another is sealed' "$LAB_DIR/logs/tapbox.log"
 fetch
 
 # --- the runbook, block by block
-export KEY=$TB_WORK/key.pem TAPBOX_URL=$LAB_API PREVIOUS
+export KEY=$TB_WORK/key.pem TAPBOX_URL=$LAB_API PREVIOUS HOSTLOG
 PREVIOUS=$(folder "$first")
+HOSTLOG=$(find "$evidence" -type d -name 'log-*')
 number=0
 while IFS= read -r -d $'\1' block; do
     number=$((number + 1))

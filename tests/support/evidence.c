@@ -179,6 +179,7 @@ test_evidence_capture(struct test_evidence *t, uint64_t seed, unsigned alerts,
 }
 
 struct target {
+    const char *dir; /* of all captures */
     int folder_fd;
     unsigned puts, fail_at;
 };
@@ -196,6 +197,23 @@ assert_same(int folder_fd, const char *name, struct tb_bytes content)
 }
 
 static enum tb_err
+put_beside(struct target *target, const char *name, struct tb_bytes content,
+           struct tb_fail *fail)
+{
+    char path[200];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", target->dir, name);
+    for (char *slash = strchr(path + strlen(target->dir) + 1, '/'); slash != NULL;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+        *slash = '/';
+    }
+    assert_same(AT_FDCWD, path, content);
+    return tb_write_file_whole(AT_FDCWD, path, content, 0600, fail);
+}
+
+static enum tb_err
 put(void *arg, const char *name, const char *content_type, struct tb_bytes content,
     struct tb_fail *fail)
 {
@@ -208,6 +226,9 @@ put(void *arg, const char *name, const char *content_type, struct tb_bytes conte
     if (target->fail_at != 0 && target->puts >= target->fail_at) {
         return tb_fail_set(fail, TB_ERETRY, "as asked");
     }
+    if (name[0] == '/') { /* beside the captures */
+        return put_beside(target, name + 1, content, fail);
+    }
     if (slash != NULL) {
         (void)snprintf(folder, sizeof(folder), "%.*s", (int)(slash - name), name);
         assert_true(mkdirat(target->folder_fd, folder, 0700) == 0 || errno == EEXIST);
@@ -219,7 +240,7 @@ put(void *arg, const char *name, const char *content_type, struct tb_bytes conte
 static struct target
 open_target(const struct test_evidence *t, const char *id, unsigned fail_at)
 {
-    struct target target = {.fail_at = fail_at};
+    struct target target = {.dir = t->dir, .fail_at = fail_at};
     char folder[160];
 
     test_evidence_folder(t, id, folder, sizeof(folder));
@@ -268,4 +289,12 @@ test_evidence_flush(struct test_evidence *t, const char *id)
 
     assert_int_equal(tb_seal_custody(t->store, t->key, id, put, &target, NULL), TB_OK);
     (void)close(target.folder_fd);
+}
+
+void
+test_evidence_flush_host(struct test_evidence *t)
+{
+    struct target target = {.dir = t->dir, .folder_fd = -1};
+
+    assert_int_equal(tb_seal_host_log(t->store, t->key, put, &target, NULL), TB_OK);
 }

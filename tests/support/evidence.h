@@ -26,6 +26,8 @@ enum tb_err test_evidence_seal(struct test_evidence *t, const char *id, unsigned
                                unsigned *out_puts);
 /* Writes what the custody log got since. */
 void test_evidence_flush(struct test_evidence *t, const char *id);
+/* The same of the host's log: DIR/custody/<log id>/. */
+void test_evidence_flush_host(struct test_evidence *t);
 /* "DIR/<id>" */
 void test_evidence_folder(const struct test_evidence *t, const char *id, char *out, size_t cap);
 void test_remove_tree(const char *path);

@@ -52,6 +52,8 @@ struct place {
     struct tb_verify_key key;
     const struct tb_verify_key *two_keys; /* NULL: only `key` is given */
     struct copy one, two;
+    struct copy log; /* of the host; only where it is asked for */
+    struct tb_verified_logs logs;
     struct seen seen;
     bool deep;
     unsigned threads;
@@ -183,8 +185,13 @@ check_folder(struct place *p, const char *path, size_t count, struct tb_verified
         fail_msg("%s", fail.text);
     }
     assert_int_equal(there, count);
+    tb_verified_logs_release(&p->logs);
+    assert_int_equal(tb_verify_logs(&verify, place, &list, all, there, &p->logs, NULL), TB_OK);
     for (size_t i = 0; i < there; i++) {
         findings += all[i].findings;
+    }
+    for (size_t i = 0; i < p->logs.count; i++) {
+        findings += p->logs.at[i].findings;
     }
     assert_int_equal(findings, p->seen.count);
     memcpy(out, all, count * sizeof(*out));
@@ -308,6 +315,8 @@ tear_down(void **state)
 
     release_copy(&p->one);
     release_copy(&p->two);
+    release_copy(&p->log);
+    tb_verified_logs_release(&p->logs);
     test_evidence_close(&p->evidence);
     free(p);
     return 0;
@@ -623,6 +632,151 @@ custody_entries_that_somebody_else_appends_are_found(void **state)
     tb_buf_release(&text);
 }
 
+/* Three objects of the host's log, in p->log; the captures name the end of the first two. */
+static void
+load_host_log(struct place *p)
+{
+    struct tb_verified all[2];
+
+    test_evidence_flush_host(
+        &p->evidence); /* what sealing the second put last is an act, too */
+    assert_int_equal(tb_store_host_log(p->evidence.store, p->log.id, NULL), TB_OK);
+    (void)snprintf(p->log.path, sizeof(p->log.path), "%s/custody/%s", p->evidence.dir,
+                   p->log.id);
+    load_folder(&p->log, "");
+    check_folder(p, p->evidence.dir, 2, all);
+    if (p->seen.count != 0) {
+        fail_msg("%s: %s", p->seen.file[0], p->seen.kind[0]);
+    }
+    assert_int_equal(p->logs.count, 1);
+    assert_true(p->logs.at[0].is_here);
+    assert_int_equal(p->logs.chains[0].last, 2);
+    assert_int_equal(p->log.count, 4);
+}
+
+static void
+assert_log_told(struct place *p, const char *file, const char *what)
+{
+    struct tb_verified all[2];
+
+    check_folder(p, p->evidence.dir, 2, all);
+    assert_told(p, file, what);
+}
+
+static void
+any_change_of_the_hosts_log_is_found_and_its_file_named(void **state)
+{
+    struct place *p = *state;
+
+    load_host_log(p);
+    for (int i = 0; i < OTHERS; i++) {
+        struct file *file = &p->log.files[next_random(p) % p->log.count];
+        size_t bit = (size_t)(next_random(p) % (8 * file->content.len));
+
+        file->content.at[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        restore(&p->log, file);
+        assert_log_told(p, file->name, "a flipped bit");
+        file->content.at[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        put_file(&p->log, file->name,
+                 tb_bytes_of(file->content.at, (size_t)(next_random(p) % file->content.len)));
+        assert_log_told(p, file->name, "cut off");
+        remove_file(&p->log, file->name);
+        assert_log_told(p, file->name, "removed");
+        restore(&p->log, file);
+    }
+}
+
+/* Somebody who has the key, and makes each object fit by itself. */
+static void
+put_signed(struct place *p, const char *number, struct tb_bytes text)
+{
+    struct tb_signature signature;
+    char name[40];
+
+    assert_int_equal(tb_sign(p->evidence.key, text, &signature, NULL), TB_OK);
+    (void)snprintf(name, sizeof(name), "%s.jsonl", number);
+    put_file(&p->log, name, text);
+    (void)snprintf(name, sizeof(name), "%s.sig", number);
+    put_file(&p->log, name, tb_bytes_of(signature.octets, sizeof(signature.octets)));
+}
+
+static void
+the_hosts_log_cannot_be_shortened_reordered_or_exchanged_even_with_the_key(void **state)
+{
+    struct place *p = *state;
+    struct tb_buf text = TB_BUF_INIT(1 << 20);
+    const struct file *first, *last;
+    struct tb_bytes lines;
+    const uint8_t *newline;
+    struct tb_verified all[2];
+
+    load_host_log(p);
+    first = file_of(&p->log, "0001.jsonl");
+    last = file_of(&p->log, "0002.jsonl");
+    /* without its last object, which the second capture names */
+    remove_file(&p->log, "0002.jsonl");
+    remove_file(&p->log, "0002.sig");
+    assert_log_told(p, "", "the last object and its signature removed");
+    assert_true(told(p, "", "custody"));
+    /* the second in the place of the first */
+    put_signed(p, "0001", tb_buf_view(&last->content));
+    assert_log_told(p, "0001.jsonl", "objects exchanged");
+    restore(&p->log, last);
+    restore(&p->log, file_of(&p->log, "0002.sig"));
+    /* two lines change places */
+    lines = tb_buf_view(&first->content);
+    newline = memchr(lines.at, '\n', lines.len);
+    assert_non_null(newline);
+    tb_buf_put(&text, newline + 1, lines.len - (size_t)(newline + 1 - lines.at));
+    tb_buf_put(&text, lines.at, (size_t)(newline + 1 - lines.at));
+    put_signed(p, "0001", tb_buf_view(&text));
+    assert_log_told(p, "0001.jsonl", "lines in another order");
+    /* a history of one's own: a chain that holds, but no manifest knows it */
+    tb_buf_reset(&text);
+    tb_buf_put(&text, lines.at, (size_t)(newline + 1 - lines.at));
+    put_signed(p, "0001", tb_buf_view(&text));
+    remove_file(&p->log, "0002.jsonl");
+    remove_file(&p->log, "0002.sig");
+    assert_log_told(p, "", "another history");
+    for (size_t i = 0; i < p->log.count; i++) {
+        restore(&p->log, &p->log.files[i]);
+    }
+    check_folder(p, p->evidence.dir, 2, all);
+    assert_int_equal(p->seen.count, 0);
+    tb_buf_release(&text);
+}
+
+static void
+a_capture_that_was_removed_or_made_again_shows_in_the_hosts_log(void **state)
+{
+    struct place *p = *state;
+    const struct file *manifest = file_of(&p->two, "manifest.json");
+    struct tb_signature signature;
+    struct tb_verified all[2];
+    char aside[200];
+
+    load_host_log(p);
+    put_file(&p->two, "manifest.json",
+             tb_bytes_of(manifest->content.at, manifest->content.len - 1));
+    assert_int_equal(tb_sign(p->evidence.key,
+                             tb_bytes_of(manifest->content.at, manifest->content.len - 1),
+                             &signature, NULL),
+                     TB_OK);
+    put_file(&p->two, "manifest.sig", tb_bytes_of(signature.octets, sizeof(signature.octets)));
+    check_folder(p, p->evidence.dir, 2, all);
+    assert_true(told(p, "manifest.json", "custody"));
+    (void)snprintf(aside, sizeof(aside), "%s.aside", p->evidence.dir);
+    assert_int_equal(rename(p->two.path, aside), 0);
+    check_folder(p, p->evidence.dir, 1, all);
+    assert_int_equal(p->logs.chains[0].last, 2); /* and only number 1 is here */
+    assert_int_equal(rename(aside, p->two.path), 0);
+    (void)snprintf(aside, sizeof(aside), "%s/custody", p->evidence.dir);
+    test_remove_tree(aside);
+    check_folder(p, p->evidence.dir, 2, all);
+    assert_false(p->logs.at[0].is_here);
+    assert_string_equal(p->logs.at[0].log, p->log.id);
+}
+
 static void
 a_key_decides_what_is_proven(void **state)
 {
@@ -751,6 +905,13 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(custody_entries_that_somebody_else_appends_are_found,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(any_change_of_the_hosts_log_is_found_and_its_file_named,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            the_hosts_log_cannot_be_shortened_reordered_or_exchanged_even_with_the_key, set_up,
+            tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_capture_that_was_removed_or_made_again_shows_in_the_hosts_log, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_key_decides_what_is_proven, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_signed_manifest_that_contradicts_itself_is_found,
                                         set_up, tear_down),

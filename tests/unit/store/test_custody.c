@@ -412,6 +412,90 @@ one_key_is_current_and_the_others_stay_known(void **state)
     free(keys);
 }
 
+/* The acts of the host's log, and the decisions of alerts, as one line of text. */
+static void
+host_acts(struct place *p, char *out, size_t cap)
+{
+    char id[TB_CAPTURE_ID_SIZE];
+    size_t len = 0;
+    struct tb_buf line = TB_BUF_INIT(TB_CUSTODY_LINE_MAX);
+
+    assert_int_equal(tb_store_host_log(p->store, id, NULL), TB_OK);
+    assert_memory_equal(id, "log-", 4);
+    out[0] = 0;
+    for (int64_t n = 1; tb_store_custody_text(p->store, id, n, n, &line, NULL) == TB_OK; n++) {
+        struct tb_json *json = NULL;
+        const char *decision;
+
+        assert_int_equal(tb_json_parse(tb_buf_view(&line), &json, NULL), TB_OK);
+        assert_string_equal(tb_json_str(json, "/log"), id);
+        decision = tb_json_str(json, "/detail/decision");
+        len += (size_t)snprintf(out + len, cap - len, "%s%s%s ", tb_json_str(json, "/act"),
+                                decision != NULL ? ":" : "", decision != NULL ? decision : "");
+        assert_true(len < cap);
+        tb_json_free(json);
+        tb_buf_reset(&line);
+    }
+    tb_buf_release(&line);
+}
+
+static void
+what_is_of_no_capture_enters_the_log_of_the_host(void **state)
+{
+    struct place *p = *state;
+    struct tb_intake intake = {.adapter = "guardduty",
+                               .key = "finding-1",
+                               .body = tb_bytes_str("{}"),
+                               .content_type = "application/json",
+                               .remote = "203.0.113.7",
+                               .token_name = "eventbridge",
+                               .decision_reason = "severity 2.0 of 4.0",
+                               .received_utc_ns = 1767323045 * TB_NS_PER_S};
+    struct tb_resource target = {.kind = TB_RESOURCE_TARGET, .account = "111122223333"};
+    struct tb_fail why = {.text = "the instance is gone"};
+    char acts[500], id[TB_CAPTURE_ID_SIZE];
+    enum tb_intake_outcome outcome;
+    int64_t row = 0;
+
+    assert_int_equal(tb_store_intake(p->store, &intake, &outcome, id, NULL), TB_OK);
+    assert_int_equal(outcome, TB_INTAKE_IGNORED);
+    assert_int_equal(tb_store_intake(p->store, &intake, &outcome, id, NULL), TB_OK);
+    assert_int_equal(outcome, TB_INTAKE_DUPLICATE);
+    intake.key = "finding-2";
+    intake.refused = true;
+    assert_int_equal(tb_store_intake(p->store, &intake, &outcome, id, NULL), TB_OK);
+    assert_int_equal(tb_store_resource_intend(p->store, &target, &row, NULL), TB_OK);
+    assert_int_equal(tb_store_resource_created(p->store, row, "tmt-1", "req-1", NULL), TB_OK);
+    assert_int_equal(tb_store_resource_gone(p->store, row, TB_RESOURCE_DELETED, "req-2", NULL),
+                     TB_OK);
+    assert_int_equal(tb_store_capture_error(p->store, p->capture, &why, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_move(p->store, p->capture, TB_CAPTURE_REQUESTED,
+                                           TB_CAPTURE_REFUSED, TB_STOP_NONE, NULL),
+                     TB_OK);
+    host_acts(p, acts, sizeof(acts));
+    assert_string_equal(acts, "alert:capture alert:ignored alert:replay alert:refused "
+                              "aws_created aws_deleted capture_ended ");
+}
+
+static void
+an_object_of_the_log_keeps_its_first_signature(void **state)
+{
+    struct place *p = *state;
+    struct tb_signature one = {{1}}, two = {{2}};
+    struct tb_custody_object object;
+    char id[TB_CAPTURE_ID_SIZE];
+
+    assert_int_equal(tb_store_host_log(p->store, id, NULL), TB_OK);
+    assert_int_equal(tb_store_custody_next(p->store, id, &object, NULL), TB_OK);
+    assert_false(object.is_signed);
+    assert_int_equal(tb_store_custody_signed(p->store, id, 1, &one, NULL), TB_OK);
+    assert_int_equal(tb_store_custody_signed(p->store, id, 1, &two, NULL), TB_OK);
+    assert_int_equal(two.octets[0], 1);
+    assert_int_equal(tb_store_custody_next(p->store, id, &object, NULL), TB_OK);
+    assert_true(object.is_signed && object.signature.octets[0] == 1);
+    assert_int_equal(tb_store_custody_signed(p->store, id, 2, &two, NULL), TB_ENOTFOUND);
+}
+
 int
 main(void)
 {
@@ -432,6 +516,10 @@ main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             objects_of_the_log_hold_every_entry_once_and_never_change, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_of_no_capture_enters_the_log_of_the_host,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_object_of_the_log_keeps_its_first_signature, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(one_key_is_current_and_the_others_stay_known, set_up,
                                         tear_down),
     };
