@@ -301,7 +301,8 @@ class Service:
 
     def captures(self):
         return {row["id"]: row for row in
-                self.rows("SELECT id, state, stop_reason, deadline_utc_ns, requested_utc_ns FROM captures")}
+                self.rows("SELECT id, state, stop_reason, deadline_utc_ns, stopped_utc_ns, requested_utc_ns "
+                          "FROM captures")}
 
     def alerts(self):
         return [{"body": bytes(row["body"]).decode(), "capture": row["capture_id"], "outcome": row["outcome"]}

@@ -127,6 +127,8 @@ class Life:
         self.restarted = 0  # when the service last began or changed its mind about EC2
         self.lifted_ns = self.swept_ns = 0
         self.awake = []  # when a tapbox ran that could take sessions away: [since_ns, until_ns]
+        self.serving = []  # those of them that were the service
+        self.granted = []  # extensions: (capture, deadline)
         self.over = threading.Event()
         self.awsim = self.service = None
 
@@ -153,6 +155,8 @@ class Life:
                                           "capture": capture, "key": key})
                     if capture:
                         self.asked.setdefault(number, capture)
+                    if path.endswith("/extend"):
+                        self.granted.append((capture, answer["capture"]["deadline"]))
             if status and status < 500 and status != 429:
                 return
             time.sleep(pause)
@@ -247,7 +251,8 @@ class Life:
     def start(self, crash):
         self.crash = crash
         self.service.start(crash)
-        self.awake.append([time.time_ns(), 0])
+        self.serving.append([time.time_ns(), 0])
+        self.awake.append(self.serving[-1])
         self.restarted = time.monotonic()
 
     def falls_asleep(self):
@@ -390,15 +395,16 @@ class Life:
         history, captures, alerts = self.awsim.history(), self.service.captures(), self.service.alerts()
         excused_ns = max(self.lifted_ns if self.plan["rules"] else 0, self.swept_ns)
         leaks, lag = verdict.leaks(history, self.owner, self.context["grace_s"], excused_ns, self.awake)
-        result = {"leaks": leaks, "duplicates": verdict.duplicates(history, self.owner) + verdict.twice(self.acks),
+        longer, longer_lag = verdict.outlived(history, self.owner, captures, self.context["grace_s"], excused_ns, self.serving)
+        result = {"leaks": leaks + longer + verdict.nobodys(history, self.owner, planted), "duplicates": verdict.duplicates(history, self.owner) + verdict.twice(self.acks),
                   "stuck": [] if only_swept else verdict.stuck(captures),
                   "lost_alerts": verdict.lost(self.acks, captures, alerts),
                   "other": self.odd + verdict.touched(history, self.owner, planted)
-                  + verdict.cut_short(history, self.owner, captures)}
+                  + verdict.cut_short(history, self.owner, captures) + verdict.taken_back(self.granted, captures)}
         sessions = [o for o in verdict.owned(history, self.owner) if o["kind"] == "session"]
         with open(self.folder + "/history.json", "w", encoding="utf-8") as file:
             json.dump(history, file, indent=1)
-        return {**result, "lag_s": round(lag / verdict.NS, 2), "covered": self.covered, "captures": len(captures),
+        return {**result, "lag_s": round(max(lag, longer_lag) / verdict.NS, 2), "covered": self.covered, "captures": len(captures),
                 "sessions": len(sessions), "acks": len(self.acks)}
 
 

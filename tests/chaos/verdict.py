@@ -2,7 +2,7 @@
 
 history   the answer of awsim's GET /history after everything has ended
 acks      what senders were told: {"body", "status", "decision", "capture"}
-captures  rows of the store by id: {"state", "stop_reason", "requested_utc_ns"}
+captures  rows of the store by id: {"state", "stop_reason", "deadline_utc_ns", "stopped_utc_ns", "requested_utc_ns"}
 alerts    rows of the store: {"body", "capture", "outcome"}
 """
 import calendar
@@ -37,9 +37,9 @@ def owned(history, owner):
     return [o for o in lives(history) if o["tags"].get("tapbox:owner") == owner]
 
 
-def lag_ns(thing, end_ns, excused_ns, awake):
-    """How long after its expiry it lived while somebody could have taken it away."""
-    begin = max(utc_ns(thing["tags"]["tapbox:expires"]), excused_ns)
+def lag_ns(thing, due_ns, end_ns, excused_ns, awake):
+    """How long after it was due to go it lived while somebody could have taken it away."""
+    begin = max(due_ns, excused_ns)
     end = thing["until_ns"] or end_ns
     if awake is None:
         return end - begin
@@ -54,10 +54,10 @@ def leaks(history, owner, grace_s, excused_ns=0, awake=None):
     found, most = [], 0
     for o in owned(history, owner):
         if "tapbox:expires" not in o["tags"]:
-            if "tapbox:standing" not in o["tags"]:
+            if "tapbox:standing" not in o["tags"] or o["kind"] == "session":
                 found.append(f"{o['kind']} {o['id']} has neither an expiry nor is it standing")
             continue
-        lag = lag_ns(o, history["now_ns"], excused_ns, awake)
+        lag = lag_ns(o, utc_ns(o["tags"]["tapbox:expires"]), history["now_ns"], excused_ns, awake)
         most = max(most, lag)
         if lag > grace_s * NS:
             found.append(f"{o['kind']} {o['id']} of {o['tags'].get('tapbox:capture')} expired "
@@ -66,6 +66,34 @@ def leaks(history, owner, grace_s, excused_ns=0, awake=None):
         elif not o["until_ns"] and history["now_ns"] > utc_ns(o["tags"]["tapbox:expires"]):
             found.append(f"{o['kind']} {o['id']} is expired and still there at the end")
     return found, most
+
+
+def outlived(history, owner, captures, grace_s, excused_ns=0, serving=None):
+    """The same by what the store says of its capture, whatever the tags say: the deadline, or an earlier end.
+
+    `serving`: like `awake`, of the service alone: a sweeper has nothing but the tags.
+    """
+    found, most = [], 0
+    for o in owned(history, owner):
+        capture = captures.get(o["tags"].get("tapbox:capture"))
+        if capture is None:
+            continue
+        ends = [ns for ns in (capture["deadline_utc_ns"], capture["stopped_utc_ns"]) if ns]
+        if ends:
+            lag = lag_ns(o, min(ends), history["now_ns"], excused_ns, serving)
+            most = max(most, lag)
+            if lag > grace_s * NS:
+                found.append(f"{o['kind']} {o['id']} lived {lag / NS:.1f} s longer than its capture "
+                             f"{o['tags']['tapbox:capture']} ({capture['stop_reason']})")
+        if capture["state"] in FINAL and not o["until_ns"]:
+            found.append(f"{o['kind']} {o['id']} is there, and its capture {o['tags']['tapbox:capture']} is {capture['state']}")
+    return found, most
+
+
+def nobodys(history, owner, planted):
+    """What carries no tag by which a sweep could find it: made by nobody else, so by us."""
+    return [f"{o['kind']} {o['id']} is not tagged as ours" for o in lives(history)
+            if o["tags"].get("tapbox:owner") != owner and o["id"] not in planted]
 
 
 def duplicates(history, owner):
@@ -126,6 +154,13 @@ def lost(acks, captures, alerts):
             elif all(row["capture"] != ack["capture"] for row in rows):
                 found.append(f"{what} for {ack['capture']}: kept for {[row['capture'] for row in rows]}")
     return found
+
+
+def taken_back(granted, captures):
+    """Extensions that were acknowledged and are not in the store: pairs of a capture and its deadline, as answered."""
+    return [f"{key} was extended to {deadline}, and ends {(utc_ns(deadline[:19] + 'Z') - captures[key]['deadline_utc_ns']) / NS:.0f} s before"
+            for key, deadline in granted
+            if key in captures and captures[key]["deadline_utc_ns"] < utc_ns(deadline[:19] + "Z")]
 
 
 def twice(acks):

@@ -47,6 +47,28 @@ def sentences():
     is_("ours without an expiry and not standing is a leak",
         len(verdict.leaks(history(event("create", "a", -5, {"tapbox:owner": "us"})), "us", 10)[0]) == 1)
     is_("somebody else's is no leak", verdict.leaks(history(event("create", "a", -5, dict(OURS, **{"tapbox:owner": "you"}))), "us", 10) == ([], 0))
+    standing = {"tapbox:owner": "us", "tapbox:standing": "1"}
+    is_("a session that calls itself standing is a leak, a target is none",
+        len(verdict.leaks(history(event("create", "a", -5, standing), event("create", "t", -5, standing, kind="target")), "us", 10)[0]) == 1)
+    box = {"cap-1": {"state": "sealed", "stop_reason": "deadline", "deadline_utc_ns": END, "stopped_utc_ns": END + NS}}
+    lying = history(event("create", "a", -5, dict(OURS, **{"tapbox:expires": "2026-01-02T04:00:00Z"})),
+                    event("delete", "a", 12, dict(OURS, **{"tapbox:expires": "2026-01-02T04:00:00Z"})))
+    is_("a session that outlives its capture is a leak, though its tag allows it",
+        verdict.leaks(lying, "us", 10) == ([], 0) and len(verdict.outlived(lying, "us", box, 10)[0]) == 1)
+    is_("not when the service ran too short", verdict.outlived(lying, "us", box, 10, 0, [[END, END + 4 * NS]]) == ([], 4 * NS))
+    is_("nor when EC2 could not be asked before", verdict.outlived(lying, "us", box, 10, END + 3 * NS) == ([], 9 * NS))
+    stopped = {"cap-1": dict(box["cap-1"], stop_reason="operator", stopped_utc_ns=END - 30 * NS)}
+    is_("so is one that goes at the deadline of a capture that was stopped long before",
+        len(verdict.outlived(history(event("create", "a", -40, OURS), event("delete", "a", 0, OURS)), "us", stopped, 10)[0]) == 1)
+    is_("and one that is there when its capture is over", len(verdict.outlived(
+        history(event("create", "a", -40, OURS), now=-29), "us", stopped, 10)[0]) == 1)
+    is_("not while its capture goes on", verdict.outlived(history(event("create", "a", -40, OURS), now=-29), "us", {
+        "cap-1": dict(stopped["cap-1"], state="draining")}, 10)[0] == [])
+    is_("what nobody tagged is seen, what was planted is not", len(verdict.nobodys(
+        history(event("create", "a", 0, {}), event("create", "x", 0, {})), "us", ["x"])) == 1)
+    is_("so is what lost its tag", len(verdict.nobodys(history(event("create", "a", 0, OURS), event("tags", "a", 1, {})), "us", [])) == 1)
+    is_("an extension that was acknowledged and is not in the store is seen",
+        len(verdict.taken_back([("cap-1", "2026-01-02T03:04:15Z"), ("cap-1", "2026-01-02T03:04:05Z")], box)) == 1)
     two = [event("create", "a", -5, OURS), event("delete", "a", 1, OURS), event("create", "b", 0, OURS), event("delete", "b", 2, OURS)]
     is_("two sessions on one interface at once are seen", len(verdict.duplicates(history(*two), "us")) == 1)
     is_("not when one of them is of somebody else", verdict.duplicates(history(*two[:2], *[
@@ -108,9 +130,11 @@ def for_real(work):
         one.service.end()
         is_("the acknowledged request is known", len(one.acks) == 1 and one.judge(planted, False)["lost_alerts"] == [], one.acks)
         one.acks.append(dict(one.acks[0], body="never sent"))
+        host.ec2(names, "CreateTrafficMirrorSession", NetworkInterfaceId=world.eni(6), TrafficMirrorTargetId=planted[1],
+                 TrafficMirrorFilterId=planted[0], SessionNumber=9)
         host.ec2(names, "DeleteTrafficMirrorSession", TrafficMirrorSessionId=planted[2])
         seen = one.judge(planted, False)
-        is_("sessions planted in EC2 are seen as leaks", len(seen["leaks"]) == 2 and seen["lag_s"] > 1000, seen)
+        is_("sessions planted in EC2 are seen as leaks, one that has no tags too", len(seen["leaks"]) == 3 and seen["lag_s"] > 1000, seen)
         is_("and as duplicates", len(seen["duplicates"]) == 1, seen)
         is_("an acknowledgement that nobody kept is seen", len(seen["lost_alerts"]) == 1, seen)
         is_("a foreign session that was deleted is seen", len(seen["other"]) == 1, seen)
