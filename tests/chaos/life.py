@@ -29,6 +29,8 @@ ROLE = {"AssumeRole"}
 # Only a plan (?dry_run=1) comes by these.
 PLANNING = {"DescribeInstanceTypes", "DescribeSecurityGroups", "DescribeRouteTables", "CreateMultipartUpload",
             "AbortMultipartUpload"}
+# Only with a policy of the user's own.
+POLICY = {"ModifyTrafficMirrorSession", "capture_decided"}
 # S3 is asked for parts that it has only after a crash between them, and an upload is forgotten when it is gone: after a
 # crash before its completion was written down.
 AGAIN = {"HeadObject": "PutObject:after", "ListParts": "upload_part:after", "upload_forget": "CompleteMultipartUpload:after"}
@@ -45,7 +47,8 @@ def draw(seed, points):
             "restart_after_s": rng.choice([0, 0, rng.uniform(0, 1.5)]), "recorder_dies_s": 0, "service_dies_s": 0,
             "both_die": rng.random() < 0.3, "sweep_beside": rng.random() < 0.15,
             "plant": rng.random() < 0.25, "role": act in ROLE or rng.random() < 0.2,
-            "gentle_end": rng.random() < 0.7}
+            "gentle_end": rng.random() < 0.7,
+            "policy": act in POLICY or world.dice("policy", seed).random() < 0.25}
     if act in STANDING:
         plan.update(kind="standing", nth=1)
     elif act in ROLE or act in SWEEPING and rng.random() < 0.35:
@@ -102,8 +105,9 @@ def draw_actions(rng, act):
         actions.append({"at": soon(), "what": "request", "source": world.STOPPED_ENI, "duration": "3s", "times": 1})
     if sometimes(0.4, "capture_ask_stop"):
         actions.append({"at": soon(1.2, 3), "what": "stop", "of": 1})
-    if sometimes(0.5, "capture_extended", "capture_ask_extend", "capture_withdraw_extend", "CreateTags"):
-        # joins the first, and so makes it longer
+    if sometimes(0.5, "capture_extended", "capture_ask_extend", "capture_withdraw_extend", "CreateTags",
+                 "ModifyTrafficMirrorSession"):
+        # joins the first, and so makes it longer, and with a policy wider
         actions.append({"at": soon(0.9, 2), "what": "request", "source": world.instance(1), "times": 1,
                         "duration": f"{rng.randint(5, 8)}s"})
     if sometimes(0.4, "capture_extended", "capture_ask_extend", "capture_withdraw_extend", "CreateTags",
@@ -357,7 +361,8 @@ class Life:
         try:
             planted = host.plant(self.names) if plan["plant"] else []
             self.awsim.faults(plan["rules"])
-            self.service = host.Service(out, self.names, self.folder, self.owner, self.context["tokens_file"])
+            self.service = host.Service(out, self.names, self.folder, self.owner, self.context["tokens_file"],
+                                        policy=world.write_policy(self.folder) if plan["policy"] else "")
             self.began = time.monotonic()
             self.senders = [threading.Thread(target=self.act, args=(n, action, f"{plan['seed']}-{n}"), daemon=True)
                             for n, action in enumerate(plan["actions"])]

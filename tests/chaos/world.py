@@ -83,7 +83,24 @@ def describe(names, control, instances=INSTANCES):
         "enis": enis}
 
 
-def configuration(names, owner, state, tokens, **more):
+# A policy of the user's own: a finding gets its peers alone, once EC2 has told the source's tags; what joins widens that.
+POLICY = """profiles:
+  peers: {filter: peers, duration: 4s}
+  rest: {filter: all, duration: 4s}
+rules:
+  - {name: quiet, when: {tag: "quiet=*"}, ignore: it is to be left alone}
+  - {name: c2, when: {type: "Backdoor:EC2/*"}, capture: peers}
+  - {name: rest, when: {}, capture: rest}
+"""
+
+
+def write_policy(folder):
+    with open(folder + "/policy.yaml", "w", encoding="utf-8") as file:
+        file.write(POLICY)
+    return folder + "/policy.yaml"
+
+
+def configuration(names, owner, state, tokens, policy="", **more):
     settings = {"duration": "4s", "max_duration": "1m", "max_concurrent": 30, "rotate_seconds": 1, **more}
     return f"""listen: {names.address}:8480
 state_dir: {state}
@@ -104,7 +121,7 @@ s3:
   path_style: true
   part_above: 1
 capture:
-""" + "".join(f"  {key}: {value}\n" for key, value in settings.items()) + "policy:\n  cooldown: 0\n"
+""" + "".join(f"  {key}: {value}\n" for key, value in settings.items()) + "policy:\n  cooldown: 0\n" + (f"  file: {policy}\n" if policy else "")
 
 
 def environment(names, state):
@@ -117,7 +134,7 @@ def environment(names, state):
 
 
 def finding(rng, n, severity=8):
-    """A GuardDuty finding about instance `n`, as EventBridge delivers it."""
+    """A GuardDuty finding about instance `n` and one of some peers, as EventBridge delivers it."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     key = "%032x" % rng.getrandbits(128)
     detail = {
@@ -137,7 +154,7 @@ def finding(rng, n, severity=8):
                         "connectionDirection": "OUTBOUND", "protocol": "TCP", "blocked": False,
                         "localNetworkInterface": eni(n), "localIpDetails": {"ipAddressV4": "10.99.0.1"},
                         "localPortDetails": {"port": 40022}, "remotePortDetails": {"port": 443},
-                        "remoteIpDetails": {"ipAddressV4": "198.51.100.10"}}}}}
+                        "remoteIpDetails": {"ipAddressV4": f"198.51.100.{rng.choice([10, 10, 11, 12])}"}}}}}
     return json.dumps({"version": "0", "id": str(uuid.UUID(int=rng.getrandbits(128))),
                        "detail-type": "GuardDuty Finding", "source": "aws.guardduty", "account": ACCOUNT,
                        "time": now + "Z", "region": REGION, "resources": [], "detail": detail})
@@ -156,7 +173,7 @@ def news(rng, n):
 
 CHANGES = ["CreateTrafficMirrorSession", "CreateTrafficMirrorTarget", "CreateTrafficMirrorFilter",
            "CreateTrafficMirrorFilterRule", "DeleteTrafficMirrorSession", "CreateTags",
-           "ModifyTrafficMirrorFilterNetworkServices"]
+           "ModifyTrafficMirrorFilterNetworkServices", "ModifyTrafficMirrorSession"]
 LOOKS = ["DescribeInstances", "DescribeNetworkInterfaces", "DescribeTrafficMirrorSessions",
          "DescribeTrafficMirrorFilters", "DescribeTrafficMirrorTargets"]
 
