@@ -1,7 +1,9 @@
 /*
  * What the parts of the segment format share.  FORMAT.md has the octets.
  *
- * zframe.c   one chunk's zstd blocks, without a frame around them (the only user of libzstd)
+ * zframe.c   one chunk's zstd blocks, without a frame around them (with zmatch.c the only user
+ *            of libzstd)
+ * zmatch.c   matches between packets, faster than zstd finds them
  * marker.c   the chunk marker, and the reset blocks in it
  * keys.c     who talks in a chunk
  * index.c    the index at the tail

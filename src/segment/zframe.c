@@ -8,12 +8,9 @@
  * restores.  Source: RFC 8878, sections 3.1.1 and 3.1.1.5.
  */
 #include "segment_int.h"
+#include "zmatch_int.h" /* (and zstd.h, with contexts in memory of our own) */
 
 #include <stdlib.h>
-
-/* For contexts in memory of our own: nothing is allocated once recording goes on. */
-#define ZSTD_STATIC_LINKING_ONLY
-#include <zstd.h>
 
 enum {
     WINDOW_LOG = 20, /* the segment's frame header promises no more */
@@ -28,16 +25,17 @@ enum {
     LITERALS_WORTH = 256,
     LITERALS_REST = 31,
 
-    /* Level 1 looks for matches of 7 octets in a table of 2^14.  A chunk of many packets has
-     * more headers to remember: with twice the table mixed traffic is 0.3 % smaller.  Where
-     * packets are nothing but headers, what repeats is shorter: shorter matches and longer
-     * steps are both smaller (1 %) and faster (a tenth) there; for large packets they are not.
-     */
-    FEW_PACKETS_BYTES = 1024,  /* of block, on average: above, packets are few */
-    SMALL_PACKETS_BYTES = 192, /* below, they are headers */
-    MANY_HASH_LOG = 15,
+    /* Where packets are nothing but headers, zstd finds matches as fast as anybody.  Level 1
+     * looks for 7 octets in a table of 2^14; with shorter matches, twice the table and longer
+     * steps such chunks are both smaller (1 %) and faster (a tenth). */
+    SMALL_PACKETS_BYTES = 192, /* of block, on average */
+    SMALL_HASH_LOG = 15,
     SMALL_MIN_MATCH = 5,
-    SMALL_STEP = 2
+    SMALL_STEP = 2,
+
+    OWN_MAX_LEVEL = 1,        /* up to here matches in larger packets are found by zmatch.c, */
+    OWN_MIN_BYTES = 64 * 1024 /* unless there is so little to do that zstd may take its time:
+                                 its files are a few percent smaller then */
 };
 
 const uint8_t zframe_header[ZFRAME_HEADER_BYTES] = {0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x50};
@@ -68,8 +66,9 @@ zframe_put_block(uint8_t *at, bool last, enum zframe_block_type type, uint32_t f
 }
 
 struct zframe_compressor {
-    ZSTD_CCtx *zstd; /* lies in `memory` */
-    void *memory;    /* owned */
+    ZSTD_CCtx *zstd;              /* lies in `memory` */
+    void *memory;                 /* owned */
+    struct zmatch_finder *finder; /* owned */
     int max_level;
 };
 
@@ -89,10 +88,10 @@ context_bytes(int max_level)
             ZSTD_compressionParameters params = ZSTD_getCParams(level, sizes[i], 0);
             size_t bytes;
 
-            if (level == 1 && params.hashLog < MANY_HASH_LOG) {
-                params.hashLog = MANY_HASH_LOG;
+            if (level == 1 && params.hashLog < SMALL_HASH_LOG) {
+                params.hashLog = SMALL_HASH_LOG;
             }
-            if (level == 1) {
+            if (level <= OWN_MAX_LEVEL) {
                 params.minMatch = SMALL_MIN_MATCH; /* (shorter matches: more sequences) */
             }
             bytes = ZSTD_estimateCCtxSize_usingCParams(params);
@@ -113,7 +112,7 @@ zframe_compressor_new(int max_level, struct zframe_compressor **out)
     }
     compressor->max_level = max_level;
     compressor->memory = malloc(bytes);
-    if (compressor->memory == NULL) {
+    if (compressor->memory == NULL || zmatch_finder_new(&compressor->finder) != TB_OK) {
         zframe_compressor_free(compressor);
         return TB_ENOMEM;
     }
@@ -130,6 +129,7 @@ void
 zframe_compressor_free(struct zframe_compressor *compressor)
 {
     if (compressor != NULL) {
+        zmatch_finder_free(compressor->finder);
         free(compressor->memory);
         free(compressor);
     }
@@ -147,8 +147,18 @@ set(ZSTD_CCtx *zstd, ZSTD_cParameter parameter, int value)
     return !ZSTD_isError(ZSTD_CCtx_setParameter(zstd, parameter, value));
 }
 
+/* Small tables, since zstd searches nothing, and its input and output where they are. */
 static bool
-set_parameters(ZSTD_CCtx *zstd, int level, size_t packet_bytes, bool plain_literals)
+set_sequences(ZSTD_CCtx *zstd)
+{
+    return set(zstd, ZSTD_c_hashLog, ZSTD_HASHLOG_MIN) &&
+           set(zstd, ZSTD_c_minMatch, ZMATCH_MIN_LENGTH) &&
+           set(zstd, ZSTD_c_blockDelimiters, ZSTD_sf_explicitBlockDelimiters) &&
+           set(zstd, ZSTD_c_stableInBuffer, 1) && set(zstd, ZSTD_c_stableOutBuffer, 1);
+}
+
+static bool
+set_parameters(ZSTD_CCtx *zstd, int level, bool own_matches, bool small, bool plain_literals)
 {
     if (ZSTD_isError(ZSTD_CCtx_reset(zstd, ZSTD_reset_session_and_parameters)) ||
         !set(zstd, ZSTD_c_compressionLevel, level) ||
@@ -156,12 +166,12 @@ set_parameters(ZSTD_CCtx *zstd, int level, size_t packet_bytes, bool plain_liter
         !set(zstd, ZSTD_c_dictIDFlag, 0) || !set(zstd, ZSTD_c_checksumFlag, 1)) {
         return false;
     }
-    if (level == 1 && packet_bytes < FEW_PACKETS_BYTES &&
-        !set(zstd, ZSTD_c_hashLog, MANY_HASH_LOG)) {
+    if (own_matches && !set_sequences(zstd)) {
         return false;
     }
-    if (level == 1 && packet_bytes < SMALL_PACKETS_BYTES &&
-        (!set(zstd, ZSTD_c_minMatch, SMALL_MIN_MATCH) ||
+    if (level == 1 && small &&
+        (!set(zstd, ZSTD_c_hashLog, SMALL_HASH_LOG) ||
+         !set(zstd, ZSTD_c_minMatch, SMALL_MIN_MATCH) ||
          !set(zstd, ZSTD_c_targetLength, SMALL_STEP))) {
         return false;
     }
@@ -274,19 +284,37 @@ learn(struct zframe_habit *habit, const uint8_t *at, const struct zframe_body *b
     }
 }
 
+/* The lower the level, the sooner octets without a match are passed over. */
+static unsigned
+patience(int level)
+{
+    return level > 0 ? 5 : level > -3 ? 3 : level > -5 ? 2 : 1;
+}
+
 enum tb_err
 zframe_compress(struct zframe_compressor *compressor, struct zframe_habit *habit,
                 struct tb_bytes plain, uint32_t packets, int level, uint8_t *at, size_t cap,
                 struct zframe_body *out, struct tb_fail *fail)
 {
-    size_t packet_bytes = packets > 0 ? plain.len / packets : plain.len;
+    bool small = packets > 0 && plain.len / packets < SMALL_PACKETS_BYTES;
+    bool own_matches = level <= OWN_MAX_LEVEL && packets > 0 && !small &&
+                       plain.len >= OWN_MIN_BYTES && plain.len <= ZMATCH_MAX_BYTES;
+    const ZSTD_Sequence *found;
+    size_t count = 0;
     size_t n;
 
+    found =
+        own_matches ? zmatch_find(compressor->finder, plain, patience(level), &count) : NULL;
     if (level > compressor->max_level ||
-        !set_parameters(compressor->zstd, level, packet_bytes, habit->plain_left > 0)) {
+        !set_parameters(compressor->zstd, level, found != NULL, small, habit->plain_left > 0)) {
         return tb_fail_set(fail, TB_EINTERNAL, "zstd refused its parameters, level %d", level);
     }
-    n = ZSTD_compress2(compressor->zstd, at, cap, plain.at, plain.len);
+    if (found != NULL) {
+        n = ZSTD_compressSequences(compressor->zstd, at, cap, found, count, plain.at,
+                                   plain.len);
+    } else {
+        n = ZSTD_compress2(compressor->zstd, at, cap, plain.at, plain.len);
+    }
     if (ZSTD_isError(n)) {
         return tb_fail_set(fail, TB_EINTERNAL, "zstd, level %d, %zu octets: %s", level,
                            plain.len, ZSTD_getErrorName(n));

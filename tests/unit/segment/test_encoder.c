@@ -170,7 +170,8 @@ the_memory_of_an_encoder_is_what_the_header_says(void **state)
     static const struct {
         int level;
         size_t at_most;
-    } cases[] = {{1, 21 * (1 << 20) / 10}, {3, 3 << 20}, {19, 20 << 20}};
+    } cases[] = {
+        {1, 45 * (1 << 20) / 10}, {3, 54 * (1 << 20) / 10}, {19, 224 * (1 << 20) / 10}};
 
     (void)state;
     if (!HAS_OWN_ALLOCATOR) {
