@@ -174,6 +174,8 @@ install: ## Install the release build below DESTDIR (PREFIX=/usr/local; PROGRAM=
 	install -D -m 755 $(INSTALLED) $(DESTDIR)$(PREFIX)/bin/tapbox
 	install -D -m 644 src/cli/tapbox.1 $(DESTDIR)$(PREFIX)/share/man/man1/tapbox.1
 	install -D -m 644 infra/completion/tapbox.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tapbox
+	install -D -m 644 infra/completion/_tapbox $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_tapbox
+	install -D -m 644 infra/needrestart/tapbox.conf $(DESTDIR)/etc/needrestart/conf.d/tapbox.conf
 	install -d -m 755 $(DESTDIR)/etc/tapbox $(DESTDIR)/etc/default
 	[ -e $(DESTDIR)/etc/tapbox/tapbox.yaml ] || \
 	    $(INSTALLED) check-config --defaults >$(DESTDIR)/etc/tapbox/tapbox.yaml

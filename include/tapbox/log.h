@@ -6,6 +6,8 @@
 #ifndef TAPBOX_LOG_H
 #define TAPBOX_LOG_H
 
+#include <stdbool.h>
+
 #include <tapbox/err.h>
 
 enum tb_log_level {
@@ -14,6 +16,19 @@ enum tb_log_level {
     TB_LOG_INFO,
     TB_LOG_DEBUG
 };
+
+/* One event, for who keeps fields apart.  Lent until the sink returns. */
+struct tb_log_event {
+    int priority; /* as syslog(3) has it */
+    const char *program;
+    const char *capture;        /* "": of none */
+    const char *text;           /* the line, without time and level, control characters gone */
+    const struct tb_fail *fail; /* NULL: of tb_log */
+};
+/* False: not taken, and the line goes to stderr.  Any thread. */
+typedef bool tb_log_sink_fn(const struct tb_log_event *event);
+/* Before threads; NULL: none. */
+void tb_log_sink(tb_log_sink_fn *sink);
 
 /* `program` ("serve", "record") stands in every line.  Static storage expected. */
 void tb_log_start(const char *program, enum tb_log_level level);

@@ -29,6 +29,13 @@ static const struct {
 static const char *program_name = "tapbox";
 static atomic_int max_level = TB_LOG_INFO;
 static bool to_journal;
+static tb_log_sink_fn *log_sink;
+
+void
+tb_log_sink(tb_log_sink_fn *sink)
+{
+    log_sink = sink;
+}
 
 void
 tb_log_start(const char *program, enum tb_log_level level)
@@ -52,7 +59,8 @@ tb_log_level_parse(const char *text, enum tb_log_level *out_level)
 
 struct line {
     char text[LINE_MAX_BYTES];
-    size_t len;
+    size_t len, head; /* time and level come first */
+    struct tb_log_event event;
 };
 
 TB_PRINTF(2, 0)
@@ -82,6 +90,9 @@ static void
 begin(struct line *line, enum tb_log_level level, const char *capture)
 {
     line->len = 0;
+    line->event = (struct tb_log_event){.priority = levels[level].priority,
+                                        .program = program_name,
+                                        .capture = capture != NULL ? capture : ""};
     if (to_journal) {
         add(line, "<%d>", levels[level].priority);
     } else {
@@ -93,6 +104,7 @@ begin(struct line *line, enum tb_log_level level, const char *capture)
         now[24] = 0;
         add(line, "%s %-5s ", now, levels[level].name);
     }
+    line->head = line->len;
     add(line, "%s: ", program_name);
     if (capture != NULL && capture[0] != 0) {
         add(line, "%s: ", capture);
@@ -111,6 +123,11 @@ end(struct line *line)
         if (c < 0x20 || c == 0x7f) {
             line->text[i] = ' ';
         }
+    }
+    line->text[line->len] = '\0';
+    line->event.text = line->text + line->head;
+    if (log_sink != NULL && log_sink(&line->event)) {
+        return;
     }
     line->text[line->len++] = '\n';
     while (done < line->len) {
@@ -153,6 +170,7 @@ tb_log_fail(enum tb_log_level level, const char *capture, const struct tb_fail *
     va_start(args, fmt);
     add_args(&line, fmt, args);
     va_end(args);
+    line.event.fail = fail;
     add(&line, ": %s error=%s", fail->text, tb_err_name(fail->err));
     if (fail->code[0] != 0) {
         add(&line, " code=%s", fail->code);

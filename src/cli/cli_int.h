@@ -72,4 +72,7 @@ void tb_cli_progress_show(struct tb_cli_progress *progress, uint64_t done_bytes,
 /* Before anything else is written. */
 void tb_cli_progress_clear(struct tb_cli_progress *progress);
 
+/* journal.c: when stderr is the journal, what is logged goes there as an entry with fields. */
+void tb_cli_log_to_journal(void);
+
 #endif

@@ -566,6 +566,7 @@ tb_cmd_serve(int argc, char **argv)
         return tb_cli_usage("serve", "'%s' is one argument too many", argv[optind]);
     }
     tb_log_start("serve", TB_LOG_INFO);
+    tb_cli_log_to_journal();
     if (start(&service, &fail) != TB_OK) {
         status = tb_cli_fail("serve", &fail);
     } else {

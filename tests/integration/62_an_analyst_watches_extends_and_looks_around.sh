@@ -135,6 +135,12 @@ expect 'S3 acknowledged something' test "$(metric 'tapbox_aws_requests_total{ser
 expect 'the recorder counts what it received' test "$(metric tapbox_recorder_received_packets_total)" -ge 20
 same 'the spool is empty' 0 "$(metric tapbox_spool_bytes)"
 
+documented() { sed -n '/^## Metrics/,/^## /s/^| \(`[^|]*\) |.*/\1/p' "$cases_root/runbooks/operating.md" | grep -oE 'tapbox_[a-z0-9_]+' | sort -u; }
+same 'every metric is documented' '' "$(LAB_TOKEN=$scraper lab_call GET /metrics | sed -n 's/^# HELP \([^ ]*\) .*/\1/p' | sort -u | comm -23 - <(documented))"
+same 'and every one that is documented exists' '' "$(documented | while read -r name; do
+    grep -q "\"$name\"" "$cases_root"/src/http/*.c || echo "$name"
+done)"
+
 # --- what was to be seen of it
 wait "$watching"
 same 'watch ends with the capture, status 0' 0 $?

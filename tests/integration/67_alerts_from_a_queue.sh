@@ -4,13 +4,11 @@
 set -u
 # shellcheck source-path=SCRIPTDIR source=../support/cases.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
-peer=$cases_root/build/peers/fauxqs
-if [ -z "${LAB_CASE-}" ] && [ ! -d "$peer/node_modules/fauxqs" ] && command -v npm >/dev/null; then
-    mkdir -p "$peer" # (before the lab, which has no way out)
-    timeout 120 npm install --silent --no-audit --no-fund --prefix "$peer" fauxqs@1.9.2 >/dev/null 2>&1
-fi
+# shellcheck source-path=SCRIPTDIR source=../support/queue.sh
+. "$cases_root/tests/support/queue.sh"
+queue_fetch
 in_lab "$@"
-[ -d "$peer/node_modules/fauxqs" ] || {
+queue_is_there || {
     skip 'alerts from a queue: npm cannot install the SQS server'
     finish
 }
@@ -18,30 +16,7 @@ mkdir -p "$LAB_DIR/logs"
 lab_up >"$LAB_DIR/logs/lab.log" 2>&1 || give_up 'the lab is up' "$LAB_DIR/logs/lab.log"
 lab_awsim_start || give_up "$lab_why" "$LAB_DIR/logs/awsim.log"
 
-sqs_url=http://10.77.0.5:4566
-cat >"$peer/fq.mjs" <<'END'
-import { buildApp } from 'fauxqs';
-const app = buildApp({ logger: false });
-await app.listen({ port: Number(process.argv[3]), host: process.argv[2] });
-END
-lab_start cloud "$LAB_DIR/logs/sqs.log" node "$peer/fq.mjs" 10.77.0.5 4566
-lab_wait 20 lab_exec cloud curl -sf "$sqs_url/health" || give_up 'the SQS server answers' "$LAB_DIR/logs/sqs.log"
-sqs() { # OPERATION JSON
-    lab_exec cloud curl -sS --max-time 30 -H 'Content-Type: application/x-amz-json-1.0' -H "X-Amz-Target: AmazonSQS.$1" \
-        -H "Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/$LAB_REGION/sqs/aws4_request, SignedHeaders=host, Signature=x" \
-        -d "$2" "$sqs_url/"
-}
-dead=$(sqs CreateQueue '{"QueueName":"dead"}' | jq -r .QueueUrl)
-dead_arn=$(sqs GetQueueAttributes "{\"QueueUrl\":\"$dead\",\"AttributeNames\":[\"QueueArn\"]}" | jq -r .Attributes.QueueArn)
-queue=$(sqs CreateQueue "$(jq -n --arg dead "$dead_arn" '{QueueName: "alerts",
-    Attributes: {RedrivePolicy: ({deadLetterTargetArn: $dead, maxReceiveCount: 2} | tojson)}}')" | jq -r .QueueUrl)
-send() { # BODY FILE
-    sqs SendMessage "$(jq -n --arg q "$queue" --rawfile body "$1" '{QueueUrl: $q, MessageBody: $body}')" | jq -r .MessageId
-}
-depth() { # QUEUE: messages that wait and that are in somebody's hands
-    sqs GetQueueAttributes "{\"QueueUrl\":\"$1\",\"AttributeNames\":[\"All\"]}" |
-        jq -r '.Attributes | "\(.ApproximateNumberOfMessages) \(.ApproximateNumberOfMessagesNotVisible)"'
-}
+queue_start || give_up 'the SQS server answers' "$LAB_DIR/logs/sqs.log"
 is() { [ "$("${@:2}")" = "$1" ]; }
 metric() { # NAME{LABELS}
     LAB_TOKEN=$scraper lab_call GET /metrics | awk -v m="$1" '$1 == m { print $2 }'
@@ -54,7 +29,7 @@ at_least() { # N METRIC
 alerts() { # how many findings the store has, and how many different ones
     sqlite3 -readonly "$LAB_DIR/state/tapbox.db" "SELECT count(*) || ' ' || count(DISTINCT key) FROM alerts WHERE token_name = 'sqs'"
 }
-start() { AWS_ENDPOINT_URL_SQS=$sqs_url lab_tapbox_start; }
+start() { AWS_ENDPOINT_URL_SQS=$queue_url lab_tapbox_start; }
 
 lab_tapbox_config
 printf 'sqs:\n  queue_url: %s\n  pollers: 3\n  visibility_seconds: 8\n' "$queue" >>"$LAB_DIR/tapbox.yaml"

@@ -34,6 +34,20 @@ expect 'completion knows the commands' box bash -c '
 expect 'completion knows the options' box bash -c '
     . /usr/share/bash-completion/completions/tapbox
     COMP_WORDS=(tapbox sweep --dry) COMP_CWORD=2; _tapbox; [ "${COMPREPLY[*]}" = --dry-run ]'
+if command -v zsh >/dev/null; then
+    # shellcheck disable=SC2016 # zsh's variables
+    same 'and in zsh' '--help --version plan verify|--dry-run' "$(box zsh -fc '
+        compadd() { shift; print -rn -- "${(@M)argv:#(${~words[CURRENT]}*|--help|--version|plan)}" }
+        words=(tapbox ver) CURRENT=2; source /usr/share/zsh/vendor-completions/_tapbox; print -rn "|"
+        words=(tapbox sweep --dry) CURRENT=3; source /usr/share/zsh/vendor-completions/_tapbox' | sed 's/|--help /|/')"
+else
+    skip 'completion in zsh: zsh is not installed'
+fi
+same 'what restarts services after upgrades leaves the recorder alone' 'tapbox-recorder.service' "$(box perl -e '
+    our %nrconf; do "/etc/needrestart/conf.d/tapbox.conf"; die $@ if $@;
+    for my $unit (qw(tapbox-recorder.service tapbox.service)) {
+        for my $r (keys %{$nrconf{override_rc}}) { print $unit if $unit =~ $r && !$nrconf{override_rc}{$r}; }
+    }')"
 
 lab_tapbox_config capture.duration=10m >/dev/null
 {
@@ -93,8 +107,11 @@ same 'no packet of the ping is missing' 400 "$(for file in "$folder"/segments/*;
     tcpdump_reads - icmp 2>/dev/null; done | wc -l)"
 same 'the manifest knows whether the clock was synchronised' true \
     "$(jq '.host.clock.max_error_ns != null' "$folder/manifest.json")"
-expect 'the journal has the capture by its id' sh -c "$(declare -f box); box_pid=$box_pid
-    box journalctl --no-pager -u tapbox | grep -q '$id'"
+same 'nothing is missing, and the manifest knows' yes "$(jq -r .completeness.complete "$folder/manifest.json")"
+# (journald writes down what it has been sent a moment later)
+journal_has() { [ "$(box journalctl -o json --no-pager "$@" | jq -s length)" -gt 0 ]; }
+expect "the journal has the capture by a field of its own" lab_wait 10 journal_has "TAPBOX_CAPTURE=$id"
+expect 'the service is its unit there' lab_wait 10 journal_has "TAPBOX_CAPTURE=$id" _SYSTEMD_UNIT=tapbox.service PRIORITY=6
 expect 'the sweep of the timer runs' box systemctl start tapbox-sweep.service
 
 expect 'it is removed' box dpkg -r tapbox
