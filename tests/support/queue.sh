@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # cases_root, LAB_DIR: of those who source it
 # An SQS server that somebody else wrote, on the lab's cloud host.  Source it after cases.sh.
 # Before in_lab: queue_fetch (the lab has no way out).  In the lab: queue_start, then sqs, send, depth.
 queue_peer=$cases_root/build/peers/fauxqs
