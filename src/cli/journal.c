@@ -73,13 +73,17 @@ void
 tb_cli_log_to_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");
-    unsigned long long device, inode;
+    char ours[64];
     struct stat of;
 
     /* Set, and still where stderr goes: somebody may have turned it elsewhere
      * (systemd.exec(5)). */
-    if (stream != NULL && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-        fstat(STDERR_FILENO, &of) == 0 && of.st_dev == device && of.st_ino == inode) {
+    if (stream == NULL || fstat(STDERR_FILENO, &of) != 0) {
+        return;
+    }
+    (void)snprintf(ours, sizeof(ours), "%llu:%llu", (unsigned long long)of.st_dev,
+                   (unsigned long long)of.st_ino);
+    if (strcmp(stream, ours) == 0) {
         tb_log_sink(send_to_journal);
     }
 }
