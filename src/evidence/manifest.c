@@ -257,7 +257,7 @@ judge_ledgers(struct verdict *verdict, const struct tb_ledger *own,
         uint64_t packets;
         const char *text;
     } losses[] = {
-        {"queue_dropped", own->queue_dropped, "compression did not keep up"},
+        {"queue_dropped", own->queue_dropped, "in the recorder's memory when it ended"},
         {"spool_full", own->spool_full, "no room left on the capture host's disk"},
         {"over_budget", own->over_budget, "the byte budget was used up"},
     };

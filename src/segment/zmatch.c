@@ -195,10 +195,10 @@ headers_of(const uint8_t *frame, size_t len)
 }
 
 /* How many octets are the same, by eights. */
-static int
+static size_t
 likeness(const uint8_t *a, const uint8_t *b, size_t len)
 {
-    int same = 0;
+    size_t same = 0;
 
     for (size_t i = 0; i + 8 <= len; i += 8) {
         uint64_t differ = tb_get_le64(a + i) ^ tb_get_le64(b + i);
@@ -206,7 +206,8 @@ likeness(const uint8_t *a, const uint8_t *b, size_t len)
         differ |= differ >> 4;
         differ |= differ >> 2;
         differ |= differ >> 1;
-        same += 8 - __builtin_popcountll(differ & UINT64_C(0x0101010101010101));
+        differ = ~differ & UINT64_C(0x0101010101010101);
+        same += (size_t)(differ * UINT64_C(0x0101010101010101) >> 56); /* their sum */
     }
     return same;
 }
