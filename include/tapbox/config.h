@@ -24,12 +24,13 @@ struct tb_config {
     char region[TB_REGION_SIZE]; /* region: "" : as AWS's environment says */
     char listen_address[64];     /* listen: 127.0.0.1:8480 */
     uint16_t listen_port;
-    char tls_certificate[256]; /* tls.certificate; "" : plain HTTP */
-    char tls_key[256];         /* tls.key */
-    char tls_client_ca[256];   /* tls.client_ca; "" : no client certificates */
-    char state_dir[256];       /* state_dir: /var/lib/tapbox */
-    char tokens_file[256];     /* tokens_file: /etc/tapbox/tokens */
-    char owner[64];            /* owner: value of the tapbox:owner tag; default "tapbox" */
+    uint32_t rate_per_address, rate_per_token; /* rate.*: calls a second; 0: any number */
+    char tls_certificate[256];                 /* tls.certificate; "" : plain HTTP */
+    char tls_key[256];                         /* tls.key */
+    char tls_client_ca[256];                   /* tls.client_ca; "" : no client certificates */
+    char state_dir[256];                       /* state_dir: /var/lib/tapbox */
+    char tokens_file[256];                     /* tokens_file: /etc/tapbox/tokens */
+    char owner[64]; /* owner: value of the tapbox:owner tag; default "tapbox" */
     char target_eni[TB_AWS_ID_SIZE];         /* target.eni; "" : this host's, from IMDS */
     char recorder_interface[16];             /* recorder.interface: eth0 */
     char recorder_socket[108];               /* recorder.socket: /run/tapbox/recorder.sock */

@@ -23,6 +23,7 @@ static const struct {
     [TB_PROBLEM_CONFLICT] = {409, "state", "Not possible in the present state"},
     [TB_PROBLEM_TOO_LARGE] = {413, "too-large", "The body is too large"},
     [TB_PROBLEM_UNPROCESSABLE] = {422, "out-of-bounds", "More than the configuration allows"},
+    [TB_PROBLEM_TOO_MANY] = {429, "too-many-requests", "More calls than are allowed"},
     [TB_PROBLEM_HEADERS_TOO_LARGE] = {431, "headers-too-large", "The headers are too large"},
     [TB_PROBLEM_INTERNAL] = {500, "internal", "Internal error"},
     [TB_PROBLEM_UNAVAILABLE] = {503, "unavailable", "Not possible right now; try again"},

@@ -97,6 +97,34 @@ note_refusal(struct tb_http_call *call, enum tb_refusal why, const char *sentenc
     }
 }
 
+/* False after leaving a 429 answer: `whose` calls come too fast. */
+static bool
+has_room(struct tb_http_call *call, struct tb_rates *rates, unsigned per_s, struct tb_bytes who,
+         enum tb_refusal why, const char *whose)
+{
+    int64_t wait_ns = tb_rates_take(rates, per_s, who);
+
+    if (wait_ns == 0) {
+        return true;
+    }
+    note_refusal(call, why, "too many calls");
+    tb_http_problem(call, TB_PROBLEM_TOO_MANY, "%s may make %u calls a second, and %u at once.",
+                    whose, per_s, per_s * TB_RATE_BURST_S);
+    call->answer.retry_after_s = (unsigned)((wait_ns + TB_NS_PER_S - 1) / TB_NS_PER_S);
+    return false;
+}
+
+static bool
+address_has_room(struct tb_http_call *call)
+{
+    uint8_t octets[TB_RATE_ADDRESS_BYTES];
+    struct tb_bytes address = tb_rates_address(call->remote, octets);
+
+    return address.len == 0 ||
+           has_room(call, &call->server->addresses, call->server->deps.config->rate_per_address,
+                    address, TB_REFUSAL_ADDRESS_RATE, "One address");
+}
+
 bool
 tb_http_authenticate(struct tb_http_call *call)
 {
@@ -107,6 +135,9 @@ tb_http_authenticate(struct tb_http_call *call)
     unsigned roles = 0, allowed = call->route->roles | TB_ROLE_ADMIN;
     bool got, known;
 
+    if (!address_has_room(call)) { /* before the work that a token makes */
+        return false;
+    }
     got = authorization != NULL && tb_http_authorization_token(authorization, &token);
     if (!got && key != NULL) {
         got = tb_secret_set(&token, tb_bytes_str(key)) == TB_OK;
@@ -125,6 +156,10 @@ tb_http_authenticate(struct tb_http_call *call)
     if (!known) {
         note_refusal(call, TB_REFUSAL_UNKNOWN_TOKEN, "unknown token");
         tb_http_problem(call, TB_PROBLEM_UNAUTHORIZED, "This token is not known here.");
+        return false;
+    }
+    if (!has_room(call, &call->server->callers, call->server->deps.config->rate_per_token,
+                  tb_bytes_str(call->token_name), TB_REFUSAL_TOKEN_RATE, "One token")) {
         return false;
     }
     if (call->route->run == tb_http_post_event && tb_http_is_dry_run(call)) {

@@ -26,6 +26,7 @@ enum tb_problem {
     TB_PROBLEM_CONFLICT,
     TB_PROBLEM_TOO_LARGE,
     TB_PROBLEM_UNPROCESSABLE,
+    TB_PROBLEM_TOO_MANY,
     TB_PROBLEM_HEADERS_TOO_LARGE,
     TB_PROBLEM_INTERNAL,
     TB_PROBLEM_UNAVAILABLE,
@@ -54,6 +55,8 @@ enum tb_refusal {
     TB_REFUSAL_UNKNOWN_TOKEN,
     TB_REFUSAL_ROLE,
     TB_REFUSAL_NO_CERTIFICATE,
+    TB_REFUSAL_ADDRESS_RATE,
+    TB_REFUSAL_TOKEN_RATE,
     TB_REFUSAL_COUNT
 };
 
@@ -106,6 +109,37 @@ void tb_peers_leave(struct tb_peers *peers, struct tb_peer *peer);
 void tb_peers_phase(struct tb_peers *peers, struct tb_peer *peer, enum tb_peer_phase phase);
 /* It showed a valid token: it does not make room for others. */
 void tb_peers_known(struct tb_peers *peers, struct tb_peer *peer);
+
+/* --- rates.c: how often somebody may call --- */
+
+enum {
+    TB_RATE_BURST_S = 10, /* so many seconds' worth of calls may come at once */
+    TB_RATE_SETS = 512,   /* 4,096 callers are told apart, in 128 KiB */
+    TB_RATE_WAYS = 8,
+    TB_RATE_ADDRESS_BYTES = 8
+};
+
+struct tb_rate_bucket {
+    uint8_t name[24];     /* of a keyed hash */
+    int64_t full_boot_ns; /* when it is full again; in the past: it is */
+};
+
+struct tb_rates {
+    bool made;       /* set once, as is */
+    uint8_t key[32]; /* random */
+    struct tb_mutex mu;
+    struct { /* touched only while holding mu */
+        struct tb_rate_bucket sets[TB_RATE_SETS][TB_RATE_WAYS];
+    } locked;
+};
+/* Into zeroed memory. */
+TB_NODISCARD enum tb_err tb_rates_start(struct tb_rates *rates, struct tb_fail *fail);
+void tb_rates_stop(struct tb_rates *rates);
+/* Takes a call of `who` off its bucket, into which `per_s` a second come (0: any number is
+ * allowed).  0: granted; else how long until there is room for one, in ns. */
+int64_t tb_rates_take(struct tb_rates *rates, unsigned per_s, struct tb_bytes who);
+/* What an address counts as: IPv4 itself, of IPv6 its /64; empty when it is none. */
+struct tb_bytes tb_rates_address(const char *text, uint8_t out[TB_RATE_ADDRESS_BYTES]);
 
 /* --- later.c: calls that wait --- */
 
@@ -236,6 +270,7 @@ struct tb_http_server {
     uint16_t port;
     struct tb_http_counters counters;
     struct tb_peers peers;
+    struct tb_rates addresses, callers; /* callers: by their token */
     struct tb_later later;
     struct tb_later commits;
     struct tb_viewers viewers;
@@ -257,7 +292,7 @@ void tb_http_admit(struct tb_http_call *call, const char *method, const char *ur
 
 /* --- auth.c --- */
 
-/* False after leaving a 401 or 403 answer. */
+/* False after leaving a 401, 403 or 429 answer. */
 bool tb_http_authenticate(struct tb_http_call *call);
 /* The token inside an Authorization header's value ("Bearer T", or Basic with T as password);
  * false for anything else. */

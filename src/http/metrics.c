@@ -41,6 +41,8 @@ put_intake(struct tb_http_server *server, struct tb_buf *out)
         [TB_REFUSAL_UNKNOWN_TOKEN] = "unknown_token",
         [TB_REFUSAL_ROLE] = "role",
         [TB_REFUSAL_NO_CERTIFICATE] = "no_certificate",
+        [TB_REFUSAL_ADDRESS_RATE] = "address_rate",
+        [TB_REFUSAL_TOKEN_RATE] = "token_rate",
     };
     static const char *const decisions[TB_INTAKE_OUTCOME_COUNT] = {
         [TB_INTAKE_CREATED] = "capture",     [TB_INTAKE_JOINED] = "joined",
@@ -49,7 +51,8 @@ put_intake(struct tb_http_server *server, struct tb_buf *out)
         [TB_INTAKE_NOTED] = "noted",
     };
 
-    put_family(out, "tapbox_auth_refusals_total", "counter", "Calls refused for their token.");
+    put_family(out, "tapbox_auth_refusals_total", "counter",
+               "Calls refused for their token, or because they come too fast.");
     for (size_t i = 0; i < TB_REFUSAL_COUNT; i++) {
         tb_buf_printf(out, "tapbox_auth_refusals_total{why=\"%s\"} %llu\n", refusals[i],
                       atomic_load(&server->counters.refusals[i]));

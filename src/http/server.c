@@ -550,6 +550,12 @@ tb_http_server_start(const struct tb_http_server_deps *deps, int listen_fd,
         err = tb_peers_start(&server->peers, fail);
     }
     if (err == TB_OK) {
+        err = tb_rates_start(&server->addresses, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_rates_start(&server->callers, fail);
+    }
+    if (err == TB_OK) {
         err = tb_later_start(&server->later, &tb_later_aws, fail);
     }
     if (err == TB_OK) {
@@ -609,6 +615,8 @@ tb_http_server_stop(struct tb_http_server *server)
     tb_later_release(&server->commits);
     tb_viewers_release(&server->viewers);
     tb_peers_stop(&server->peers);
+    tb_rates_stop(&server->addresses);
+    tb_rates_stop(&server->callers);
     tb_close(&server->listen_fd);
     tb_tls_stop(server->tls);
     tb_tokens_free(server->tokens);

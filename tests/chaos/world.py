@@ -107,6 +107,9 @@ state_dir: {state}
 tokens_file: {tokens}
 owner: {owner}
 log: info
+rate:
+  per_address: 0
+  per_token: 0
 target:
   eni: {TARGET}
 recorder:

@@ -209,4 +209,25 @@ assert_problem(struct tb_buf *answer, int status, const char *detail)
 
 #define ROOM_TEST(name) cmocka_unit_test_setup_teardown(name, open_room, close_room)
 
+/* The clocks stand until they are moved. */
+static inline int
+open_room_with_settable_clock(void **state)
+{
+    tb_clock_fake(tb_clock_utc_ns(), tb_clock_boot_ns());
+    return open_room(state);
+}
+
+static inline int
+close_room_with_settable_clock(void **state)
+{
+    int status = close_room(state);
+
+    tb_clock_real();
+    return status;
+}
+
+#define CLOCK_TEST(name)                                                                       \
+    cmocka_unit_test_setup_teardown(name, open_room_with_settable_clock,                       \
+                                    close_room_with_settable_clock)
+
 #endif

@@ -203,26 +203,6 @@ json_that_nests_too_deep_is_400(void **state)
     tb_buf_release(&out);
 }
 
-static int
-open_room_with_settable_clock(void **state)
-{
-    tb_clock_fake(tb_clock_utc_ns(), tb_clock_boot_ns());
-    return open_room(state);
-}
-
-static int
-close_room_with_settable_clock(void **state)
-{
-    int status = close_room(state);
-
-    tb_clock_real();
-    return status;
-}
-
-#define CLOCK_TEST(name)                                                                       \
-    cmocka_unit_test_setup_teardown(name, open_room_with_settable_clock,                       \
-                                    close_room_with_settable_clock)
-
 int
 main(void)
 {
