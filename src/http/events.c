@@ -45,6 +45,9 @@ void
 tb_http_server_took(struct tb_http_server *server, const struct tb_intake_result *result)
 {
     atomic_fetch_add(&server->counters.intake[result->outcome], 1);
+    if (result->outcome == TB_INTAKE_IGNORED || result->outcome == TB_INTAKE_REFUSED) {
+        atomic_fetch_add(&server->counters.not_captured[result->why], 1);
+    }
     /* What joins may make a box longer, which a worker sees within a second: waking all of them
      * for each of thousands of alerts would cost more than the alerts. */
     if (server->deps.control != NULL &&
@@ -117,6 +120,34 @@ tb_http_free_ready(struct tb_http_call *call)
 
 /* --- the answer --- */
 
+const int64_t tb_http_latency_ns[TB_HTTP_LATENCIES] = {
+    5 * TB_NS_PER_MS,    10 * TB_NS_PER_MS,  25 * TB_NS_PER_MS,  50 * TB_NS_PER_MS,
+    100 * TB_NS_PER_MS,  250 * TB_NS_PER_MS, 500 * TB_NS_PER_MS, 1000 * TB_NS_PER_MS,
+    2500 * TB_NS_PER_MS, 5000 * TB_NS_PER_MS};
+
+static void
+note_latency(struct tb_http_call *call)
+{
+    struct tb_http_counters *counters = &call->server->counters;
+    int64_t took_ns = tb_clock_boot_ns() - call->began_boot_ns;
+    size_t i = 0;
+
+    while (i < TB_HTTP_LATENCIES && took_ns > tb_http_latency_ns[i]) {
+        i++;
+    }
+    atomic_fetch_add(&counters->latencies[i], 1);
+    atomic_fetch_add(&counters->latency_sum_ns, (unsigned long long)took_ns);
+}
+
+static void
+note_not_taken(struct tb_http_call *call, enum tb_err err)
+{
+    struct tb_http_counters *counters = &call->server->counters;
+
+    atomic_fetch_add(
+        tb_intake_is_senders_fault(err) ? &counters->not_understood : &counters->not_stored, 1);
+}
+
 /* One alert's: the decision, and the capture as far as the caller may see it. */
 static struct tb_json *
 result_json(struct tb_http_call *call, const struct tb_intake_ready *ready)
@@ -180,17 +211,21 @@ answer_several(struct tb_http_call *call)
 void
 tb_http_answer_intake(struct tb_http_call *call)
 {
-    const struct tb_intake_ready *bad = tb_intake_worst(call->ready);
+    const struct tb_intake_ready *first = call->ready;
+    const struct tb_intake_ready *bad = tb_intake_worst(first);
 
-    assert(call->ready != NULL); /* that is why it came here */
-    for (const struct tb_intake_ready *r = call->ready; r != NULL; r = r->next) {
+    assert(first != NULL); /* that is why it came here */
+    note_latency(call);
+    for (const struct tb_intake_ready *r = first; r != NULL; r = r->next) {
         if (r->err == TB_OK) {
             tb_http_server_took(call->server, &r->result);
+        } else {
+            note_not_taken(call, r->err);
         }
     }
     if (bad != NULL) {
         tb_http_problem_of_body(call, &bad->fail);
-    } else if (call->ready->next == NULL) {
+    } else if (first->next == NULL) {
         answer_one(call);
     } else {
         answer_several(call);
@@ -219,8 +254,10 @@ tb_http_post_event(struct tb_http_call *call)
     if (tb_http_plan_event(call)) {
         return;
     }
+    atomic_fetch_add(&call->server->counters.received, 1);
     if (tb_intake_event_read(&deps->config->policy, tb_buf_view(&call->request_body), &from,
                              &call->ready, &fail) != TB_OK) {
+        note_not_taken(call, fail.err);
         tb_http_problem_of_body(call, &fail);
     } else if (call->ready->next == NULL && !add_capture(call, call->ready)) {
         tb_http_free_ready(call);

@@ -11,8 +11,11 @@
 
 enum {
     TB_HTTP_ANSWER_MAX_BYTES = 16 * 1024 * 1024, /* one answer: 1,000 captures with sources */
-    TB_HTTP_PATH_ID_SIZE = 64                    /* what stands for {id} in a path */
+    TB_HTTP_PATH_ID_SIZE = 64,                   /* what stands for {id} in a path */
+    TB_ALERT_NAME_SIZE = 32                      /* "alert-17" */
 };
+
+#define TB_ALERT_NAME "alert-" /* before an alert's number: senders' ids are other words */
 
 /* --- problems (RFC 9457) --- */
 
@@ -65,11 +68,20 @@ enum {
     TB_HTTP_STATUS_CLASSES = 6 /* 1xx .. 5xx, by their first digit */
 };
 
+enum {
+    TB_HTTP_LATENCIES = 10 /* limits of the histogram */
+};
+extern const int64_t tb_http_latency_ns[TB_HTTP_LATENCIES];
+
 struct tb_http_counters {
     /* the last row is for what no route knew */
     atomic_ullong requests[TB_HTTP_MAX_ROUTES + 1][TB_HTTP_STATUS_CLASSES];
     atomic_ullong refusals[TB_REFUSAL_COUNT];
     atomic_ullong intake[TB_INTAKE_OUTCOME_COUNT];
+    atomic_ullong not_captured[TB_WHY_COUNT];           /* of those ignored or refused */
+    atomic_ullong received, not_understood, not_stored; /* bodies of POST /v1/events */
+    /* from headers to answer, of alerts and requests; the last is for what took longer */
+    atomic_ullong latencies[TB_HTTP_LATENCIES + 1], latency_sum_ns;
 };
 
 /* --- peers.c: connections and their time limits --- */
@@ -331,6 +343,10 @@ bool tb_http_has_no_traffic(const struct tb_http_server *server,
 
 /* --- api_captures.c --- */
 
+/* NULL when there is none; false after a 400. */
+bool tb_http_read_idempotency_key(struct tb_http_call *call, const char **out);
+/* ?limit=N, 100 without; false after a 400. */
+bool tb_http_read_limit(struct tb_http_call *call, size_t *out);
 /* The capture named in the path, for the caller to free; NULL after an answer. */
 struct tb_capture *tb_http_load_capture(struct tb_http_call *call);
 
@@ -354,6 +370,8 @@ bool tb_http_is_dry_run(struct tb_http_call *call);
 
 void tb_http_post_event(struct tb_http_call *call);
 void tb_http_post_capture(struct tb_http_call *call);
+void tb_http_list_alerts(struct tb_http_call *call);
+void tb_http_replay_alert(struct tb_http_call *call);
 void tb_http_list_captures(struct tb_http_call *call);
 void tb_http_get_capture(struct tb_http_call *call);
 void tb_http_stop_capture(struct tb_http_call *call);

@@ -64,6 +64,73 @@ put_intake(struct tb_http_server *server, struct tb_buf *out)
     }
 }
 
+/* Those that the policy, or the alert itself, kept from becoming a capture. */
+static void
+put_not_captured(struct tb_http_server *server, struct tb_buf *out)
+{
+    static const struct {
+        enum tb_why why;
+        const char *decision;
+    } rows[] = {
+        {TB_WHY_RULE, "ignored"},
+        {TB_WHY_NO_RULE, "ignored"},
+        {TB_WHY_SAMPLE, "ignored"},
+        {TB_WHY_ARCHIVED, "ignored"},
+        {TB_WHY_NOTHING_TO_MIRROR, "refused"},
+        {TB_WHY_GUARD, "refused"},
+    };
+
+    put_family(out, "tapbox_intake_not_captured_total", "counter",
+               "Alerts that became no capture, by why.");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        tb_buf_printf(out,
+                      "tapbox_intake_not_captured_total{decision=\"%s\",why=\"%s\"} %llu\n",
+                      rows[i].decision, tb_why_name(rows[i].why),
+                      atomic_load(&server->counters.not_captured[rows[i].why]));
+    }
+    tb_buf_printf(out,
+                  "tapbox_intake_not_captured_total{decision=\"ignored\",why=\"cooldown\"} "
+                  "%llu\n",
+                  atomic_load(&server->counters.intake[TB_INTAKE_COOLING]));
+}
+
+static void
+put_received(struct tb_http_server *server, struct tb_buf *out)
+{
+    const struct tb_http_counters *c = &server->counters;
+    unsigned long long count = 0;
+
+    put_family(out, "tapbox_intake_received_total", "counter",
+               "Alerts that arrived, each delivery, by their way.");
+    tb_buf_printf(out, "tapbox_intake_received_total{way=\"http\"} %llu\n",
+                  atomic_load(&c->received));
+    if (server->deps.queue != NULL) {
+        tb_buf_printf(out, "tapbox_intake_received_total{way=\"sqs\"} %llu\n",
+                      atomic_load(&server->deps.queue->received));
+    }
+    put_family(out, "tapbox_intake_not_taken_total", "counter",
+               "Alerts and requests by HTTP that were not taken: nobody can read them, or the "
+               "store did not take them.");
+    tb_buf_printf(out,
+                  "tapbox_intake_not_taken_total{why=\"not_understood\"} %llu\n"
+                  "tapbox_intake_not_taken_total{why=\"not_stored\"} %llu\n",
+                  atomic_load(&c->not_understood), atomic_load(&c->not_stored));
+    put_family(out, "tapbox_intake_seconds", "histogram",
+               "From the headers of an alert or request by HTTP to its answer.");
+    for (size_t i = 0; i <= TB_HTTP_LATENCIES; i++) {
+        count += atomic_load(&c->latencies[i]);
+        if (i < TB_HTTP_LATENCIES) {
+            tb_buf_printf(out, "tapbox_intake_seconds_bucket{le=\"%g\"} %llu\n",
+                          (double)tb_http_latency_ns[i] / (double)TB_NS_PER_S, count);
+        }
+    }
+    tb_buf_printf(out,
+                  "tapbox_intake_seconds_bucket{le=\"+Inf\"} %llu\n"
+                  "tapbox_intake_seconds_sum %.6f\n"
+                  "tapbox_intake_seconds_count %llu\n",
+                  count, (double)atomic_load(&c->latency_sum_ns) / (double)TB_NS_PER_S, count);
+}
+
 static void
 put_queue(const struct tb_queue_counters *queue, struct tb_buf *out)
 {
@@ -285,6 +352,8 @@ tb_http_get_metrics(struct tb_http_call *call)
     tb_buf_put_str(out, "tapbox_build_info{version=\"" TB_VERSION "\"} 1\n");
     put_requests(server, out);
     put_intake(server, out);
+    put_not_captured(server, out);
+    put_received(server, out);
     if (server->deps.queue != NULL) {
         put_queue(server->deps.queue, out);
     }

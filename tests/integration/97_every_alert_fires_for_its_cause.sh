@@ -76,6 +76,8 @@ fired TapboxForeignSession 'somebody else mirrors'
 fired TapboxUnknownVni 'its packets arrive here'
 for _ in $(seq 25); do LAB_TOKEN=tbx_wrong lab_status_of GET /v1/captures >/dev/null; done
 fired TapboxRefusals 'somebody tries tokens'
+LAB_TOKEN=$LAB_ALERT_TOKEN lab_status_of POST /v1/events -d '{"what": "is this"}' >/dev/null
+fired TapboxAlertsNotUnderstood 'an alert that nobody can read'
 
 recorder=$(pgrep -P "$lab_tapbox_pid" -f 'tapbox record')
 kill -STOP "$recorder"

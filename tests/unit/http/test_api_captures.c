@@ -276,6 +276,9 @@ every_metric_is_explained(void **state)
             continue;
         }
         snprintf(name, sizeof(name), "%.*s", (int)strcspn(line, "{ "), line);
+        if (strncmp(name, "tapbox_intake_seconds_", 22) == 0) {
+            name[21] = '\0'; /* one family: _bucket, _sum, _count */
+        }
         snprintf(help, sizeof(help), "# HELP %s ", name);
         if (strstr(tb_buf_str(&out), help) == NULL) {
             fail_msg("%s has no HELP", name);
