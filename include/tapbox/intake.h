@@ -69,6 +69,15 @@ TB_NODISCARD enum tb_err tb_intake_event_read(const struct tb_policy *policy,
                                               const struct tb_intake_from *from,
                                               struct tb_intake_ready **out,
                                               struct tb_fail *fail);
+/* A stored alert (`row`, and the body that it came in) by the policy as it is now: one, as
+ * tb_intake_event_read gives them.  It is kept as an alert of its own that names who looked
+ * again; a cooldown does not count.  `idempotency_key` NULL: each time is another.  Errors:
+ * besides those above TB_EIO without random octets. */
+TB_NODISCARD enum tb_err
+tb_intake_replay_read(const struct tb_policy *policy, const struct tb_alert_row *row,
+                      const char *idempotency_key, struct tb_bytes body,
+                      const struct tb_intake_from *from, struct tb_intake_ready **out,
+                      struct tb_fail *fail);
 TB_NODISCARD enum tb_err
 tb_intake_request_read(const struct tb_policy *policy, struct tb_bytes body,
                        const char *idempotency_key, const struct tb_intake_from *from,

@@ -97,9 +97,11 @@ void tb_store_intake_many(struct tb_store *store, struct tb_intake_item *items, 
 
 /* The i-th (from 1) alert of a capture: body appended to `out`.  TB_ENOTFOUND past the last. */
 struct tb_alert_row {
+    int64_t id;      /* of all alerts, in the order of arrival */
     uint32_t number; /* 1 is the one that made the capture */
     char adapter[32];
     char key[TB_CAPTURE_MAX_TEXT];
+    char sender_id[TB_CAPTURE_MAX_TEXT]; /* "" : none, or of before it was kept */
     char remote[TB_IP_TEXT_SIZE + 8];
     char token_name[TB_TOKEN_NAME_SIZE];
     char reason[TB_CAPTURE_MAX_TEXT]; /* of the decision */
@@ -117,10 +119,32 @@ TB_NODISCARD enum tb_err tb_store_alert(struct tb_store *store, const char *capt
 TB_NODISCARD enum tb_err tb_store_alert_parsed(struct tb_store *store, const char *capture_id,
                                                uint32_t number, struct tb_alert *out,
                                                struct tb_fail *fail);
-/* The newest alert, of any outcome, with this sender's id or idempotency key: body appended to
- * `out_body`; `number` is 0 when it belongs to no capture.  TB_ENOTFOUND. */
-TB_NODISCARD enum tb_err tb_store_alert_find(struct tb_store *store, const char *id,
-                                             struct tb_alert_row *out, struct tb_buf *out_body,
+/* The alert `id`, or (with 0) the newest, of any outcome, whose sender's id or idempotency key
+ * is `name`: body appended to `out_body`; `number` is 0 when it belongs to no capture.
+ * TB_ENOTFOUND. */
+TB_NODISCARD enum tb_err tb_store_alert_find(struct tb_store *store, int64_t id,
+                                             const char *name, struct tb_alert_row *out,
+                                             struct tb_buf *out_body, struct tb_fail *fail);
+
+/* What a list tells of an alert. */
+struct tb_alert_listed {
+    int64_t id, received_utc_ns;
+    char adapter[32];
+    char sender_id[TB_CAPTURE_MAX_TEXT];
+    char type[TB_CAPTURE_MAX_TEXT];
+    double severity;
+    char outcome[16]; /* "created", "joined", "ignored", "refused", "noted" */
+    char reason[TB_CAPTURE_MAX_TEXT];
+    char rule[TB_RULE_NAME_SIZE];
+    char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : none */
+    char token_name[TB_TOKEN_NAME_SIZE];
+    bool replayed; /* it is another look at one that came before */
+};
+/* Newest first, up to `limit`, of this outcome ("" : any), with an id below `before` (0: any);
+ * analysts' own requests are none.  The caller frees *out. */
+TB_NODISCARD enum tb_err tb_store_alert_list(struct tb_store *store, const char *outcome,
+                                             int64_t before, size_t limit,
+                                             struct tb_alert_listed **out, size_t *out_count,
                                              struct tb_fail *fail);
 
 /* S3 has the alerts of the capture up to `number`. */

@@ -83,6 +83,9 @@ bool tb_cli_request_option(struct tb_cli_request *request, int option, const cha
 int tb_cli_request_body(const char *command, const struct tb_cli_request *request,
                         char **sources, size_t count, struct tb_buf *out);
 
+/* The path on which an alert is decided again, for plan and alerts; false: no such id. */
+bool tb_cli_alert_path(const char *alert, const char *query, char *out, size_t cap);
+
 /* A plan as a table (show_plan.c). */
 void tb_show_plan(const struct tb_json *plan);
 /* Several calls over one connection, by who tells by itself what went wrong. */

@@ -32,6 +32,7 @@ int tb_cmd_check_config(int argc, char **argv);
 int tb_cmd_extend(int argc, char **argv);
 int tb_cmd_fetch(int argc, char **argv);
 int tb_cmd_keygen(int argc, char **argv);
+int tb_cmd_alerts(int argc, char **argv);
 int tb_cmd_list(int argc, char **argv);
 int tb_cmd_plan(int argc, char **argv);
 int tb_cmd_policy(int argc, char **argv);

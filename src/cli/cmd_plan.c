@@ -18,12 +18,15 @@ static const int64_t patience_ns = 150 * TB_NS_PER_S;
 static const char help[] =
     "Usage: tapbox plan SOURCE... [OPTION]...\n"
     "       tapbox plan --event FILE [--offline] [OPTION]...\n"
+    "       tapbox plan --alert ALERT [OPTION]...\n"
     "\n"
     "Says what a capture of these sources (i-... or eni-...), or an alert, would do and why "
     "it\n"
     "may not work, and makes nothing.\n"
     "\n"
     "  -e, --event FILE       an alert as its sender posts it; -: standard input\n"
+    "  -a, --alert ALERT      one that arrived before ('tapbox alerts' lists them), by the\n"
+    "                         policy as it is now\n"
     "      --offline          only what policy says of the alert: asks nobody\n"
     "  -c, --config FILE      with --offline: the policy (default " TB_CLI_CONFIG ",\n"
     "                         and without that file the defaults)\n"
@@ -40,7 +43,7 @@ static const char help[] =
 struct plan {
     struct tb_api_options api;
     struct tb_cli_request request;
-    const char *event, *config;
+    const char *event, *alert, *config;
     bool offline;
 };
 
@@ -54,6 +57,9 @@ take_option(struct plan *plan, int option, const char *value)
     switch (option) {
     case 'e':
         plan->event = value;
+        return true;
+    case 'a':
+        plan->alert = value;
         return true;
     case 'c':
         plan->config = value;
@@ -173,12 +179,12 @@ plan_online(const struct plan *plan, const char *path, const char *body)
 static int
 check_usage(const struct plan *plan, int sources)
 {
-    if (plan->event != NULL && sources > 0) {
-        return tb_cli_usage("plan", "either sources or --event");
+    if ((plan->event != NULL) + (plan->alert != NULL) + (sources > 0) > 1) {
+        return tb_cli_usage("plan", "either sources, --event or --alert");
     }
-    if (plan->event == NULL && sources == 0) {
-        return tb_cli_usage("plan",
-                            "which instance (i-...), interface (eni-...) or --event FILE?");
+    if (plan->event == NULL && plan->alert == NULL && sources == 0) {
+        return tb_cli_usage("plan", "which instance (i-...), interface (eni-...), --event FILE "
+                                    "or --alert ALERT?");
     }
     if (plan->event == NULL && plan->offline) {
         return tb_cli_usage("plan", "--offline belongs to --event: a source has to be looked "
@@ -197,6 +203,7 @@ tb_cmd_plan(int argc, char **argv)
         TB_API_OPTIONS,
         TB_CLI_REQUEST_OPTIONS,
         {"event", required_argument, NULL, 'e'},
+        {"alert", required_argument, NULL, 'a'},
         {"offline", no_argument, NULL, OPTION_OFFLINE},
         {"config", required_argument, NULL, 'c'},
         {"help", no_argument, NULL, 'h'},
@@ -207,7 +214,7 @@ tb_cmd_plan(int argc, char **argv)
     struct tb_fail fail = {0};
     int option, status;
 
-    while ((option = getopt_long(argc, argv, "e:c:r:d:h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "e:a:c:r:d:h", options, NULL)) != -1) {
         if (option == 'h') {
             fputs(help, stdout);
             return tb_cli_finish_stdout("plan");
@@ -220,7 +227,13 @@ tb_cmd_plan(int argc, char **argv)
     if (status != TB_EXIT_OK) {
         return status;
     }
-    if (plan.event == NULL) {
+    if (plan.alert != NULL) {
+        char path[160];
+
+        status = tb_cli_alert_path(plan.alert, "?dry_run=1", path, sizeof(path))
+                     ? plan_online(&plan, path, "")
+                     : tb_cli_usage("plan", "'%s' is no alert's id", plan.alert);
+    } else if (plan.event == NULL) {
         status = tb_cli_request_body("plan", &plan.request, argv + optind,
                                      (size_t)(argc - optind), &body);
         if (status == TB_EXIT_OK) {

@@ -21,6 +21,7 @@ static const struct command commands[] = {
     {"record", tb_cmd_record, "receive mirrored packets and write segments"},
     {"policy", tb_cmd_policy, "show, check and test the rules of what is captured"},
     {"plan", tb_cmd_plan, "say what a capture or an alert would do, and why it may not work"},
+    {"alerts", tb_cmd_alerts, "list the alerts that arrived, or decide one of them again"},
     {"start", tb_cmd_start, "record the traffic of an instance or interface"},
     {"list", tb_cmd_list, "list captures"},
     {"show", tb_cmd_show, "show one capture: state, packets, segments, AWS objects"},

@@ -183,7 +183,7 @@ const struct tb_config_key tb_config_keys[] = {
     {"tls.client_ca", TEXT(tls_client_ca), "", false, valid_path, "an absolute path",
      "PEM file of the authority whose client certificates analysts, responders and admins have "
      "to show, besides their token; empty: none"},
-    {"rate.per_address", TB_CONFIG_U32, AT(rate_per_address), 0, 0, 1000000, "200", false, NULL,
+    {"rate.per_address", TB_CONFIG_U32, AT(rate_per_address), 0, 0, 1000000, "300", false, NULL,
      NULL,
      "calls a second that one client address (of IPv6, one /64) may make, and ten seconds' "
      "worth at once; what is too much is answered 429. 0: any number, as behind a proxy"},

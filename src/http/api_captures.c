@@ -14,9 +14,8 @@ enum {
     KEY_MAX = 200 /* characters of an Idempotency-Key */
 };
 
-/* NULL when there is none; false after a 400. */
-static bool
-read_idempotency_key(struct tb_http_call *call, const char **out)
+bool
+tb_http_read_idempotency_key(struct tb_http_call *call, const char **out)
 {
     const char *key = tb_http_header_value(call, "Idempotency-Key");
 
@@ -45,7 +44,7 @@ tb_http_post_capture(struct tb_http_call *call)
     const char *key = NULL;
     struct tb_fail fail = {0};
 
-    if (tb_http_plan_capture(call) || !read_idempotency_key(call, &key)) {
+    if (tb_http_plan_capture(call) || !tb_http_read_idempotency_key(call, &key)) {
         return;
     }
     ready = tb_http_new_ready(call);
@@ -57,15 +56,33 @@ tb_http_post_capture(struct tb_http_call *call)
     }
 }
 
+bool
+tb_http_read_limit(struct tb_http_call *call, size_t *out)
+{
+    const char *limit = tb_http_query(call, "limit");
+    unsigned long value = LIST_DEFAULT;
+
+    if (limit != NULL) {
+        char *end;
+
+        value = strtoul(limit, &end, 10);
+        if (!isdigit((unsigned char)limit[0]) || *end != '\0' || value < 1 ||
+            value > LIST_MAX) {
+            tb_http_problem(call, TB_PROBLEM_BAD_REQUEST, "limit has to be 1 to %d.", LIST_MAX);
+            return false;
+        }
+    }
+    *out = value;
+    return true;
+}
+
 /* ?live=1|0, ?limit=N; false after a 400. */
 static bool
 read_list_query(struct tb_http_call *call, bool *out_live, size_t *out_limit)
 {
     const char *live = tb_http_query(call, "live");
-    const char *limit = tb_http_query(call, "limit");
 
     *out_live = false;
-    *out_limit = LIST_DEFAULT;
     if (live != NULL) {
         *out_live = strcmp(live, "1") == 0 || strcmp(live, "true") == 0;
         if (!*out_live && strcmp(live, "0") != 0 && strcmp(live, "false") != 0) {
@@ -73,18 +90,7 @@ read_list_query(struct tb_http_call *call, bool *out_live, size_t *out_limit)
             return false;
         }
     }
-    if (limit != NULL) {
-        char *end;
-        unsigned long value = strtoul(limit, &end, 10);
-
-        if (!isdigit((unsigned char)limit[0]) || *end != '\0' || value < 1 ||
-            value > LIST_MAX) {
-            tb_http_problem(call, TB_PROBLEM_BAD_REQUEST, "limit has to be 1 to %d.", LIST_MAX);
-            return false;
-        }
-        *out_limit = value;
-    }
-    return true;
+    return tb_http_read_limit(call, out_limit);
 }
 
 void

@@ -76,8 +76,8 @@ const struct tb_later_kind tb_later_commits = {.name = "http commit",
                                                .queue = TB_PEERS_MOST,
                                                .run = commit};
 
-static bool
-add_capture(struct tb_http_call *call, struct tb_intake_ready *ready)
+bool
+tb_http_add_capture(struct tb_http_call *call, struct tb_intake_ready *ready)
 {
     struct tb_fail fail;
 
@@ -100,7 +100,7 @@ tb_http_new_ready(struct tb_http_call *call)
         tb_http_problem_of(call, &fail);
         return NULL;
     }
-    if (!add_capture(call, ready)) {
+    if (!tb_http_add_capture(call, ready)) {
         free(ready);
         return NULL;
     }
@@ -259,7 +259,7 @@ tb_http_post_event(struct tb_http_call *call)
                              &call->ready, &fail) != TB_OK) {
         note_not_taken(call, fail.err);
         tb_http_problem_of_body(call, &fail);
-    } else if (call->ready->next == NULL && !add_capture(call, call->ready)) {
+    } else if (call->ready->next == NULL && !tb_http_add_capture(call, call->ready)) {
         tb_http_free_ready(call);
     } /* else to be committed */
 }

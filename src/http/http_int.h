@@ -357,6 +357,8 @@ struct tb_capture *tb_http_load_capture(struct tb_http_call *call);
 extern const struct tb_later_kind tb_later_commits;
 /* Fills call->ready for a handler, which then reads into it; NULL after an answer. */
 struct tb_intake_ready *tb_http_new_ready(struct tb_http_call *call);
+/* Room for the capture that it makes or joins; false after an answer. */
+bool tb_http_add_capture(struct tb_http_call *call, struct tb_intake_ready *ready);
 /* The answer when call->ready is committed. */
 void tb_http_answer_intake(struct tb_http_call *call);
 void tb_http_free_ready(struct tb_http_call *call);

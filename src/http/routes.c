@@ -9,6 +9,7 @@ static const char *const no_query[] = {NULL};
 static const char *const dry_run_query[] = {"dry_run", NULL};
 static const char *const summary_query[] = {"top", NULL};
 static const char *const stream_query[] = {"bpf", "from", NULL};
+static const char *const alerts_query[] = {"decision", "limit", "before", NULL};
 static const char *const list_query[] = {"live", "limit", NULL};
 
 enum {
@@ -17,6 +18,8 @@ enum {
 
 const struct tb_http_route tb_http_routes[] = {
     {"POST", "/v1/events", TB_ROLE_ALERT, NULL, tb_http_post_event},
+    {"GET", "/v1/alerts", READERS, alerts_query, tb_http_list_alerts},
+    {"POST", "/v1/alerts/{id}/replay", TB_ROLE_ANALYST, dry_run_query, tb_http_replay_alert},
     {"POST", "/v1/captures", TB_ROLE_ANALYST, dry_run_query, tb_http_post_capture},
     {"GET", "/v1/captures", READERS, list_query, tb_http_list_captures},
     {"GET", "/v1/captures/{id}", READERS, no_query, tb_http_get_capture},

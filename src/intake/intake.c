@@ -1,10 +1,12 @@
 /* From a body to a committed alert: adapter, policy, store; or the analyst's own request. */
 #include <tapbox/intake.h>
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <tapbox/clock.h>
+#include <tapbox/ids.h>
 
 bool
 tb_intake_is_senders_fault(enum tb_err err)
@@ -191,6 +193,63 @@ tb_intake_worst(const struct tb_intake_ready *first)
         }
     }
     return found;
+}
+
+/* Of a body that holds several alerts the one with this id alone stays. */
+static enum tb_err
+keep_one(struct tb_intake_ready **first, const char *sender_id, struct tb_fail *fail)
+{
+    struct tb_intake_ready **at = first;
+
+    if ((*first)->next == NULL) {
+        return TB_OK;
+    }
+    while (*at != NULL &&
+           ((*at)->err != TB_OK || strcmp((*at)->intake.alert->id, sender_id) != 0)) {
+        at = &(*at)->next;
+    }
+    if (*at == NULL) {
+        return tb_fail_set(fail, TB_EFORMAT, "the alert is not in its body as it is read now");
+    }
+    if (at != first) {
+        struct tb_intake_ready *found = *at;
+
+        *at = found->next;
+        found->next = *first;
+        *first = found;
+    }
+    tb_intake_ready_free((*first)->next);
+    (*first)->next = NULL;
+    return TB_OK;
+}
+
+enum tb_err
+tb_intake_replay_read(const struct tb_policy *policy, const struct tb_alert_row *row,
+                      const char *idempotency_key, struct tb_bytes body,
+                      const struct tb_intake_from *from, struct tb_intake_ready **out,
+                      struct tb_fail *fail)
+{
+    struct tb_intake_ready *first = NULL;
+    char random[TB_CAPTURE_ID_SIZE] = "";
+    enum tb_err err = tb_intake_event_read(policy, body, from, &first, fail);
+
+    if (err == TB_OK) {
+        err = keep_one(&first, row->sender_id, fail);
+    }
+    if (err == TB_OK && idempotency_key == NULL &&
+        tb_capture_id_new(random, tb_clock_utc_ns() / TB_NS_PER_S) != TB_OK) {
+        err = tb_fail_set(fail, TB_EIO, "no random octets for a key");
+    }
+    if (err != TB_OK) {
+        tb_intake_ready_free(first);
+        return err;
+    }
+    (void)snprintf(first->key, sizeof(first->key), "replay/%" PRId64 "/%s", row->id,
+                   idempotency_key != NULL ? idempotency_key : random);
+    first->intake.key = first->key;
+    first->intake.cooldown_ns = 0;
+    *out = first;
+    return TB_OK;
 }
 
 enum tb_err

@@ -512,7 +512,8 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
 }
 
 #define ALERT_COLUMNS                                                                          \
-    "coalesce(number, 0), adapter, coalesce(key, ''), remote, token_name, reason,"             \
+    "id, coalesce(number, 0), adapter, coalesce(key, ''), sender_id, remote, token_name, "     \
+    "reason,"                                                                                  \
     " received_utc_ns, rule, filter, body"
 
 /* The alert that an opened query finds; *out_row false: none. */
@@ -532,9 +533,11 @@ read_alert_locked(struct tb_store *store, struct store_query *q, struct tb_alert
     if (err != TB_OK || !*out_row) {
         return err;
     }
+    a.id = store_int(q);
     a.number = (uint32_t)store_int(q);
     store_text(q, a.adapter, sizeof(a.adapter));
     store_text(q, a.key, sizeof(a.key));
+    store_text(q, a.sender_id, sizeof(a.sender_id));
     store_text(q, a.remote, sizeof(a.remote));
     store_text(q, a.token_name, sizeof(a.token_name));
     store_text(q, a.reason, sizeof(a.reason));
@@ -584,22 +587,25 @@ tb_store_alert(struct tb_store *store, const char *capture_id, uint32_t number,
 }
 
 enum tb_err
-tb_store_alert_find(struct tb_store *store, const char *id, struct tb_alert_row *out,
-                    struct tb_buf *out_body, struct tb_fail *fail)
+tb_store_alert_find(struct tb_store *store, int64_t id, const char *name,
+                    struct tb_alert_row *out, struct tb_buf *out_body, struct tb_fail *fail)
 {
     struct store_query q;
     bool row = false;
     enum tb_err err;
 
     tb_mutex_lock(&store->mu);
-    err = store_open_locked(store,
-                            "SELECT " ALERT_COLUMNS " FROM alerts WHERE id = (SELECT max(id)"
-                            " FROM (SELECT id FROM alerts WHERE sender_id = ?1"
-                            " AND sender_id <> '' UNION ALL"
-                            " SELECT id FROM alerts WHERE key = ?1))",
-                            &q, fail);
+    err = store_open_locked(
+        store,
+        "SELECT " ALERT_COLUMNS
+        " FROM alerts WHERE id = CASE WHEN ?2 <> 0 THEN ?2 ELSE (SELECT max(id)"
+        " FROM (SELECT id FROM alerts WHERE sender_id = ?1"
+        " AND sender_id <> '' UNION ALL"
+        " SELECT id FROM alerts WHERE key = ?1)) END",
+        &q, fail);
     if (err == TB_OK) {
-        store_bind_text(&q, id);
+        store_bind_text(&q, name);
+        store_bind_int(&q, id);
         err = read_alert_locked(store, &q, out, out_body, &row, fail);
         store_close(&q);
     }

@@ -7,6 +7,9 @@ set -u
 in_lab "$@"
 remote=$(lab_field "$LAB_INTERFACES" remote 6)
 
+tapbox() {
+    lab_exec capture env TAPBOX_URL="$LAB_API" TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" "$LAB_OUT/tapbox" "$@"
+}
 post() { # FILE: the answer stays in $TB_WORK/answer
     lab_exec capture curl -sS --max-time 20 -X POST -H "X-Api-Key: $LAB_ALERT_TOKEN" --data-binary "@$1" \
         -o "$TB_WORK/answer" "$LAB_API/v1/events"
@@ -117,4 +120,24 @@ quiet=$(member .capture.id)
 expect 'a tag that only EC2 knows refuses it' lab_wait_for_state "$quiet" refused 5
 same 'with the reason of the rule' "rule 'quiet': it is to be left alone" \
     "$(lab_capture "$quiet" | jq -r .error.text)"
+
+# An alert that one policy ignores is decided again when there is another.
+lab_tapbox_stop
+sed -i '/name: quiet/d; s/capture: peers}$/ignore: not while we rehearse}/' "$TB_WORK/policy.yaml"
+lab_tapbox_start || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+finding workload2 '.detail.id = "0123456789abcdef0123456789abcdef"' >"$TB_WORK/later.json"
+post "$TB_WORK/later.json"
+same 'a finding is ignored by its rule' "ignored rule 'c2': not while we rehearse" "$(member '"\(.decision) \(.reason)"')"
+alert=$(tapbox alerts --decision ignored --json | jq -r '.alerts[0].id')
+expect 'the list of alerts says so to people' grep -qE "^$alert .* ignored +Backdoor:EC2/.* rule 'c2': not while we rehearse" \
+    <(tapbox alerts)
+lab_tapbox_stop
+sed -i 's/ignore: not while we rehearse}$/capture: peers}/' "$TB_WORK/policy.yaml"
+lab_tapbox_start || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+same 'the policy of now would capture it' capture "$(tapbox plan --alert "$alert" --json | jq -r .decision)"
+same 'which makes nothing' 0 "$(lab_call GET '/v1/captures?live=1' | jq '.captures | length')"
+expect 'and it does when it is asked to' tapbox alerts replay 0123456789abcdef0123456789abcdef
+again=$(tapbox alerts --decision capture --limit 1 --json | jq -r '.alerts[0].capture')
+expect 'it records' lab_wait_for_state "$again" recording 10
+same 'and the alert names who asked' lab-analyst "$(tapbox alerts --limit 1 --json | jq -r '.alerts[0].by')"
 finish

@@ -249,12 +249,12 @@ an_alert_is_found_again_as_it_was_read(void **state)
     assert_int_equal(tb_store_alert_parsed(p->store, id, 1, a, NULL), TB_OK);
     assert_memory_equal(a, &p->result.alert, sizeof(*a));
     assert_int_equal(tb_store_alert_parsed(p->store, id, 2, a, NULL), TB_ENOTFOUND);
-    assert_int_equal(tb_store_alert_find(p->store, a->id, &row, &body, NULL), TB_OK);
+    assert_int_equal(tb_store_alert_find(p->store, 0, a->id, &row, &body, NULL), TB_OK);
     assert_string_equal(row.key, a->key);
     assert_int_equal(row.number, 1);
     body.len = 0;
-    assert_int_equal(tb_store_alert_find(p->store, a->key, &row, &body, NULL), TB_OK);
-    assert_int_equal(tb_store_alert_find(p->store, "", &row, &body, NULL), TB_ENOTFOUND);
+    assert_int_equal(tb_store_alert_find(p->store, 0, a->key, &row, &body, NULL), TB_OK);
+    assert_int_equal(tb_store_alert_find(p->store, 0, "", &row, &body, NULL), TB_ENOTFOUND);
     ask(p, &ann, "i-00000007", NULL);
     assert_int_equal(tb_store_alert_parsed(p->store, p->result.capture_id, 1, a, NULL), TB_OK);
     assert_string_equal(a->adapter, "");
