@@ -99,9 +99,9 @@ wipe_text(const struct tb_xml_node *node, const char *path)
     }
 }
 
-static enum tb_err
-read_credentials(const struct tb_xml_node *root, const char *what, const char *source,
-                 struct tb_aws_credentials *out, struct tb_fail *fail)
+enum tb_err
+tb_sts_read_credentials(const struct tb_xml_node *root, const char *what, const char *source,
+                        struct tb_aws_credentials *out, struct tb_fail *fail)
 {
     const struct tb_xml_node *node;
     const char *expires;
@@ -151,7 +151,7 @@ tb_sts_assume(struct tb_aws *aws, const struct tb_sts_role *role,
                            &result, fail);
     }
     if (err == TB_OK) {
-        err = read_credentials(tb_xml_root(result.xml), what, role->source, out, fail);
+        err = tb_sts_read_credentials(tb_xml_root(result.xml), what, role->source, out, fail);
     }
     if (err != TB_OK) {
         tb_fail_prefix(fail, "cannot assume %.150s", role->arn);

@@ -303,6 +303,11 @@ TB_NODISCARD enum tb_err tb_sts_role_of_profile(const struct tb_aws_profiles *pr
                                                 const char *profile, struct tb_sts_role *out,
                                                 struct tb_fail *fail);
 /* TB_EINVAL for an ARN or external id that STS would refuse. */
+/* The answer to `what` ("AssumeRole"); its secrets are wiped.  TB_EFORMAT, TB_EDENIED. */
+TB_NODISCARD enum tb_err tb_sts_read_credentials(const struct tb_xml_node *root,
+                                                 const char *what, const char *source,
+                                                 struct tb_aws_credentials *out,
+                                                 struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_sts_assume(struct tb_aws *aws, const struct tb_sts_role *role,
                                        struct tb_aws_credentials *out, struct tb_fail *fail);
 
