@@ -105,7 +105,7 @@ while IFS= read -r -d $'\1' block; do
     printf 'set -eu -o pipefail\ncd %q\n%s' "$TB_WORK/desk" "$block" >"$TB_WORK/block-$number.sh"
     expect "runbook, block $number: $(head -n 1 <<<"$block" | cut -c1-60)" lab_exec capture env PATH="$TB_WORK/bin:$LAB_OUT:$PATH" \
         TAPBOX_URL="$LAB_API" TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" ALERT_TOKEN="$LAB_ALERT_TOKEN" SCRAPER_TOKEN="$scraper" \
-        QUEUE_URL="$queue" SQS_URL="$sqs_url" bash "$TB_WORK/block-$number.sh"
+        QUEUE_URL="$queue" SQS_URL="$queue_url" bash "$TB_WORK/block-$number.sh"
 done < <(awk '/^```sh$/ { on = 1; next } /^```$/ && on { on = 0; printf "\1" } on' "$runbook")
 same 'all blocks were run' "$(grep -c '^```sh$' "$runbook")" "$number"
 lab_tapbox_stop
