@@ -42,6 +42,13 @@ TB_NODISCARD enum tb_err tb_select_port(struct tb_select *select, const char *te
                                         struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_select_protocol(struct tb_select *select, const char *text,
                                             struct tb_fail *fail);
+/* By its name: "host" and so on as above, "since" and "until" (RFC 3339), "all" (without a
+ * value). TB_ENOTFOUND: there is no such kind. */
+TB_NODISCARD enum tb_err tb_select_add(struct tb_select *select, const char *kind,
+                                       const char *value, struct tb_fail *fail);
+/* Adds all of "--host 10.0.0.1 --proto udp".  TB_EINVAL. */
+TB_NODISCARD enum tb_err tb_select_parse(struct tb_select *select, const char *text,
+                                         struct tb_fail *fail);
 bool tb_select_takes(const struct tb_select *select, int64_t utc_ns, struct tb_bytes frame);
 /* False: the index says that chunk i holds no such packet. */
 bool tb_select_may_take(const struct tb_select *select, const struct tb_segment_reader *reader,
@@ -71,6 +78,11 @@ struct tb_extract {
     /* A few times a second, with octets of chunks; may be NULL. */
     void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
     void *arg;
+    /* Gets every piece of a segment that is read, indexes included, in no order and by several
+     * threads at a time.  May be NULL. */
+    enum tb_err (*keep)(void *keep_arg, const struct tb_place_file *file, uint64_t offset,
+                        struct tb_bytes octets, struct tb_fail *fail);
+    void *keep_arg;
 };
 
 /*

@@ -10,12 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <tapbox/clock.h>
 #include <tapbox/ids.h>
 #include <tapbox/json.h>
-#include <tapbox/retrieve.h>
+#include <tapbox/proof.h>
 
 #include "api_int.h"
 #include "cli_int.h"
@@ -51,6 +52,9 @@ static const char help[] =
     "  -o, --output PATH      the folder, or the file; '-' is standard output:\n"
     "                         tapbox fetch s3://... --host 10.0.0.1 -o - | wireshark -k -i -\n"
     "  -t, --threads N        reads at a time (default: 16 from S3)\n"
+    "      --proof            also make FILE.proof/: 'tapbox verify FILE' then proves the "
+    "extract\n"
+    "                         with the signed manifest and the chunks that it was made of\n"
     "      --json             what was done as JSON (on stderr when the packets go to stdout)\n"
     "      --url URL          where tapbox is, for an id (TAPBOX_URL, else "
     "http://127.0.0.1:8480)\n"
@@ -63,7 +67,7 @@ static const char help[] =
     "what the manifest says.\n";
 
 enum {
-    NOTE_BYTES = 1024,
+    NOTE_BYTES = TB_PROOF_FILTER_MAX_BYTES,
     PATH_BYTES = 4096,
     MAX_LEVELS = 8 /* of folders above in which keys/ is looked for: prefix and date */
 };
@@ -72,7 +76,7 @@ struct fetch {
     const char *where, *output;
     struct tb_api_options api;
     struct tb_select select;
-    bool is_filtered, as_pcap, json;
+    bool is_filtered, as_pcap, json, proof;
     unsigned threads;
     char note[NOTE_BYTES]; /* the filter as it was given */
     int out_fd;
@@ -198,34 +202,6 @@ close_output(struct fetch *fetch, const char *part, enum tb_err err, struct tb_f
     return err;
 }
 
-static int
-extract(struct fetch *fetch, struct tb_place *place, const struct tb_place_list *list)
-{
-    char part[PATH_BYTES] = "", note[NOTE_BYTES + 16];
-    const struct tb_extract want = {.select = &fetch->select,
-                                    .as_pcap = fetch->as_pcap,
-                                    .note = note,
-                                    .threads = fetch->threads,
-                                    .sink = write_out,
-                                    .progress = on_progress,
-                                    .arg = fetch};
-    struct tb_extract_counts counts = {0};
-    struct tb_fail fail = {0};
-    enum tb_err err = open_output(fetch, part, &fail);
-
-    (void)snprintf(note, sizeof(note), "extract:%s", fetch->note);
-    if (err == TB_OK) {
-        err = tb_extract(place, list, &want, &counts, &fail);
-    }
-    err = close_output(fetch, part, err, &fail);
-    if (fetch->reader_left) {
-        return TB_EXIT_OK;
-    }
-    return err == TB_OK ? report_extract(fetch, &counts) : tell(fetch, &fail);
-}
-
-/* --- all of it --- */
-
 /* keys/ lies some levels above the capture, and here beside it: verify looks there. */
 static enum tb_err
 bring_keys(struct tb_place *place, int folder_fd, struct tb_fail *fail)
@@ -251,6 +227,61 @@ bring_keys(struct tb_place *place, int folder_fd, struct tb_fail *fail)
     }
     return err;
 }
+
+/* OUTPUT.proof/: made anew; one that is there already belongs to another extract. */
+static enum tb_err
+extract_with_proof(struct fetch *fetch, struct tb_place *place,
+                   const struct tb_place_list *list, const struct tb_extract *want,
+                   struct tb_extract_counts *counts, struct tb_fail *fail)
+{
+    char folder[PATH_BYTES];
+    int fd = -1;
+    enum tb_err err;
+
+    (void)snprintf(folder, sizeof(folder), "%s.proof", fetch->output);
+    if (mkdir(folder, 0750) != 0) {
+        return tb_fail_errno(fail, errno, "cannot make the proof's folder %s", folder);
+    }
+    err = tb_open_dir(AT_FDCWD, folder, 0750, &fd, fail);
+    if (err == TB_OK) {
+        err = tb_proof_make(place, list, want, fetch->note, fd, counts, fail);
+    }
+    if (err == TB_OK) {
+        err = bring_keys(place, fd, fail);
+    }
+    tb_close(&fd);
+    return err;
+}
+
+static int
+extract(struct fetch *fetch, struct tb_place *place, const struct tb_place_list *list)
+{
+    char part[PATH_BYTES] = "", note[TB_PROOF_FILTER_MAX_BYTES + 16];
+    const struct tb_extract want = {.select = &fetch->select,
+                                    .as_pcap = fetch->as_pcap,
+                                    .note = note,
+                                    .threads = fetch->threads,
+                                    .sink = write_out,
+                                    .progress = on_progress,
+                                    .arg = fetch};
+    struct tb_extract_counts counts = {0};
+    struct tb_fail fail = {0};
+    enum tb_err err = open_output(fetch, part, &fail);
+
+    tb_proof_note(fetch->note, note);
+    if (err == TB_OK && fetch->proof) {
+        err = extract_with_proof(fetch, place, list, &want, &counts, &fail);
+    } else if (err == TB_OK) {
+        err = tb_extract(place, list, &want, &counts, &fail);
+    }
+    err = close_output(fetch, part, err, &fail);
+    if (fetch->reader_left) {
+        return TB_EXIT_OK;
+    }
+    return err == TB_OK ? report_extract(fetch, &counts) : tell(fetch, &fail);
+}
+
+/* --- all of it --- */
 
 static int
 download(struct fetch *fetch, struct tb_place *place, const struct tb_place_list *list)
@@ -355,37 +386,9 @@ enum {
     OPTION_PROTO,
     OPTION_ALL,
     OPTION_FORMAT,
+    OPTION_PROOF,
     OPTION_JSON
 };
-
-static enum tb_err
-take_filter(struct fetch *fetch, int option, const char *value, struct tb_fail *fail)
-{
-    struct tb_select *select = &fetch->select;
-
-    switch (option) {
-    case OPTION_SINCE:
-        return tb_time_parse(value, &select->since_utc_ns) == TB_OK
-                   ? TB_OK
-                   : tb_fail_set(fail, TB_EINVAL, "'%.60s' is not a time: 2026-01-02T03:04:05Z",
-                                 value);
-    case OPTION_UNTIL:
-        return tb_time_parse(value, &select->until_utc_ns) == TB_OK
-                   ? TB_OK
-                   : tb_fail_set(fail, TB_EINVAL, "'%.60s' is not a time: 2026-01-02T03:04:05Z",
-                                 value);
-    case OPTION_HOST:
-        return tb_select_host(select, value, fail);
-    case OPTION_FLOW:
-        return tb_select_flow(select, value, fail);
-    case OPTION_PORT:
-        return tb_select_port(select, value, fail);
-    case OPTION_PROTO:
-        return tb_select_protocol(select, value, fail);
-    default:
-        return TB_OK;
-    }
-}
 
 static void
 note_filter(struct fetch *fetch, const char *name, const char *value)
@@ -393,8 +396,9 @@ note_filter(struct fetch *fetch, const char *name, const char *value)
     size_t len = strlen(fetch->note);
 
     fetch->is_filtered = true;
-    (void)snprintf(fetch->note + len, sizeof(fetch->note) - len, " --%s%s%s", name,
-                   value != NULL ? " " : "", value != NULL ? value : "");
+    (void)snprintf(fetch->note + len, sizeof(fetch->note) - len, "%s--%s%s%s",
+                   len > 0 ? " " : "", name, value != NULL ? " " : "",
+                   value != NULL ? value : "");
 }
 
 static int
@@ -418,6 +422,9 @@ take_option(struct fetch *fetch, int option, const char *name, const char *value
     case OPTION_JSON:
         fetch->json = true;
         return TB_EXIT_OK;
+    case OPTION_PROOF:
+        fetch->proof = true;
+        return TB_EXIT_OK;
     case OPTION_FORMAT:
         fetch->as_pcap = strcmp(value, "pcap") == 0;
         fetch->is_filtered = true;
@@ -429,7 +436,7 @@ take_option(struct fetch *fetch, int option, const char *name, const char *value
         (void)tb_api_option(&fetch->api, option, value);
         return TB_EXIT_OK;
     default:
-        if (take_filter(fetch, option, value, &fail) != TB_OK) {
+        if (tb_select_add(&fetch->select, name, value, &fail) != TB_OK) {
             return tb_cli_usage("fetch", "--%s: %s", name, fail.text);
         }
         note_filter(fetch, name, value);
@@ -449,6 +456,7 @@ tb_cmd_fetch(int argc, char **argv)
         {"proto", required_argument, NULL, OPTION_PROTO},
         {"all", no_argument, NULL, OPTION_ALL},
         {"format", required_argument, NULL, OPTION_FORMAT},
+        {"proof", no_argument, NULL, OPTION_PROOF},
         {"json", no_argument, NULL, OPTION_JSON},
         {"url", required_argument, NULL, TB_API_OPTION_URL},
         {"token-file", required_argument, NULL, TB_API_OPTION_TOKEN_FILE},
@@ -488,6 +496,10 @@ tb_cmd_fetch(int argc, char **argv)
     if (fetch.output != NULL && strcmp(fetch.output, "-") == 0 && isatty(STDOUT_FILENO) == 1) {
         return tb_cli_usage("fetch",
                             "packets are no text for a terminal: pipe them, or -o FILE");
+    }
+    if (fetch.proof && (!fetch.is_filtered || fetch.as_pcap || strcmp(fetch.output, "-") == 0 ||
+                        strlen(fetch.note) + 1 >= sizeof(fetch.note))) {
+        return tb_cli_usage("fetch", "--proof goes with a filter and a pcapng file (-o FILE)");
     }
     fetch.where = argv[optind];
     tb_cli_progress_begin(&fetch.progress);

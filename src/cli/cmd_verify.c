@@ -1,16 +1,20 @@
 /* tapbox verify: whether evidence holds.  Needs the files and the public key only. */
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include <tapbox/io.h>
 #include <tapbox/json.h>
-#include <tapbox/verify.h>
+#include <tapbox/proof.h>
 
 #include "cli_int.h"
 
 static const char help[] =
-    "Usage: tapbox verify PATH|s3://BUCKET/PREFIX --key FILE\n"
+    "Usage: tapbox verify PATH|s3://BUCKET/PREFIX|EXTRACT --key FILE\n"
     "       tapbox verify PATH|s3://BUCKET/PREFIX --fingerprint HEX\n"
     "\n"
     "Checks the evidence there, which is the folder of a capture or any folder above some:\n"
@@ -19,6 +23,9 @@ static const char help[] =
     "no file is missing or too many.  Tells the first thing that is wrong with each file and\n"
     "goes on.  PATH works offline; s3:// reads the objects with the usual AWS environment\n"
     "(AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_S3, ...) and writes nothing to the disk.\n"
+    "\n"
+    "EXTRACT is a file of 'tapbox fetch --proof': it is made anew from EXTRACT.proof/, whose\n"
+    "chunks are checked against the signed manifest, and has to be the same octet for octet.\n"
     "\n"
     "  -k, --key FILE         a public key (PEM) that you trust; may be given again\n"
     "  -f, --fingerprint HEX  or the fingerprint of one that lies in keys/ beside the "
@@ -56,6 +63,7 @@ struct run {
     struct tb_verify_key keys[MAX_KEYS];
     bool json;
     bool whole;
+    bool is_extract;
     struct tb_json *missing; /* with --json */
     size_t missing_count, missing_logs;
     struct tb_place *place;
@@ -106,7 +114,9 @@ on_finding(void *arg, const struct tb_finding *finding)
     tb_cli_progress_clear(&run->progress);
     print_harmless(finding->capture);
     putchar(' ');
-    print_harmless(finding->file[0] != '\0' ? finding->file : "(the capture)");
+    print_harmless(finding->file[0] != '\0' ? finding->file
+                   : run->is_extract        ? "(the extract)"
+                                            : "(the capture)");
     printf(": %s: ", finding->kind);
     print_harmless(finding->text);
     putchar('\n');
@@ -442,6 +452,90 @@ take_trusted(struct run *run, const char *where, const struct names *files,
     return TB_EXIT_OK;
 }
 
+/* --- an extract --- */
+
+static int
+tell_extract(struct run *run, const char *where, const struct tb_proof_result *result)
+{
+    int status = result->findings > 0  ? TB_EXIT_EVIDENCE
+                 : !result->is_trusted ? TB_EXIT_UNPROVEN
+                                       : TB_EXIT_OK;
+    struct tb_buf text = TB_BUF_INIT(SIZE_MAX);
+    struct tb_json *root;
+
+    tb_cli_progress_clear(&run->progress);
+    if (run->json) {
+        root = tb_json_object();
+        tb_json_set_str(root, "verdict", verdict_name(status));
+        tb_json_set_text(root, "capture", result->capture);
+        tb_json_set_text(root, "key", result->key.text);
+        tb_json_set_int(root, "packets", (int64_t)result->counts.packets);
+        tb_json_set_int(root, "chunks", (int64_t)result->counts.chunks_read);
+        tb_json_set_int(root, "segments", (int64_t)result->counts.segments_read);
+        tb_json_set(root, "findings", run->findings);
+        run->findings = NULL;
+        if (tb_json_dump(root, true, &text, NULL) == TB_OK) {
+            printf("%s\n", tb_buf_str(&text));
+        }
+        tb_json_free(root);
+        tb_buf_release(&text);
+    } else if (result->findings > 0) {
+        printf("%s: does NOT hold, %zu finding%s\n", where, result->findings,
+               result->findings == 1 ? "" : "s");
+    } else {
+        printf("%s: holds: its %llu packets are those of %s, from %zu chunks of %zu segments; "
+               "key %.16s...\n",
+               where, (unsigned long long)result->counts.packets, result->capture,
+               result->counts.chunks_read, result->counts.segments_read, result->key.text);
+        if (status == TB_EXIT_UNPROVEN) {
+            printf("Nobody vouched for the key: compare its fingerprint with what was written "
+                   "down, and give it as --fingerprint:\n  %s\n",
+                   result->key.text);
+        }
+    }
+    return tb_cli_finish_stdout("verify") == TB_EXIT_OK ? status : TB_EXIT_FAILED;
+}
+
+static int
+verify_extract(struct run *run, const char *where, const struct names *files,
+               const struct names *fingerprints)
+{
+    struct tb_proof_result result;
+    struct tb_fail fail = {0};
+    char folder[4096];
+    int fd, status;
+
+    if (snprintf(folder, sizeof(folder), "%s.proof", where) >= (int)sizeof(folder)) {
+        return tb_cli_usage("verify", "the name of the file is too long");
+    }
+    fd = open(where, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        (void)tb_fail_errno(&fail, errno, "cannot read %s", where);
+        return tb_cli_fail("verify", &fail);
+    }
+    if (open_place(run, folder, &fail) != TB_OK) {
+        status = tb_cli_fail("verify", &fail);
+    } else {
+        status = take_trusted(run, folder, files, fingerprints);
+        if (status == TB_EXIT_OK &&
+            tb_proof_check(&run->verify, run->place, &run->list, fd, &result, &fail) != TB_OK) {
+            status = tb_cli_fail("verify", &fail);
+        } else if (status == TB_EXIT_OK) {
+            status = tell_extract(run, where, &result);
+        }
+    }
+    tb_close(&fd);
+    return status;
+}
+
+static bool
+is_file(const char *where)
+{
+    struct stat st;
+
+    return stat(where, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static int
 verify(struct run *run, const char *where, const struct names *files,
        const struct names *fingerprints)
@@ -449,6 +543,10 @@ verify(struct run *run, const char *where, const struct names *files,
     struct tb_fail fail = {0};
     int status;
 
+    run->is_extract = is_file(where);
+    if (run->is_extract) {
+        return verify_extract(run, where, files, fingerprints);
+    }
     if (open_place(run, where, &fail) != TB_OK) {
         return tb_cli_fail("verify", &fail);
     }

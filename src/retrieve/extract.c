@@ -37,6 +37,10 @@ read_run(struct retrieve_work *work, struct retrieve_run *run)
 
         err = file.read(file.arg, run->offset, at, run->len, &fail);
     }
+    if (err == TB_OK) {
+        err =
+            retrieve_keep(work->extract, run->segment->file, run->offset, at, run->len, &fail);
+    }
     tb_place_reader_free(reader);
     tb_mutex_lock(&work->mu);
     run->at = at;

@@ -182,16 +182,29 @@ retrieve_check_there(const struct tb_place_list *list, const char *folder, size_
 
 /* --- opening --- */
 
+enum tb_err
+retrieve_keep(const struct tb_extract *extract, const struct tb_place_file *file,
+              uint64_t offset, const uint8_t *at, size_t len, struct tb_fail *fail)
+{
+    return extract->keep == NULL
+               ? TB_OK
+               : extract->keep(extract->keep_arg, file, offset, tb_bytes_of(at, len), fail);
+}
+
 /* What a segment's reader reads from: the place while it is opened, a run's octets later. */
 static enum tb_err
 read_segment(void *arg, uint64_t offset, uint8_t *at, size_t len, struct tb_fail *fail)
 {
     struct retrieve_segment *segment = arg;
     const struct retrieve_run *run = segment->run;
+    enum tb_err err;
 
     if (segment->place_reader != NULL) {
         segment->index_bytes += len;
-        return segment->through.read(segment->through.arg, offset, at, len, fail);
+        err = segment->through.read(segment->through.arg, offset, at, len, fail);
+        return err == TB_OK
+                   ? retrieve_keep(segment->extract, segment->file, offset, at, len, fail)
+                   : err;
     }
     if (run == NULL || offset < run->offset || len > run->len ||
         offset - run->offset > run->len - len) {
@@ -249,6 +262,7 @@ retrieve_segment_open(struct retrieve_work *work, struct retrieve_segment *segme
     enum tb_err err =
         tb_place_reader_open(work->place, segment->file, &segment->place_reader, fail);
 
+    segment->extract = work->extract;
     if (err == TB_OK) {
         segment->through = tb_place_readable(segment->place_reader);
         err = tb_segment_reader_open_at(&file, &segment->reader, fail);

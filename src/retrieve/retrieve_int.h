@@ -40,6 +40,7 @@ struct retrieve_run {
 
 struct retrieve_segment {
     const struct tb_place_file *file;
+    const struct tb_extract *extract; /* once it is opened */
     size_t lane;
     uint64_t seq;
     struct tb_place_reader *place_reader; /* NULL once it is open */
@@ -106,6 +107,10 @@ TB_NODISCARD enum tb_err retrieve_segment_open(struct retrieve_work *work,
                                                struct retrieve_segment *segment,
                                                struct tb_fail *fail);
 void retrieve_segment_close(struct retrieve_segment *segment);
+/* Tells who wants to know what was read. */
+TB_NODISCARD enum tb_err retrieve_keep(const struct tb_extract *extract,
+                                       const struct tb_place_file *file, uint64_t offset,
+                                       const uint8_t *at, size_t len, struct tb_fail *fail);
 /* Runs `job` on as many threads as are of use, `most` at the most; with _join all have ended.
  */
 void retrieve_start(struct retrieve_work *work, void *(*job)(void *), size_t most);

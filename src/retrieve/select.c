@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <tapbox/clock.h>
+
 enum {
     PORT_MAX = 65535,
     PROTOCOL_MAX = 255,
@@ -150,6 +152,75 @@ tb_select_protocol(struct tb_select *select, const char *text, struct tb_fail *f
         select->protocols[select->protocol_count++] = (uint8_t)number;
     }
     return err;
+}
+
+/* --- by name --- */
+
+static enum tb_err
+read_time(const char *text, int64_t *out, struct tb_fail *fail)
+{
+    return tb_time_parse(text, out) == TB_OK
+               ? TB_OK
+               : tb_fail_set(fail, TB_EINVAL, "'%.60s' is not a time: 2026-01-02T03:04:05Z",
+                             text);
+}
+
+enum tb_err
+tb_select_add(struct tb_select *select, const char *kind, const char *value,
+              struct tb_fail *fail)
+{
+    static const struct {
+        const char *kind;
+        enum tb_err (*add)(struct tb_select *select, const char *text, struct tb_fail *fail);
+    } kinds[] = {{"host", tb_select_host},
+                 {"flow", tb_select_flow},
+                 {"port", tb_select_port},
+                 {"proto", tb_select_protocol}};
+
+    if (strcmp(kind, "all") == 0 && value == NULL) {
+        return TB_OK;
+    }
+    if (strcmp(kind, "since") == 0 && value != NULL) {
+        return read_time(value, &select->since_utc_ns, fail);
+    }
+    if (strcmp(kind, "until") == 0 && value != NULL) {
+        return read_time(value, &select->until_utc_ns, fail);
+    }
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strcmp(kind, kinds[i].kind) == 0 && value != NULL) {
+            return kinds[i].add(select, value, fail);
+        }
+    }
+    return tb_fail_set(fail, TB_ENOTFOUND, "there is no filter --%.60s", kind);
+}
+
+/* The next word, up to a single space or the end; "" at the end. */
+static void
+next_word(const char **text, char *out, size_t cap)
+{
+    size_t len = strcspn(*text, " ");
+
+    (void)snprintf(out, cap, "%.*s", (int)len, *text);
+    *text += len + ((*text)[len] == ' ' ? 1 : 0);
+}
+
+enum tb_err
+tb_select_parse(struct tb_select *select, const char *text, struct tb_fail *fail)
+{
+    char kind[16], value[160];
+    enum tb_err err = TB_OK;
+
+    while (*text != '\0' && err == TB_OK) {
+        next_word(&text, kind, sizeof(kind));
+        value[0] = '\0';
+        if (*text != '\0' && strncmp(text, "--", 2) != 0) {
+            next_word(&text, value, sizeof(value));
+        }
+        err = strncmp(kind, "--", 2) != 0
+                  ? tb_fail_set(fail, TB_EINVAL, "'%s' is no filter", kind)
+                  : tb_select_add(select, kind + 2, value[0] != '\0' ? value : NULL, fail);
+    }
+    return err == TB_ENOTFOUND ? TB_EINVAL : err;
 }
 
 /* --- a packet --- */

@@ -40,6 +40,8 @@ fetch
 export KEY=$TB_WORK/key.pem TAPBOX_URL=$LAB_API PREVIOUS HOSTLOG
 PREVIOUS=$(folder "$first")
 HOSTLOG=$(find "$evidence" -type d -name 'log-*')
+export EXTRACT=$TB_WORK/extract.pcapng
+expect 'an extract with its proof' "$TB_OUT/tapbox" fetch "$(folder "$second")" --proto icmp -o "$EXTRACT" --proof
 number=0
 while IFS= read -r -d $'\1' block; do
     number=$((number + 1))

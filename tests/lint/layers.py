@@ -47,7 +47,7 @@ HEADERS = {
     "aws": "aws aws_credentials aws_sigv4 aws_ec2 aws_s3 aws_cloudwatch aws_sqs",
     "place": "place",
     "evidence": "evidence verify",
-    "retrieve": "retrieve",
+    "retrieve": "retrieve proof",
     "recorder": "recorder vxlan spool spool_follow source",
     "summary": "summary summary_live",
     "upload": "upload",

@@ -1,0 +1,64 @@
+#!/bin/bash
+# An extract that tapbox fetch makes with --proof is proven by tapbox verify, offline and without the capture; what is
+# done to it, to its chunks or to the manifest is named.
+set -u
+# shellcheck source-path=SCRIPTDIR source=../support/cases.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+in_lab "$@"
+key=$LAB_DIR/state/evidence.key.pub
+extract=$TB_WORK/icmp.pcapng
+
+fetch() { lab_exec capture "$TB_OUT/tapbox" fetch "$@"; }
+verify() { env -i unshare -n "$TB_OUT/tapbox" verify "$extract" "$@"; } # no network, no environment
+status_of() { "$@" >/dev/null 2>&1 || echo $?; }
+named() { verify --key "$key" --json | jq -r '[.findings[].file // "-"] | join(" ")'; }
+again() { rm -rf "$extract" "$extract.proof" && cp -a "$TB_WORK/whole/." "$TB_WORK/"; }
+spoil() { # FILE OFFSET
+    printf x | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+lab_all_up capture.rotate_seconds=1 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+id=$(lab_record workload 30s)
+lab_wait_for_state "$id" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+lab_exec workload ping -q -c 40 -i 0.05 -s 900 198.51.100.10 >/dev/null
+expect 'the workload talks' "$cases_root/tests/lab/traffic.sh" talk quick
+lab_call POST "/v1/captures/$id/stop" >/dev/null
+lab_wait_for_state "$id" sealed 20 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+lab_tapbox_stop
+place=s3://$LAB_BUCKET/captures/${id:4:4}/${id:8:2}/${id:10:2}/$id
+
+expect 'an extract comes with its proof' fetch "$place" --proto icmp --host 198.51.100.10 -o "$extract" --proof
+lab_s3 sync --only-show-errors "$place" "$TB_WORK/down"
+same 'it is what tshark finds in the whole' \
+    "$(for s in "$TB_WORK"/down/segments/*; do tshark -n -r "$s" -Y 'icmp && ip.addr == 198.51.100.10' -T fields -e frame.time_epoch 2>/dev/null; done | sort)" \
+    "$(tshark -n -r "$extract" -T fields -e frame.time_epoch 2>/dev/null | sort)"
+expect 'which is something' test "$(tshark -n -r "$extract" 2>/dev/null | wc -l)" -ge 80
+expect 'it holds, offline, with the key alone' verify --key "$key"
+same 'as JSON' "proven $id" "$(verify --key "$key" --json | jq -r '"\(.verdict) \(.capture)"')"
+same 'by the key that lies beside the capture, nobody vouches: status 8' 8 "$(status_of verify)"
+openssl genpkey -algorithm ed25519 2>/dev/null | openssl pkey -pubout >"$TB_WORK/other.pem"
+same 'by another key it does not: status 7' 7 "$(status_of verify --key "$TB_WORK/other.pem")"
+expect_failure 'a proof that is there is not overwritten' 'cannot make the proof' fetch "$place" --all -o "$extract" --proof
+expect_failure 'a proof of what goes into a pipe is refused' 'goes with a filter and a pcapng file' fetch "$place" --all -o - --proof
+
+# --- what is done to it is named
+mkdir "$TB_WORK/whole"
+cp -a "$extract" "$extract.proof" "$TB_WORK/whole/"
+spoil "$extract" 500
+same 'the extract changed' - "$(named)"
+again
+spoil "$extract.proof/manifest.json" 400
+same 'the manifest changed' true "$(named | grep -q manifest && echo true)"
+again
+printf -- '--proto icmp\n' >"$extract.proof/filter"
+same 'another filter: the extract, or chunks that it wants and are not there' true "$(named | grep -qE '^(-|segments)$' && echo true)"
+again
+segment=$(find "$extract.proof/segments" -type f -size +2k | sort | head -n1)
+spoil "$segment" 700
+same 'a chunk changed' true "$(verify --key "$key" | grep -q "${segment##*/}" && echo true)"
+again
+rm "$segment"
+same 'a segment removed' true "$(verify --key "$key" | grep -q "${segment##*/}" && echo true)"
+again
+expect 'and put back, it holds' verify --key "$key"
+finish
