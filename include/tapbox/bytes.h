@@ -141,6 +141,8 @@ void tb_hex(char *out, struct tb_bytes bytes);
 TB_NODISCARD enum tb_err tb_unhex(uint8_t *out, size_t len, const char *hex);
 /* RFC 4648 base64 with padding, appended. */
 void tb_buf_put_base64(struct tb_buf *buf, struct tb_bytes bytes);
+/* Appends what base64 stands for, padding optional; false when it is none, or did not fit. */
+bool tb_buf_put_unbase64(struct tb_buf *buf, const char *text);
 /* Percent-encoding of RFC 3986 (unreserved kept, upper-case hex), appended; '/' kept if asked.
  */
 void tb_buf_put_percent(struct tb_buf *buf, struct tb_bytes bytes, bool keep_slash);

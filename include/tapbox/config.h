@@ -68,6 +68,10 @@ struct tb_config {
     char sqs_queue_url[256];      /* sqs.queue_url; "" : no queue */
     uint32_t sqs_pollers;         /* sqs.pollers: 2 */
     uint32_t sqs_visibility_s;    /* sqs.visibility_seconds: 60 */
+    char sns_topics[8192];        /* sns.topics; "" : none */
+    uint32_t sns_least_version;   /* sns.signature_version: 1 */
+    int64_t sns_window_ns;        /* sns.window: 1h */
+    char sns_ca_file[256];        /* sns.ca_file; "" : the system's authorities */
     char policy_file[256];        /* policy.file; "" : the policy that ships */
     struct tb_policy policy;      /* capture.duration, .max_duration, .max_bytes, .snaplen,
                                      policy.cooldown.  Its rules are NULL: whoever decides with

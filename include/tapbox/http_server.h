@@ -4,6 +4,7 @@
 
 #include <tapbox/control.h>
 #include <tapbox/queue.h>
+#include <tapbox/sns.h>
 #include <tapbox/summary_live.h>
 
 struct tb_http_server;
@@ -15,6 +16,7 @@ struct tb_http_server_deps { /* all borrowed, outlive the server */
     int spool_fd;                          /* what streams are read from */
     const struct tb_queue_counters *queue; /* NULL: there is no queue */
     struct tb_summary_live *summaries;     /* NULL: none are made */
+    struct tb_sns *sns;                    /* NULL: none is listened to */
 };
 
 /* Binds the configured address, so that a port in use (TB_EIO, with what to do) is known before

@@ -12,6 +12,7 @@
 
 #include <tapbox/aws.h>
 #include <tapbox/intake.h>
+#include <tapbox/sns.h>
 
 struct tb_queue;
 
@@ -33,6 +34,9 @@ struct tb_queue_deps { /* all borrowed, outlive the queue */
     struct tb_aws *aws;
     const struct tb_policy *policy;
     const char *url; /* https://sqs.<region>.amazonaws.com/<account>/<name> */
+    /* Checks what is of SNS and has its envelope, once it listens to a topic.  NULL, or none:
+     * the queue's policy says who may send, and that is enough. */
+    struct tb_sns *sns;
     unsigned pollers;
     uint32_t visibility_s; /* messages at hand are hidden from others for so long at a time */
     /* Told of each alert that is committed, from a poller's thread. */

@@ -245,6 +245,42 @@ tb_buf_put_base64(struct tb_buf *buf, struct tb_bytes bytes)
     }
 }
 
+static int
+base64_value(char c)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c != '\0' ? strchr(alphabet, c) : NULL;
+
+    return at != NULL ? (int)(at - alphabet) : -1;
+}
+
+bool
+tb_buf_put_unbase64(struct tb_buf *buf, const char *text)
+{
+    uint32_t bits = 0;
+    unsigned count = 0;
+    size_t len = strlen(text);
+
+    while (len > 0 && text[len - 1] == '=') {
+        len--;
+    }
+    for (size_t i = 0; i < len; i++) {
+        int value = base64_value(text[i]);
+
+        if (value < 0) {
+            return false;
+        }
+        bits = bits << 6 | (uint32_t)value;
+        count += 6;
+        if (count >= 8) {
+            count -= 8;
+            tb_buf_put_u8(buf, (uint8_t)(bits >> count & 0xff));
+        }
+    }
+    return buf->err == TB_OK && count < 6;
+}
+
 static bool
 is_unreserved(uint8_t c)
 {

@@ -6,6 +6,7 @@
  *          upload (n)    src/upload/uploader.c
  *          control (n)   src/control/control.c
  *          HTTP (n)      src/http/server.c
+ *          sns confirm   src/sns/confirm.c
  *          queue (n)     src/intake/queue.c
  */
 #include <errno.h>
@@ -63,6 +64,7 @@ struct service {
     struct tb_uploader *uploader;
     struct tb_control *control;
     struct tb_summary_live *summaries;
+    struct tb_sns *sns;
     struct tb_http_server *server;
     struct tb_queue *queue;
     struct tb_queue_counters queue_counters;
@@ -408,12 +410,21 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
+    struct tb_sns_settings sns = {.topics = config->sns_topics,
+                                  .least_version = config->sns_least_version,
+                                  .window_ns = config->sns_window_ns,
+                                  .ca_file = config->sns_ca_file};
+    err = tb_sns_start(&sns, &service->sns, fail);
+    if (err != TB_OK) {
+        return err;
+    }
     struct tb_http_server_deps server = {
         .config = config,
         .store = service->store,
         .control = service->control,
         .spool_fd = service->spool_fd,
         .summaries = service->summaries,
+        .sns = service->sns,
         .queue = config->sqs_queue_url[0] != 0 ? &service->queue_counters : NULL};
     err = tb_http_server_start(&server, service->listen_fd, &service->server, fail);
     service->listen_fd = -1;
@@ -423,6 +434,7 @@ start(struct service *service, struct tb_fail *fail)
     struct tb_queue_deps queue = {.store = service->store,
                                   .aws = service->aws,
                                   .policy = &config->policy,
+                                  .sns = service->sns,
                                   .url = config->sqs_queue_url,
                                   .pollers = config->sqs_pollers,
                                   .visibility_s = config->sqs_visibility_s,
@@ -437,6 +449,7 @@ stop(struct service *service)
 {
     tb_queue_stop(service->queue);
     tb_http_server_stop(service->server);
+    tb_sns_stop(service->sns);
     tb_summary_live_stop(service->summaries);
     tb_control_stop(service->control);
     tb_uploader_stop(service->uploader);

@@ -8,6 +8,7 @@
 
 #include <tapbox/clock.h>
 #include <tapbox/ids.h>
+#include <tapbox/sns_message.h>
 
 #include "config_int.h"
 
@@ -139,6 +140,29 @@ valid_queue_url(const char *text)
            text[strlen(text) - 1] != '/';
 }
 
+/* ARNs of topics, with commas or blanks between. */
+static bool
+valid_topics(const char *text)
+{
+    static const char between[] = ", \t";
+    char topic[TB_SNS_TOPIC_SIZE];
+
+    for (text += strspn(text, between); *text != '\0'; text += strspn(text, between)) {
+        size_t len = strcspn(text, between);
+
+        if (len >= sizeof(topic)) {
+            return false;
+        }
+        memcpy(topic, text, len);
+        topic[len] = '\0';
+        if (!tb_sns_topic_valid(topic)) {
+            return false;
+        }
+        text += len;
+    }
+    return true;
+}
+
 /* key=value&key=value, as S3 wants it in a header. */
 static bool
 valid_tags(const char *text)
@@ -265,6 +289,17 @@ const struct tb_config_key tb_config_keys[] = {
      "threads that take alerts from it"},
     {"sqs.visibility_seconds", TB_CONFIG_U32, AT(sqs_visibility_s), 0, 5, 43200, "60", false,
      NULL, NULL, "for how long a message that is being dealt with is hidden from others"},
+    {"sns.topics", TEXT(sns_topics), "", false, valid_topics,
+     "ARNs of SNS topics (arn:aws:sns:REGION:ACCOUNT:NAME), with commas between",
+     "topics that may post alerts without a token, and to which subscriptions are confirmed; "
+     "empty: none"},
+    {"sns.signature_version", TB_CONFIG_U32, AT(sns_least_version), 0, 1, 2, "1", false, NULL,
+     NULL, "lowest version of their signatures: 1 is SHA-1 (SNS's default), 2 SHA-256"},
+    {"sns.window", TB_CONFIG_DURATION, AT(sns_window_ns), 0, 60, 24 * 3600, "1h", false, NULL,
+     NULL, "how old a message may be that is posted; SNS tries again for an hour at the most"},
+    {"sns.ca_file", TEXT(sns_ca_file), "", false, valid_path, "an absolute path",
+     "PEM file of the authorities that SNS's hosts and signatures have to lead to; empty: the "
+     "system's"},
     {"capture.duration", TB_CONFIG_DURATION, AT(policy.bounds.default_duration_ns), 0, 1,
      TB_CAPTURE_MAX_DURATION_S, "15m", false, NULL, NULL,
      "time box of a capture that asks for none"},

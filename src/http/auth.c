@@ -9,43 +9,6 @@ enum {
     LOGGED_REFUSALS = 10    /* a second; the rest is only counted */
 };
 
-static int
-base64_value(char c)
-{
-    static const char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c != '\0' ? strchr(alphabet, c) : NULL;
-
-    return at != NULL ? (int)(at - alphabet) : -1;
-}
-
-/* Appends what `text` stands for (RFC 4648, padding optional); false when it is not base64. */
-static bool
-decode_base64(const char *text, struct tb_buf *out)
-{
-    uint32_t bits = 0;
-    unsigned count = 0;
-    size_t len = strlen(text);
-
-    while (len > 0 && text[len - 1] == '=') {
-        len--;
-    }
-    for (size_t i = 0; i < len; i++) {
-        int value = base64_value(text[i]);
-
-        if (value < 0) {
-            return false;
-        }
-        bits = bits << 6 | (uint32_t)value;
-        count += 6;
-        if (count >= 8) {
-            count -= 8;
-            tb_buf_put_u8(out, (uint8_t)(bits >> count & 0xff));
-        }
-    }
-    return out->err == TB_OK && count < 6;
-}
-
 bool
 tb_http_authorization_token(const char *value, struct tb_secret *out)
 {
@@ -57,7 +20,7 @@ tb_http_authorization_token(const char *value, struct tb_secret *out)
         got = tb_secret_set(out, tb_bytes_str(value)) == TB_OK;
     } else if (strncasecmp(value, "Basic ", 6) == 0) {
         value += 6 + strspn(value + 6, " ");
-        if (decode_base64(value, &plain) && plain.len > 0) {
+        if (tb_buf_put_unbase64(&plain, value) && plain.len > 0) {
             const uint8_t *colon = memchr(plain.at, ':', plain.len);
 
             if (colon != NULL) {
@@ -74,15 +37,12 @@ tb_http_authorization_token(const char *value, struct tb_secret *out)
     return got;
 }
 
-/* Counts every refusal and logs the first few of each second. */
-static void
-note_refusal(struct tb_http_call *call, enum tb_refusal why, const char *sentence)
+bool
+tb_http_may_log_refusal(struct tb_http_server *server)
 {
-    struct tb_http_server *server = call->server;
     int64_t now_s = tb_clock_boot_ns() / TB_NS_PER_S;
     bool log;
 
-    atomic_fetch_add(&server->counters.refusals[why], 1);
     tb_mutex_lock(&server->mu);
     if (server->locked.refusals_since_s != now_s) {
         server->locked.refusals_since_s = now_s;
@@ -90,7 +50,15 @@ note_refusal(struct tb_http_call *call, enum tb_refusal why, const char *sentenc
     }
     log = server->locked.refusals_logged++ < LOGGED_REFUSALS;
     tb_mutex_unlock(&server->mu);
-    if (log) {
+    return log;
+}
+
+/* Counts every refusal and logs the first few of each second. */
+static void
+note_refusal(struct tb_http_call *call, enum tb_refusal why, const char *sentence)
+{
+    atomic_fetch_add(&call->server->counters.refusals[why], 1);
+    if (tb_http_may_log_refusal(call->server)) {
         tb_log(TB_LOG_WARN, NULL, "refused %s %s from %s: %s%s%s", call->route->method,
                call->route->path, call->remote, sentence,
                call->token_name[0] != '\0' ? " of token " : "", call->token_name);
@@ -138,6 +106,10 @@ tb_http_authenticate(struct tb_http_call *call)
     if (!address_has_room(call)) { /* before the work that a token makes */
         return false;
     }
+    if (tb_http_is_from_sns(call) && tb_sns_listens(call->server->deps.sns)) {
+        call->from_sns = true;
+        return true;
+    }
     got = authorization != NULL && tb_http_authorization_token(authorization, &token);
     if (!got && key != NULL) {
         got = tb_secret_set(&token, tb_bytes_str(key)) == TB_OK;
@@ -146,11 +118,17 @@ tb_http_authenticate(struct tb_http_call *call)
                                   call->token_name, &roles);
     tb_secret_release(&token);
     if (!got) {
-        note_refusal(call, TB_REFUSAL_NO_TOKEN, "no token");
+        bool sns = tb_http_header_value(call, TB_HTTP_SNS_TYPE) != NULL;
+
+        note_refusal(call, TB_REFUSAL_NO_TOKEN,
+                     sns ? "no token, and a message of SNS needs one unless it has a signature "
+                           "and its topic is in sns.topics"
+                         : "no token");
         tb_http_problem_with(call, TB_PROBLEM_UNAUTHORIZED, "hint",
                              "send 'Authorization: Bearer TOKEN' or 'X-Api-Key: TOKEN'; "
                              "'tapbox token add' makes a token",
                              "This call carries no token.");
+        call->answer.challenge_basic = sns;
         return false;
     }
     if (!known) {

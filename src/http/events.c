@@ -213,15 +213,20 @@ tb_http_answer_intake(struct tb_http_call *call)
 {
     const struct tb_intake_ready *first = call->ready;
     const struct tb_intake_ready *bad = tb_intake_worst(first);
+    bool replayed = call->from_sns && bad == NULL;
 
     assert(first != NULL); /* that is why it came here */
     note_latency(call);
     for (const struct tb_intake_ready *r = first; r != NULL; r = r->next) {
         if (r->err == TB_OK) {
             tb_http_server_took(call->server, &r->result);
+            replayed = replayed && r->result.outcome == TB_INTAKE_DUPLICATE;
         } else {
             note_not_taken(call, r->err);
         }
+    }
+    if (replayed) {
+        tb_sns_count(call->server->deps.sns, TB_SNS_REPLAYED);
     }
     if (bad != NULL) {
         tb_http_problem_of_body(call, &bad->fail);
@@ -244,22 +249,32 @@ tb_http_problem_of_body(struct tb_http_call *call, const struct tb_fail *fail)
     }
 }
 
-void
-tb_http_post_event(struct tb_http_call *call)
+bool
+tb_http_read_event(struct tb_http_call *call)
 {
     const struct tb_http_server_deps *deps = &call->server->deps;
     const struct tb_intake_from from = {.remote = call->remote, .token_name = call->token_name};
     struct tb_fail fail = {0};
 
-    if (tb_http_plan_event(call)) {
-        return;
-    }
     atomic_fetch_add(&call->server->counters.received, 1);
     if (tb_intake_event_read(&deps->config->policy, tb_buf_view(&call->request_body), &from,
                              &call->ready, &fail) != TB_OK) {
         note_not_taken(call, fail.err);
         tb_http_problem_of_body(call, &fail);
-    } else if (call->ready->next == NULL && !tb_http_add_capture(call, call->ready)) {
+        return false;
+    }
+    if (call->ready->next == NULL && !tb_http_add_capture(call, call->ready)) {
         tb_http_free_ready(call);
-    } /* else to be committed */
+    }
+    return true;
+}
+
+void
+tb_http_post_event(struct tb_http_call *call)
+{
+    if (call->from_sns) {
+        tb_http_post_sns(call);
+    } else if (!tb_http_plan_event(call)) {
+        (void)tb_http_read_event(call); /* to be committed */
+    }
 }

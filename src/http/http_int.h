@@ -233,7 +233,8 @@ struct tb_http_answer_out {
     char location[128]; /* "" : none, as of the others here */
     char allow[64];
     unsigned retry_after_s;
-    bool challenge; /* WWW-Authenticate */
+    bool challenge;       /* WWW-Authenticate */
+    bool challenge_basic; /* the same for SNS, which sends what its URL holds only when asked */
 };
 
 struct tb_http_call {
@@ -248,7 +249,8 @@ struct tb_http_call {
     int64_t began_boot_ns;
     struct tb_buf request_body;
     uint64_t body_seen_bytes;
-    bool refused; /* the answer is there already: the body is read and thrown away */
+    bool refused;  /* the answer is there already: the body is read and thrown away */
+    bool from_sns; /* as its headers say: no token, the body's signature has to prove it */
     /* Set by a handler that needs AWS for its answer: runs on a thread where that may take its
      * time, and leaves the answer.  Reads nothing of the connection. */
     void (*later)(struct tb_http_call *call);
@@ -285,6 +287,7 @@ struct tb_http_server {
     struct tb_rates addresses, callers; /* callers: by their token */
     struct tb_later later;
     struct tb_later commits;
+    struct tb_later sns; /* that need a certificate first */
     struct tb_viewers viewers;
     atomic_size_t body_bytes; /* of all bodies that are held */
     struct tb_mutex mu;
@@ -306,6 +309,8 @@ void tb_http_admit(struct tb_http_call *call, const char *method, const char *ur
 
 /* False after leaving a 401, 403 or 429 answer. */
 bool tb_http_authenticate(struct tb_http_call *call);
+/* Whether one more refusal may be logged in this second; the rest is only counted. */
+bool tb_http_may_log_refusal(struct tb_http_server *server);
 /* The token inside an Authorization header's value ("Bearer T", or Basic with T as password);
  * false for anything else. */
 bool tb_http_authorization_token(const char *value, struct tb_secret *out);
@@ -355,6 +360,8 @@ struct tb_capture *tb_http_load_capture(struct tb_http_call *call);
 /* --- events.c: alerts and requests, committed many at once --- */
 
 extern const struct tb_later_kind tb_later_commits;
+/* The body as an alert of this sender into call->ready; false after an answer. */
+bool tb_http_read_event(struct tb_http_call *call);
 /* Fills call->ready for a handler, which then reads into it; NULL after an answer. */
 struct tb_intake_ready *tb_http_new_ready(struct tb_http_call *call);
 /* Room for the capture that it makes or joins; false after an answer. */
@@ -364,6 +371,13 @@ void tb_http_answer_intake(struct tb_http_call *call);
 void tb_http_free_ready(struct tb_http_call *call);
 /* What is wrong with an alert's body. */
 void tb_http_problem_of_body(struct tb_http_call *call, const struct tb_fail *fail);
+
+#define TB_HTTP_SNS_TYPE "x-amz-sns-message-type"
+/* sns.c: without its own table of routes: SNS posts to /v1/events. */
+extern const struct tb_later_kind tb_later_sns;
+/* Whether the headers say that SNS posts this, with an envelope (and so with a signature). */
+bool tb_http_is_from_sns(struct tb_http_call *call);
+void tb_http_post_sns(struct tb_http_call *call);
 
 /* plan.c: true when it was ?dry_run=1 (or a wrong value of it) and is taken care of. */
 bool tb_http_plan_event(struct tb_http_call *call);

@@ -18,6 +18,10 @@ run_aws(struct tb_http_call *const *calls, size_t count)
     }
 }
 
+/* Threads of their own: whoever reaches the port may make these wait. */
+const struct tb_later_kind tb_later_sns = {
+    .name = "http sns", .threads = 2, .at_once = 1, .queue = 64, .run = run_aws};
+
 const struct tb_later_kind tb_later_aws = {.name = "http later",
                                            .threads = TB_LATER_THREADS,
                                            .at_once = 1,

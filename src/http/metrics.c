@@ -157,6 +157,36 @@ put_queue(const struct tb_queue_counters *queue, struct tb_buf *out)
 }
 
 static void
+put_sns_rows(const struct tb_sns *sns, const char *name, const char *label, size_t from,
+             size_t to, struct tb_buf *out)
+{
+    for (size_t i = from; i < to; i++) {
+        enum tb_sns_result result = (enum tb_sns_result)i;
+
+        tb_buf_printf(out, "%s{%s=\"%s\"} %llu\n", name, label, tb_sns_result_name(result),
+                      tb_sns_counted(sns, result));
+    }
+}
+
+static void
+put_sns(const struct tb_sns *sns, struct tb_buf *out)
+{
+    put_family(out, "tapbox_sns_messages_total", "counter",
+               "Genuine messages of SNS by what they are; replayed: notifications whose alert "
+               "was there already.");
+    put_sns_rows(sns, "tapbox_sns_messages_total", "type", TB_SNS_NOTIFIED, TB_SNS_CONFIRMED,
+                 out);
+    put_family(out, "tapbox_sns_confirmations_total", "counter",
+               "Subscriptions by what came of their confirmation.");
+    put_sns_rows(sns, "tapbox_sns_confirmations_total", "result", TB_SNS_CONFIRMED,
+                 TB_SNS_FIRST_REFUSAL, out);
+    put_family(out, "tapbox_sns_refusals_total", "counter",
+               "Messages of SNS that were refused, by reason.");
+    put_sns_rows(sns, "tapbox_sns_refusals_total", "why", TB_SNS_FIRST_REFUSAL,
+                 TB_SNS_RESULT_COUNT, out);
+}
+
+static void
 put_value(struct tb_buf *out, const char *name, const char *type, const char *help,
           unsigned long long value)
 {
@@ -356,6 +386,9 @@ tb_http_get_metrics(struct tb_http_call *call)
     put_received(server, out);
     if (server->deps.queue != NULL) {
         put_queue(server->deps.queue, out);
+    }
+    if (tb_sns_listens(server->deps.sns)) {
+        put_sns(server->deps.sns, out);
     }
     put_value(out, "tapbox_http_connections_dropped_total", "counter",
               "Connections closed because they took too long, or made room for others.",

@@ -216,7 +216,8 @@ send_answer(struct tb_http_call *call)
     }
     if (answer->challenge) {
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
-                                      "Bearer realm=\"tapbox\"");
+                                      answer->challenge_basic ? "Basic realm=\"tapbox\""
+                                                              : "Bearer realm=\"tapbox\"");
     }
     if (answer->retry_after_s != 0) {
         snprintf(retry_after, sizeof(retry_after), "%u", answer->retry_after_s);
@@ -245,7 +246,7 @@ take_headers(struct tb_http_call *call, const char *method, const char *url)
         call->refused = true;
     } else {
         tb_http_admit(call, method, url);
-        if (!call->refused && call->route->roles != 0) {
+        if (!call->refused && call->route->roles != 0 && !call->from_sns) {
             tb_peers_known(&call->server->peers, call->peer);
         }
         if (!call->refused && announced > TB_EVENT_MAX_BYTES) {
@@ -306,7 +307,9 @@ finish_call(struct tb_http_call *call)
         }
     }
     if (call->later != NULL || call->ready != NULL) {
-        if (tb_later_take(call->ready != NULL ? &call->server->commits : &call->server->later,
+        if (tb_later_take(call->ready != NULL ? &call->server->commits
+                          : call->from_sns    ? &call->server->sns
+                                              : &call->server->later,
                           call)) {
             return MHD_YES; /* comes back here when it has run */
         }
@@ -561,6 +564,9 @@ tb_http_server_start(const struct tb_http_server_deps *deps, int listen_fd,
     if (err == TB_OK) {
         err = tb_later_start(&server->commits, &tb_later_commits, fail);
     }
+    if (err == TB_OK && tb_sns_listens(deps->sns)) {
+        err = tb_later_start(&server->sns, &tb_later_sns, fail);
+    }
     if (err != TB_OK) {
         goto out;
     }
@@ -597,6 +603,7 @@ tb_http_server_stop(struct tb_http_server *server)
     if (server->daemon != NULL) {
         server->listen_fd = MHD_quiesce_daemon(server->daemon);
         tb_later_stop(&server->later);
+        tb_later_stop(&server->sns);
         tb_later_stop(&server->commits);
         tb_viewers_stop(&server->viewers);
         until = tb_clock_boot_ns() + STOP_WAIT_S * TB_NS_PER_S;
@@ -612,6 +619,7 @@ tb_http_server_stop(struct tb_http_server *server)
         MHD_stop_daemon(server->daemon);
     }
     tb_later_release(&server->later);
+    tb_later_release(&server->sns);
     tb_later_release(&server->commits);
     tb_viewers_release(&server->viewers);
     tb_peers_stop(&server->peers);

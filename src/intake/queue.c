@@ -54,6 +54,64 @@ give_back(struct tb_queue *queue, const struct tb_sqs_message *message, uint32_t
     }
 }
 
+static void
+leave(struct tb_queue *queue, const struct tb_sqs_message *message, const struct tb_fail *fail)
+{
+    atomic_fetch_add(&queue->deps.counters->not_understood, 1);
+    tb_log_fail(TB_LOG_WARN, NULL, fail,
+                "message %s of queue %s is left to become a dead letter (delivery %lld)",
+                message->id, queue->name, (long long)message->receive_count);
+    give_back(queue, message, message->receive_count > 5 ? HOPELESS_S : 1);
+}
+
+static void
+try_again(struct tb_queue *queue, const struct tb_sqs_message *message,
+          const struct tb_fail *fail)
+{
+    atomic_fetch_add(&queue->deps.counters->failed, 1);
+    tb_log_fail(TB_LOG_ERROR, NULL, fail, "message %s of queue %s comes again", message->id,
+                queue->name);
+    give_back(queue, message, AGAIN_S);
+}
+
+static void
+delete_it(struct tb_queue *queue, const struct tb_sqs_message *message)
+{
+    struct tb_fail fail;
+
+    if (tb_sqs_delete(queue->deps.aws, queue->deps.url, message->receipt, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &fail,
+                    "message %s of queue %s is committed and comes again", message->id,
+                    queue->name);
+    }
+}
+
+/* True: it is of SNS, and no alert, or none that counts; that was dealt with. */
+static bool
+take_sns(struct tb_queue *queue, const struct tb_sqs_message *message)
+{
+    struct tb_sns_verdict verdict;
+    struct tb_fail fail = {0};
+    enum tb_err err;
+
+    if (!tb_sns_listens(queue->deps.sns)) {
+        return false;
+    }
+    err = tb_sns_check(queue->deps.sns, tb_bytes_str(message->body), TB_SNS_QUEUED, true,
+                       &verdict, &fail);
+    if (err == TB_ENOTFOUND || (err == TB_OK && verdict.type == TB_SNS_NOTIFICATION)) {
+        return false;
+    }
+    if (err == TB_OK) {
+        delete_it(queue, message);
+    } else if (err == TB_ERETRY) {
+        try_again(queue, message, &fail);
+    } else {
+        leave(queue, message, &fail);
+    }
+    return true;
+}
+
 /* TB_OK: it was dealt with, whatever it was; else the store does not take it. */
 static enum tb_err
 take(struct tb_queue *queue, const struct tb_sqs_message *message)
@@ -61,30 +119,23 @@ take(struct tb_queue *queue, const struct tb_sqs_message *message)
     const struct tb_queue_deps *deps = &queue->deps;
     const struct tb_intake_from from = {.remote = queue->remote, .token_name = "sqs"};
     struct tb_fail fail = {0};
-    enum tb_err err = tb_intake_event(deps->store, deps->policy, tb_bytes_str(message->body),
-                                      &from, deps->taken, deps->arg, &fail);
+    enum tb_err err;
 
+    if (take_sns(queue, message)) {
+        return TB_OK;
+    }
+    err = tb_intake_event(deps->store, deps->policy, tb_bytes_str(message->body), &from,
+                          deps->taken, deps->arg, &fail);
     if (tb_intake_is_senders_fault(err)) {
-        atomic_fetch_add(&queue->deps.counters->not_understood, 1);
-        tb_log_fail(TB_LOG_WARN, NULL, &fail,
-                    "message %s of queue %s is left to become a dead letter (delivery %lld)",
-                    message->id, queue->name, (long long)message->receive_count);
-        give_back(queue, message, message->receive_count > 5 ? HOPELESS_S : 1);
+        leave(queue, message, &fail);
         return TB_OK;
     }
     if (err != TB_OK) {
-        atomic_fetch_add(&queue->deps.counters->failed, 1);
-        tb_log_fail(TB_LOG_ERROR, NULL, &fail, "message %s of queue %s comes again",
-                    message->id, queue->name);
-        give_back(queue, message, AGAIN_S);
+        try_again(queue, message, &fail);
         return err;
     }
     atomic_fetch_add(&queue->deps.counters->committed, 1);
-    if (tb_sqs_delete(deps->aws, deps->url, message->receipt, &fail) != TB_OK) {
-        tb_log_fail(TB_LOG_WARN, NULL, &fail,
-                    "message %s of queue %s is committed and comes again", message->id,
-                    queue->name);
-    }
+    delete_it(queue, message);
     return TB_OK;
 }
 

@@ -17,7 +17,7 @@ MODULES = {
     "priv": ["base"],
     "webhooks": ["base", "model"],
     "policy": ["base", "model", "webhooks"],
-    "config": ["base", "model", "policy"],  # the file holds the policy
+    "config": ["base", "model", "webhooks", "policy"],  # the file holds the policy
     "store": ["base", "model"],
     "segment": ["base", "model"],
     "aws": ["base", "net"],
@@ -27,15 +27,16 @@ MODULES = {
     "recorder": ["base", "model", "segment", "priv"],
     "summary": ["base", "model", "priv", "store", "segment", "recorder"],  # the recorder's spool
     "upload": ["base", "model", "store", "segment", "aws", "evidence", "recorder"],  # the recorder's spool
-    "intake": ["base", "model", "store", "webhooks", "policy", "aws"],
+    "sns": ["base", "net", "webhooks"],
+    "intake": ["base", "model", "store", "webhooks", "policy", "aws", "sns"],
     "control": ["base", "model", "config", "policy", "store", "aws", "recorder", "evidence", "upload"],
-    "http": ["base", "model", "config", "policy", "store", "webhooks", "intake", "segment", "recorder", "summary", "upload", "control"],
+    "http": ["base", "model", "config", "policy", "store", "webhooks", "sns", "intake", "segment", "recorder", "summary", "upload", "control"],
     "cli": None,  # everything
 }
 
 # Public headers; one that is not here is an error.
 HEADERS = {
-    "base": "attr build crash err bytes limits clock log digest pubkey secret io json thread ids",
+    "base": "attr build cert crash err bytes limits clock log digest pubkey secret io json thread ids",
     "model": "alert filter request capture",
     "net": "http_client",
     "priv": "compartment sandbox",
@@ -51,6 +52,7 @@ HEADERS = {
     "recorder": "recorder vxlan spool spool_follow source",
     "summary": "summary summary_live",
     "upload": "upload",
+    "sns": "sns",
     "intake": "intake queue",
     "control": "control preflight",
     "http": "http_server",

@@ -85,8 +85,28 @@ base64_is_that_of_rfc_4648(void **state)
 
         tb_buf_put_base64(&buf, tb_bytes_str(cases[i].plain));
         assert_string_equal(tb_buf_str(&buf), cases[i].encoded);
+        tb_buf_reset(&buf);
+        assert_true(tb_buf_put_unbase64(&buf, cases[i].encoded));
+        assert_string_equal(tb_buf_str(&buf), cases[i].plain);
         tb_buf_release(&buf);
     }
+}
+
+static void
+what_is_no_base64_is_told(void **state)
+{
+    static const char *const wrong[] = {"Z", "Zg=a", "Zm 8", "Zm9v\n", "Zm-_", "=Zg"};
+    struct tb_buf buf = TB_BUF_INIT(2);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        tb_buf_reset(&buf);
+        assert_false(tb_buf_put_unbase64(&buf, wrong[i]));
+    }
+    tb_buf_reset(&buf);
+    assert_true(tb_buf_put_unbase64(&buf, "Zm8"));       /* padding is optional */
+    assert_false(tb_buf_put_unbase64(&buf, "Zm9vYmFy")); /* over the ceiling */
+    tb_buf_release(&buf);
 }
 
 static void
@@ -137,6 +157,7 @@ main(void)
         cmocka_unit_test(every_length_near_a_growth_step_keeps_its_content),
         cmocka_unit_test(integers_are_written_and_read_octet_by_octet),
         cmocka_unit_test(base64_is_that_of_rfc_4648),
+        cmocka_unit_test(what_is_no_base64_is_told),
         cmocka_unit_test(percent_encoding_keeps_only_what_rfc_3986_calls_unreserved),
         cmocka_unit_test(hex_comes_back_as_it_was_and_nothing_else_is_read),
         cmocka_unit_test(a_long_string_is_cut_and_said_to_be),
