@@ -1,5 +1,6 @@
 /*
- * CloudWatch: what EC2 publishes of mirroring, for instances of the world.
+ * CloudWatch: what EC2 publishes of mirroring, for instances of the world; and what others
+ * publish, which is kept as history.
  *
  * A period has a point when the instance existed in it: 0 when nothing was left out.
  */
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "history.h"
 #include "plane.h"
 
 #define QUERIES_MAX 500
@@ -222,6 +224,70 @@ get_metric_data(struct call *c)
     return good;
 }
 
+/* --- what others publish --- */
+
+#define DATUM "MetricData.member.#."
+
+/* "Name=Value" of the datum with this index, one behind the other. */
+static void
+dimensions_text(const struct call *c, long datum, struct str *out)
+{
+    size_t n;
+    size_t nvalues;
+    const struct arg *names = arg_list(&c->query, DATUM "Dimensions.member.#.Name", &n);
+    const struct arg *values = arg_list(&c->query, DATUM "Dimensions.member.#.Value", &nvalues);
+    for (size_t i = 0; i < n && i < nvalues; i++) {
+        if (names[i].index[0] == datum) {
+            str_addf(out, "%s%s=%s", out->len > 0 ? "," : "", names[i].value, values[i].value);
+        }
+    }
+}
+
+static bool
+put_metric_data(struct call *c)
+{
+    const char *name_space = arg_text(&c->query, "Namespace");
+    size_t n;
+    size_t nvalues;
+    const struct arg *names = arg_list(&c->query, DATUM "MetricName", &n);
+    const struct arg *values = arg_list(&c->query, DATUM "Value", &nvalues);
+    if (n == 0 || n != nvalues) {
+        return fail_value(c, "MetricData");
+    }
+    if (strncmp(name_space, "AWS/", 4) == 0) {
+        return fail_value(c, "Namespace");
+    }
+    for (size_t i = 0; i < n; i++) {
+        char *end;
+        if (names[i].index[0] != values[i].index[0] ||
+            !isfinite(strtod(values[i].value, &end)) || end == values[i].value ||
+            *end != '\0') {
+            return fail_value(c, DATUM "Value");
+        }
+    }
+    if (call_is_denied(c)) {
+        return fail(c, 403, "AccessDenied",
+                    "User: %s is not authorized to perform: cloudwatch:PutMetricData",
+                    c->signer.arn);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct str dimensions = {0};
+        dimensions_text(c, names[i].index[0], &dimensions);
+        history_add_metric(c->st, c->signer.account->id, name_space, names[i].value,
+                           str_text(&dimensions), values[i].value);
+        str_free(&dimensions);
+    }
+    return true;
+}
+
+static const struct param put_metric_data_params[] = {
+    {.path = "Namespace", .type = P_TEXT, .required = true, .max = 255},
+    {.path = DATUM "MetricName", .type = P_TEXT, .required = true, .max = 255},
+    {.path = DATUM "Value", .type = P_TEXT, .max = 64},
+    {.path = DATUM "Dimensions.member.#.Name", .type = P_TEXT, .max = 255},
+    {.path = DATUM "Dimensions.member.#.Value", .type = P_TEXT, .max = 1024},
+    {.path = NULL}};
+
 static const struct param get_metric_data_params[] = {
     {.path = MEMBER "Id", .type = P_TEXT, .required = true, .max = 255},
     {.path = MEMBER "MetricStat.Metric.Namespace", .type = P_TEXT, .max = 255},
@@ -238,4 +304,5 @@ static const struct param get_metric_data_params[] = {
 
 const struct action cloudwatch_actions[] = {
     {"GetMetricData", SERVICE_CLOUDWATCH, get_metric_data_params, get_metric_data, false},
+    {"PutMetricData", SERVICE_CLOUDWATCH, put_metric_data_params, put_metric_data, false},
     {NULL, SERVICE_CLOUDWATCH, NULL, NULL, false}};

@@ -16,6 +16,41 @@ tags_json(struct str *s, const struct obj *o)
     jout_close(s, '}');
 }
 
+static void
+begin(struct state *st, struct str *s, const char *event, const char *kind)
+{
+    jout_open(s, NULL, '{');
+    jout_int(s, "n", (int64_t)st->nevents + 1);
+    jout_int(s, "time_ns", now_ns());
+    jout_text(s, "event", event);
+    jout_text(s, "kind", kind);
+}
+
+/* Takes what `s` holds. */
+static void
+end(struct state *st, struct str *s)
+{
+    jout_close(s, '}');
+    if ((st->nevents & 1023) == 0) {
+        st->events = xgrow(st->events, (st->nevents + 1024) * sizeof(char *));
+    }
+    st->events[st->nevents++] = s->p;
+}
+
+void
+history_add_metric(struct state *st, const char *account, const char *name_space,
+                   const char *metric, const char *dimensions, const char *value)
+{
+    struct str s = {0};
+    begin(st, &s, "published", "metric");
+    jout_text(&s, "account", account);
+    jout_text(&s, "namespace", name_space);
+    jout_text(&s, "metric", metric);
+    jout_text(&s, "dimensions", dimensions);
+    jout_text(&s, "value", value);
+    end(st, &s);
+}
+
 void
 history_add(struct state *st, const char *event, const struct obj *o, const char *by,
             const char *token)
@@ -26,11 +61,7 @@ history_add(struct state *st, const char *event, const struct obj *o, const char
     if (names[o->kind] == NULL) {
         return;
     }
-    jout_open(&s, NULL, '{');
-    jout_int(&s, "n", (int64_t)st->nevents + 1);
-    jout_int(&s, "time_ns", now_ns());
-    jout_text(&s, "event", event);
-    jout_text(&s, "kind", names[o->kind]);
+    begin(st, &s, event, names[o->kind]);
     jout_text(&s, "id", o->id);
     jout_text(&s, "account", o->owner->id);
     if (o->kind == K_SESSION) {
@@ -47,11 +78,7 @@ history_add(struct state *st, const char *event, const struct obj *o, const char
     tags_json(&s, o);
     jout_text(&s, "client_token", token);
     jout_text(&s, "by", by);
-    jout_close(&s, '}');
-    if ((st->nevents & 1023) == 0) {
-        st->events = xgrow(st->events, (st->nevents + 1024) * sizeof(char *));
-    }
-    st->events[st->nevents++] = s.p;
+    end(st, &s);
 }
 
 void

@@ -13,6 +13,9 @@
 /* `by` is who did it; `token` the ClientToken or NULL.  Other kinds are not recorded. */
 void history_add(struct state *st, const char *event, const struct obj *o, const char *by,
                  const char *token);
+/* A value that somebody published to CloudWatch: the event "published" of the kind "metric". */
+void history_add_metric(struct state *st, const char *account, const char *name_space,
+                        const char *metric, const char *dimensions, const char *value);
 /* Everything after event number `since`. */
 void history_json(struct state *st, size_t since, struct str *out);
 void history_free(struct state *st);
