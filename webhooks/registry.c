@@ -9,6 +9,8 @@
 struct tb_webhook_body {
     struct tb_json *json;
     struct tb_event event;
+    const struct tb_senders *senders; /* NULL: none */
+    const struct tb_sender *sender;   /* that was named; NULL: nobody did */
 };
 
 static enum tb_err open_list(const struct tb_json *body, struct tb_event *out,
@@ -94,7 +96,8 @@ tell_unknown(const struct tb_event *event, struct tb_fail *fail)
 }
 
 static enum tb_err
-read_event(const struct tb_event *event, struct tb_alert *out, struct tb_fail *fail)
+read_event(const struct tb_event *event, const struct tb_senders *senders, struct tb_alert *out,
+           struct tb_fail *fail)
 {
     for (size_t i = 0; i < ADAPTERS; i++) {
         if (adapters[i]->recognises(event)) {
@@ -107,6 +110,11 @@ read_event(const struct tb_event *event, struct tb_alert *out, struct tb_fail *f
                 *out = alert;
             }
             return err;
+        }
+    }
+    for (size_t i = 0; senders != NULL && i < senders->count; i++) {
+        if (tb_sender_recognises(&senders->at[i], event->detail)) {
+            return tb_sender_read(&senders->at[i], event->detail, out, fail);
         }
     }
     return tell_unknown(event, fail);
@@ -145,8 +153,46 @@ check_list(const struct tb_event *event, struct tb_fail *fail)
     return TB_OK;
 }
 
+static enum tb_err
+name_sender(const struct tb_webhook_how *how, struct tb_webhook_body *made,
+            struct tb_fail *fail)
+{
+    char shown[TB_ALERT_ADAPTER_SIZE];
+
+    if (how == NULL) {
+        return TB_OK;
+    }
+    made->senders = how->senders;
+    if (how->sender == NULL) {
+        return TB_OK;
+    }
+    made->sender = tb_sender_find(how->senders, how->sender);
+    if (made->sender == NULL) {
+        tb_webhook_clean_text(shown, sizeof(shown), how->sender);
+        return tb_fail_set(fail, TB_ENOTFOUND,
+                           "the policy describes no sender '%s' (key senders of its file)",
+                           shown);
+    }
+    return TB_OK;
+}
+
+/* The body of a sender that was named has no envelope but SNS's. */
+static enum tb_err
+open_body(struct tb_webhook_body *body, struct tb_fail *fail)
+{
+    if (body->sender == NULL) {
+        return open_envelope(body->json, &body->event, fail);
+    }
+    body->event = (struct tb_event){.detail = body->json};
+    if (tb_json_is_array(body->json)) {
+        body->event.list = body->json;
+    }
+    return TB_OK;
+}
+
 enum tb_err
-tb_webhook_open(struct tb_bytes body, struct tb_webhook_body **out, struct tb_fail *fail)
+tb_webhook_open(struct tb_bytes body, const struct tb_webhook_how *how,
+                struct tb_webhook_body **out, struct tb_fail *fail)
 {
     struct tb_webhook_body *made = calloc(1, sizeof(*made));
     enum tb_err err;
@@ -154,12 +200,15 @@ tb_webhook_open(struct tb_bytes body, struct tb_webhook_body **out, struct tb_fa
     if (made == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory for an alert");
     }
-    err = tb_json_parse(body, &made->json, fail);
+    err = name_sender(how, made, fail);
+    if (err == TB_OK) {
+        err = tb_json_parse(body, &made->json, fail);
+    }
     if (err == TB_OK && tb_sns_is_message(made->json)) {
         err = replace_by_message(&made->json, fail);
     }
     if (err == TB_OK) {
-        err = open_envelope(made->json, &made->event, fail);
+        err = open_body(made, fail);
     }
     if (err == TB_OK) {
         err = check_list(&made->event, fail);
@@ -200,14 +249,16 @@ tb_webhook_alert(const struct tb_webhook_body *body, size_t i, struct tb_alert *
     if (!tb_json_is_object(event.detail)) {
         return tb_fail_set(fail, TB_EFORMAT, "the finding is not a JSON object");
     }
-    return read_event(&event, out, fail);
+    return body->sender != NULL ? tb_sender_read(body->sender, event.detail, out, fail)
+                                : read_event(&event, body->senders, out, fail);
 }
 
 enum tb_err
-tb_webhook_read(struct tb_bytes body, struct tb_alert *out, struct tb_fail *fail)
+tb_webhook_read(struct tb_bytes body, const struct tb_webhook_how *how, struct tb_alert *out,
+                struct tb_fail *fail)
 {
     struct tb_webhook_body *opened = NULL;
-    enum tb_err err = tb_webhook_open(body, &opened, fail);
+    enum tb_err err = tb_webhook_open(body, how, &opened, fail);
 
     if (err != TB_OK || opened == NULL) {
         return err;

@@ -9,6 +9,7 @@
 struct tb_intake_from {
     const char *remote;     /* peer address */
     const char *token_name; /* who */
+    const char *sender; /* of the policy's senders, whose body it is; NULL: the body says it */
 };
 
 struct tb_intake_result {
@@ -101,9 +102,9 @@ struct tb_intake_preview {
     struct tb_alert alert;     /* adapter "": an analyst's own request */
     struct tb_verdict verdict; /* of a request: to capture */
 };
-/* Errors as of tb_intake_event and tb_intake_request. */
+/* `sender` as of tb_intake_from; errors as of tb_intake_event and tb_intake_request. */
 TB_NODISCARD enum tb_err tb_intake_preview_event(const struct tb_policy *policy,
-                                                 struct tb_bytes body,
+                                                 struct tb_bytes body, const char *sender,
                                                  struct tb_intake_preview *out,
                                                  struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_intake_preview_request(const struct tb_policy *policy,

@@ -11,6 +11,7 @@
 #define TAPBOX_POLICY_H
 
 #include <tapbox/request.h>
+#include <tapbox/senders.h>
 #include <tapbox/webhook.h>
 
 enum {
@@ -40,11 +41,6 @@ enum tb_why {
     TB_WHY_COUNT
 };
 const char *tb_why_name(enum tb_why why); /* "rule", "no_rule", ... */
-
-struct tb_words { /* in patterns '*' stands for anything and '?' for one character */
-    char **at;
-    size_t count;
-};
 
 enum tb_profile_sources {
     TB_SOURCES_NAMED,  /* where it was seen; unknown: all interfaces of the instance */
@@ -77,7 +73,8 @@ enum tb_wanted { /* samples, archived findings */
 struct tb_rule {
     char name[TB_RULE_NAME_SIZE];
     size_t line; /* of the file */
-    /* empty lists match everything */
+    /* patterns: '*' stands for anything and '?' for one character; empty lists match everything
+     */
     struct tb_words types, accounts, regions, vpcs, subnets, tags, resources, adapters;
     double min_severity, max_severity;
     bool has_severity; /* a range; an unknown severity is in none */
@@ -100,6 +97,7 @@ struct tb_rules {
     size_t profile_count;
     struct tb_rule *rules;
     size_t rule_count;
+    struct tb_senders senders; /* whose bodies have no adapter */
 };
 void tb_rules_free(struct tb_rules *rules);
 
@@ -109,6 +107,8 @@ struct tb_policy {
         cooldown_ns; /* a finding that was captured so shortly before is ignored; 0: never */
     const struct tb_rules *rules; /* NULL: every finding is captured, by the bounds alone */
 };
+/* NULL: none */
+const struct tb_senders *tb_policy_senders(const struct tb_policy *policy);
 
 /* What EC2 says of one source; everything is lent. */
 struct tb_source_facts {

@@ -1,6 +1,6 @@
 /*
- * The policy's file (YAML): guard, profiles and rules.  Errors name file, line and key:
- * "policy.yaml:31: rules 'c2': severity: 'high' is not a range (write 7, 4-6.9 or >=7)".
+ * The policy's file (YAML): guard, senders, profiles and rules.  Errors name file, line and
+ * key: "policy.yaml:31: rules 'c2': severity: 'high' is not a range (write 7, 4-6.9 or >=7)".
  */
 #ifndef TAPBOX_POLICY_FILE_H
 #define TAPBOX_POLICY_FILE_H

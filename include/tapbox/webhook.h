@@ -9,6 +9,7 @@
 
 #include <tapbox/alert.h>
 #include <tapbox/bytes.h>
+#include <tapbox/senders.h>
 
 /* What is inside an envelope, or the body itself.  Everything is lent by the body. */
 struct tb_event {
@@ -53,15 +54,23 @@ enum {
     TB_WEBHOOK_MAX_ALERTS = 32 /* in one body: Security Hub sends one, or what was ticked */
 };
 
+/* Besides the adapters, those that the policy describes (senders.h); both are lent. */
+struct tb_webhook_how {
+    const struct tb_senders *senders; /* NULL: none */
+    const char *sender; /* which of them it is, when somebody said so; NULL: the body says it,
+                           and adapters come first */
+};
+
 /*
  * Parses a body and takes off its envelope.  The body is not needed afterwards; `*out` is for
- * the caller to tb_webhook_free.
- * Errors: TB_EFORMAT not JSON, or an envelope that is broken; TB_ETOOBIG, also for more than
- * TB_WEBHOOK_MAX_ALERTS.
+ * the caller to tb_webhook_free.  `how` may be NULL.  Of a sender that is named, an array is
+ * several alerts.
+ * Errors: TB_EFORMAT not JSON, or an envelope that is broken; TB_ENOTFOUND no sender has this
+ * name; TB_ETOOBIG, also for more than TB_WEBHOOK_MAX_ALERTS.
  */
 struct tb_webhook_body;
-TB_NODISCARD enum tb_err tb_webhook_open(struct tb_bytes body, struct tb_webhook_body **out,
-                                         struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_webhook_open(struct tb_bytes body, const struct tb_webhook_how *how,
+                                         struct tb_webhook_body **out, struct tb_fail *fail);
 void tb_webhook_free(struct tb_webhook_body *body);
 /* At least 1. */
 size_t tb_webhook_count(const struct tb_webhook_body *body);
@@ -73,7 +82,7 @@ size_t tb_webhook_count(const struct tb_webhook_body *body);
 TB_NODISCARD enum tb_err tb_webhook_alert(const struct tb_webhook_body *body, size_t i,
                                           struct tb_alert *out, struct tb_fail *fail);
 /* All of it for a body that holds one alert; one that holds more is TB_EFORMAT. */
-TB_NODISCARD enum tb_err tb_webhook_read(struct tb_bytes body, struct tb_alert *out,
-                                         struct tb_fail *fail);
+TB_NODISCARD enum tb_err tb_webhook_read(struct tb_bytes body, const struct tb_webhook_how *how,
+                                         struct tb_alert *out, struct tb_fail *fail);
 
 #endif

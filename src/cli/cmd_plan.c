@@ -17,7 +17,7 @@ static const int64_t patience_ns = 150 * TB_NS_PER_S;
 
 static const char help[] =
     "Usage: tapbox plan SOURCE... [OPTION]...\n"
-    "       tapbox plan --event FILE [--offline] [OPTION]...\n"
+    "       tapbox plan --event FILE [--sender NAME] [--offline] [OPTION]...\n"
     "       tapbox plan --alert ALERT [OPTION]...\n"
     "\n"
     "Says what a capture of these sources (i-... or eni-...), or an alert, would do and why "
@@ -27,9 +27,12 @@ static const char help[] =
     "  -e, --event FILE       an alert as its sender posts it; -: standard input\n"
     "  -a, --alert ALERT      one that arrived before ('tapbox alerts' lists them), by the\n"
     "                         policy as it is now\n"
+    "      --sender NAME      read it as of this sender of the policy (as POST\n"
+    "                         /v1/events/NAME does), not by what it looks like\n"
     "      --offline          only what policy says of the alert: asks nobody\n"
     "  -c, --config FILE      with --offline: the policy (default " TB_CLI_CONFIG ",\n"
     "                         and without that file the defaults)\n"
+    "  -p, --policy FILE      with --offline: this policy instead\n"
     "  -r, --reason TEXT      as for start, as are the following\n"
     "  -d, --duration TIME\n"
     "      --account ID\n"
@@ -43,12 +46,13 @@ static const char help[] =
 struct plan {
     struct tb_api_options api;
     struct tb_cli_request request;
-    const char *event, *alert, *config;
+    const char *event, *alert, *sender, *config, *policy;
     bool offline;
 };
 
 enum {
-    OPTION_OFFLINE = 1
+    OPTION_OFFLINE = 1,
+    OPTION_SENDER
 };
 
 static bool
@@ -64,8 +68,14 @@ take_option(struct plan *plan, int option, const char *value)
     case 'c':
         plan->config = value;
         return true;
+    case 'p':
+        plan->policy = value;
+        return true;
     case OPTION_OFFLINE:
         plan->offline = true;
+        return true;
+    case OPTION_SENDER:
+        plan->sender = value;
         return true;
     default:
         return tb_cli_request_option(&plan->request, option, value) ||
@@ -99,7 +109,7 @@ exit_of(const struct tb_json *answer)
 }
 
 static enum tb_err
-decide(const char *config_path, struct tb_bytes event, struct tb_json **out,
+decide(const struct plan *plan, struct tb_bytes event, struct tb_json **out,
        struct tb_fail *fail)
 {
     struct tb_config *config = malloc(sizeof(*config));
@@ -111,10 +121,10 @@ decide(const char *config_path, struct tb_bytes event, struct tb_json **out,
         err = tb_fail_set(fail, TB_ENOMEM, "no memory for a plan");
     }
     if (err == TB_OK) {
-        err = tb_cli_policy_load("plan", config_path, NULL, config, &rules, fail);
+        err = tb_cli_policy_load("plan", plan->config, plan->policy, config, &rules, fail);
     }
     if (err == TB_OK) {
-        err = tb_intake_preview_event(&config->policy, event, preview, fail);
+        err = tb_intake_preview_event(&config->policy, event, plan->sender, preview, fail);
         if (err == TB_ENOTFOUND || err == TB_EFORMAT) {
             err = TB_EINVAL; /* an event that nobody knows is a wrong input */
             fail->err = err;
@@ -137,7 +147,7 @@ plan_offline(const struct plan *plan, struct tb_bytes event)
     struct tb_buf text = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
     struct tb_json *root = NULL;
     struct tb_fail fail = {0};
-    enum tb_err err = decide(plan->config, event, &root, &fail);
+    enum tb_err err = decide(plan, event, &root, &fail);
     int status = TB_EXIT_OK;
 
     if (err == TB_OK && plan->api.json) {
@@ -190,8 +200,18 @@ check_usage(const struct plan *plan, int sources)
         return tb_cli_usage("plan", "--offline belongs to --event: a source has to be looked "
                                     "up");
     }
-    if (plan->config != NULL && !plan->offline) {
-        return tb_cli_usage("plan", "--config belongs to --offline: the service has its own");
+    if (plan->event == NULL && plan->sender != NULL) {
+        return tb_cli_usage("plan", "--sender belongs to --event");
+    }
+    if (plan->sender != NULL &&
+        (plan->sender[0] == 0 || strlen(plan->sender) >= TB_ALERT_ADAPTER_SIZE ||
+         strspn(plan->sender, "abcdefghijklmnopqrstuvwxyz0123456789-_") !=
+             strlen(plan->sender))) {
+        return tb_cli_usage("plan", "--sender is a name of the policy's senders");
+    }
+    if ((plan->config != NULL || plan->policy != NULL) && !plan->offline) {
+        return tb_cli_usage("plan", "--config and --policy belong to --offline: the service "
+                                    "has its own");
     }
     return TB_EXIT_OK;
 }
@@ -204,7 +224,9 @@ tb_cmd_plan(int argc, char **argv)
         TB_CLI_REQUEST_OPTIONS,
         {"event", required_argument, NULL, 'e'},
         {"alert", required_argument, NULL, 'a'},
+        {"sender", required_argument, NULL, OPTION_SENDER},
         {"offline", no_argument, NULL, OPTION_OFFLINE},
+        {"policy", required_argument, NULL, 'p'},
         {"config", required_argument, NULL, 'c'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -214,7 +236,7 @@ tb_cmd_plan(int argc, char **argv)
     struct tb_fail fail = {0};
     int option, status;
 
-    while ((option = getopt_long(argc, argv, "e:a:c:r:d:h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "e:a:c:p:r:d:h", options, NULL)) != -1) {
         if (option == 'h') {
             fputs(help, stdout);
             return tb_cli_finish_stdout("plan");
@@ -244,7 +266,11 @@ tb_cmd_plan(int argc, char **argv)
     } else if (plan.offline) {
         status = plan_offline(&plan, tb_buf_view(&body));
     } else {
-        status = plan_online(&plan, "/v1/events?dry_run=1", tb_buf_str(&body));
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), "/v1/events%s%s?dry_run=1",
+                       plan.sender != NULL ? "/" : "", plan.sender != NULL ? plan.sender : "");
+        status = plan_online(&plan, path, tb_buf_str(&body));
     }
     tb_buf_release(&body);
     return status;

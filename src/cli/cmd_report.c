@@ -186,7 +186,7 @@ watch_alert(struct report_job *job, const struct tb_place_file *file)
     struct tb_webhook_body *opened = NULL;
 
     if (tb_place_read(job->place, file, &body, NULL) == TB_OK &&
-        tb_webhook_open(tb_buf_view(&body), &opened, NULL) == TB_OK) {
+        tb_webhook_open(tb_buf_view(&body), NULL, &opened, NULL) == TB_OK) {
         for (size_t i = 0; i < tb_webhook_count(opened); i++) {
             if (tb_webhook_alert(opened, i, job->alert, NULL) == TB_OK) {
                 watch_one(job);

@@ -204,7 +204,7 @@ test_event(int dir_fd, const char *name, const struct tb_policy *policy, struct 
         err = tb_fail_set(&fail, TB_EFORMAT, "%s: not a JSON object", expect_name);
     }
     if (err == TB_OK) {
-        err = tb_intake_preview_event(policy, tb_buf_view(&event), preview, &fail);
+        err = tb_intake_preview_event(policy, tb_buf_view(&event), NULL, preview, &fail);
     }
     if (err == TB_OK && preview != NULL && tb_json_at(expected, "/given") != NULL) {
         decide_given(policy, tb_json_at(expected, "/given"), preview);

@@ -103,6 +103,39 @@ print_profile(const struct tb_json *plan)
     putchar('\n');
 }
 
+/* How its body was read. */
+static void
+print_alert(const struct tb_json *plan)
+{
+    const struct tb_json *indicators = tb_json_at(plan, "/indicators");
+    char sender[80], id[SHOWN_TEXT], text[SHOWN_TEXT], more[40];
+    int64_t port = 0;
+
+    if (!tb_json_is_object(tb_json_at(plan, "/alert"))) {
+        return;
+    }
+    printf("  read as %s, id %s\n", tb_show_text(plan, "/alert/sender", sender, sizeof(sender)),
+           tb_show_text(plan, "/alert/id", id, sizeof(id)));
+    for (size_t i = 0; i < tb_json_count(indicators); i++) {
+        const struct tb_json *one = tb_json_item(indicators, i);
+
+        printf("  names %s", tb_show_text(one, "/value", text, sizeof(text)));
+        if (tb_json_int(one, "/port", &port) && port > 0) {
+            printf(" port %lld", (long long)port);
+        }
+        if (tb_json_int(one, "/local_port", &port) && port > 0) {
+            printf(", here port %lld", (long long)port);
+        }
+        if (tb_json_str(one, "/protocol") != NULL) {
+            printf(", %s", tb_show_text(one, "/protocol", more, sizeof(more)));
+        }
+        if (tb_json_str(one, "/direction") != NULL) {
+            printf(", %s", tb_show_text(one, "/direction", more, sizeof(more)));
+        }
+        putchar('\n');
+    }
+}
+
 void
 tb_show_plan(const struct tb_json *plan)
 {
@@ -113,6 +146,7 @@ tb_show_plan(const struct tb_json *plan)
     (void)tb_json_bool(plan, "/blocked", &blocked);
     printf("%s: %s\n", tb_show_text(plan, "/decision", decision, sizeof(decision)),
            tb_show_text(plan, "/reason", reason, sizeof(reason)));
+    print_alert(plan);
     print_profile(plan);
     print_sources(plan);
     if (tb_json_count(tb_json_at(plan, "/checks")) > 0) {

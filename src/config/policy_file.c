@@ -1,8 +1,8 @@
 /*
  * Reads the policy's file.  libyaml gives the whole document as nodes, each of which knows its
  * line; tables say which keys a mapping may have and who reads the value of each.  Here: guard,
- * rules and the document; policy_profiles.c has the profiles, policy_reader.c what all read
- * with.
+ * rules and the document; policy_profiles.c has the profiles, policy_senders.c the senders,
+ * policy_reader.c what all read with.
  */
 #include <tapbox/policy_file.h>
 
@@ -276,10 +276,11 @@ static void
 read_document(struct policy_reader *r)
 {
     struct parts {
-        const yaml_node_t *guard, *profiles, *rules;
-    } parts = {NULL, NULL, NULL};
+        const yaml_node_t *guard, *senders, *profiles, *rules;
+    } parts = {NULL, NULL, NULL, NULL};
     static const struct policy_member members[] = {
         {"guard", leave_for_later, POLICY_AT(parts, guard)},
+        {"senders", leave_for_later, POLICY_AT(parts, senders)},
         {"profiles", leave_for_later, POLICY_AT(parts, profiles)},
         {"rules", leave_for_later, POLICY_AT(parts, rules)},
         {NULL, NULL, 0}};
@@ -293,6 +294,9 @@ read_document(struct policy_reader *r)
     policy_read_mapping(r, root, "", members, &parts);
     if (parts.guard != NULL) {
         read_guard(r, "guard", parts.guard, &r->rules->guard);
+    }
+    if (parts.senders != NULL) {
+        policy_read_senders(r, "senders", parts.senders, &r->rules->senders);
     }
     if (parts.profiles != NULL) {
         policy_read_profiles(r, "profiles", parts.profiles, r->rules);

@@ -71,4 +71,10 @@ void policy_read_accounts(struct policy_reader *r, const char *key, const yaml_n
 void policy_read_profiles(struct policy_reader *r, const char *key, const yaml_node_t *n,
                           void *at);
 
+/* --- policy_senders.c --- */
+
+/* struct tb_senders */
+void policy_read_senders(struct policy_reader *r, const char *key, const yaml_node_t *n,
+                         void *at);
+
 #endif

@@ -1,4 +1,4 @@
-/* POST /v1/events, and what a sender of alerts or requests is told. */
+/* POST /v1/events[/{sender}], and what a sender of alerts or requests is told. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -238,6 +238,12 @@ tb_http_answer_intake(struct tb_http_call *call)
     tb_http_free_ready(call);
 }
 
+const char *
+tb_http_sender(const struct tb_http_call *call)
+{
+    return call->path_id[0] != 0 ? call->path_id : NULL;
+}
+
 void
 tb_http_problem_of_body(struct tb_http_call *call, const struct tb_fail *fail)
 {
@@ -253,7 +259,8 @@ bool
 tb_http_read_event(struct tb_http_call *call)
 {
     const struct tb_http_server_deps *deps = &call->server->deps;
-    const struct tb_intake_from from = {.remote = call->remote, .token_name = call->token_name};
+    const struct tb_intake_from from = {
+        .remote = call->remote, .token_name = call->token_name, .sender = tb_http_sender(call)};
     struct tb_fail fail = {0};
 
     atomic_fetch_add(&call->server->counters.received, 1);

@@ -265,7 +265,7 @@ struct tb_http_call {
 
 struct tb_http_route {
     const char *method;
-    const char *path;         /* one segment may be {id}: a capture's */
+    const char *path;         /* one segment may be {id}: a capture's, or a sender */
     unsigned roles;           /* any of these; 0: no token needed */
     const char *const *query; /* names of allowed query parameters, NULL last; NULL: any */
     void (*run)(struct tb_http_call *call); /* always leaves an answer, `later` or `ready` */
@@ -369,6 +369,8 @@ bool tb_http_add_capture(struct tb_http_call *call, struct tb_intake_ready *read
 /* The answer when call->ready is committed. */
 void tb_http_answer_intake(struct tb_http_call *call);
 void tb_http_free_ready(struct tb_http_call *call);
+/* Of POST /v1/events/{sender}; NULL: the body has to say it. */
+const char *tb_http_sender(const struct tb_http_call *call);
 /* What is wrong with an alert's body. */
 void tb_http_problem_of_body(struct tb_http_call *call, const struct tb_fail *fail);
 

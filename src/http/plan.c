@@ -22,10 +22,25 @@ answer(struct tb_http_call *call, const struct tb_intake_preview *preview,
     tb_http_answer_json(call, 200, root);
 }
 
+static enum tb_err
+preview_event(struct tb_http_call *call, struct tb_intake_preview *out, struct tb_fail *fail)
+{
+    return tb_intake_preview_event(&call->server->deps.config->policy,
+                                   tb_buf_view(&call->request_body), tb_http_sender(call), out,
+                                   fail);
+}
+
+static enum tb_err
+preview_capture(struct tb_http_call *call, struct tb_intake_preview *out, struct tb_fail *fail)
+{
+    return tb_intake_preview_request(&call->server->deps.config->policy,
+                                     tb_buf_view(&call->request_body), out, fail);
+}
+
 static void
 make_plan(struct tb_http_call *call,
-          enum tb_err (*preview_body)(const struct tb_policy *policy, struct tb_bytes body,
-                                      struct tb_intake_preview *out, struct tb_fail *fail))
+          enum tb_err (*preview_body)(struct tb_http_call *call, struct tb_intake_preview *out,
+                                      struct tb_fail *fail))
 {
     const struct tb_http_server_deps *deps = &call->server->deps;
     struct tb_intake_preview *preview = malloc(sizeof(*preview));
@@ -38,7 +53,7 @@ make_plan(struct tb_http_call *call,
         tb_http_problem_of(call, &fail);
         goto out;
     }
-    err = preview_body(&deps->config->policy, tb_buf_view(&call->request_body), preview, &fail);
+    err = preview_body(call, preview, &fail);
     if (err != TB_OK) {
         tb_http_problem_of_body(call, &fail);
     } else if (preview->verdict.decision != TB_DECISION_CAPTURE) {
@@ -59,13 +74,13 @@ out:
 static void
 plan_event(struct tb_http_call *call)
 {
-    make_plan(call, tb_intake_preview_event);
+    make_plan(call, preview_event);
 }
 
 static void
 plan_capture(struct tb_http_call *call)
 {
-    make_plan(call, tb_intake_preview_request);
+    make_plan(call, preview_capture);
 }
 
 bool

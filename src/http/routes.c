@@ -20,6 +20,7 @@ const struct tb_http_route tb_http_routes[] = {
     {"POST", "/v1/events", TB_ROLE_ALERT, NULL, tb_http_post_event},
     {"GET", "/v1/alerts", READERS, alerts_query, tb_http_list_alerts},
     {"POST", "/v1/alerts/{id}/replay", TB_ROLE_ANALYST, dry_run_query, tb_http_replay_alert},
+    {"POST", "/v1/events/{id}", TB_ROLE_ALERT, NULL, tb_http_post_event},
     {"POST", "/v1/captures", TB_ROLE_ANALYST, dry_run_query, tb_http_post_capture},
     {"GET", "/v1/captures", READERS, list_query, tb_http_list_captures},
     {"GET", "/v1/captures/{id}", READERS, no_query, tb_http_get_capture},

@@ -152,7 +152,9 @@ tb_intake_event_read(const struct tb_policy *policy, struct tb_bytes body,
 {
     struct tb_webhook_body *opened = NULL;
     struct tb_intake_ready *first = NULL, **last = &first;
-    enum tb_err err = tb_webhook_open(body, &opened, fail);
+    const struct tb_webhook_how how = {.senders = tb_policy_senders(policy),
+                                       .sender = from->sender};
+    enum tb_err err = tb_webhook_open(body, &how, &opened, fail);
     size_t count = err == TB_OK ? tb_webhook_count(opened) : 0;
 
     for (size_t i = 0; i < count; i++) {

@@ -6,11 +6,12 @@
 
 enum tb_err
 tb_intake_preview_event(const struct tb_policy *policy, struct tb_bytes body,
-                        struct tb_intake_preview *out, struct tb_fail *fail)
+                        const char *sender, struct tb_intake_preview *out, struct tb_fail *fail)
 {
+    const struct tb_webhook_how how = {.senders = tb_policy_senders(policy), .sender = sender};
     struct tb_intake_preview *made = calloc(1, sizeof(*made));
     enum tb_err err = made == NULL ? tb_fail_set(fail, TB_ENOMEM, "no memory for a plan")
-                                   : tb_webhook_read(body, &made->alert, fail);
+                                   : tb_webhook_read(body, &how, &made->alert, fail);
 
     if (err == TB_OK && made != NULL) {
         tb_policy_decide(policy, &made->alert, NULL, 0, &made->verdict);
@@ -42,6 +43,7 @@ alert_json(const struct tb_alert *alert)
 {
     struct tb_json *out = tb_json_object();
 
+    tb_json_set_str(out, "sender", alert->adapter);
     tb_json_set_str(out, "id", alert->id);
     tb_json_set_str(out, "type", alert->type);
     tb_json_set_number(out, "severity", alert->severity);

@@ -36,24 +36,15 @@ tb_why_name(enum tb_why why)
     return names[why];
 }
 
-static void
-release_words(struct tb_words *words)
-{
-    for (size_t i = 0; i < words->count; i++) {
-        free(words->at[i]);
-    }
-    free(words->at);
-}
-
 void
 tb_rules_free(struct tb_rules *rules)
 {
     if (rules == NULL) {
         return;
     }
-    release_words(&rules->guard.accounts);
-    release_words(&rules->guard.vpcs);
-    release_words(&rules->guard.deny_tags);
+    tb_words_release(&rules->guard.accounts);
+    tb_words_release(&rules->guard.vpcs);
+    tb_words_release(&rules->guard.deny_tags);
     for (size_t i = 0; i < rules->profile_count; i++) {
         free(rules->profiles[i].bpf);
     }
@@ -64,12 +55,19 @@ tb_rules_free(struct tb_rules *rules)
                                           &rule->resources, &rule->adapters};
 
         for (size_t l = 0; l < sizeof(lists) / sizeof(lists[0]); l++) {
-            release_words(lists[l]);
+            tb_words_release(lists[l]);
         }
     }
+    tb_senders_release(&rules->senders);
     free(rules->profiles);
     free(rules->rules);
     free(rules);
+}
+
+const struct tb_senders *
+tb_policy_senders(const struct tb_policy *policy)
+{
+    return policy->rules != NULL ? &policy->rules->senders : NULL;
 }
 
 /* --- the guard --- */

@@ -239,7 +239,7 @@ read_as(const uint8_t *data, size_t size, const char *before, const char *after,
     tb_buf_put_str(&body, before);
     put_object(&m, finding, capitals ? CLI_BEGINS : EVENT_BEGINS);
     tb_buf_put_str(&body, after);
-    err = tb_webhook_read(tb_buf_view(&body), alert, &fail);
+    err = tb_webhook_read(tb_buf_view(&body), NULL, alert, &fail);
     if (err == TB_OK) {
         assert((alert->source_count == 0) == (alert->nothing_to_mirror[0] != 0));
         json = tb_alert_json(alert);

@@ -158,7 +158,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tb_fail fail = {0};
 
     assert(alert != NULL && again != NULL);
-    if (tb_webhook_open(tb_bytes_of(data, size), &body, &fail) != TB_OK) {
+    if (tb_webhook_open(tb_bytes_of(data, size), NULL, &body, &fail) != TB_OK) {
         assert(fail.err != TB_OK && fail.text[0] != '\0' && body == NULL);
     } else {
         assert(tb_webhook_count(body) >= 1);

@@ -40,7 +40,7 @@ HEADERS = {
     "model": "alert filter request capture",
     "net": "http_client",
     "priv": "compartment sandbox",
-    "webhooks": "webhook webhook_fields sns_message",
+    "webhooks": "webhook webhook_fields senders sns_message",
     "policy": "policy",
     "config": "config policy_file",
     "store": "store",

@@ -308,7 +308,7 @@ each_mistake_is_told_with_line_and_key(void **state)
         {"a: [\n", "not YAML"},
         {"guard: {}\n", "rules: is missing"},
         {"gard: {}\nrules: []\n",
-         "p.yaml:1: gard: unknown key (there are guard profiles rules)"},
+         "p.yaml:1: gard: unknown key (there are guard senders profiles rules)"},
         {"rules: {}\n", "p.yaml:1: rules: has to be a list"},
         {"rules:\n- {name: a, when: {}}\n", "p.yaml:2: rule 'a': has to say one of 'capture"},
         {"rules:\n- {name: a, when: {}, ignore: x, capture: y}\n", "has to say one of"},

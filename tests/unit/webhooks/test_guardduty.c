@@ -40,7 +40,7 @@ read_sample(const char *name)
     assert_non_null(alert);
     (void)snprintf(path, sizeof(path), SAMPLES "%s.json", name);
     load(path, &body);
-    if (tb_webhook_read(tb_buf_view(&body), alert, &fail) != TB_OK) {
+    if (tb_webhook_read(tb_buf_view(&body), NULL, alert, &fail) != TB_OK) {
         fail_msg("%s: %s", name, fail.text);
     }
     tb_buf_release(&body);
@@ -200,7 +200,7 @@ static enum tb_err
 read_text(const char *text, struct tb_alert *out, struct tb_fail *fail)
 {
     memset(out, 0, sizeof(*out));
-    return tb_webhook_read(tb_bytes_str(text), out, fail);
+    return tb_webhook_read(tb_bytes_str(text), NULL, out, fail);
 }
 
 static void
@@ -471,7 +471,7 @@ titles_lose_what_could_forge_a_terminal_and_are_cut_between_characters(void **st
         tb_buf_put_str(&body, "\xe2\x82\xac");
     }
     tb_buf_put_str(&body, "\"}");
-    assert_int_equal(tb_webhook_read(tb_buf_view(&body), a, NULL), TB_OK);
+    assert_int_equal(tb_webhook_read(tb_buf_view(&body), NULL, a, NULL), TB_OK);
     assert_int_equal(strlen(a->summary), 255);
     tb_buf_release(&body);
     free(a);
@@ -496,7 +496,7 @@ more_sources_and_indicators_than_fit_are_bounded_and_counted(void **state)
         tb_buf_printf(&body, "%s{\"ip\":\"192.0.2.%d\"}", i > 0 ? "," : "", i);
     }
     tb_buf_put_str(&body, "]}}}}");
-    assert_int_equal(tb_webhook_read(tb_buf_view(&body), a, NULL), TB_OK);
+    assert_int_equal(tb_webhook_read(tb_buf_view(&body), NULL, a, NULL), TB_OK);
     assert_int_equal(a->source_count, TB_ALERT_MAX_SOURCES);
     assert_int_equal(a->sources_left_out, 14);
     assert_int_equal(a->indicator_count, TB_ALERT_MAX_INDICATORS);

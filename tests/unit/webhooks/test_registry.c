@@ -21,7 +21,7 @@ read_file(const char *path)
 
     assert_non_null(alert);
     if (tb_read_file(AT_FDCWD, path, &body, &fail) != TB_OK ||
-        tb_webhook_read(tb_buf_view(&body), alert, &fail) != TB_OK) {
+        tb_webhook_read(tb_buf_view(&body), NULL, alert, &fail) != TB_OK) {
         fail_msg("%s: %s", path, fail.text);
     }
     tb_buf_release(&body);
@@ -107,7 +107,7 @@ each_adapter_names_what_is_wrong(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct tb_fail fail = {0};
-        enum tb_err err = tb_webhook_read(tb_bytes_str(cases[i].body), a, &fail);
+        enum tb_err err = tb_webhook_read(tb_bytes_str(cases[i].body), NULL, a, &fail);
 
         if (err != (cases[i].says == NULL ? TB_OK : TB_EFORMAT) ||
             (cases[i].says != NULL && strstr(fail.text, cases[i].says) == NULL)) {

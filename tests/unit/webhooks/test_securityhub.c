@@ -26,7 +26,7 @@ read_file(const char *path)
 
     assert_non_null(alert);
     if (tb_read_file(AT_FDCWD, path, &body, &fail) != TB_OK ||
-        tb_webhook_read(tb_buf_view(&body), alert, &fail) != TB_OK) {
+        tb_webhook_read(tb_buf_view(&body), NULL, alert, &fail) != TB_OK) {
         fail_msg("%s: %s", path, fail.text);
     }
     tb_buf_release(&body);
@@ -100,8 +100,8 @@ several_findings_are_an_alert_each(void **state)
     (void)state;
     assert_non_null(a);
     assert_int_equal(tb_read_file(AT_FDCWD, SAMPLES "several.json", &body, NULL), TB_OK);
-    assert_int_equal(tb_webhook_read(tb_buf_view(&body), a, NULL), TB_EFORMAT);
-    assert_int_equal(tb_webhook_open(tb_buf_view(&body), &opened, NULL), TB_OK);
+    assert_int_equal(tb_webhook_read(tb_buf_view(&body), NULL, a, NULL), TB_EFORMAT);
+    assert_int_equal(tb_webhook_open(tb_buf_view(&body), NULL, &opened, NULL), TB_OK);
     tb_buf_release(&body);
     assert_int_equal(tb_webhook_count(opened), 3);
     assert_int_equal(tb_webhook_alert(opened, 0, a, NULL), TB_OK);
@@ -197,7 +197,7 @@ severity_has_our_scale_however_it_is_written(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct tb_fail fail = {0};
 
-        if (tb_webhook_read(tb_bytes_str(cases[i].body), a, &fail) != TB_OK) {
+        if (tb_webhook_read(tb_bytes_str(cases[i].body), NULL, a, &fail) != TB_OK) {
             fail_msg("%s: %s", cases[i].body, fail.text);
         }
         if (a->severity < cases[i].least - 1e-9 || a->severity > cases[i].most + 1e-9) {
@@ -260,7 +260,7 @@ odd_shapes_are_read_or_refused_with_a_reason(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct tb_fail fail = {0};
-        enum tb_err err = tb_webhook_read(tb_bytes_str(cases[i].body), a, &fail);
+        enum tb_err err = tb_webhook_read(tb_bytes_str(cases[i].body), NULL, a, &fail);
         const char *said = err == TB_OK ? a->nothing_to_mirror : fail.text;
 
         if (err != cases[i].err ||
@@ -285,7 +285,7 @@ more_findings_than_one_body_may_hold_are_refused(void **state)
         tb_buf_printf(&body, ",{}");
     }
     tb_buf_printf(&body, "]}");
-    assert_int_equal(tb_webhook_open(tb_buf_view(&body), &opened, &fail), TB_ETOOBIG);
+    assert_int_equal(tb_webhook_open(tb_buf_view(&body), NULL, &opened, &fail), TB_ETOOBIG);
     assert_non_null(strstr(fail.text, "33 findings: send up to 32"));
     tb_buf_release(&body);
 }

@@ -42,11 +42,11 @@ a_finding_inside_is_read_like_one_alone(void **state)
     (void)state;
     assert_int_equal(tb_read_file(AT_FDCWD, "webhooks/guardduty/samples/cnc.json", &body, NULL),
                      TB_OK);
-    assert_int_equal(tb_webhook_read(tb_buf_view(&body), alone, NULL), TB_OK);
+    assert_int_equal(tb_webhook_read(tb_buf_view(&body), NULL, alone, NULL), TB_OK);
     tb_buf_reset(&body);
     assert_int_equal(
         tb_read_file(AT_FDCWD, "webhooks/sns/samples/notification.json", &body, NULL), TB_OK);
-    assert_int_equal(tb_webhook_read(tb_buf_view(&body), inside, NULL), TB_OK);
+    assert_int_equal(tb_webhook_read(tb_buf_view(&body), NULL, inside, NULL), TB_OK);
     assert_memory_equal(alone, inside, sizeof(*alone));
     tb_buf_release(&body);
     free(alone);
@@ -82,7 +82,7 @@ what_is_no_alert_says_what_it_is_instead(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct tb_fail fail = {0};
 
-        if (tb_webhook_read(tb_bytes_str(cases[i].body), alert, &fail) != cases[i].err ||
+        if (tb_webhook_read(tb_bytes_str(cases[i].body), NULL, alert, &fail) != cases[i].err ||
             strstr(fail.text, cases[i].says) == NULL) {
             fail_msg("%s: %s", cases[i].body, fail.text);
         }

@@ -1,0 +1,346 @@
+/* Senders that the policy describes: how bodies are read, refused, and which sender they are
+ * of. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/policy_file.h>
+
+#define RULES "\nrules: [{name: r, when: {}, ignore: x}]\n"
+
+static struct tb_rules *
+parse(const char *text)
+{
+    struct tb_rules *rules = NULL;
+    struct tb_fail fail = {0};
+
+    if (tb_policy_parse(tb_bytes_str(text), "p.yaml", &rules, NULL, NULL, &fail) != TB_OK) {
+        fail_msg("%s: %s", text, fail.text);
+    }
+    return rules;
+}
+
+static const char tool[] =
+    "senders:\n"
+    "  tool:\n"
+    "    match: {/kind: Alarm, /who: \"*\"}\n"
+    "    id: [/id, /meta/id]\n"
+    "    updated: /changed\n"
+    "    hash: [/rule, /at]\n"
+    "    type: [\"Tool:{/rule}\", Tool:other]\n"
+    "    title: \"{/rule} on {/who}\"\n"
+    "    severity: /level\n"
+    "    severities: {high: 8, \"*\": 2}\n"
+    "    severity_most: 100\n"
+    "    time: /at\n"
+    "    account: /account\n"
+    "    source: [/instance, /who, /a~1b]\n"
+    "    hosts: {web-7: i-0a1b2c3d4e5f60718, 10.0.0.5: eni-0b1c2d3e4f5061728}\n"
+    "    sample: {/test: \"true\"}\n"
+    "    archived: {/state: closed, /by: \"*\"}\n"
+    "    own: [10.0.0.0/8, \"2001:db8:1::/48\", 192.0.2.128/25]\n"
+    "    indicators:\n"
+    "    - {ip: /peers, port: /port, local_port: /lport, protocol: /proto, direction: /dir}\n"
+    "    - {domain: /names}\n"
+    "  later:\n"
+    "    match: {/kind: alarm}\n"
+    "    id: /id\n"
+    "    type: Later\n"
+    "    source: /who\n" RULES;
+
+struct read {
+    struct tb_rules *rules;
+    struct tb_alert *alert;
+    struct tb_fail fail;
+};
+
+static int
+set_up(void **state)
+{
+    struct read *r = calloc(1, sizeof(*r));
+
+    assert_non_null(r);
+    r->rules = parse(tool);
+    r->alert = calloc(1, sizeof(*r->alert));
+    assert_non_null(r->alert);
+    *state = r;
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    struct read *r = *state;
+
+    tb_rules_free(r->rules);
+    free(r->alert);
+    free(r);
+    return 0;
+}
+
+static enum tb_err
+read_as(struct read *r, const char *sender, const char *body)
+{
+    const struct tb_webhook_how how = {.senders = &r->rules->senders, .sender = sender};
+
+    r->fail = (struct tb_fail){0};
+    return tb_webhook_read(tb_bytes_str(body), &how, r->alert, &r->fail);
+}
+
+static void
+everything_that_a_mapping_names_is_read(void **state)
+{
+    struct read *r = *state;
+    struct tb_alert *a = r->alert;
+
+    assert_int_equal(
+        read_as(r, "tool",
+                "{\"id\":417,\"changed\":\"2026-01-02T04:04:05+01:00\",\"rule\":\"C2\","
+                "\"who\":\"web-7\",\"level\":\"HIGH\",\"at\":1767323045678,"
+                "\"account\":\"444455556666\",\"peers\":[\"203.0.113.7\",\"10.1.2.3\",null,"
+                "\"2001:db8:1::7\"],\"port\":\"443\",\"lport\":49812,\"proto\":\"TCP\","
+                "\"dir\":\"egress\",\"names\":\"files.example.net\"}"),
+        TB_OK);
+    assert_string_equal(a->adapter, "tool");
+    assert_string_equal(a->id, "417");
+    assert_string_equal(a->key, "417/2026-01-02T03:04:05.000Z");
+    assert_string_equal(a->type, "Tool:C2");
+    assert_string_equal(a->summary, "C2 on web-7");
+    assert_true(a->severity > 7.9 && a->severity < 8.1);
+    assert_int_equal(a->seen_utc_ns, 1767323045678000000);
+    assert_string_equal(a->account, "444455556666");
+    assert_int_equal(a->source_count, 1);
+    assert_string_equal(a->sources[0].instance, "i-0a1b2c3d4e5f60718");
+    assert_int_equal(a->indicator_count, 2);
+    assert_string_equal(a->indicators[0].value, "203.0.113.7");
+    assert_int_equal(a->indicators[0].port, 443);
+    assert_int_equal(a->indicators[0].local_port, 49812);
+    assert_string_equal(a->indicators[0].protocol, "tcp");
+    assert_string_equal(a->indicators[0].direction, "outbound");
+    assert_string_equal(a->indicators[1].value, "files.example.net");
+    assert_false(a->sample || a->archived);
+}
+
+static void
+what_leads_to_nothing_or_to_something_else_is_named(void **state)
+{
+#define ID "\"id\":\"x\",\"rule\":\"r\""
+    static const struct {
+        const char *body;
+        enum tb_err err;
+        const char *says; /* of the refusal, or of nothing_to_mirror */
+    } cases[] = {
+        {"{}", TB_EFORMAT, "sender tool: hash: there is nothing at /rule, /at"},
+        {"{\"id\":null,\"rule\":{}}", TB_EFORMAT, "hash: there is nothing"},
+        {"{" ID "}", TB_OK, "source: there is nothing at /instance, /who, /a~1b"},
+        {"{" ID ",\"who\":\"web-8\"}", TB_OK, "'web-8' names no instance or interface"},
+        {"{" ID ",\"who\":\"i-123\"}", TB_OK, "'i-123' names no instance or interface"},
+        {"{" ID ",\"who\":\"WEB-7\"}", TB_OK, ""},
+        {"{" ID ",\"who\":[\"x\",\"10.0.0.5\"]}", TB_OK, ""},
+        {"{" ID ",\"who\":\"x\",\"a/b\":\"arn:aws:ec2:::instance/i-0a1b2c3d\"}", TB_OK, ""},
+        {"{" ID ",\"who\":\"web-7\",\"account\":\"12\"}", TB_EFORMAT,
+         "account: '12' at /account is not 12 digits"},
+        {"[]", TB_EFORMAT, "the list of findings is empty"},
+        {"[3]", TB_EFORMAT, "not a JSON object"},
+        {"7", TB_EFORMAT, "not JSON"},
+    };
+    struct read *r = *state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        enum tb_err err = read_as(r, "tool", cases[i].body);
+        const char *said = err == TB_OK ? r->alert->nothing_to_mirror : r->fail.text;
+
+        if (err != cases[i].err || strstr(said, cases[i].says) == NULL ||
+            (cases[i].says[0] == 0 && said[0] != 0)) {
+            fail_msg("%s: %s: %s", cases[i].body, tb_err_name(err), said);
+        }
+    }
+    assert_int_equal(read_as(r, "toll", "{}"), TB_ENOTFOUND);
+    assert_non_null(strstr(r->fail.text, "describes no sender 'toll'"));
+}
+
+static void
+severities_are_looked_up_or_scaled(void **state)
+{
+    static const struct {
+        const char *level;
+        double is;
+    } cases[] = {{"\"high\"", 8}, {"73", 7.3}, {"\"73\"", 7.3}, {"0", 0}, {"101", 2},
+                 {"\"odd\"", 2},  {"null", 0}, {"100", 10},     {"-1", 2}};
+    struct read *r = *state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char body[128];
+
+        (void)snprintf(body, sizeof(body), "{" ID ",\"who\":\"web-7\",\"level\":%s}",
+                       cases[i].level);
+        assert_int_equal(read_as(r, "tool", body), TB_OK);
+        if (r->alert->severity < cases[i].is - 1e-9 ||
+            r->alert->severity > cases[i].is + 1e-9) {
+            fail_msg("%s: %f", body, r->alert->severity);
+        }
+    }
+}
+
+static void
+times_are_read_as_senders_write_them(void **state)
+{
+    static const char *const same[] = {"\"2026-01-02T03:04:05.678Z\"",
+                                       "\"2026-01-02T03:04:05.678000+0000\"",
+                                       "\"2026-01-02T04:04:05.678+0100\"",
+                                       "1767323045678",
+                                       "\"1767323045678\"",
+                                       "1767323045.678",
+                                       "1767323045678000",
+                                       "1767323045678000000"};
+    struct read *r = *state;
+
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+        char body[128];
+        int64_t off_ns;
+
+        (void)snprintf(body, sizeof(body), "{" ID ",\"who\":\"web-7\",\"at\":%s}", same[i]);
+        assert_int_equal(read_as(r, "tool", body), TB_OK);
+        off_ns = r->alert->seen_utc_ns - 1767323045678000000;
+        if (off_ns > 1000 || off_ns < -1000) { /* what a double can hold */
+            fail_msg("%s: off by %lld ns", same[i], (long long)off_ns);
+        }
+    }
+    assert_int_equal(read_as(r, "tool", "{" ID ",\"who\":\"web-7\",\"at\":\"noon\"}"), TB_OK);
+    assert_int_equal(r->alert->seen_utc_ns, 0);
+}
+
+static void
+what_has_no_id_is_known_by_its_fields(void **state)
+{
+    struct read *r = *state;
+    char key[TB_CAPTURE_MAX_TEXT];
+
+    assert_int_equal(read_as(r, "tool", "{\"rule\":\"a\",\"at\":\"b\",\"who\":\"web-7\"}"),
+                     TB_OK);
+    (void)tb_str_copy(key, sizeof(key), r->alert->key);
+    assert_int_equal(strncmp(key, "sha256:", 7), 0);
+    assert_int_equal(
+        read_as(r, "tool", "{\"at\":\"b\",\"more\":1,\"rule\":\"a\",\"who\":\"web-7\"}"),
+        TB_OK);
+    assert_string_equal(r->alert->key, key);
+    assert_int_equal(read_as(r, "tool", "{\"rule\":\"ab\",\"at\":\"\",\"who\":\"web-7\"}"),
+                     TB_OK);
+    assert_string_not_equal(r->alert->key, key);
+    assert_int_equal(read_as(r, "tool", "{\"rule\":\"a\",\"who\":\"web-7\"}"), TB_OK);
+    assert_string_not_equal(r->alert->key, key);
+}
+
+static void
+a_body_finds_its_sender_after_the_adapters(void **state)
+{
+    struct read *r = *state;
+
+    assert_int_equal(read_as(r, NULL, "{\"kind\":\"alarm\",\"who\":\"web-7\"," ID "}"), TB_OK);
+    assert_string_equal(r->alert->adapter, "tool");
+    assert_int_equal(read_as(r, NULL, "{\"kind\":\"alarm\"," ID "}"), TB_OK);
+    assert_string_equal(r->alert->adapter, "later");
+    assert_int_equal(read_as(r, NULL, "{\"kind\":\"alarms\"," ID "}"), TB_ENOTFOUND);
+    assert_int_equal(read_as(r, NULL,
+                             "{\"kind\":\"alarm\",\"who\":\"web-7\",\"tapbox\":1," ID ","
+                             "\"type\":\"t\",\"source\":\"i-00000001\"}"),
+                     TB_EFORMAT); /* tapbox's own alert has no such members */
+    assert_non_null(strstr(r->fail.text, "tapbox alert"));
+    assert_int_equal(read_as(r, "tool",
+                             "{" ID ",\"who\":\"web-7\",\"test\":true,\"state\":\"Closed\","
+                             "\"by\":0}"),
+                     TB_OK);
+    assert_true(r->alert->sample && r->alert->archived);
+}
+
+static void
+mistakes_in_a_mapping_name_line_and_key(void **state)
+{
+#define SENDER(more) "senders:\n  s:\n    id: /i\n    type: t\n    source: /s\n" more RULES
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        {SENDER(""), NULL},
+        {"senders: []" RULES, "p.yaml:1: senders: has to be a mapping"},
+        {"senders: {S: {}}" RULES, "p.yaml:1: senders: 'S' is no name for a sender"},
+        {"senders: {guardduty: {}}" RULES, "none of tapbox's own adapters"},
+        {"senders: {s: {type: t, source: /s}}" RULES, "sender 's': id: is missing (or hash"},
+        {"senders: {s: {id: /i, source: /s}}" RULES, "sender 's': type: is missing"},
+        {"senders: {s: {id: /i, type: t}}" RULES, "sender 's': source: is missing"},
+        {SENDER("    idd: /x\n"), "p.yaml:6: sender 's': idd: unknown key (there are match"},
+        {SENDER("    title: /a~2\n"), "p.yaml:6: sender 's': title: '/a~2' is no value"},
+        {SENDER("    title: \"{a}\"\n"), "title: '{a}' is no value"},
+        {SENDER("    title: \"{/a\"\n"), "is no value"},
+        {SENDER("    title: \"/a}\"\n"), NULL}, /* a key may have it */
+        {SENDER("    title: \"x}\"\n"), "is no value"},
+        {SENDER("    match: /a\n"), "match: has to be a mapping"},
+        {SENDER("    match: {a: b}\n"), "p.yaml:6: sender 's': match: 'a' has to be one of"},
+        {SENDER("    severities: {high: 11}\n"), "'high' has to be one of the texts with"},
+        {SENDER("    severity_most: 0\n"), "the highest severity of the sender"},
+        {SENDER("    hosts: {web: web-7}\n"), "'web' has to be one of the texts with an"},
+        {SENDER("    own: [10.0.0.0/33]\n"), "'10.0.0.0/33' is no network"},
+        {SENDER("    own: [10.0.0/8]\n"), "is no network"},
+        {SENDER("    indicators: [{port: /p}]\n"), "where its ip or domain stands"},
+        {SENDER("    indicators: {ip: /p}\n"), "indicators: has to be a list"},
+        {SENDER("  s: {}\n"), "'s' is there twice"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tb_rules *rules = NULL;
+        struct tb_fail fail = {0};
+        enum tb_err err =
+            tb_policy_parse(tb_bytes_str(cases[i].text), "p.yaml", &rules, NULL, NULL, &fail);
+
+        if (err != (cases[i].says == NULL ? TB_OK : TB_EINVAL) ||
+            (cases[i].says != NULL && strstr(fail.text, cases[i].says) == NULL)) {
+            fail_msg("%s: %s", cases[i].text, fail.text);
+        }
+        tb_rules_free(rules);
+    }
+}
+
+static void
+own_networks_hold_what_lies_in_them(void **state)
+{
+    static const struct {
+        const char *ip;
+        bool own;
+    } cases[] = {{"10.255.0.1", true},      {"11.0.0.1", false},       {"192.0.2.127", false},
+                 {"192.0.2.128", true},     {"2001:db8:1:2::3", true}, {"2001:db8:2::1", false},
+                 {"::ffff:10.0.0.1", false}};
+    struct read *r = *state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char body[160];
+
+        (void)snprintf(body, sizeof(body), "{" ID ",\"who\":\"web-7\",\"peers\":\"%s\"}",
+                       cases[i].ip);
+        assert_int_equal(read_as(r, "tool", body), TB_OK);
+        assert_int_equal(r->alert->indicator_count, cases[i].own ? 0 : 1);
+    }
+}
+
+int
+main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(everything_that_a_mapping_names_is_read),
+        CASE(what_leads_to_nothing_or_to_something_else_is_named),
+        CASE(severities_are_looked_up_or_scaled),
+        CASE(times_are_read_as_senders_write_them),
+        CASE(what_has_no_id_is_known_by_its_fields),
+        CASE(a_body_finds_its_sender_after_the_adapters),
+        CASE(own_networks_hold_what_lies_in_them),
+        cmocka_unit_test(mistakes_in_a_mapping_name_line_and_key),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

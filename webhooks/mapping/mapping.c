@@ -1,0 +1,652 @@
+/* Bodies of senders without an adapter, read as their mapping says. */
+#include <tapbox/senders.h>
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <tapbox/clock.h>
+#include <tapbox/digest.h>
+#include <tapbox/ids.h>
+#include <tapbox/webhook_fields.h>
+
+enum {
+    TEXT_SIZE = 512,   /* of one value; what is longer is cut */
+    POINTER_SIZE = 256 /* the longest that is followed */
+};
+
+void
+tb_words_release(struct tb_words *words)
+{
+    for (size_t i = 0; i < words->count; i++) {
+        free(words->at[i]);
+    }
+    free(words->at);
+    *words = (struct tb_words){0};
+}
+
+void
+tb_senders_release(struct tb_senders *senders)
+{
+    for (size_t i = 0; i < senders->count; i++) {
+        struct tb_sender *s = &senders->at[i];
+        struct tb_words *const lists[] = {&s->match,  &s->sample, &s->archived,   &s->id,
+                                          &s->hash,   &s->type,   &s->title,      &s->severity,
+                                          &s->source, &s->hosts,  &s->severities, &s->own,
+                                          &s->region, &s->time,   &s->account,    &s->updated};
+
+        for (size_t l = 0; l < sizeof(lists) / sizeof(lists[0]); l++) {
+            tb_words_release(lists[l]);
+        }
+        for (size_t k = 0; k < s->indicator_count; k++) {
+            struct tb_sender_indicator *one = &s->indicators[k];
+
+            tb_words_release(&one->ip);
+            tb_words_release(&one->domain);
+            tb_words_release(&one->port);
+            tb_words_release(&one->local_port);
+            tb_words_release(&one->protocol);
+            tb_words_release(&one->direction);
+        }
+    }
+    free(senders->at);
+    *senders = (struct tb_senders){0};
+}
+
+const struct tb_sender *
+tb_sender_find(const struct tb_senders *senders, const char *name)
+{
+    for (size_t i = 0; senders != NULL && i < senders->count; i++) {
+        if (strcmp(senders->at[i].name, name) == 0) {
+            return &senders->at[i];
+        }
+    }
+    return NULL;
+}
+
+/* --- what a mapping may hold --- */
+
+/* The pointer of `len` octets. */
+static bool
+is_pointer(const char *text, size_t len)
+{
+    if (len < 2 || len >= POINTER_SIZE || text[0] != '/') {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '~' && (i + 1 == len || (text[i + 1] != '0' && text[i + 1] != '1'))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
+tb_sender_pointer_valid(const char *text)
+{
+    return is_pointer(text, strlen(text));
+}
+
+bool
+tb_sender_value_valid(const char *text)
+{
+    if (text[0] == '/') {
+        return tb_sender_pointer_valid(text);
+    }
+    for (const char *at = strpbrk(text, "{}"); at != NULL; at = strpbrk(at, "{}")) {
+        size_t len = strcspn(at + 1, "{}");
+
+        if (*at == '}' || at[1 + len] != '}' || !is_pointer(at + 1, len)) {
+            return false;
+        }
+        at += len + 2;
+    }
+    return text[0] != 0 && strlen(text) < TEXT_SIZE;
+}
+
+struct network {
+    int family;
+    unsigned bits;
+    uint8_t octets[sizeof(struct in6_addr)];
+};
+
+static bool
+parse_network(const char *text, struct network *out)
+{
+    char address[INET6_ADDRSTRLEN];
+    size_t len = strcspn(text, "/");
+    unsigned most;
+    unsigned long bits;
+    char *end = NULL;
+
+    if (len >= sizeof(address)) {
+        return false;
+    }
+    memcpy(address, text, len);
+    address[len] = 0;
+    out->family = strchr(address, ':') != NULL ? AF_INET6 : AF_INET;
+    most = out->family == AF_INET6 ? 128 : 32;
+    if (inet_pton(out->family, address, out->octets) != 1) {
+        return false;
+    }
+    if (text[len] == 0) {
+        out->bits = most;
+        return true;
+    }
+    bits = strtoul(text + len + 1, &end, 10);
+    out->bits = (unsigned)bits;
+    return text[len + 1] >= '0' && text[len + 1] <= '9' && *end == 0 && bits <= most;
+}
+
+bool
+tb_sender_network_valid(const char *text)
+{
+    struct network network;
+
+    return parse_network(text, &network);
+}
+
+static bool
+is_within(const char *address, const struct tb_words *networks)
+{
+    struct network one;
+
+    if (address == NULL || !parse_network(address, &one)) {
+        return false;
+    }
+    for (size_t i = 0; i < networks->count; i++) {
+        struct network n;
+        unsigned whole;
+
+        if (!parse_network(networks->at[i], &n) || n.family != one.family) {
+            continue;
+        }
+        whole = n.bits / 8;
+        if (memcmp(n.octets, one.octets, whole) == 0 &&
+            (n.bits % 8 == 0 ||
+             ((n.octets[whole] ^ one.octets[whole]) & (0xff00 >> n.bits % 8) & 0xff) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- values --- */
+
+/* A text, a number or a boolean as text; false for anything else, and for "". */
+static bool
+scalar(const struct tb_json *node, char out[TEXT_SIZE])
+{
+    const char *text = tb_json_str(node, "");
+    int64_t whole;
+    double number;
+    bool flag;
+
+    if (text != NULL) {
+        tb_webhook_clean_text(out, TEXT_SIZE, text);
+    } else if (tb_json_int(node, "", &whole)) {
+        (void)snprintf(out, TEXT_SIZE, "%" PRId64, whole);
+    } else if (tb_json_number(node, "", &number)) {
+        (void)snprintf(out, TEXT_SIZE, "%.17g", number);
+    } else if (tb_json_bool(node, "", &flag)) {
+        (void)snprintf(out, TEXT_SIZE, "%s", flag ? "true" : "false");
+    } else {
+        out[0] = 0;
+    }
+    return out[0] != 0;
+}
+
+/* One value of the mapping; an array gives its i-th element, anything else is the 0th. */
+static bool
+evaluate(const char *value, const struct tb_json *body, size_t i, char out[TEXT_SIZE])
+{
+    size_t used = 0;
+
+    out[0] = 0;
+    if (value[0] == '/') {
+        const struct tb_json *at = tb_json_at(body, value);
+
+        if (tb_json_is_array(at)) {
+            at = tb_json_item(at, i);
+        } else if (i > 0) {
+            return false;
+        }
+        return scalar(at, out);
+    }
+    if (i > 0) {
+        return false;
+    }
+    while (*value != 0) {
+        size_t len = strcspn(value, "{}");
+
+        (void)snprintf(out + used, TEXT_SIZE - used, "%.*s", (int)len, value);
+        used += strlen(out + used);
+        value += len;
+        if (*value == '{') {
+            char pointer[POINTER_SIZE];
+            char found[TEXT_SIZE];
+
+            len = strcspn(value, "}");
+            (void)snprintf(pointer, sizeof(pointer), "%.*s", (int)(len - 1), value + 1);
+            if (!scalar(tb_json_at(body, pointer), found)) {
+                return false;
+            }
+            (void)snprintf(out + used, TEXT_SIZE - used, "%s", found);
+            used += strlen(out + used);
+            value += len + 1;
+        }
+    }
+    return out[0] != 0;
+}
+
+/* The first of the values that leads to something. */
+static bool
+first_of(const struct tb_words *values, const struct tb_json *body, char out[TEXT_SIZE])
+{
+    for (size_t i = 0; i < values->count; i++) {
+        if (evaluate(values->at[i], body, 0, out)) {
+            return true;
+        }
+    }
+    out[0] = 0;
+    return false;
+}
+
+/* Whether all pairs of a pointer and a text fit; none never do. */
+static bool
+all_fit(const struct tb_words *pairs, const struct tb_json *body)
+{
+    for (size_t i = 0; i + 1 < pairs->count; i += 2) {
+        const struct tb_json *at = tb_json_at(body, pairs->at[i]);
+        char found[TEXT_SIZE];
+
+        if (at == NULL || tb_json_is_null(at) ||
+            (strcmp(pairs->at[i + 1], "*") != 0 &&
+             (!scalar(at, found) || strcasecmp(pairs->at[i + 1], found) != 0))) {
+            return false;
+        }
+    }
+    return pairs->count > 0;
+}
+
+bool
+tb_sender_recognises(const struct tb_sender *sender, const struct tb_json *body)
+{
+    return all_fit(&sender->match, body);
+}
+
+/* The second of the pair whose first is `text`. */
+static const char *
+look_up(const struct tb_words *pairs, const char *text)
+{
+    for (size_t i = 0; i + 1 < pairs->count; i += 2) {
+        if (strcasecmp(pairs->at[i], text) == 0) {
+            return pairs->at[i + 1];
+        }
+    }
+    return NULL;
+}
+
+/* --- refusals --- */
+
+/* "/a, /b": where it was looked for. */
+static void
+say_where(const struct tb_words *values, char *out, size_t cap)
+{
+    size_t used = 0;
+
+    out[0] = 0;
+    for (size_t i = 0; i < values->count && used + 1 < cap; i++) {
+        (void)snprintf(out + used, cap - used, "%s%s", i > 0 ? ", " : "", values->at[i]);
+        used += strlen(out + used);
+    }
+}
+
+static enum tb_err
+nothing_at(const struct tb_sender *sender, const char *member, const struct tb_words *values,
+           struct tb_fail *fail)
+{
+    char where[200];
+
+    say_where(values, where, sizeof(where));
+    return tb_fail_set(fail, TB_EFORMAT, "sender %s: %s: there is nothing at %s", sender->name,
+                       member, where);
+}
+
+static enum tb_err
+wrong_at(const struct tb_sender *sender, const char *member, const struct tb_words *values,
+         const char *found, const char *wanted, struct tb_fail *fail)
+{
+    char where[160];
+
+    say_where(values, where, sizeof(where));
+    return tb_fail_set(fail, TB_EFORMAT, "sender %s: %s: '%.60s' at %s is not %s", sender->name,
+                       member, found, where, wanted);
+}
+
+/* --- members --- */
+
+/* An id that has blanks or is long is replaced by its digest. */
+static enum tb_err
+digest_id(const char *text, size_t len, struct tb_alert *out, struct tb_fail *fail)
+{
+    char hex[TB_SHA256_HEX_SIZE];
+    struct tb_sha256 digest;
+    enum tb_err err = tb_sha256(tb_bytes_of((const uint8_t *)text, len), &digest);
+
+    if (err != TB_OK) {
+        return tb_fail_set(fail, err, "SHA-256 of an alert's id failed");
+    }
+    tb_sha256_hex(hex, &digest);
+    (void)snprintf(out->id, sizeof(out->id), "sha256:%s", hex);
+    return TB_OK;
+}
+
+/* What has no id is known by what its fields say: each with its length, so that no two sets of
+ * fields look alike. */
+static enum tb_err
+hash_fields(const struct tb_sender *sender, const struct tb_json *body, struct tb_alert *out,
+            struct tb_fail *fail)
+{
+    struct tb_buf all = TB_BUF_INIT(64 * (TEXT_SIZE + 16));
+    bool any = false;
+    enum tb_err err;
+
+    for (size_t i = 0; i < sender->hash.count; i++) {
+        char found[TEXT_SIZE];
+
+        any = evaluate(sender->hash.at[i], body, 0, found) || any;
+        tb_buf_printf(&all, "%zu:%s", strlen(found), found);
+    }
+    err = any ? tb_buf_check(&all, "the fields of hash", fail)
+              : nothing_at(sender, "hash", &sender->hash, fail);
+    if (err == TB_OK) {
+        err = digest_id(tb_buf_str(&all), all.len, out, fail);
+    }
+    tb_buf_release(&all);
+    return err;
+}
+
+static enum tb_err
+read_id(const struct tb_sender *sender, const struct tb_json *body, struct tb_alert *out,
+        struct tb_fail *fail)
+{
+    enum {
+        ID_MAX = 190 /* of the 255 of a key, which holds the time of an update as well */
+    };
+    char found[TEXT_SIZE];
+    char updated[TB_WEBHOOK_STAMP_SIZE];
+    enum tb_err err = TB_OK;
+
+    if (first_of(&sender->id, body, found)) {
+        if (strlen(found) > ID_MAX || !tb_webhook_name(out->id, sizeof(out->id), found)) {
+            err = digest_id(found, strlen(found), out, fail);
+        }
+    } else if (sender->hash.count > 0) {
+        err = hash_fields(sender, body, out, fail);
+    } else {
+        err = nothing_at(sender, "id", &sender->id, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    (void)first_of(&sender->updated, body, found);
+    tb_webhook_stamp(updated, found);
+    (void)snprintf(out->key, sizeof(out->key), "%.*s%s%s", ID_MAX, out->id,
+                   updated[0] != 0 ? "/" : "", updated);
+    return TB_OK;
+}
+
+static enum tb_err
+read_severity(const struct tb_sender *sender, const struct tb_json *body, double *out,
+              struct tb_fail *fail)
+{
+    char found[TEXT_SIZE];
+    const char *number;
+    char *end = NULL;
+    double value;
+
+    if (!first_of(&sender->severity, body, found)) {
+        return TB_OK; /* unknown */
+    }
+    number = look_up(&sender->severities, found);
+    if (number != NULL) {
+        *out = strtod(number, NULL);
+        return TB_OK;
+    }
+    value = strtod(found, &end) / (sender->severity_most > 0 ? sender->severity_most / 10 : 1);
+    if (end != found && *end == 0 && value >= 0 && value <= 10) {
+        *out = value;
+        return TB_OK;
+    }
+    number = look_up(&sender->severities, "*");
+    if (number == NULL) {
+        return wrong_at(sender, "severity", &sender->severity, found,
+                        "one of its severities, nor a number within its scale", fail);
+    }
+    *out = strtod(number, NULL);
+    return TB_OK;
+}
+
+/* Whole numbers exactly, since a double has room for milliseconds only. */
+static int64_t
+from_epoch(const char *text)
+{
+    static const struct {
+        double least;
+        int64_t ns;
+    } units[] = {{1e17, 1}, {1e14, 1000}, {1e11, TB_NS_PER_MS}, {0, TB_NS_PER_S}};
+    const bool whole = strspn(text, "0123456789") == strlen(text) && strlen(text) <= 19;
+    char *end = NULL;
+    double value = strtod(text, &end);
+
+    for (size_t i = 0; *end == 0 && isfinite(value) && i < sizeof(units) / sizeof(units[0]);
+         i++) {
+        double utc_ns = value * (double)units[i].ns;
+
+        if (value < units[i].least) {
+            continue;
+        }
+        if (!(utc_ns > 0 && utc_ns < 9.2e18)) {
+            break;
+        }
+        return whole ? strtoll(text, NULL, 10) * units[i].ns : (int64_t)utc_ns;
+    }
+    return 0;
+}
+
+/* RFC 3339, the same with "+0000", or seconds, milli-, micro- or nanoseconds since 1970 (whose
+ * magnitudes do not overlap in this century). */
+static int64_t
+read_time(const char *text)
+{
+    char fixed[64];
+    size_t len = strlen(text);
+    int64_t utc_ns = tb_webhook_time(text);
+
+    if (utc_ns != 0 || len < 6 || len + 2 > sizeof(fixed)) {
+        return utc_ns;
+    }
+    if (strchr("+-", text[len - 5]) != NULL && text[len - 3] != ':') {
+        (void)snprintf(fixed, sizeof(fixed), "%.*s:%s", (int)(len - 2), text, text + len - 2);
+        utc_ns = tb_webhook_time(fixed);
+    }
+    return utc_ns != 0 ? utc_ns : from_epoch(text);
+}
+
+/* --- sources --- */
+
+static bool
+take_source(const struct tb_sender *sender, const char *found, struct tb_alert *out)
+{
+    const char *id = look_up(&sender->hosts, found);
+    struct tb_alert_source s = {0};
+
+    if (id == NULL) {
+        id = found;
+    }
+    if (!tb_webhook_find_id(id, "eni-", s.eni) && !tb_webhook_find_id(id, "i-", s.instance)) {
+        return false;
+    }
+    s.seen_here = s.eni[0] != 0;
+    tb_webhook_add_source(out, &s);
+    return true;
+}
+
+static void
+read_sources(const struct tb_sender *sender, const struct tb_json *body, struct tb_alert *out)
+{
+    char found[TEXT_SIZE];
+    char other[TEXT_SIZE] = "";
+    char where[160];
+
+    for (size_t v = 0; v < sender->source.count && out->source_count == 0; v++) {
+        for (size_t i = 0;
+             i <= TB_ALERT_MAX_SOURCES * 4 && evaluate(sender->source.at[v], body, i, found);
+             i++) {
+            if (!take_source(sender, found, out) && other[0] == 0) {
+                (void)tb_str_copy(other, sizeof(other), found);
+            }
+        }
+    }
+    if (out->source_count > 0) {
+        return;
+    }
+    say_where(&sender->source, where, sizeof(where));
+    if (other[0] == 0) {
+        (void)snprintf(out->nothing_to_mirror, sizeof(out->nothing_to_mirror),
+                       "sender %s: source: there is nothing at %s", sender->name, where);
+    } else {
+        (void)snprintf(out->nothing_to_mirror, sizeof(out->nothing_to_mirror),
+                       "sender %s: source: '%.60s' names no instance or interface, and is none "
+                       "of its hosts",
+                       sender->name, other);
+    }
+}
+
+/* --- indicators --- */
+
+static uint32_t
+read_port(const struct tb_words *values, const struct tb_json *body)
+{
+    char found[TEXT_SIZE];
+    unsigned long port;
+    char *end = NULL;
+
+    if (!first_of(values, body, found) || found[0] < '0' || found[0] > '9') {
+        return 0;
+    }
+    port = strtoul(found, &end, 10);
+    return *end == 0 && port <= 65535 ? (uint32_t)port : 0;
+}
+
+static void
+read_direction(const struct tb_words *values, const struct tb_json *body, char out[16])
+{
+    static const struct {
+        const char *word, *ours;
+    } words[] = {{"inbound", "inbound"},   {"in", "inbound"},       {"ingress", "inbound"},
+                 {"outbound", "outbound"}, {"out", "outbound"},     {"egress", "outbound"},
+                 {"incoming", "inbound"},  {"outgoing", "outbound"}};
+    char found[TEXT_SIZE];
+
+    (void)first_of(values, body, found);
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcasecmp(words[i].word, found) == 0) {
+            (void)tb_str_copy(out, 16, words[i].ours);
+        }
+    }
+}
+
+static void
+read_indicator(const struct tb_sender *sender, const struct tb_sender_indicator *how,
+               const struct tb_json *body, struct tb_alert *out)
+{
+    struct tb_indicator more = {.port = read_port(&how->port, body),
+                                .local_port = read_port(&how->local_port, body),
+                                .on_wire = true};
+    char found[TEXT_SIZE];
+
+    if (first_of(&how->protocol, body, found)) {
+        (void)tb_webhook_lower_name(more.protocol, sizeof(more.protocol), found);
+    }
+    read_direction(&how->direction, body, more.direction);
+    for (size_t v = 0; v < how->ip.count; v++) {
+        for (size_t i = 0;
+             i <= TB_ALERT_MAX_INDICATORS && evaluate(how->ip.at[v], body, i, found); i++) {
+            if (!is_within(found, &sender->own)) {
+                (void)tb_webhook_add_address(out, found, &more);
+            }
+        }
+    }
+    for (size_t v = 0; v < how->domain.count; v++) {
+        for (size_t i = 0;
+             i <= TB_ALERT_MAX_INDICATORS && evaluate(how->domain.at[v], body, i, found); i++) {
+            (void)tb_webhook_add_domain(out, found, &more);
+        }
+    }
+}
+
+/* --- all of it --- */
+
+static enum tb_err
+read_place(const struct tb_sender *sender, const struct tb_json *body, struct tb_alert *out,
+           struct tb_fail *fail)
+{
+    char found[TEXT_SIZE];
+
+    if (first_of(&sender->account, body, found)) {
+        if (!tb_account_valid(found)) {
+            return wrong_at(sender, "account", &sender->account, found, "12 digits", fail);
+        }
+        (void)tb_str_copy(out->account, sizeof(out->account), found);
+    }
+    if (first_of(&sender->region, body, found)) {
+        (void)tb_webhook_name(out->region, sizeof(out->region), found);
+    }
+    return TB_OK;
+}
+
+enum tb_err
+tb_sender_read(const struct tb_sender *sender, const struct tb_json *body, struct tb_alert *out,
+               struct tb_fail *fail)
+{
+    struct tb_alert alert = {.adapter = ""};
+    char found[TEXT_SIZE];
+    enum tb_err err;
+
+    (void)tb_str_copy(alert.adapter, sizeof(alert.adapter), sender->name);
+    err = read_id(sender, body, &alert, fail);
+    if (err == TB_OK && !first_of(&sender->type, body, found)) {
+        err = nothing_at(sender, "type", &sender->type, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    tb_webhook_clean_text(alert.type, sizeof(alert.type), found);
+    err = read_severity(sender, body, &alert.severity, fail);
+    if (err == TB_OK) {
+        err = read_place(sender, body, &alert, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    if (first_of(&sender->title, body, found)) {
+        tb_webhook_clean_text(alert.summary, sizeof(alert.summary), found);
+    }
+    if (first_of(&sender->time, body, found)) {
+        alert.seen_utc_ns = read_time(found);
+        alert.created_utc_ns = alert.updated_utc_ns = alert.seen_utc_ns;
+    }
+    alert.sample = all_fit(&sender->sample, body);
+    alert.archived = all_fit(&sender->archived, body);
+    (void)tb_str_copy(alert.resource, sizeof(alert.resource), "instance");
+    read_sources(sender, body, &alert);
+    for (size_t i = 0; i < sender->indicator_count; i++) {
+        read_indicator(sender, &sender->indicators[i], body, &alert);
+    }
+    *out = alert;
+    return TB_OK;
+}
