@@ -117,7 +117,7 @@ compare_manifest(struct log_check *check, const struct tb_custody_reader *reader
     const char *capture = tb_json_str(entry, "/detail/capture");
     const char *key = tb_json_str(entry, "/detail/key");
     const char *hex = tb_json_str(entry, "/detail/sha256");
-    struct tb_sha256 sha256;
+    struct tb_sha256 sha256 = {{0}};
     int64_t sequence;
 
     if (capture == NULL || key == NULL || hex == NULL ||

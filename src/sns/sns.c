@@ -299,11 +299,12 @@ take_topics(struct tb_sns *sns, const char *topics, struct tb_fail *fail)
 
     for (const char *at = topics + strspn(topics, between); *at != 0;) {
         size_t len = strcspn(at, between);
-        char *topic = sns->topics[sns->topic_count];
+        char *topic;
 
         if (sns->topic_count == SNS_MAX_TOPICS || len >= TB_SNS_TOPIC_SIZE) {
             return tb_fail_set(fail, TB_EINVAL, "sns.topics: too many, or too long a one");
         }
+        topic = sns->topics[sns->topic_count];
         memcpy(topic, at, len);
         topic[len] = 0;
         if (!tb_sns_topic_valid(topic)) {

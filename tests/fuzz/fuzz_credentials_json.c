@@ -80,11 +80,14 @@ check_sts(struct tb_bytes text)
 static void
 check_url(struct tb_bytes text)
 {
-    char *copy = strndup((const char *)text.at, text.len);
+    char *copy = calloc(1, text.len + 1);
     char url[512];
     struct tb_fail fail = {.text = ""};
 
     assert(copy != NULL);
+    if (text.len > 0) {
+        memcpy(copy, text.at, text.len);
+    }
     for (int relative = 0; relative < 2; relative++) {
         if (tb_aws_container_url(relative ? copy : NULL, relative ? NULL : copy, url,
                                  sizeof(url), &fail) == TB_OK) {
