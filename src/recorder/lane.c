@@ -404,6 +404,9 @@ drain(struct tb_lane *lane)
     do {
         lane->lane.now_boot_ns = tb_clock_boot_ns();
         lane->lane.may_hold = lane->lane.now_boot_ns < until;
+        if (lane->lane.now_boot_ns >= lane->lane.next_look_boot_ns) {
+            tb_lane_look(lane, lane->lane.now_boot_ns, false);
+        }
         if (!tb_lane_take_held(lane)) {
             tb_lane_wait_for_slab(lane);
         } else if (lane->source->ops->read(lane->source, READ_BATCH, take_packet, lane, &count,
@@ -584,11 +587,28 @@ tb_lanes_adopt(struct tb_lane *lanes, unsigned count, struct tb_table *table,
     return seen ? TB_OK : tb_fail_set(fail, TB_ETIMEOUT, "a receive thread does not answer");
 }
 
-void
-tb_lane_stop(struct tb_lane *lane)
+static void
+ask_to_quit(struct tb_lane *lane)
 {
     atomic_store_explicit(&lane->quit, true, memory_order_release);
     tb_lane_wake(lane);
+}
+
+void
+tb_lanes_stop(struct tb_lane *lanes, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        ask_to_quit(&lanes[i]);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        tb_lane_stop(&lanes[i]);
+    }
+}
+
+void
+tb_lane_stop(struct tb_lane *lane)
+{
+    ask_to_quit(lane);
     if (lane->receiving) {
         (void)pthread_join(lane->receive_thread, NULL);
         lane->receiving = false;

@@ -332,6 +332,8 @@ TB_NODISCARD enum tb_err tb_lanes_adopt(struct tb_lane *lanes, unsigned count,
 void tb_lane_wake(struct tb_lane *lane);
 /* Ends every stream, waits until all is written and sealed, ends the threads. */
 void tb_lane_stop(struct tb_lane *lane);
+/* All at once: under traffic each takes seconds to end, and who asked waits only so long. */
+void tb_lanes_stop(struct tb_lane *lanes, unsigned count);
 
 /* The receive thread's steps, by themselves for replay, tests and fuzzing. */
 TB_NODISCARD enum tb_err tb_lane_read_all(struct tb_lane *lane, struct tb_fail *fail);

@@ -601,9 +601,7 @@ finish(struct recorder *r)
 {
     struct tb_fail none;
 
-    for (unsigned i = 0; i < r->prepared; i++) {
-        tb_lane_stop(&r->lanes[i]);
-    }
+    tb_lanes_stop(r->lanes, r->prepared);
     if (r->prepared > 0 && host(r, &none) == TB_OK) {
         tb_log(TB_LOG_INFO, NULL, "received %llu packets, wrote %llu, unaccounted %lld",
                (unsigned long long)r->answer.host.ledger.received,

@@ -743,6 +743,100 @@ receiver_writer_and_control_share_a_lane(void **state)
     assert_int_equal(sealed(rig), status.segments);
 }
 
+/* A ring from which packets come once its lane was told to end. */
+struct late {
+    struct tb_source base;
+    struct rig *rig;
+    struct tb_lane *lane;
+    unsigned packets, given;
+    struct tb_lane *other; /* NULL: none to wait for */
+    bool other_was_told;
+};
+
+static enum tb_err
+read_late(struct tb_source *base, int max, tb_packet_fn *packet, void *arg, size_t *out_count,
+          struct tb_fail *fail)
+{
+    struct late *late = (struct late *)base;
+    struct packet p;
+
+    (void)max;
+    (void)fail;
+    *out_count = 0;
+    if (!atomic_load(&late->lane->quit)) {
+        return TB_OK;
+    }
+    for (int i = 0; i < 2000 && late->other != NULL && !late->other_was_told; i++) {
+        late->other_was_told = atomic_load(&late->other->quit);
+        (void)usleep(1000);
+    }
+    if (late->given < late->packets) {
+        make_mirrored(&p, VNI, 100);
+        (void)packet(arg, ++late->given, view(&p));
+        atomic_store(&late->rig->armed->deadline_boot_ns, 1); /* has passed */
+        late->lane->lane.next_look_boot_ns = 0;
+        *out_count = 1;
+    }
+    return TB_OK;
+}
+
+static uint64_t
+drops_nothing(struct tb_source *base)
+{
+    (void)base;
+    return 0;
+}
+
+static void
+keep(struct tb_source *base)
+{
+    (void)base; /* the case's */
+}
+
+static const struct tb_source_ops late_ops = {NULL, read_late, drops_nothing, keep};
+
+static void
+the_deadline_is_seen_while_a_lane_ends(void **state)
+{
+    struct rig *rig = *state;
+    struct late late = {.base = {&late_ops, -1}, .rig = rig, .lane = &rig->lane, .packets = 2};
+
+    arm(rig);
+    rig->lane.source = &late.base;
+    assert_int_equal(tb_lane_start(&rig->lane, NULL), TB_OK);
+    tb_lane_stop(&rig->lane);
+    rig->lane.source = NULL;
+    assert_int_equal(capture_ledger(rig).written, 1);
+    assert_int_equal(host_ledger(rig).not_armed, 1);
+    expect_balanced(rig);
+}
+
+static void
+lanes_end_side_by_side(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_lane *lanes = calloc(2, sizeof(*lanes));
+    struct tb_room room = {.spool_fd = rig->spool_fd, .level = level};
+    struct late late[2] = {{.base = {&late_ops, -1}, .other = lanes + 1},
+                           {.base = {&late_ops, -1}, .other = lanes}};
+
+    arm(rig);
+    assert_non_null(lanes);
+    for (unsigned i = 0; i < 2; i++) {
+        late[i].lane = &lanes[i];
+        assert_int_equal(
+            tb_lane_init(&lanes[i], i, 4789, &late[i].base, SLAB_BYTES, &room, NULL), TB_OK);
+        assert_int_equal(tb_lane_start(&lanes[i], NULL), TB_OK);
+    }
+    tb_lanes_stop(lanes, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(late[i].other_was_told);
+        tb_lane_release(&lanes[i]);
+    }
+    free(lanes);
+    finish(rig);
+}
+
 int
 main(void)
 {
@@ -768,6 +862,8 @@ main(void)
         CASE(a_pair_belongs_to_one_capture_until_that_has_ended),
         CASE(many_pairs_are_all_found),
         CASE(receiver_writer_and_control_share_a_lane),
+        CASE(the_deadline_is_seen_while_a_lane_ends),
+        CASE(lanes_end_side_by_side),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
