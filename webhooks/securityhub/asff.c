@@ -7,7 +7,7 @@
 
 enum {
     RESOURCES_MAX = 1000, /* that are looked at; ASFF's own ceiling is 32 */
-    FIELDS_MAX = 1000,    /* of ProductFields; ASFF's own ceiling is 50 */
+    FIELDS_MAX = 200,     /* of ProductFields; ASFF's own ceiling is 50 */
     ITEMS_MAX = 100,      /* of one list */
     DEPTH_MAX = 8,        /* of what was flattened */
     PATH_SIZE = 256       /* of a key of ProductFields, which has up to 128 characters */
@@ -81,31 +81,63 @@ read_severity(const struct tb_json *finding, bool guardduty)
 
 /* --- what GuardDuty flattened into ProductFields --- */
 
-static struct tb_json *unflatten(const struct tb_json *fields, const char *prefix, int depth);
+/* Those that are of use, lent by the finding: each is looked at again and again. */
+struct fields {
+    size_t count;
+    struct {
+        const char *key, *text;
+    } at[FIELDS_MAX];
+};
 
+static void
+gather(const struct tb_json *product, const char *prefix, struct fields *out)
+{
+    out->count = 0;
+    for (size_t i = 0;
+         tb_json_is_object(product) && i < tb_json_count(product) && i < FIELDS_MAX; i++) {
+        const char *key = NULL;
+        const char *text = tb_json_str(tb_json_member(product, i, &key), "");
+
+        if (text != NULL && strncmp(key, prefix, strlen(prefix)) == 0) {
+            out->at[out->count].key = key;
+            out->at[out->count].text = text;
+            out->count++;
+        }
+    }
+}
+
+static struct tb_json *unflatten(const struct fields *fields, const char *prefix, int depth);
+
+/* A name may hold '~', which a pointer writes "~0". */
 static bool
 has_member(const struct tb_json *object, const char *name)
 {
-    char pointer[PATH_SIZE + 1];
+    char pointer[2 * PATH_SIZE] = "/";
+    size_t used = 1;
 
-    (void)snprintf(pointer, sizeof(pointer), "/%s", name);
+    for (; *name != 0 && used + 2 < sizeof(pointer); name++) {
+        pointer[used++] = *name;
+        if (*name == '~') {
+            pointer[used++] = '0';
+        }
+    }
+    pointer[used] = 0;
     return tb_json_at(object, pointer) != NULL;
 }
 
 /* The text of the field with exactly this key, or whether some lie below it. */
 static const char *
-find_field(const struct tb_json *fields, const char *path, bool *out_below)
+find_field(const struct fields *fields, const char *path, bool *out_below)
 {
     size_t len = strlen(path);
     const char *found = NULL;
 
     *out_below = false;
-    for (size_t i = 0; i < tb_json_count(fields) && i < FIELDS_MAX; i++) {
-        const char *key = NULL;
-        const char *text = tb_json_str(tb_json_member(fields, i, &key), "");
+    for (size_t i = 0; i < fields->count; i++) {
+        const char *key = fields->at[i].key;
 
-        if (text != NULL && strncmp(key, path, len) == 0) {
-            found = key[len] == 0 ? text : found;
+        if (strncmp(key, path, len) == 0) {
+            found = key[len] == 0 ? fields->at[i].text : found;
             *out_below = *out_below || key[len] == '/';
         }
     }
@@ -114,7 +146,7 @@ find_field(const struct tb_json *fields, const char *path, bool *out_below)
 
 /* The elements "<prefix><name>.0_", ".1_", ... */
 static struct tb_json *
-unflatten_list(const struct tb_json *fields, const char *prefix, const char *name, int depth)
+unflatten_list(const struct fields *fields, const char *prefix, const char *name, int depth)
 {
     struct tb_json *out = tb_json_array();
 
@@ -155,21 +187,19 @@ cut_index(char *name)
 
 /* What lies below `prefix` as the object that it was; all its values are text. */
 static struct tb_json *
-unflatten(const struct tb_json *fields, const char *prefix, int depth)
+unflatten(const struct fields *fields, const char *prefix, int depth)
 {
     struct tb_json *out = tb_json_object();
     size_t len = strlen(prefix);
 
-    for (size_t i = 0; tb_json_is_object(fields) && depth < DEPTH_MAX &&
-                       i < tb_json_count(fields) && i < FIELDS_MAX;
-         i++) {
-        const char *key = NULL;
-        const char *text = tb_json_str(tb_json_member(fields, i, &key), "");
+    for (size_t i = 0; depth < DEPTH_MAX && i < fields->count; i++) {
+        const char *key = fields->at[i].key;
+        const char *text = fields->at[i].text;
         char path[PATH_SIZE];
         char *name = path + len;
         size_t part;
 
-        if (text == NULL || strncmp(key, prefix, len) != 0 || strlen(key) > PATH_SIZE - 2) {
+        if (strncmp(key, prefix, len) != 0 || strlen(key) > PATH_SIZE - 2) {
             continue;
         }
         part = strcspn(key + len, "/");
@@ -455,6 +485,8 @@ securityhub_read_asff(const struct tb_event *event, struct tb_alert *out, struct
     struct securityhub_origin origin = {.id = tb_webhook_str(f, "id"),
                                         .updated = tb_webhook_str(f, "updatedAt"),
                                         .guardduty = is_guardduty(f)};
+    static const char prefix[] = "aws/guardduty/service/";
+    struct fields fields;
     struct tb_json *service;
     const struct tb_json *action;
     enum tb_err err;
@@ -462,7 +494,8 @@ securityhub_read_asff(const struct tb_event *event, struct tb_alert *out, struct
     if (origin.id == NULL) {
         return tb_fail_set(fail, TB_EFORMAT, "Security Hub finding: Id is missing");
     }
-    service = unflatten(tb_webhook_at(f, "productFields"), "aws/guardduty/service/", 0);
+    gather(tb_webhook_at(f, "productFields"), prefix, &fields);
+    service = unflatten(&fields, prefix, 0);
     action = tb_webhook_at(service, "action");
     securityhub_type(first_type(f), origin.guardduty, out);
     tb_webhook_clean_text(out->summary, sizeof(out->summary), tb_webhook_str(f, "title"));
