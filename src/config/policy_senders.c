@@ -146,7 +146,8 @@ read_indicators(struct policy_reader *r, const char *key, const yaml_node_t *n, 
     struct tb_sender *sender = at;
     const yaml_node_item_t *item;
 
-    if (n->type != YAML_SEQUENCE_NODE ||
+    /* (there already: the key is there twice, which was told) */
+    if (n->type != YAML_SEQUENCE_NODE || sender->indicator_count > 0 ||
         n->data.sequence.items.top - n->data.sequence.items.start > TB_SENDER_MAX_INDICATORS) {
         policy_complain(r, n, key, "has to be a list of up to %d", TB_SENDER_MAX_INDICATORS);
         return;

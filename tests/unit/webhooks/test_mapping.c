@@ -263,6 +263,8 @@ static void
 mistakes_in_a_mapping_name_line_and_key(void **state)
 {
 #define SENDER(more) "senders:\n  s:\n    id: /i\n    type: t\n    source: /s\n" more RULES
+#define FOUR "{ip: /a}, {ip: /b}, {domain: /c}, {domain: /d}"
+#define EIGHT FOUR ", " FOUR
     static const struct {
         const char *text, *says;
     } cases[] = {
@@ -288,6 +290,8 @@ mistakes_in_a_mapping_name_line_and_key(void **state)
         {SENDER("    own: [10.0.0/8]\n"), "is no network"},
         {SENDER("    indicators: [{port: /p}]\n"), "where its ip or domain stands"},
         {SENDER("    indicators: {ip: /p}\n"), "indicators: has to be a list"},
+        {SENDER("    indicators: [" EIGHT "]\n    indicators: [" EIGHT "]\n"),
+         "sender 's': indicators: is there twice"},
         {SENDER("  s: {}\n"), "'s' is there twice"},
     };
 
