@@ -151,18 +151,49 @@ load_alert(struct tb_http_call *call, struct tb_alert_row *out)
     return err == TB_OK;
 }
 
+/* What was posted to a sender's own route need not say whose it is.  The sender takes the place
+ * of the alert's id in the path, as in that route; none where the body says it. */
+static void
+name_sender(struct tb_http_call *call, const struct tb_alert_row *row)
+{
+    const struct tb_policy *policy = &call->server->deps.config->policy;
+    const struct tb_intake_from from = {.remote = call->remote, .token_name = call->token_name};
+    struct tb_intake_ready *first = NULL;
+    bool says = false;
+
+    call->path_id[0] = 0;
+    if (tb_sender_find(tb_policy_senders(policy), row->adapter) == NULL) {
+        return;
+    }
+    if (tb_intake_event_read(policy, tb_buf_view(&call->request_body), &from, &first, NULL) ==
+        TB_OK) {
+        for (const struct tb_intake_ready *r = first; r != NULL; r = r->next) {
+            says =
+                says || (r->err == TB_OK && strcmp(r->result.alert.adapter, row->adapter) == 0);
+        }
+        tb_intake_ready_free(first);
+    }
+    if (!says) {
+        (void)tb_str_copy(call->path_id, sizeof(call->path_id), row->adapter);
+    }
+}
+
 void
 tb_http_replay_alert(struct tb_http_call *call)
 {
-    const struct tb_intake_from from = {.remote = call->remote, .token_name = call->token_name};
+    struct tb_intake_from from = {.remote = call->remote, .token_name = call->token_name};
     struct tb_alert_row row;
     const char *key = NULL;
     struct tb_fail fail = {0};
 
-    if (!tb_http_read_idempotency_key(call, &key) || !load_alert(call, &row) ||
-        tb_http_plan_event(call)) {
+    if (!tb_http_read_idempotency_key(call, &key) || !load_alert(call, &row)) {
         return;
     }
+    name_sender(call, &row);
+    if (tb_http_plan_event(call)) {
+        return;
+    }
+    from.sender = tb_http_sender(call);
     if (tb_intake_replay_read(&call->server->deps.config->policy, &row, key,
                               tb_buf_view(&call->request_body), &from, &call->ready,
                               &fail) != TB_OK) {

@@ -369,7 +369,7 @@ bool tb_http_add_capture(struct tb_http_call *call, struct tb_intake_ready *read
 /* The answer when call->ready is committed. */
 void tb_http_answer_intake(struct tb_http_call *call);
 void tb_http_free_ready(struct tb_http_call *call);
-/* Of POST /v1/events/{sender}; NULL: the body has to say it. */
+/* Of POST /v1/events/{sender}, and of an alert that came so; NULL: the body has to say it. */
 const char *tb_http_sender(const struct tb_http_call *call);
 /* What is wrong with an alert's body. */
 void tb_http_problem_of_body(struct tb_http_call *call, const struct tb_fail *fail);

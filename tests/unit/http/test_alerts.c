@@ -100,6 +100,41 @@ an_alert_that_was_ignored_is_decided_again_by_the_policy_as_it_is_now(void **sta
     tb_buf_release(&out);
 }
 
+/* Its body need not say whose it is: as when it came, its sender's name does. */
+static void
+an_alert_of_a_sender_that_was_named_is_decided_again_as_of_this_sender(void **state)
+{
+    static const char by_name[] = "{\"n\":7,\"host\":\"i-0a1b2c3d4e5f60718\"}";
+    static const char by_match[] = "{\"detail-type\":\"x\",\"source\":\"y\",\"detail\":"
+                                   "{\"k\":1,\"n\":8,\"host\":\"i-0a1b2c3d4e5f60718\"}}";
+    struct room *r = *state;
+    struct tb_buf out = TB_BUF_INIT(ANSWER_MAX);
+    struct tb_rules *rules =
+        rules_of("senders: {tool: {id: \"no-{/n}\", type: t, source: /host},"
+                 " other: {match: {/k: \"*\"}, id: /n, type: t, source: /host}}\n"
+                 "rules: [{name: quiet, when: {}, ignore: not today}]");
+
+    r->config.policy.rules = rules;
+    assert_int_equal(call(r, "POST", "/v1/events/tool", &r->alert, NULL, by_name, &out), 200);
+    assert_int_equal(
+        call(r, "POST", "/v1/events/tool", &r->alert, NULL,
+             "[{\"n\":5,\"host\":\"i-0a1b2c3d4e5f60718\"},{\"n\":6,\"host\":\"x\"}]", &out),
+        200);
+    assert_int_equal(call(r, "POST", "/v1/events", &r->alert, NULL, by_match, &out), 200);
+    for (int i = 1; i <= 4; i++) {
+        static const char *const ids[] = {"", "no-7", "no-5", "no-6", "8"};
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), "/v1/alerts/alert-%d/replay", i);
+        assert_int_equal(call(r, "POST", path, &r->analyst, NULL, "", &out), 200);
+        assert_member(&out, "/alert/id", ids[i]);
+        assert_member(&out, "/alert/adapter", i < 4 ? "tool" : "other");
+    }
+    r->config.policy.rules = NULL;
+    tb_rules_free(rules);
+    tb_buf_release(&out);
+}
+
 static void
 what_cannot_be_decided_again_is_told(void **state)
 {
@@ -165,6 +200,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         ROOM_TEST(an_alert_that_was_ignored_is_decided_again_by_the_policy_as_it_is_now),
+        ROOM_TEST(an_alert_of_a_sender_that_was_named_is_decided_again_as_of_this_sender),
         ROOM_TEST(what_cannot_be_decided_again_is_told),
         ROOM_TEST(what_became_no_capture_is_counted_by_why_and_answers_by_their_time),
     };
