@@ -344,6 +344,30 @@ digest_id(const char *text, size_t len, struct tb_alert *out, struct tb_fail *fa
     return TB_OK;
 }
 
+/* The value as evaluate() gives it; a text that is cut there counts by its digest, since two of
+ * them may begin alike.  *out_found: it leads to something. */
+static enum tb_err
+evaluate_whole(const char *value, const struct tb_json *body, char out[TEXT_SIZE],
+               bool *out_found, struct tb_fail *fail)
+{
+    const struct tb_json *at = value[0] == '/' ? tb_json_at(body, value) : NULL;
+    char hex[TB_SHA256_HEX_SIZE];
+    struct tb_sha256 digest;
+    const char *text;
+
+    *out_found = evaluate(value, body, 0, out);
+    text = tb_json_str(tb_json_is_array(at) ? tb_json_item(at, 0) : at, "");
+    if (text == NULL || strlen(text) < TEXT_SIZE) {
+        return TB_OK;
+    }
+    if (tb_sha256(tb_bytes_str(text), &digest) != TB_OK) {
+        return tb_fail_set(fail, TB_EIO, "SHA-256 of an alert's field failed");
+    }
+    tb_sha256_hex(hex, &digest);
+    (void)snprintf(out, TEXT_SIZE, "sha256:%s", hex);
+    return TB_OK;
+}
+
 /* What has no id is known by what its fields say: each with its length, so that no two sets of
  * fields look alike. */
 static enum tb_err
@@ -352,16 +376,20 @@ hash_fields(const struct tb_sender *sender, const struct tb_json *body, struct t
 {
     struct tb_buf all = TB_BUF_INIT(64 * (TEXT_SIZE + 16));
     bool any = false;
-    enum tb_err err;
+    enum tb_err err = TB_OK;
 
-    for (size_t i = 0; i < sender->hash.count; i++) {
+    for (size_t i = 0; err == TB_OK && i < sender->hash.count; i++) {
         char found[TEXT_SIZE];
+        bool one = false;
 
-        any = evaluate(sender->hash.at[i], body, 0, found) || any;
+        err = evaluate_whole(sender->hash.at[i], body, found, &one, fail);
+        any = any || one;
         tb_buf_printf(&all, "%zu:%s", strlen(found), found);
     }
-    err = any ? tb_buf_check(&all, "the fields of hash", fail)
-              : nothing_at(sender, "hash", &sender->hash, fail);
+    if (err == TB_OK) {
+        err = any ? tb_buf_check(&all, "the fields of hash", fail)
+                  : nothing_at(sender, "hash", &sender->hash, fail);
+    }
     if (err == TB_OK) {
         err = digest_id(tb_buf_str(&all), all.len, out, fail);
     }
@@ -378,9 +406,16 @@ read_id(const struct tb_sender *sender, const struct tb_json *body, struct tb_al
     };
     char found[TEXT_SIZE];
     char updated[TB_WEBHOOK_STAMP_SIZE];
+    bool has_id = false;
     enum tb_err err = TB_OK;
 
-    if (first_of(&sender->id, body, found)) {
+    for (size_t i = 0; err == TB_OK && !has_id && i < sender->id.count; i++) {
+        err = evaluate_whole(sender->id.at[i], body, found, &has_id, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    if (has_id) {
         if (strlen(found) > ID_MAX || !tb_webhook_name(out->id, sizeof(out->id), found)) {
             err = digest_id(found, strlen(found), out, fail);
         }

@@ -331,6 +331,32 @@ own_networks_hold_what_lies_in_them(void **state)
     }
 }
 
+static void
+long_texts_that_begin_alike_are_two_alerts(void **state)
+{
+    static const char *const members[] = {"id", "rule"}; /* the second one: by its hash */
+    struct read *r = *state;
+    char text[600];
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = 0;
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+        char keys[2][TB_CAPTURE_MAX_TEXT];
+
+        for (int k = 0; k < 2; k++) {
+            char body[800];
+
+            (void)snprintf(body, sizeof(body), "{\"%s\":\"%s%d\",\"who\":\"web-7\"}",
+                           members[i], text, k);
+            assert_int_equal(read_as(r, "tool", body), TB_OK);
+            (void)tb_str_copy(keys[k], sizeof(keys[k]), r->alert->key);
+            assert_int_equal(read_as(r, "tool", body), TB_OK);
+            assert_string_equal(r->alert->key, keys[k]);
+        }
+        assert_string_not_equal(keys[0], keys[1]);
+    }
+}
+
 int
 main(void)
 {
@@ -340,6 +366,7 @@ main(void)
         CASE(what_leads_to_nothing_or_to_something_else_is_named),
         CASE(severities_are_looked_up_or_scaled),
         CASE(times_are_read_as_senders_write_them),
+        CASE(long_texts_that_begin_alike_are_two_alerts),
         CASE(what_has_no_id_is_known_by_its_fields),
         CASE(a_body_finds_its_sender_after_the_adapters),
         CASE(own_networks_hold_what_lies_in_them),
