@@ -327,17 +327,23 @@ put_log_object(const struct log *log, const struct tb_custody_object *object,
     return err;
 }
 
+/* Up to where the log is now: what comes meanwhile is for the next time, or alerts that come
+ * faster than S3 answers would hold up whoever seals for as long as they last.  The first
+ * object with room left may have been fixed before; the second was fixed in here. */
 static enum tb_err
 put_log(const struct log *log, struct tb_fail *fail)
 {
     struct tb_custody_object object;
-    enum tb_err err;
+    unsigned with_room = 0;
+    enum tb_err err = TB_OK;
 
-    while ((err = tb_store_custody_next(log->store, log->id, &object, fail)) == TB_OK) {
+    while (with_room < 2 &&
+           (err = tb_store_custody_next(log->store, log->id, &object, fail)) == TB_OK) {
         err = put_log_object(log, &object, fail);
         if (err != TB_OK) {
             return err;
         }
+        with_room += object.last - object.first + 1 < TB_CUSTODY_OBJECT_ENTRIES;
     }
     return err == TB_ENOTFOUND ? TB_OK : err;
 }

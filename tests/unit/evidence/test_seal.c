@@ -291,6 +291,44 @@ a_summary_is_part_of_the_evidence_only_when_the_manifest_names_it(void **state)
     assert_summary(t, id, false);
 }
 
+struct storm {
+    struct test_evidence *t;
+    unsigned puts;
+};
+
+/* While each object is on its way, the log gets another entry. */
+static enum tb_err
+put_in_a_storm(void *arg, const char *name, const char *content_type, struct tb_bytes content,
+               struct tb_fail *fail)
+{
+    struct storm *storm = arg;
+
+    assert_true(name[0] == '/' && content_type != NULL && content.len > 0);
+    if (++storm->puts > 20) {
+        return tb_fail_set(fail, TB_ERETRY, "there is no end of it");
+    }
+    return tb_store_key_use(storm->t->store, tb_signing_key_public(storm->t->key), fail);
+}
+
+static void
+a_hosts_log_that_goes_on_growing_is_put_up_to_where_it_was(void **state)
+{
+    struct test_evidence *t = *state;
+    struct storm storm = {.t = t};
+    struct tb_custody_object object;
+    char id[TB_CAPTURE_ID_SIZE];
+
+    assert_int_equal(tb_store_host_log(t->store, id, NULL), TB_OK);
+    /* one is begun already, and does not have the entry behind it */
+    assert_int_equal(tb_store_custody_next(t->store, id, &object, NULL), TB_OK);
+    assert_int_equal(tb_store_key_use(t->store, tb_signing_key_public(t->key), NULL), TB_OK);
+    assert_int_equal(tb_seal_host_log(t->store, t->key, put_in_a_storm, &storm, NULL), TB_OK);
+    assert_int_equal(storm.puts, 4); /* two objects, two signatures */
+    assert_int_equal(tb_store_custody_next(t->store, id, &object, NULL), TB_OK);
+    assert_int_equal(object.number, 3);
+    assert_true(object.first > 2);
+}
+
 int
 main(void)
 {
@@ -312,6 +350,8 @@ main(void)
         cmocka_unit_test_setup_teardown(
             a_summary_is_part_of_the_evidence_only_when_the_manifest_names_it, set_up,
             tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_hosts_log_that_goes_on_growing_is_put_up_to_where_it_was, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
