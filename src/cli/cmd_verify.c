@@ -269,6 +269,17 @@ tell_missing(struct run *run, const char *key, int64_t from, int64_t to)
     }
 }
 
+static bool
+is_key_here(const struct run *run, const char *key)
+{
+    for (size_t i = 0; i < run->done_count; i++) {
+        if (run->done[i].is_signed && strcmp(run->done[i].key.text, key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 find_missing(struct run *run)
 {
@@ -290,6 +301,13 @@ find_missing(struct run *run)
         if (i + 1 == run->done_count || !run->done[i + 1].is_signed ||
             strcmp(run->done[i + 1].key.text, key) != 0) {
             tell_missing(run, key, next, last_told(run, key));
+        }
+    }
+    for (size_t i = 0; i < run->logs.chain_count; i++) {
+        const struct tb_verified_chain *chain = &run->logs.chains[i];
+
+        if (!is_key_here(run, chain->key.text)) {
+            tell_missing(run, chain->key.text, 1, chain->last);
         }
     }
 }

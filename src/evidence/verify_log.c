@@ -117,11 +117,12 @@ compare_manifest(struct log_check *check, const struct tb_custody_reader *reader
     const char *capture = tb_json_str(entry, "/detail/capture");
     const char *key = tb_json_str(entry, "/detail/key");
     const char *hex = tb_json_str(entry, "/detail/sha256");
-    struct tb_sha256 sha256 = {{0}};
+    struct tb_sha256 sha256 = {{0}}, fingerprint = {{0}};
     int64_t sequence;
 
     if (capture == NULL || key == NULL || hex == NULL ||
         tb_unhex(sha256.octets, sizeof(sha256.octets), hex) != TB_OK ||
+        tb_unhex(fingerprint.octets, sizeof(fingerprint.octets), key) != TB_OK ||
         !tb_json_int(entry, "/detail/sequence", &sequence)) {
         return;
     }
