@@ -357,6 +357,21 @@ extract_again(struct checking *check, const struct tb_select *select, const char
     }
 }
 
+/* A segment that an earlier tapbox entered has no tree: only its whole file could be checked.
+ */
+static void
+check_roots(struct checking *check)
+{
+    for (size_t i = 0; i < check->manifest.segment_count; i++) {
+        const struct tb_evidence_file *segment = &check->manifest.segments[i];
+
+        if (!segment->has_root) {
+            tell(check, segment->name, "merkle",
+                 "the manifest has no Merkle root of it: nothing vouches for its chunks");
+        }
+    }
+}
+
 static enum tb_err
 check_extract(struct checking *check, struct tb_fail *fail)
 {
@@ -517,6 +532,7 @@ tb_proof_check(const struct tb_verify *verify, struct tb_place *proof,
     tb_mutex_init(&check.mu);
     err = check_manifest(&check, &known, fail);
     if (err == TB_OK && known) {
+        check_roots(&check);
         err = check_extract(&check, fail);
     }
     /* (of what could not be read through nobody knows where it ends) */

@@ -280,6 +280,38 @@ files_that_are_gone_cut_or_too_many_are_named(void **state)
     assert_true(told(f, ""));
 }
 
+/* Without one, any segment of its length would do. */
+static void
+a_segment_without_a_root_in_the_manifest_proves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct tb_buf text = TB_BUF_INIT(1 << 20);
+    struct tb_signature signature;
+    char path[400], *root;
+    int fd;
+
+    fetch(f, filter);
+    assert_int_equal(check(f).findings, 0);
+    (void)snprintf(path, sizeof(path), "%s/manifest.json", f->proof);
+    assert_int_equal(tb_read_file(AT_FDCWD, path, &text, NULL), TB_OK);
+    assert_non_null(strstr(tb_buf_str(&text), "\"merkle_root\":\""));
+    root =
+        (char *)text.at + (strstr(tb_buf_str(&text), "\"merkle_root\":\"") - tb_buf_str(&text));
+    memset(root + 14, ' ', 66);
+    memcpy(root + 14, "null", 4);
+    assert_int_equal(tb_write_file_whole(AT_FDCWD, path, tb_buf_view(&text), 0600, NULL),
+                     TB_OK);
+    assert_int_equal(tb_sign(f->evidence.key, tb_buf_view(&text), &signature, NULL), TB_OK);
+    (void)snprintf(path, sizeof(path), "%s/manifest.sig", f->proof);
+    fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    assert_int_equal(write(fd, signature.octets, sizeof(signature.octets)),
+                     sizeof(signature.octets));
+    tb_close(&fd);
+    (void)check(f);
+    assert_true(told(f, "segments/host-0-000001.pcapng.zst"));
+    tb_buf_release(&text);
+}
+
 static void
 filters_are_read_as_fetch_writes_them(void **state)
 {
@@ -321,6 +353,8 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(files_that_are_gone_cut_or_too_many_are_named, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_segment_without_a_root_in_the_manifest_proves_nothing,
+                                        set_up, tear_down),
         cmocka_unit_test(filters_are_read_as_fetch_writes_them),
     };
 
