@@ -17,15 +17,6 @@ lab_up >"$LAB_DIR/logs/lab.log" 2>&1 || give_up 'the lab is up' "$LAB_DIR/logs/l
 lab_awsim_start || give_up "$lab_why" "$LAB_DIR/logs/awsim.log"
 
 queue_start || give_up 'the SQS server answers' "$LAB_DIR/logs/sqs.log"
-is() { [ "$("${@:2}")" = "$1" ]; }
-metric() { # NAME{LABELS}
-    LAB_TOKEN=$scraper lab_call GET /metrics | awk -v m="$1" '$1 == m { print $2 }'
-}
-at_least() { # N METRIC
-    local now
-    now=$(metric "$2")
-    [ "${now:-0}" -ge "$1" ]
-}
 alerts() { # how many findings the store has, and how many different ones
     sqlite3 -readonly "$LAB_DIR/state/tapbox.db" "SELECT count(*) || ' ' || count(DISTINCT key) FROM alerts WHERE token_name = 'sqs'"
 }

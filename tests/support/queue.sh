@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # cases_root, LAB_DIR: of those who source it
 # An SQS server that somebody else wrote, on the lab's cloud host.  Source it after cases.sh.
-# Before in_lab: queue_fetch (the lab has no way out).  In the lab: queue_start, then sqs, send, depth.
+# Before in_lab: queue_fetch (the lab has no way out).  In the lab: queue_start, then sqs, send, depth; with a
+# token in $scraper: metric, at_least.
 queue_peer=$cases_root/build/peers/fauxqs
 queue_url=http://10.77.0.5:4566
 
@@ -40,4 +41,13 @@ send() { # BODY FILE
 depth() { # QUEUE: messages that wait and that are in somebody's hands
     sqs GetQueueAttributes "{\"QueueUrl\":\"$1\",\"AttributeNames\":[\"All\"]}" |
         jq -r '.Attributes | "\(.ApproximateNumberOfMessages) \(.ApproximateNumberOfMessagesNotVisible)"'
+}
+is() { [ "$("${@:2}")" = "$1" ]; }
+metric() { # NAME{LABELS}
+    LAB_TOKEN=$scraper lab_call GET /metrics | awk -v m="$1" '$1 == m { print $2 }'
+}
+at_least() { # N METRIC
+    local now
+    now=$(metric "$2")
+    [ "${now:-0}" -ge "$1" ]
 }
