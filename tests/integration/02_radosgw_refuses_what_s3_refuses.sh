@@ -36,7 +36,7 @@ expect 'a locked object goes in' api put-object --bucket "$LAB_BUCKET" --key loc
     --object-lock-mode COMPLIANCE --object-lock-retain-until-date "$(date -u -d '+1 day' +%Y-%m-%dT%H:%M:%SZ)"
 version=$(api head-object --bucket "$LAB_BUCKET" --key locked | jq -r .VersionId)
 expect_failure 'and its version does not go away' AccessDenied \
-    api delete-object --bucket "$LAB_BUCKET" --key locked --version-id "$version"
+    api delete-object --bucket "$LAB_BUCKET" --key locked --version-id="$version"
 expect 'SSE-KMS is done' api put-object --bucket "$LAB_BUCKET" --key kms --server-side-encryption aws:kms \
     --ssekms-key-id tapbox-key
 finish

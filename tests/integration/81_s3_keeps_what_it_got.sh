@@ -73,7 +73,7 @@ LAB_BUCKET=$locked_bucket
 expect 'Object Lock with retention' with DRIVER_LOCK_MODE=COMPLIANCE put "$LAB_BUCKET" locked "$TB_WORK/one"
 locked=$(head_of locked)
 same 'the mode is kept' COMPLIANCE "$(jq -r .ObjectLockMode <<<"$locked")"
-expect_failure 'and enforced' 'AccessDenied' s3api delete-object --key locked --version-id "$(jq -r .VersionId <<<"$locked")"
+expect_failure 'and enforced' 'AccessDenied' s3api delete-object --key locked --version-id="$(jq -r .VersionId <<<"$locked")"
 expect 'a legal hold' with DRIVER_LEGAL_HOLD=1 put "$LAB_BUCKET" held "$TB_WORK/one"
 same 'is kept' ON "$(head_of held | jq -r .ObjectLockLegalHoldStatus)"
 expect 'SSE-KMS' with DRIVER_SSE=aws:kms DRIVER_KMS_KEY=tapbox-key put "$LAB_BUCKET" secret "$TB_WORK/one"
@@ -111,6 +111,6 @@ lab_s3 sync --only-show-errors "s3://$LAB_BUCKET/captures" "$TB_WORK/evidence"
 expect 'and the evidence holds' "$TB_OUT/tapbox" verify "$TB_WORK/evidence" --key "$LAB_DIR/state/evidence.key.pub"
 segment=$(s3api list-objects-v2 --prefix captures/ | jq -r '[.Contents[].Key | select(endswith(".zst"))][0]')
 expect_failure 'a segment cannot be deleted for good' AccessDenied \
-    s3api delete-object --key "$segment" --version-id "$(head_of "$segment" | jq -r .VersionId)"
+    s3api delete-object --key "$segment" --version-id="$(head_of "$segment" | jq -r .VersionId)"
 lab_tapbox_stop
 finish

@@ -56,6 +56,6 @@ key=$(grep -m1 'zst$' <<<"$keys")
 head=$(s3api head-object --bucket "$LAB_BUCKET" --key "$key")
 same 'a segment is locked and encrypted' 'COMPLIANCE aws:kms' "$(jq -r '"\(.ObjectLockMode) \(.ServerSideEncryption)"' <<<"$head")"
 expect_failure 'and nobody deletes it before its time' AccessDenied \
-    s3api delete-object --bucket "$LAB_BUCKET" --key "$key" --version-id "$(jq -r .VersionId <<<"$head")"
+    s3api delete-object --bucket "$LAB_BUCKET" --key "$key" --version-id="$(jq -r .VersionId <<<"$head")"
 lab_tapbox_stop
 finish
