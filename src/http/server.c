@@ -32,7 +32,8 @@
 enum {
     POOL_THREADS = 8,
     LISTEN_BACKLOG = 128,
-    BODIES_MAX_BYTES = 128 * TB_EVENT_MAX_BYTES,             /* of all connections together */
+    BODIES_MAX_BYTES = 128 * TB_EVENT_MAX_BYTES,  /* of all connections together */
+    BODIES_UNPROVEN_BYTES = BODIES_MAX_BYTES / 4, /* from here on none that has no token */
     CONNECTION_MEMORY_BYTES = 2 * TB_HTTP_HEADERS_MAX_BYTES, /* header lines and read buffer */
     IDLE_TIMEOUT_S = 15,
     DRAIN_MAX_BYTES = 8 * TB_EVENT_MAX_BYTES,
@@ -278,7 +279,7 @@ take_body(struct tb_http_call *call, const char *data, size_t size)
     had = atomic_fetch_add(&call->server->body_bytes, call->request_body.cap - had);
     if (call->request_body.err == TB_ETOOBIG) {
         refuse_size(call);
-    } else if (had > BODIES_MAX_BYTES) {
+    } else if (had > (call->from_sns ? BODIES_UNPROVEN_BYTES : BODIES_MAX_BYTES)) {
         tb_http_problem(call, TB_PROBLEM_UNAVAILABLE,
                         "Too many bodies are being received at once.");
         call->refused = true;
@@ -314,6 +315,7 @@ finish_call(struct tb_http_call *call)
             return MHD_YES; /* comes back here when it has run */
         }
         tb_http_problem(call, TB_PROBLEM_UNAVAILABLE, "Too many calls wait already.");
+        tb_http_free_ready(call);
     }
     return send_answer(call);
 }

@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
 
 #include "room.h"
@@ -203,6 +204,66 @@ json_that_nests_too_deep_is_400(void **state)
     tb_buf_release(&out);
 }
 
+/* Whoever reaches the port may say that it is SNS; the proof is in the body, which has to be
+ * read first. */
+static void
+bodies_that_only_say_they_are_of_sns_leave_room_for_others(void **state)
+{
+    enum {
+        CALLS = 60, /* about half of what all bodies together may have */
+        SENT = TB_EVENT_MAX_BYTES - 1
+    };
+    static const struct tb_sns_settings settings = {
+        .topics = "arn:aws:sns:eu-central-1:111122223333:alerts",
+        .least_version = 1,
+        .window_ns = TB_NS_PER_S,
+        .ca_file = ""};
+    struct room *r = *state;
+    struct tb_buf out = TB_BUF_INIT(ANSWER_MAX);
+    struct tb_sns *sns = NULL;
+    char *body = malloc(SENT);
+    int fds[CALLS];
+    size_t before = 0, now = 1;
+
+    assert_non_null(body);
+    memset(body, ' ', SENT);
+    assert_int_equal(tb_sns_start(&settings, &sns, NULL), TB_OK);
+    tb_mutex_lock(&r->server->mu); /* as each call does at first */
+    r->server->deps.sns = sns;
+    tb_mutex_unlock(&r->server->mu);
+    for (size_t i = 0; i < CALLS; i++) {
+        char head[160];
+
+        fds[i] = dial(r);
+        (void)snprintf(head, sizeof(head),
+                       "POST /v1/events HTTP/1.1\r\nHost: t\r\n"
+                       "x-amz-sns-message-type: Notification\r\nContent-Length: %d\r\n\r\n",
+                       TB_EVENT_MAX_BYTES);
+        send_all(fds[i], head, strlen(head));
+        send_all(fds[i], body, SENT);
+    }
+    while (before != now || now < 30 * (size_t)TB_EVENT_MAX_BYTES) { /* it has read them all */
+        const struct timespec pause = {.tv_nsec = 300 * 1000 * 1000};
+
+        before = now;
+        (void)nanosleep(&pause, NULL);
+        now = atomic_load(&r->server->body_bytes);
+    }
+    assert_true(now < 34 * (size_t)TB_EVENT_MAX_BYTES); /* a quarter */
+    assert_int_equal(call(r, "POST", "/v1/captures", &r->analyst, NULL, BODY, &out), 202);
+    for (size_t i = 0; i < CALLS; i++) {
+        (void)close(fds[i]);
+    }
+    while (atomic_load(&r->server->body_bytes) > 0) {
+        (void)sched_yield();
+    }
+    tb_http_server_stop(r->server);
+    r->server = NULL;
+    tb_sns_stop(sns);
+    free(body);
+    tb_buf_release(&out);
+}
+
 int
 main(void)
 {
@@ -219,6 +280,7 @@ main(void)
         ROOM_TEST(a_flood_of_slow_connections_pushes_out_itself_and_nobody_else),
         ROOM_TEST(what_is_not_http_is_refused_and_the_next_is_served),
         ROOM_TEST(json_that_nests_too_deep_is_400),
+        ROOM_TEST(bodies_that_only_say_they_are_of_sns_leave_room_for_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
