@@ -207,11 +207,11 @@ const struct tb_config_key tb_config_keys[] = {
     {"tls.client_ca", TEXT(tls_client_ca), "", false, valid_path, "an absolute path",
      "PEM file of the authority whose client certificates analysts, responders and admins have "
      "to show, besides their token; empty: none"},
-    {"rate.per_address", TB_CONFIG_U32, AT(rate_per_address), 0, 0, 1000000, "300", false, NULL,
-     NULL,
+    {"rate.per_address", TB_CONFIG_U32, AT(rate_per_address), 0, 0, 1000000, "4000", false,
+     NULL, NULL,
      "calls a second that one client address (of IPv6, one /64) may make, and ten seconds' "
      "worth at once; what is too much is answered 429. 0: any number, as behind a proxy"},
-    {"rate.per_token", TB_CONFIG_U32, AT(rate_per_token), 0, 0, 1000000, "500", false, NULL,
+    {"rate.per_token", TB_CONFIG_U32, AT(rate_per_token), 0, 0, 1000000, "4000", false, NULL,
      NULL, "the same for one token"},
     {"state_dir", TEXT(state_dir), "/var/lib/tapbox", false, valid_path, "an absolute path",
      "folder of the database and of the spool"},
