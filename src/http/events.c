@@ -41,6 +41,36 @@ may_see(const struct tb_http_call *call, enum tb_intake_outcome outcome)
            (call->roles & (TB_ROLE_ANALYST | TB_ROLE_RESPONDER | TB_ROLE_ADMIN)) != 0;
 }
 
+const char *
+tb_http_sender_name(const struct tb_http_server *server, size_t i)
+{
+    static const char *const adapters[] = {"guardduty", "securityhub", "securityhub-action",
+                                           "ec2", "tapbox"};
+    enum {
+        ADAPTERS = sizeof(adapters) / sizeof(adapters[0])
+    };
+    const struct tb_senders *senders = tb_policy_senders(&server->deps.config->policy);
+
+    if (i < ADAPTERS) {
+        return adapters[i];
+    }
+    return senders != NULL && i - ADAPTERS < senders->count ? senders->at[i - ADAPTERS].name
+                                                            : NULL;
+}
+
+/* What has no adapter is an analyst's request. */
+static void
+count_alert(struct tb_http_server *server, const struct tb_intake_result *result)
+{
+    const char *name;
+
+    for (size_t i = 0; (name = tb_http_sender_name(server, i)) != NULL; i++) {
+        if (strcmp(name, result->alert.adapter) == 0) {
+            atomic_fetch_add(&server->counters.alerts[i][result->outcome], 1);
+        }
+    }
+}
+
 void
 tb_http_server_took(struct tb_http_server *server, const struct tb_intake_result *result)
 {
@@ -48,6 +78,7 @@ tb_http_server_took(struct tb_http_server *server, const struct tb_intake_result
     if (result->outcome == TB_INTAKE_IGNORED || result->outcome == TB_INTAKE_REFUSED) {
         atomic_fetch_add(&server->counters.not_captured[result->why], 1);
     }
+    count_alert(server, result);
     /* What joins may make a box longer, which a worker sees within a second: waking all of them
      * for each of thousands of alerts would cost more than the alerts. */
     if (server->deps.control != NULL &&

@@ -65,7 +65,8 @@ enum tb_refusal {
 
 enum {
     TB_HTTP_MAX_ROUTES = 24,
-    TB_HTTP_STATUS_CLASSES = 6 /* 1xx .. 5xx, by their first digit */
+    TB_HTTP_STATUS_CLASSES = 6,              /* 1xx .. 5xx, by their first digit */
+    TB_HTTP_MAX_SENDERS = 8 + TB_SENDERS_MAX /* adapters, and what the policy describes */
 };
 
 enum {
@@ -82,6 +83,7 @@ struct tb_http_counters {
     atomic_ullong received, not_understood, not_stored; /* bodies of POST /v1/events */
     /* from headers to answer, of alerts and requests; the last is for what took longer */
     atomic_ullong latencies[TB_HTTP_LATENCIES + 1], latency_sum_ns;
+    atomic_ullong alerts[TB_HTTP_MAX_SENDERS][TB_INTAKE_OUTCOME_COUNT];
 };
 
 /* --- peers.c: connections and their time limits --- */
@@ -369,6 +371,8 @@ bool tb_http_add_capture(struct tb_http_call *call, struct tb_intake_ready *read
 /* The answer when call->ready is committed. */
 void tb_http_answer_intake(struct tb_http_call *call);
 void tb_http_free_ready(struct tb_http_call *call);
+/* The i-th sender that alerts are counted of; NULL past the last. */
+const char *tb_http_sender_name(const struct tb_http_server *server, size_t i);
 /* Of POST /v1/events/{sender}, and of an alert that came so; NULL: the body has to say it. */
 const char *tb_http_sender(const struct tb_http_call *call);
 /* What is wrong with an alert's body. */

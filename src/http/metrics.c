@@ -50,6 +50,7 @@ put_intake(struct tb_http_server *server, struct tb_buf *out)
         [TB_INTAKE_COOLING] = "cooling",     [TB_INTAKE_REFUSED] = "refused",
         [TB_INTAKE_NOTED] = "noted",
     };
+    const char *name;
 
     put_family(out, "tapbox_auth_refusals_total", "counter",
                "Calls refused for their token, or because they come too fast.");
@@ -61,6 +62,13 @@ put_intake(struct tb_http_server *server, struct tb_buf *out)
     for (size_t i = 0; i < TB_INTAKE_OUTCOME_COUNT; i++) {
         tb_buf_printf(out, "tapbox_intake_total{decision=\"%s\"} %llu\n", decisions[i],
                       atomic_load(&server->counters.intake[i]));
+    }
+    put_family(out, "tapbox_alerts_total", "counter", "Alerts by sender and decision.");
+    for (size_t s = 0; (name = tb_http_sender_name(server, s)) != NULL; s++) {
+        for (size_t i = 0; i < TB_INTAKE_OUTCOME_COUNT; i++) {
+            tb_buf_printf(out, "tapbox_alerts_total{sender=\"%s\",decision=\"%s\"} %llu\n",
+                          name, decisions[i], atomic_load(&server->counters.alerts[s][i]));
+        }
     }
 }
 
