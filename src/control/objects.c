@@ -159,29 +159,6 @@ control_replay(struct tb_control *control, struct tb_resource *resource, struct 
     return err;
 }
 
-/*
- * NotFound may be an EC2 that has not heard yet of what it made seconds ago.  It is believed of
- * what was made a while ago, or when EC2 does not list it either after several tries.
- */
-static enum tb_err
-believe_not_found(struct tb_control *control, const struct tb_resource *resource,
-                  uint32_t attempt, struct tb_fail *fail)
-{
-    int64_t age_ns = tb_clock_utc_ns() - resource->created_utc_ns;
-    char id[TB_AWS_ID_SIZE] = "";
-    enum tb_err err = TB_OK;
-
-    if (age_ns >= settle_ns || age_ns < 0 || resource->kind != TB_RESOURCE_SESSION) {
-        return TB_OK;
-    }
-    err = find_session(control, resource, id, fail);
-    if (err == TB_OK && (id[0] != 0 || attempt < tries_before_belief)) {
-        err = tb_fail_set(fail, TB_ERETRY, "EC2 does not know %s yet, which it made %lld s ago",
-                          resource->aws_id, (long long)(age_ns / TB_NS_PER_S));
-    }
-    return err;
-}
-
 static enum tb_err
 find_own_filter(struct tb_control *control, const struct tb_resource *resource,
                 char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
@@ -203,6 +180,46 @@ find_own_filter(struct tb_control *control, const struct tb_resource *resource,
     return err;
 }
 
+/* It says whose it is: a session, or the filter of one capture. */
+static bool
+has_own_tags(const struct tb_resource *resource)
+{
+    return resource->kind == TB_RESOURCE_SESSION ||
+           (resource->kind == TB_RESOURCE_FILTER && resource->capture_id[0] != 0);
+}
+
+static enum tb_err
+find_by_tags(struct tb_control *control, const struct tb_resource *resource,
+             char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
+{
+    return resource->kind == TB_RESOURCE_SESSION
+               ? find_session(control, resource, out_id, fail)
+               : find_own_filter(control, resource, out_id, fail);
+}
+
+/*
+ * NotFound may be an EC2 that has not heard yet of what it made seconds ago.  It is believed of
+ * what was made a while ago, or when EC2 does not list it either after several tries.
+ */
+static enum tb_err
+believe_not_found(struct tb_control *control, const struct tb_resource *resource,
+                  uint32_t attempt, struct tb_fail *fail)
+{
+    int64_t age_ns = tb_clock_utc_ns() - resource->created_utc_ns;
+    char id[TB_AWS_ID_SIZE] = "";
+    enum tb_err err = TB_OK;
+
+    if (age_ns >= settle_ns || age_ns < 0 || !has_own_tags(resource)) {
+        return TB_OK;
+    }
+    err = find_by_tags(control, resource, id, fail);
+    if (err == TB_OK && (id[0] != 0 || attempt < tries_before_belief)) {
+        err = tb_fail_set(fail, TB_ERETRY, "EC2 does not know %s yet, which it made %lld s ago",
+                          resource->aws_id, (long long)(age_ns / TB_NS_PER_S));
+    }
+    return err;
+}
+
 /*
  * What is to go, may exist, and has no id, because the answer was lost.  The request is not
  * sent again for it: one that never arrived would make now what is to go.  EC2 lists it, or
@@ -214,9 +231,7 @@ find_intended(struct tb_control *control, struct tb_resource *resource, uint32_t
               struct tb_fail *fail)
 {
     char id[TB_AWS_ID_SIZE] = "";
-    bool is_session = resource->kind == TB_RESOURCE_SESSION;
-    enum tb_err err = is_session ? find_session(control, resource, id, fail)
-                                 : find_own_filter(control, resource, id, fail);
+    enum tb_err err = find_by_tags(control, resource, id, fail);
 
     if (err != TB_OK) {
         return err;
@@ -234,7 +249,7 @@ find_intended(struct tb_control *control, struct tb_resource *resource, uint32_t
             fail, TB_ERETRY,
             "nobody has said whether the %s of %s was made, and EC2 does not list "
             "it",
-            is_session ? "session" : "filter", resource->key);
+            tb_resource_kind_name(resource->kind), resource->key);
     }
     err = tb_store_resource_gone(control->deps.store, resource->row, TB_RESOURCE_NOT_MADE, "",
                                  fail);
@@ -267,12 +282,8 @@ control_delete(struct tb_control *control, struct tb_resource *resource, uint32_
         return TB_OK;
     }
     if (resource->state == TB_RESOURCE_INTENDED && resource->aws_id[0] == 0) {
-        bool has_our_tags =
-            resource->kind == TB_RESOURCE_SESSION ||
-            (resource->kind == TB_RESOURCE_FILTER && resource->capture_id[0] != 0);
-
-        err = has_our_tags ? find_intended(control, resource, attempt, fail)
-                           : control_replay(control, resource, fail);
+        err = has_own_tags(resource) ? find_intended(control, resource, attempt, fail)
+                                     : control_replay(control, resource, fail);
         if (resource->state == TB_RESOURCE_GONE) {
             return TB_OK;
         }

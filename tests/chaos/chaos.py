@@ -35,7 +35,7 @@ def arguments():
     parser.add_argument("--only", type=int, help="one run, by its number")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--mode", default="release")
-    parser.add_argument("--grace", type=float, default=10, help="seconds after an expiry")
+    parser.add_argument("--grace", type=float, default=30, help="seconds after an expiry")
     parser.add_argument("--extra", type=int, default=4, help="more runs for each point that was not come by")
     return parser.parse_args()
 
