@@ -65,5 +65,8 @@ bool tb_sns_host(const char *topic, char out[TB_SNS_HOST_SIZE]);
 bool tb_sns_cert_url_valid(const struct tb_sns_message *message);
 /* The same host, and a query that confirms just this topic with just this token. */
 bool tb_sns_subscribe_url_valid(const struct tb_sns_message *message);
+/* http or https to a host of Amazon's authorities, and a plain path: the certificate that names
+ * it as its issuer's is not trusted yet. */
+bool tb_sns_issuer_url_valid(const char *url);
 
 #endif

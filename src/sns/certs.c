@@ -119,22 +119,6 @@ judge(struct sns_certs *certs, const struct tb_cert *cert, const char *name,
     }
 }
 
-/* http or https to a host of Amazon's authorities, and nothing else in it: the certificate that
- * names it is not trusted yet. */
-static bool
-issuer_url_valid(const char *url)
-{
-    static const char suffix[] = ".amazontrust.com";
-    size_t len;
-
-    url += strncmp(url, "https://", 8) == 0 ? 8 : strncmp(url, "http://", 7) == 0 ? 7 : 0;
-    len = strspn(url, "abcdefghijklmnopqrstuvwxyz0123456789.-");
-    return len > sizeof(suffix) && url[len] == '/' &&
-           strncmp(url + len - (sizeof(suffix) - 1), suffix, sizeof(suffix) - 1) == 0 &&
-           url[len + strspn(url + len, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                       "0123456789.-_/")] == 0;
-}
-
 /* Judges it, with the help of issuers that are fetched. */
 static enum tb_err
 judge_with_issuers(struct sns_certs *certs, struct tb_cert *cert, const char *name,
@@ -146,7 +130,7 @@ judge_with_issuers(struct sns_certs *certs, struct tb_cert *cert, const char *na
     for (int i = 0; err == TB_ENOTFOUND && i < MAX_ISSUERS; i++) {
         struct tb_buf octets = TB_BUF_INIT(TB_CERT_FILE_MAX_BYTES);
 
-        if (!tb_cert_issuer_url(cert, url, sizeof(url)) || !issuer_url_valid(url)) {
+        if (!tb_cert_issuer_url(cert, url, sizeof(url)) || !tb_sns_issuer_url_valid(url)) {
             break;
         }
         err = fetch(certs, url, issuer_ns, &octets, out_flaw, fail);

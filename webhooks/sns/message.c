@@ -302,3 +302,19 @@ tb_sns_subscribe_url_valid(const struct tb_sns_message *message)
     }
     return seen == (1U << WANTED) - 1;
 }
+
+bool
+tb_sns_issuer_url_valid(const char *url)
+{
+    static const char suffix[] = ".amazontrust.com";
+    size_t scheme = strncmp(url, "https://", 8) == 0  ? 8
+                    : strncmp(url, "http://", 7) == 0 ? 7
+                                                      : 0;
+    const char *host = url + scheme;
+    size_t len = strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789.-");
+
+    return scheme > 0 && len >= sizeof(suffix) && host[len] == '/' &&
+           strncmp(host + len - (sizeof(suffix) - 1), suffix, sizeof(suffix) - 1) == 0 &&
+           host[len + strspn(host + len, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                         "0123456789.-_/")] == 0;
+}

@@ -291,6 +291,39 @@ a_subscription_is_confirmed_for_its_own_topic_and_token_only(void **state)
 
 /* Messages that others published, when they are there. */
 static void
+an_issuer_is_asked_for_at_amazons_authorities_only(void **state)
+{
+    static const struct {
+        const char *url;
+        bool valid;
+    } cases[] = {
+        {"http://crt.rootca1.amazontrust.com/rootca1.cer", true},
+        {"https://crt.r2m03.amazontrust.com/r2m03.cer", true},
+        {"crt.rootca1.amazontrust.com/rootca1.cer", false}, /* whoever fetches would guess */
+        {"ftp://crt.rootca1.amazontrust.com/rootca1.cer", false},
+        {"http://.amazontrust.com/x", false},
+        {"http://amazontrust.com/x", false},
+        {"http://evilamazontrust.com/x", false},
+        {"http://crt.amazontrust.com.evil.example/x", false},
+        {"http://crt.amazontrust.com", false},
+        {"http://crt.amazontrust.com:81/x", false},
+        {"http://user@crt.amazontrust.com/x", false},
+        {"http://evil.example/@crt.amazontrust.com/x", false},
+        {"http://crt.amazontrust.com/x?y", false},
+        {"http://crt.amazontrust.com/x y", false},
+        {"http://169.254.169.254/latest/meta-data/", false},
+        {"", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        if (tb_sns_issuer_url_valid(cases[i].url) != cases[i].valid) {
+            fail_msg("%s", cases[i].url);
+        }
+    }
+}
+
+static void
 every_foreign_message_is_recognised(void **state)
 {
     static const char folder[] = "../shared/data/findings";
@@ -336,6 +369,7 @@ main(void)
         cmocka_unit_test(a_topic_is_an_arn_of_a_known_partition),
         cmocka_unit_test(a_certificate_comes_from_the_topics_own_host_only),
         cmocka_unit_test(a_subscription_is_confirmed_for_its_own_topic_and_token_only),
+        cmocka_unit_test(an_issuer_is_asked_for_at_amazons_authorities_only),
         cmocka_unit_test(every_foreign_message_is_recognised),
     };
 
