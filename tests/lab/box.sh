@@ -64,7 +64,10 @@ box_inside() { # ROOT: becomes the box's process 1
     done
     mkdir -p /etc/systemd/system/sysinit.target.wants
     ln -s /lib/systemd/system/systemd-journald.service /etc/systemd/system/sysinit.target.wants/
-    rm -f /etc/machine-id /var/lib/man-db/auto-update # (the index of manual pages takes longer than all the rest)
+    rm -f /var/lib/man-db/auto-update # (the index of manual pages takes longer than all the rest)
+    # An id of its own: without one systemd takes this for a first boot and enables what the vendor would, as
+    # waiting two minutes for a network that nobody but the lab configures.
+    tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
     hostname tapbox-box
     container=lab exec /lib/systemd/systemd --system --unit=basic.target --show-status=0
 }
