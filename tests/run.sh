@@ -8,9 +8,10 @@
 #   fuzz         every fuzzer for a few seconds (SECONDS_EACH=5), starting from its corpus
 #   all          all that has to pass: lint, unit (debug, asan, tsan), corpus (debug, asan), fuzz, integration
 #                with the release build
-# It builds what it needs.  JOBS programs run side by side (default: one a core).  Logs are kept in DIR/test/, how
-# long each took in DIR/test/GROUP/seconds; a failed case's log is shown at the end.  The very last line is
-# "N passed, N failed", with ", N skipped" behind it if any; the exit status is 1 if any failed.
+# It builds what it needs.  JOBS programs run side by side (default: one a core; of the integration tests, which
+# mostly wait, half as many again).  Logs are kept in DIR/test/, how long each took in DIR/test/GROUP/seconds; a
+# failed case's log is shown at the end.  The very last line is "N passed, N failed", with ", N skipped" behind it if
+# any; the exit status is 1 if any failed.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
@@ -208,17 +209,17 @@ run_fuzz() {
 }
 
 run_integration() { # MODE
-    local script
+    local script jobs=${JOBS:-$((($(nproc) * 3 + 1) / 2))}
     begin "integration"
     if built "$1" all; then
         # (a lab has its own metadata service, and no other is in reach from there)
         unset AWS_EC2_METADATA_DISABLED
-        for script in tests/integration/[0-9][0-9]_*.sh tests/integration/[0-9][0-9]_*.py; do
-            [ -f "$script" ] || continue
+        # From the last to the first: the longest have the highest numbers, and would run alone at the end.
+        while IFS= read -r script; do
             mkdir -p "$logs/integration/$(basename "$script")"
             start cases "$(basename "$script")" 400 env MODE="$1" TB_OUT="$PWD/$build/$1" \
                 TB_WORK="$PWD/$logs/integration/$(basename "$script")" "$script"
-        done
+        done < <(printf '%s\n' tests/integration/[0-9][0-9]_*.sh tests/integration/[0-9][0-9]_*.py | sort -r)
     fi
     finish
 }
