@@ -34,6 +34,8 @@ TB_NODISCARD enum tb_err tb_proof_make(struct tb_place *place, const struct tb_p
                                        const struct tb_extract *extract, const char *filter,
                                        int folder_fd, struct tb_extract_counts *out,
                                        struct tb_fail *fail);
+/* Removes a folder that tb_proof_make began to fill, if nothing else lies in it. */
+void tb_proof_discard(const char *path);
 /* "extract: --host 10.0.0.1" */
 void tb_proof_note(const char *filter, char out[TB_PROOF_FILTER_MAX_BYTES + 16]);
 

@@ -121,8 +121,9 @@ struct tb_verified {
 
 /*
  * Checks every capture at and below `place`, of which `list` is the whole list: each folder
- * that has a manifest.json or is named as a capture.  What is wrong goes to `finding`, one for
- * each file, and to the captures' own counts; TB_OK says that all could be looked at.
+ * that has a manifest.json or is named as a capture, proofs of extracts aside.  What is wrong
+ * goes to `finding`, one for each file, and to the captures' own counts; TB_OK says that all
+ * could be looked at.
  *
  * *out is free()d by the caller; in order of key and number.  Errors: TB_ENOTFOUND there is no
  * capture; those of reading from the place that concern more than one file; TB_ENOMEM.
@@ -131,6 +132,10 @@ TB_NODISCARD enum tb_err tb_verify_place(const struct tb_verify *verify, struct 
                                          const struct tb_place_list *list,
                                          struct tb_verified **out, size_t *out_count,
                                          struct tb_fail *fail);
+/* Whether this file is the manifest of an extract's proof (tapbox/proof.h), which lies in a
+ * folder X.proof with a filter: no capture, and not checked as one. */
+bool tb_verify_is_proof(const struct tb_place_list *list, const struct tb_place_file *file);
+
 /* A host's custody log, as far as it could be followed. */
 struct tb_verified_log {
     char log[TB_CAPTURE_ID_SIZE];

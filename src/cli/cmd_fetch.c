@@ -228,17 +228,52 @@ bring_keys(struct tb_place *place, int folder_fd, struct tb_fail *fail)
     return err;
 }
 
-/* OUTPUT.proof/: made anew; one that is there already belongs to another extract. */
+/* OUTPUT.proof.part, which becomes OUTPUT.proof once the file has its name. */
+struct proof_folder {
+    char name[PATH_BYTES], part[PATH_BYTES];
+};
+
+/* One that is there already belongs to another extract; what is left of a broken off fetch
+ * does not count. */
+static enum tb_err
+begin_proof(struct fetch *fetch, struct proof_folder *folder, struct tb_fail *fail)
+{
+    if (snprintf(folder->name, PATH_BYTES, "%s.proof", fetch->output) >= PATH_BYTES ||
+        snprintf(folder->part, PATH_BYTES, "%s.proof.part", fetch->output) >= PATH_BYTES) {
+        folder->part[0] = '\0';
+        return tb_fail_set(fail, TB_EINVAL, "the name of the file is too long");
+    }
+    if (access(folder->name, F_OK) == 0) {
+        folder->part[0] = '\0';
+        return tb_fail_set(fail, TB_EEXIST,
+                           "cannot make the proof's folder %s: there is one already",
+                           folder->name);
+    }
+    tb_proof_discard(folder->part);
+    return TB_OK;
+}
+
+static enum tb_err
+end_proof(const struct proof_folder *folder, enum tb_err err, struct tb_fail *fail)
+{
+    if (err == TB_OK && rename(folder->part, folder->name) != 0) {
+        err = tb_fail_errno(fail, errno, "cannot rename %s", folder->part);
+    }
+    if (err != TB_OK && folder->part[0] != '\0') {
+        tb_proof_discard(folder->part);
+    }
+    return err;
+}
+
 static enum tb_err
 extract_with_proof(struct fetch *fetch, struct tb_place *place,
-                   const struct tb_place_list *list, const struct tb_extract *want,
-                   struct tb_extract_counts *counts, struct tb_fail *fail)
+                   const struct tb_place_list *list, const char *folder,
+                   const struct tb_extract *want, struct tb_extract_counts *counts,
+                   struct tb_fail *fail)
 {
-    char folder[PATH_BYTES];
     int fd = -1;
     enum tb_err err;
 
-    (void)snprintf(folder, sizeof(folder), "%s.proof", fetch->output);
     if (mkdir(folder, 0750) != 0) {
         return tb_fail_errno(fail, errno, "cannot make the proof's folder %s", folder);
     }
@@ -265,16 +300,23 @@ extract(struct fetch *fetch, struct tb_place *place, const struct tb_place_list 
                                     .progress = on_progress,
                                     .arg = fetch};
     struct tb_extract_counts counts = {0};
+    struct proof_folder proof = {.part = ""};
     struct tb_fail fail = {0};
-    enum tb_err err = open_output(fetch, part, &fail);
+    enum tb_err err = fetch->proof ? begin_proof(fetch, &proof, &fail) : TB_OK;
 
+    if (err == TB_OK) {
+        err = open_output(fetch, part, &fail);
+    }
     tb_proof_note(fetch->note, note);
     if (err == TB_OK && fetch->proof) {
-        err = extract_with_proof(fetch, place, list, &want, &counts, &fail);
+        err = extract_with_proof(fetch, place, list, proof.part, &want, &counts, &fail);
     } else if (err == TB_OK) {
         err = tb_extract(place, list, &want, &counts, &fail);
     }
     err = close_output(fetch, part, err, &fail);
+    if (fetch->proof) {
+        err = end_proof(&proof, err, &fail);
+    }
     if (fetch->reader_left) {
         return TB_EXIT_OK;
     }

@@ -24,6 +24,7 @@ static const char help[] =
     "\n"
     "EXTRACT is a file of 'tapbox fetch --proof': it is made anew from EXTRACT.proof/, whose\n"
     "chunks are checked against the signed manifest, and has to be the same octet for octet.\n"
+    "In a folder of evidence extracts are only named: each is verified by itself.\n"
     "\n"
     "  -k, --key FILE         a public key (PEM) that you trust; may be given again\n"
     "  -f, --fingerprint HEX  or the fingerprint of one that lies in keys/ beside the "
@@ -43,6 +44,10 @@ static const char help[] =
     "\n"
     "Status: 0 all of it holds, 7 something does not, 8 it holds by a key that nobody vouched\n"
     "for, 3 there is no evidence or no key, 4 S3 refuses, 5 S3 does not answer.\n";
+enum {
+    PATH_BYTES = 4096
+};
+
 /* --- what is seen meanwhile --- */
 
 static void
@@ -77,7 +82,7 @@ verify_extract(struct verify_run *run, const char *where, const struct verify_na
 {
     struct tb_proof_result result;
     struct tb_fail fail = {0};
-    char folder[4096];
+    char folder[PATH_BYTES];
     int fd, status;
 
     if (snprintf(folder, sizeof(folder), "%s.proof", where) >= (int)sizeof(folder)) {
@@ -111,13 +116,34 @@ is_file(const char *where)
     return stat(where, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* X.proof stands for the extract that it proves, X. */
+static const char *
+extract_of(const char *where, char room[PATH_BYTES])
+{
+    static const char mark[] = ".proof";
+    size_t len = strlen(where);
+
+    while (len > 1 && where[len - 1] == '/') {
+        len--;
+    }
+    if (len < sizeof(mark) || len >= PATH_BYTES ||
+        memcmp(where + len - (sizeof(mark) - 1), mark, sizeof(mark) - 1) != 0) {
+        return where;
+    }
+    memcpy(room, where, len);
+    room[len - (sizeof(mark) - 1)] = '\0';
+    return is_file(room) ? room : where;
+}
+
 static int
 verify(struct verify_run *run, const char *where, const struct verify_names *files,
        const struct verify_names *fingerprints)
 {
     struct tb_fail fail = {0};
+    char room[PATH_BYTES];
     int status;
 
+    where = extract_of(where, room);
     run->is_extract = is_file(where);
     if (run->is_extract) {
         return verify_extract(run, where, files, fingerprints);

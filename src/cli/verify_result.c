@@ -3,6 +3,10 @@
 
 #include <stdio.h>
 
+enum {
+    EXTRACT_BYTES = 4096
+};
+
 /* --- findings --- */
 
 /* Names of files come from whoever made the folder: nothing of them moves a cursor. */
@@ -174,6 +178,36 @@ logs_json(const struct verify_run *run)
     return out;
 }
 
+/* The next extract from `*at` on, without .proof; false: there is none. */
+static bool
+next_extract(const struct verify_run *run, size_t *at, char out[EXTRACT_BYTES])
+{
+    for (; *at < run->list.count; (*at)++) {
+        const struct tb_place_file *file = &run->list.at[*at];
+
+        if (tb_verify_is_proof(&run->list, file)) {
+            (void)snprintf(out, EXTRACT_BYTES, "%.*s",
+                           (int)(strlen(file->name) - strlen(".proof/manifest.json")),
+                           file->name);
+            (*at)++;
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct tb_json *
+extracts_json(const struct verify_run *run)
+{
+    struct tb_json *out = tb_json_array();
+    char name[EXTRACT_BYTES];
+
+    for (size_t at = 0; next_extract(run, &at, name);) {
+        tb_json_add_str(out, name);
+    }
+    return out;
+}
+
 static enum tb_err
 print_json(struct verify_run *run, int status, struct tb_fail *fail)
 {
@@ -187,6 +221,7 @@ print_json(struct verify_run *run, int status, struct tb_fail *fail)
     tb_json_set_str(root, "verdict", verdict_name(status));
     tb_json_set(root, "captures", list);
     tb_json_set(root, "logs", logs_json(run));
+    tb_json_set(root, "extracts", extracts_json(run));
     tb_json_set(root, "findings", run->findings);
     run->findings = NULL;
     tb_json_set(root, "missing", run->missing);
@@ -203,6 +238,8 @@ print_json(struct verify_run *run, int status, struct tb_fail *fail)
 static void
 print_text(const struct verify_run *run, int status)
 {
+    char extract[EXTRACT_BYTES];
+
     for (size_t i = 0; i < run->done_count; i++) {
         const struct tb_verified *one = &run->done[i];
 
@@ -231,6 +268,10 @@ print_text(const struct verify_run *run, int status)
         } else {
             printf("%s: holds: %lld acts of the host\n", log->log, (long long)log->entries);
         }
+    }
+    for (size_t at = 0; next_extract(run, &at, extract);) {
+        print_harmless(extract);
+        puts(": an extract, which is verified by itself: 'tapbox verify' its file");
     }
     if (status == TB_EXIT_UNPROVEN) {
         puts("Nobody vouched for the key: compare its fingerprint with GET /v1/keys of the "

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <tapbox/clock.h>
@@ -72,9 +73,38 @@ add_folder(struct folders *folders, const char *name, size_t len, struct tb_fail
     return TB_OK;
 }
 
+bool
+tb_verify_is_proof(const struct tb_place_list *list, const struct tb_place_file *file)
+{
+    static const char mark[] = ".proof/manifest.json";
+    size_t len = strlen(file->name), mark_len = sizeof(mark) - 1;
+    char *filter;
+    bool found;
+
+    if (len <= mark_len || strcmp(file->name + len - mark_len, mark) != 0 ||
+        asprintf(&filter, "%.*sfilter", (int)(len - strlen("manifest.json")), file->name) < 0) {
+        return false;
+    }
+    found = tb_place_find(list, filter) != NULL;
+    free(filter);
+    return found;
+}
+
+static bool
+is_proof_there(const struct tb_place_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (tb_verify_is_proof(list, &list->at[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A folder is a capture's by its name or by a manifest in it. */
 static enum tb_err
-take_folders(struct folders *folders, const struct tb_place_file *file, struct tb_fail *fail)
+take_folders(struct folders *folders, const struct tb_place_list *list,
+             const struct tb_place_file *file, struct tb_fail *fail)
 {
     const char *name = file->name;
     enum tb_err err = TB_OK;
@@ -90,7 +120,8 @@ take_folders(struct folders *folders, const struct tb_place_file *file, struct t
             if (tb_capture_id_valid(id)) {
                 err = add_folder(folders, name, (size_t)(from - name) + len, fail);
             }
-        } else if (is_last && strcmp(from, "manifest.json") == 0) {
+        } else if (is_last && strcmp(from, "manifest.json") == 0 &&
+                   !tb_verify_is_proof(list, file)) {
             err = add_folder(folders, name, from > name ? (size_t)(from - name) - 1 : 0, fail);
         }
         from += len + (is_last ? 0 : 1);
@@ -113,7 +144,7 @@ find_folders(const struct tb_place *place, const struct tb_place_list *list,
     size_t kept = 0;
 
     for (size_t i = 0; i < list->count && err == TB_OK; i++) {
-        err = take_folders(out, &list->at[i], fail);
+        err = take_folders(out, list, &list->at[i], fail);
     }
     if (out->count > 0) {
         qsort(out->at, out->count, sizeof(*out->at), by_text);
@@ -365,7 +396,8 @@ tb_verify_place(const struct tb_verify *verify, struct tb_place *place,
     tb_mutex_init(&run.mu);
     tb_cond_init(&run.changed);
     if (err == TB_OK && folders.count == 0) {
-        err = tb_fail_set(fail, TB_ENOTFOUND, "there is no capture");
+        err = tb_fail_set(fail, TB_ENOTFOUND, "there is no capture%s",
+                          is_proof_there(list) ? ", only extracts: name the file of one" : "");
     }
     if (err == TB_OK) {
         verified = calloc(folders.count, sizeof(*verified));

@@ -1,6 +1,7 @@
 /* Extracts that can be proven: the folder beside them, and its check. */
 #include <tapbox/proof.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -125,6 +126,47 @@ tb_proof_make(struct tb_place *place, const struct tb_place_list *list,
     tb_buf_release(&line);
     tb_close(&making.segments_fd);
     return err;
+}
+
+/* False: there is no such folder, or not everything in it went. */
+static bool
+remove_files(int folder_fd, const char *name)
+{
+    int fd = openat(folder_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *entry;
+    bool all = true;
+
+    if (dir == NULL) {
+        tb_close(&fd);
+        return false;
+    }
+    while ((entry = readdir(dir)) != NULL) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            all = unlinkat(dirfd(dir), entry->d_name, 0) == 0 && all;
+        }
+    }
+    (void)closedir(dir);
+    return all;
+}
+
+void
+tb_proof_discard(const char *path)
+{
+    static const char *const ours[] = {"segments", "keys"};
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0) {
+        return;
+    }
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+        if (remove_files(fd, ours[i])) {
+            (void)unlinkat(fd, ours[i], AT_REMOVEDIR);
+        }
+    }
+    (void)remove_files(fd, ".");
+    (void)rmdir(path);
+    tb_close(&fd);
 }
 
 /* --- checking --- */

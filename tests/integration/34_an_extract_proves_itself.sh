@@ -40,6 +40,26 @@ openssl genpkey -algorithm ed25519 2>/dev/null | openssl pkey -pubout >"$TB_WORK
 same 'by another key it does not: status 7' 7 "$(status_of verify --key "$TB_WORK/other.pem")"
 expect_failure 'a proof that is there is not overwritten' 'cannot make the proof' fetch "$place" --all -o "$extract" --proof
 expect_failure 'a proof of what goes into a pipe is refused' 'goes with a filter and a pcapng file' fetch "$place" --all -o - --proof
+same 'the folder of the proof stands for the extract' proven \
+    "$(env -i unshare -n "$TB_OUT/tapbox" verify "$extract.proof/" --key "$key" --json | jq -r .verdict)"
+
+# --- beside captures it is no broken capture; a fetch that fails leaves nothing behind
+mkdir -p "$TB_WORK/case"
+cp -a "$TB_WORK/down" "$TB_WORK/case/$id"
+cp -a "$extract" "$extract.proof" "$TB_WORK/case/"
+same 'a folder with a capture and an extract holds, and names both' "proven $id icmp.pcapng" \
+    "$("$TB_OUT/tapbox" verify "$TB_WORK/case" --key "$key" --json | jq -r '"\(.verdict) \(.captures | map(.capture) | join(" ")) \(.extracts | join(" "))"')"
+same 'also in words' 1 "$("$TB_OUT/tapbox" verify "$TB_WORK/case" --key "$key" | grep -c '^icmp.pcapng: an extract')"
+rm -r "$TB_WORK/case/$id"
+expect_failure 'a folder with nothing but extracts says so' 'only extracts' "$TB_OUT/tapbox" verify "$TB_WORK/case" --key "$key"
+damaged=$(find "$TB_WORK/down/segments" -type f -size +2k | sort | head -n1)
+spoil "$damaged" 700
+mkdir -p "$TB_WORK/out/all.pcapng.proof.part/segments"
+echo left >"$TB_WORK/out/all.pcapng.proof.part/segments/over"
+same 'a fetch of damaged evidence fails with status 7' 7 \
+    "$(status_of "$TB_OUT/tapbox" fetch "$TB_WORK/down" --all -o "$TB_WORK/out/all.pcapng" --proof)"
+same 'and leaves nothing, nor what one that was killed had left' '' "$(ls "$TB_WORK/out")"
+rm -r "$TB_WORK/down" "$TB_WORK/case"
 
 # --- what is done to it is named
 mkdir "$TB_WORK/whole"
