@@ -1,10 +1,11 @@
 /*
  * Whether a message of SNS is genuine, and what follows from it: its topic is one that was
  * allowed, its signature is one of a certificate that SNS itself hands out and that leads to a
- * trusted authority, and it is no old one.  Certificates are kept; a subscription is confirmed,
- * after the answer, by a thread of its own.
+ * trusted authority, and it is no old one.  Certificates are kept; a subscription that is to be
+ * confirmed is committed to the store, answered, and then confirmed by a thread of its own,
+ * also of a later process.
  *
- * Threads: any may check, several at once; a check that may fetch can take 12 s, which is less
+ * Threads: any may check, several at once; a check that may wait can take 12 s, which is less
  * than SNS waits.  One thread, "sns confirm", when a topic is allowed.
  * Source: SNS Developer Guide, "Verifying message signatures", "Message delivery retries".
  */
@@ -12,10 +13,12 @@
 #define TAPBOX_SNS_H
 
 #include <tapbox/sns_message.h>
+#include <tapbox/store.h>
 
 struct tb_sns;
 
-struct tb_sns_settings {    /* borrowed for the call */
+struct tb_sns_settings {    /* borrowed for the call, but for the store */
+    struct tb_store *store; /* borrowed until tb_sns_stop */
     const char *topics;     /* ARNs, with commas or blanks between; "" : none */
     unsigned least_version; /* of signatures: 1 or 2 */
     int64_t window_ns;      /* a message may be so old, or its time so far ahead as clocks go */
@@ -23,7 +26,7 @@ struct tb_sns_settings {    /* borrowed for the call */
 };
 TB_NODISCARD enum tb_err tb_sns_start(const struct tb_sns_settings *settings,
                                       struct tb_sns **out, struct tb_fail *fail);
-/* What waits for confirmation is given up, and told. */
+/* What waits for confirmation goes on at the next start. */
 void tb_sns_stop(struct tb_sns *sns);
 /* Whether any topic is allowed. */
 bool tb_sns_listens(const struct tb_sns *sns);
@@ -60,6 +63,8 @@ enum tb_sns_result {
 /* "bad_signature" */
 const char *tb_sns_result_name(enum tb_sns_result result);
 unsigned long long tb_sns_counted(const struct tb_sns *sns, enum tb_sns_result result);
+/* Subscriptions that are still to be confirmed. */
+unsigned tb_sns_unconfirmed(const struct tb_sns *sns);
 /* For those that only the caller can tell: replayed, not understood. */
 void tb_sns_count(struct tb_sns *sns, enum tb_sns_result result);
 
@@ -67,7 +72,7 @@ struct tb_sns_verdict {
     enum tb_sns_type type;
     enum tb_sns_result result;
     char topic[TB_SNS_TOPIC_SIZE]; /* "" until it is known to be allowed */
-    bool needs_fetch; /* only a check that may fetch can tell; nothing is counted */
+    bool needs_wait;               /* only a check that may wait can tell; nothing is counted */
 };
 
 enum tb_sns_road {
@@ -77,11 +82,13 @@ enum tb_sns_road {
 
 /*
  * Counts, and has the subscription confirmed.  `verdict` is written whatever comes of it.
+ * `may_wait`: for SNS's servers, or the disk.
  * Errors: TB_ENOTFOUND the body is none of SNS's (posted: TB_EFORMAT); TB_EFORMAT it is broken;
- * TB_EDENIED it is refused, for good; TB_ERETRY not now: the certificate is not to be had.
+ * TB_EDENIED it is refused, for good; TB_ERETRY not now: the certificate is not to be had,
+ * or a subscription cannot be committed.
  */
 TB_NODISCARD enum tb_err tb_sns_check(struct tb_sns *sns, struct tb_bytes body,
-                                      enum tb_sns_road road, bool may_fetch,
+                                      enum tb_sns_road road, bool may_wait,
                                       struct tb_sns_verdict *verdict, struct tb_fail *fail);
 
 #endif

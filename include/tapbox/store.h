@@ -487,6 +487,29 @@ TB_NODISCARD enum tb_err tb_store_summary_put(struct tb_store *store, const char
 TB_NODISCARD enum tb_err tb_store_summary_get(struct tb_store *store, const char *capture_id,
                                               struct tb_buf *out_body, struct tb_fail *fail);
 
+/* --- subscriptions of SNS that are to be confirmed ---------------------------------------- */
+
+enum {
+    TB_SUBSCRIPTION_URL_SIZE = 2048, /* ARN, and a token of some hundred digits */
+    TB_SUBSCRIPTION_TOPIC_SIZE = 384
+};
+struct tb_subscription {
+    char url[TB_SUBSCRIPTION_URL_SIZE]; /* to be asked for; holds the token: never logged */
+    char topic[TB_SUBSCRIPTION_TOPIC_SIZE];
+    int64_t since_utc_ns;
+};
+/* One that is there stays as it is. */
+TB_NODISCARD enum tb_err tb_store_subscription_put(struct tb_store *store, const char *url,
+                                                   const char *topic, int64_t since_utc_ns,
+                                                   struct tb_fail *fail);
+/* It is confirmed, or given up; that there is none is fine. */
+TB_NODISCARD enum tb_err tb_store_subscription_drop(struct tb_store *store, const char *url,
+                                                    struct tb_fail *fail);
+/* The oldest first. */
+TB_NODISCARD enum tb_err tb_store_subscription_list(struct tb_store *store,
+                                                    struct tb_subscription **out,
+                                                    size_t *out_count, struct tb_fail *fail);
+
 /* --- custody: who did what, chained
  * -----------------------------------------------------------
  *

@@ -76,6 +76,8 @@ static const char *const acts[] = {
     "manifest_make",
     "manifest_signed",
     "summary_put",
+    "subscription_put",
+    "subscription_drop",
 };
 enum {
     ACTS = sizeof(acts) / sizeof(acts[0])

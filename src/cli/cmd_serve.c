@@ -410,7 +410,8 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
-    struct tb_sns_settings sns = {.topics = config->sns_topics,
+    struct tb_sns_settings sns = {.store = service->store,
+                                  .topics = config->sns_topics,
                                   .least_version = config->sns_least_version,
                                   .window_ns = config->sns_window_ns,
                                   .ca_file = config->sns_ca_file};

@@ -165,6 +165,14 @@ put_queue(const struct tb_queue_counters *queue, struct tb_buf *out)
 }
 
 static void
+put_value(struct tb_buf *out, const char *name, const char *type, const char *help,
+          unsigned long long value)
+{
+    put_family(out, name, type, help);
+    tb_buf_printf(out, "%s %llu\n", name, value);
+}
+
+static void
 put_sns_rows(const struct tb_sns *sns, const char *name, const char *label, size_t from,
              size_t to, struct tb_buf *out)
 {
@@ -188,18 +196,12 @@ put_sns(const struct tb_sns *sns, struct tb_buf *out)
                "Subscriptions by what came of their confirmation.");
     put_sns_rows(sns, "tapbox_sns_confirmations_total", "result", TB_SNS_CONFIRMED,
                  TB_SNS_FIRST_REFUSAL, out);
+    put_value(out, "tapbox_sns_subscriptions_unconfirmed", "gauge",
+              "Subscriptions that SNS has not confirmed yet.", tb_sns_unconfirmed(sns));
     put_family(out, "tapbox_sns_refusals_total", "counter",
                "Messages of SNS that were refused, by reason.");
     put_sns_rows(sns, "tapbox_sns_refusals_total", "why", TB_SNS_FIRST_REFUSAL,
                  TB_SNS_RESULT_COUNT, out);
-}
-
-static void
-put_value(struct tb_buf *out, const char *name, const char *type, const char *help,
-          unsigned long long value)
-{
-    put_family(out, name, type, help);
-    tb_buf_printf(out, "%s %llu\n", name, value);
 }
 
 /* Whether a recording has had no packet for too long; false when it cannot be read now. */

@@ -44,17 +44,17 @@ answer_done(struct tb_http_call *call, const char *decision, const char *reason)
     tb_http_answer_json(call, 200, root);
 }
 
-/* False: only with a certificate that has to be fetched. */
+/* False: only on a thread that may wait, for a certificate or the disk. */
 static bool
-take(struct tb_http_call *call, bool may_fetch)
+take(struct tb_http_call *call, bool may_wait)
 {
     struct tb_sns *sns = call->server->deps.sns;
     struct tb_sns_verdict verdict;
     struct tb_fail fail = {0};
     enum tb_err err = tb_sns_check(sns, tb_buf_view(&call->request_body), TB_SNS_POSTED,
-                                   may_fetch, &verdict, &fail);
+                                   may_wait, &verdict, &fail);
 
-    if (verdict.needs_fetch) {
+    if (verdict.needs_wait) {
         return false;
     }
     if (err != TB_OK) {

@@ -1,15 +1,21 @@
-/* Subscriptions are confirmed by asking for SubscribeURL: SNS had its answer before. */
+/*
+ * Subscriptions are confirmed by asking for SubscribeURL: SNS has its answer before, once the
+ * store holds what is to be asked, since SNS does not send it again.
+ */
 #include "sns_int.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <tapbox/log.h>
 
 static const int64_t first_pause_ns = TB_NS_PER_S;
-static const int64_t longest_pause_ns = 60 * TB_NS_PER_S;
+static const int64_t longest_pause_ns = 300 * TB_NS_PER_S;
 static const int64_t ask_ns = 10 * TB_NS_PER_S;
+static const int64_t token_lives_ns = 48 * 3600 * TB_NS_PER_S;
 enum {
-    MOST_TRIES = 20, /* a quarter of an hour */
+    DOUBLINGS = 9,  /* of the pause, until it is the longest */
+    TOLD_EACH = 12, /* try after these, once an hour */
     ANSWER_MAX_BYTES = 64 * 1024
 };
 
@@ -46,7 +52,7 @@ first_locked(struct sns_confirm *confirm) TB_REQUIRES(confirm->mu)
     for (size_t i = 0; i < SNS_MAX_PENDING; i++) {
         struct sns_pending *one = &confirm->locked.pending[i];
 
-        if (one->url[0] != 0 && (first == NULL || one->due_boot_ns < first->due_boot_ns)) {
+        if (one->what.url[0] != 0 && (first == NULL || one->due_boot_ns < first->due_boot_ns)) {
             first = one;
         }
     }
@@ -58,17 +64,27 @@ static bool
 finish(struct sns_confirm *confirm, const struct sns_pending *pending, enum tb_err err,
        const struct tb_fail *fail)
 {
+    const struct tb_subscription *what = &pending->what;
+    struct tb_fail why;
+
     if (err == TB_OK) {
-        tb_log(TB_LOG_INFO, NULL, "SNS: the subscription to %s is confirmed", pending->topic);
-    } else if (err == TB_EDENIED || pending->tries >= MOST_TRIES) {
+        tb_log(TB_LOG_INFO, NULL, "SNS: the subscription to %s is confirmed", what->topic);
+    } else if (err == TB_EDENIED || tb_clock_utc_ns() > what->since_utc_ns + token_lives_ns) {
         tb_log_fail(TB_LOG_ERROR, NULL, fail,
                     "SNS: the subscription to %s is not confirmed; subscribe again",
-                    pending->topic);
+                    what->topic);
     } else {
-        tb_log_fail(TB_LOG_WARN, NULL, fail,
-                    "SNS: the subscription to %s could not be confirmed, try %u of %d",
-                    pending->topic, pending->tries, MOST_TRIES);
+        if (pending->tries <= DOUBLINGS || pending->tries % TOLD_EACH == 0) {
+            tb_log_fail(TB_LOG_WARN, NULL, fail,
+                        "SNS: the subscription to %s could not be confirmed, try %u",
+                        what->topic, pending->tries);
+        }
         return false;
+    }
+    if (tb_store_subscription_drop(confirm->store, what->url, &why) != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &why,
+                    "SNS: the subscription to %s is asked for again at the next start",
+                    what->topic);
     }
     confirm->done(confirm->arg, err == TB_OK);
     return true;
@@ -84,13 +100,14 @@ try_locked(struct sns_confirm *confirm, struct sns_pending *pending) TB_REQUIRES
 
     at.tries++;
     tb_mutex_unlock(&confirm->mu); /* only this thread takes places away */
-    err = ask(confirm, at.url, &fail);
+    err = ask(confirm, at.what.url, &fail);
     finished = atomic_load(confirm->stop) ? false : finish(confirm, &at, err, &fail);
     tb_mutex_lock(&confirm->mu);
     if (finished) {
-        *pending = (struct sns_pending){.url = ""};
+        *pending = (struct sns_pending){.tries = 0};
+        (void)atomic_fetch_sub(&confirm->waiting, 1);
     } else {
-        unsigned doublings = at.tries - 1 < 6 ? at.tries - 1 : 6;
+        unsigned doublings = at.tries - 1 < DOUBLINGS ? at.tries - 1 : DOUBLINGS;
         int64_t pause = first_pause_ns << doublings;
 
         pending->tries = at.tries;
@@ -121,20 +138,63 @@ run(void *arg)
     return NULL;
 }
 
+static struct sns_pending *
+find_locked(struct sns_confirm *confirm, const char *url) TB_REQUIRES(confirm->mu)
+{
+    for (size_t i = 0; i < SNS_MAX_PENDING; i++) {
+        if (strcmp(confirm->locked.pending[i].what.url, url) == 0) {
+            return &confirm->locked.pending[i];
+        }
+    }
+    return NULL;
+}
+
+static void
+enter_locked(struct sns_confirm *confirm, struct sns_pending *place,
+             const struct tb_subscription *what) TB_REQUIRES(confirm->mu)
+{
+    *place = (struct sns_pending){.what = *what, .due_boot_ns = tb_clock_boot_ns()};
+    (void)atomic_fetch_add(&confirm->waiting, 1);
+}
+
+/* What an earlier life left.  The rest of too many waits for the next start. */
+static enum tb_err
+take_up(struct sns_confirm *confirm, struct tb_fail *fail)
+{
+    struct tb_subscription *list = NULL;
+    size_t count = 0;
+    enum tb_err err = tb_store_subscription_list(confirm->store, &list, &count, fail);
+
+    tb_mutex_lock(&confirm->mu);
+    for (size_t i = 0; err == TB_OK && i < count; i++) {
+        struct sns_pending *place = find_locked(confirm, "");
+
+        if (!confirm->allowed(confirm->arg, list[i].topic)) {
+            tb_log(
+                TB_LOG_WARN, NULL,
+                "SNS: the subscription to %s is not confirmed: it is no longer in sns.topics",
+                list[i].topic);
+            err = tb_store_subscription_drop(confirm->store, list[i].url, fail);
+        } else if (place != NULL) {
+            enter_locked(confirm, place, &list[i]);
+        }
+    }
+    tb_mutex_unlock(&confirm->mu);
+    free(list);
+    return err;
+}
+
 enum tb_err
-sns_confirm_start(struct sns_confirm *confirm, struct tb_http_client *http,
-                  const atomic_bool *stop, void (*done)(void *arg, bool confirmed), void *arg,
-                  struct tb_fail *fail)
+sns_confirm_start(struct sns_confirm *confirm, struct tb_fail *fail)
 {
     enum tb_err err;
 
-    confirm->http = http;
-    confirm->stop = stop;
-    confirm->done = done;
-    confirm->arg = arg;
     tb_mutex_init(&confirm->mu);
     tb_cond_init(&confirm->more);
-    err = tb_thread_start(&confirm->thread, "sns confirm", run, confirm, fail);
+    err = take_up(confirm, fail);
+    if (err == TB_OK) {
+        err = tb_thread_start(&confirm->thread, "sns confirm", run, confirm, fail);
+    }
     confirm->started = err == TB_OK;
     if (err != TB_OK) {
         tb_cond_release(&confirm->more);
@@ -153,40 +213,36 @@ sns_confirm_stop(struct sns_confirm *confirm)
     tb_cond_broadcast(&confirm->more);
     tb_mutex_unlock(&confirm->mu);
     (void)pthread_join(confirm->thread, NULL);
-    for (size_t i = 0; i < SNS_MAX_PENDING; i++) {
-        if (confirm->locked.pending[i].url[0] != 0) {
-            tb_log(TB_LOG_WARN, NULL,
-                   "SNS: the subscription to %s is not confirmed yet; subscribe again",
-                   confirm->locked.pending[i].topic);
-        }
-    }
     tb_cond_release(&confirm->more);
     tb_mutex_release(&confirm->mu);
     confirm->started = false;
 }
 
-bool
-sns_confirm_take(struct sns_confirm *confirm, const char *topic, const char *url)
+enum tb_err
+sns_confirm_take(struct sns_confirm *confirm, const char *topic, const char *url,
+                 struct tb_fail *fail)
 {
-    struct sns_pending *place = NULL;
-    bool there = false;
+    struct tb_subscription what = {.since_utc_ns = tb_clock_utc_ns()};
+    struct sns_pending *place;
+    enum tb_err err = TB_OK;
 
-    if (strlen(url) >= SNS_ASK_URL_SIZE) {
-        return false;
+    if (!tb_str_copy(what.url, sizeof(what.url), url) ||
+        !tb_str_copy(what.topic, sizeof(what.topic), topic)) {
+        return tb_fail_set(fail, TB_EDENIED, "SubscribeURL is longer than %zu octets",
+                           sizeof(what.url) - 1);
     }
     tb_mutex_lock(&confirm->mu);
-    for (size_t i = 0; i < SNS_MAX_PENDING; i++) {
-        struct sns_pending *one = &confirm->locked.pending[i];
-
-        there = there || strcmp(one->url, url) == 0;
-        place = one->url[0] == 0 ? one : place;
-    }
-    if (!there && place != NULL) {
-        *place = (struct sns_pending){.due_boot_ns = tb_clock_boot_ns()};
-        (void)tb_str_copy(place->url, sizeof(place->url), url);
-        (void)tb_str_copy(place->topic, sizeof(place->topic), topic);
-        tb_cond_signal(&confirm->more);
+    if (find_locked(confirm, url) == NULL) {
+        place = find_locked(confirm, "");
+        err = place == NULL ? tb_fail_set(fail, TB_ERETRY,
+                                          "too many subscriptions are being confirmed already")
+                            : tb_store_subscription_put(confirm->store, url, topic,
+                                                        what.since_utc_ns, fail);
+        if (err == TB_OK && place != NULL) {
+            enter_locked(confirm, place, &what);
+            tb_cond_signal(&confirm->more);
+        }
     }
     tb_mutex_unlock(&confirm->mu);
-    return there || place != NULL;
+    return err;
 }

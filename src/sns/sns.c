@@ -87,8 +87,10 @@ refuse(struct tb_sns_verdict *verdict, enum tb_sns_result result, enum tb_err er
 }
 
 static bool
-topic_allowed(const struct tb_sns *sns, const char *topic)
+topic_allowed(const void *arg, const char *topic)
 {
+    const struct tb_sns *sns = arg;
+
     for (size_t i = 0; i < sns->topic_count; i++) {
         if (strcmp(sns->topics[i], topic) == 0) {
             return true;
@@ -173,7 +175,7 @@ signer_name(const struct tb_sns_message *message, char out[TB_SNS_HOST_SIZE])
 }
 
 static enum tb_err
-check_signature(struct tb_sns *sns, const struct tb_sns_message *message, bool may_fetch,
+check_signature(struct tb_sns *sns, const struct tb_sns_message *message, bool may_wait,
                 struct tb_sns_verdict *verdict, struct tb_fail *fail)
 {
     struct tb_buf text = TB_BUF_INIT(SIGNED_MAX_BYTES);
@@ -188,8 +190,8 @@ check_signature(struct tb_sns *sns, const struct tb_sns_message *message, bool m
         goto out;
     }
     signer_name(message, name);
-    err = sns_certs_get(&sns->certs, message->cert_url, name, may_fetch, &cert,
-                        &verdict->result, &verdict->needs_fetch, fail);
+    err = sns_certs_get(&sns->certs, message->cert_url, name, may_wait, &cert, &verdict->result,
+                        &verdict->needs_wait, fail);
     if (err != TB_OK) {
         goto out;
     }
@@ -216,17 +218,20 @@ out:
 
 /* It is genuine. */
 static enum tb_err
-act(struct tb_sns *sns, const struct tb_sns_message *message, struct tb_sns_verdict *verdict,
-    struct tb_fail *fail)
+act(struct tb_sns *sns, const struct tb_sns_message *message, bool may_wait,
+    struct tb_sns_verdict *verdict, struct tb_fail *fail)
 {
+    enum tb_err err;
+
     switch (message->type) {
     case TB_SNS_SUBSCRIBE:
-        if (!sns_confirm_take(&sns->confirm, message->topic, message->subscribe_url)) {
-            return refuse(verdict, TB_SNS_UNCONFIRMED, TB_ERETRY, fail,
-                          "too many subscriptions are being confirmed already");
+        verdict->needs_wait = !may_wait; /* for the disk */
+        if (!may_wait) {
+            return TB_ERETRY;
         }
-        verdict->result = TB_SNS_CONFIRMING;
-        break;
+        err = sns_confirm_take(&sns->confirm, message->topic, message->subscribe_url, fail);
+        verdict->result = err == TB_OK ? TB_SNS_CONFIRMING : TB_SNS_UNCONFIRMED;
+        return err == TB_OK || err == TB_EDENIED ? err : TB_ERETRY;
     case TB_SNS_UNSUBSCRIBE:
         /* following its SubscribeURL would subscribe again */
         tb_log(TB_LOG_WARN, NULL,
@@ -243,7 +248,7 @@ act(struct tb_sns *sns, const struct tb_sns_message *message, struct tb_sns_verd
 }
 
 static enum tb_err
-check(struct tb_sns *sns, const struct tb_json *json, enum tb_sns_road road, bool may_fetch,
+check(struct tb_sns *sns, const struct tb_json *json, enum tb_sns_road road, bool may_wait,
       struct tb_sns_verdict *verdict, struct tb_fail *fail)
 {
     struct tb_sns_message message;
@@ -256,13 +261,13 @@ check(struct tb_sns *sns, const struct tb_json *json, enum tb_sns_road road, boo
     verdict->type = message.type;
     err = check_words(sns, &message, road, verdict, fail);
     if (err == TB_OK) {
-        err = check_signature(sns, &message, may_fetch, verdict, fail);
+        err = check_signature(sns, &message, may_wait, verdict, fail);
     }
-    return err == TB_OK ? act(sns, &message, verdict, fail) : err;
+    return err == TB_OK ? act(sns, &message, may_wait, verdict, fail) : err;
 }
 
 enum tb_err
-tb_sns_check(struct tb_sns *sns, struct tb_bytes body, enum tb_sns_road road, bool may_fetch,
+tb_sns_check(struct tb_sns *sns, struct tb_bytes body, enum tb_sns_road road, bool may_wait,
              struct tb_sns_verdict *verdict, struct tb_fail *fail)
 {
     struct tb_json *json = NULL;
@@ -278,16 +283,22 @@ tb_sns_check(struct tb_sns *sns, struct tb_bytes body, enum tb_sns_road road, bo
         return TB_ENOTFOUND;
     }
     if (err == TB_OK) {
-        err = check(sns, json, road, may_fetch, verdict, fail);
+        err = check(sns, json, road, may_wait, verdict, fail);
     }
     tb_json_free(json);
     if (fail != NULL) {
         fail->err = err;
     }
-    if (!verdict->needs_fetch) {
+    if (!verdict->needs_wait) {
         tb_sns_count(sns, verdict->result);
     }
     return err;
+}
+
+unsigned
+tb_sns_unconfirmed(const struct tb_sns *sns)
+{
+    return atomic_load(&sns->confirm.waiting);
 }
 
 /* --- starting and stopping --- */
@@ -349,8 +360,13 @@ tb_sns_start(const struct tb_sns_settings *settings, struct tb_sns **out, struct
     if (err == TB_OK) {
         sns_certs_init(&sns->certs, sns->http, sns->trust, &sns->stop);
         sns->has_certs = true;
-        err = sns_confirm_start(&sns->confirm, sns->http, &sns->stop, count_confirmation, sns,
-                                fail);
+        sns->confirm.store = settings->store;
+        sns->confirm.http = sns->http;
+        sns->confirm.stop = &sns->stop;
+        sns->confirm.allowed = topic_allowed;
+        sns->confirm.done = count_confirmation;
+        sns->confirm.arg = sns;
+        err = sns_confirm_start(&sns->confirm, fail);
     }
 
 out:

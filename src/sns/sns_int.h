@@ -8,14 +8,14 @@
 #include <tapbox/clock.h>
 #include <tapbox/http_client.h>
 #include <tapbox/sns.h>
+#include <tapbox/store.h>
 #include <tapbox/thread.h>
 
 enum {
-    SNS_URL_SIZE = 256,     /* of a certificate */
-    SNS_MAX_TOPICS = 32,    /* allowed */
-    SNS_MAX_CERTS = 16,     /* kept; a Region has one, and a second one while they change */
-    SNS_MAX_PENDING = 16,   /* subscriptions that are being confirmed */
-    SNS_ASK_URL_SIZE = 2048 /* of a subscription: ARN and a token of some hundred digits */
+    SNS_URL_SIZE = 256,  /* of a certificate */
+    SNS_MAX_TOPICS = 32, /* allowed */
+    SNS_MAX_CERTS = 16,  /* kept; a Region has one, and a second one while they change */
+    SNS_MAX_PENDING = 16 /* subscriptions that are being confirmed */
 };
 
 /* --- certs.c: certificates by URL --- */
@@ -58,33 +58,35 @@ TB_NODISCARD enum tb_err sns_certs_get(struct sns_certs *certs, const char *url,
 /* --- confirm.c: subscriptions --- */
 
 struct sns_pending {
-    char url[SNS_ASK_URL_SIZE]; /* holds the token: never logged.  "" : free */
-    char topic[TB_SNS_TOPIC_SIZE];
+    struct tb_subscription what; /* url "" : free */
     unsigned tries;
     int64_t due_boot_ns;
 };
 
 struct sns_confirm {
-    struct tb_http_client *http; /* set once, as the next two */
+    struct tb_store *store; /* set before the start, as the next five */
+    struct tb_http_client *http;
     const atomic_bool *stop;
+    bool (*allowed)(const void *arg, const char *topic);
     void (*done)(void *arg, bool confirmed);
     void *arg;
     pthread_t thread; /* start and stop only */
     bool started;
-    struct tb_mutex mu;
+    atomic_uint waiting;
+    struct tb_mutex mu; /* before the store's */
     struct tb_cond more;
     struct { /* touched only while holding mu */
         struct sns_pending pending[SNS_MAX_PENDING];
     } locked;
 };
 
-TB_NODISCARD enum tb_err sns_confirm_start(struct sns_confirm *confirm,
-                                           struct tb_http_client *http, const atomic_bool *stop,
-                                           void (*done)(void *arg, bool confirmed), void *arg,
-                                           struct tb_fail *fail);
+/* Goes on with those that the store holds, and whose topic is allowed still. */
+TB_NODISCARD enum tb_err sns_confirm_start(struct sns_confirm *confirm, struct tb_fail *fail);
 /* After *stop is set. */
 void sns_confirm_stop(struct sns_confirm *confirm);
-/* False when too many wait already, or the URL is too long. */
-bool sns_confirm_take(struct sns_confirm *confirm, const char *topic, const char *url);
+/* Once it is committed.  TB_EDENIED the URL is too long; TB_ERETRY too many wait already;
+ * TB_EIO, TB_EFULL. */
+TB_NODISCARD enum tb_err sns_confirm_take(struct sns_confirm *confirm, const char *topic,
+                                          const char *url, struct tb_fail *fail);
 
 #endif

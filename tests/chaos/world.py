@@ -251,11 +251,11 @@ def deed(rng):
 
 
 def crash_points(root):
-    """The list in the code: (act, side)."""
+    """The list in the code: (act, side).  No run has SNS: 65_sns_posts_alerts_that_prove_themselves.sh kills there."""
     text = open(os.path.join(root, "src/base/crash.c"), encoding="utf-8").read()
     table = text[text.index("acts[] = {"):]
     acts = [line.strip().strip('",') for line in table[:table.index("};")].splitlines() if line.strip().startswith('"')]
-    return [(act, side) for act in acts for side in ("before", "after")]
+    return [(act, side) for act in acts if not act.startswith("subscription_") for side in ("before", "after")]
 
 
 def dice(*words):

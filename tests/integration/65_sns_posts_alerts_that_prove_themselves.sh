@@ -121,9 +121,25 @@ expect 'and confirmed, though SNS failed twice' lab_wait 15 confirmed 1
 same 'with its own token' 3 "$(grep -c "ConfirmSubscription&TopicArn=$topic&Token=0123abcd\$" "$sns/asked")"
 expect 'the log names the topic' grep -q "the subscription to $topic is confirmed" "$LAB_DIR/logs/tapbox.log"
 expect_failure 'and never the token' '' grep -q 0123abcd "$LAB_DIR/logs/tapbox.log"
+
+# One that SNS cannot confirm yet outlives whatever happens to the service.
+head -c 1000 /dev/zero >"$sns/confirm-fails"
+same 'a subscription that SNS cannot confirm yet is taken' '200 confirming' "$(deliver '{type: "SubscriptionConfirmation", token: "4567cafe"}')"
+unconfirmed() { LAB_TOKEN=$scraper lab_call GET /metrics | grep -qx 'tapbox_sns_subscriptions_unconfirmed 1'; }
+expect 'and told' lab_wait 5 unconfirmed
+lab_tapbox_stop KILL
+TAPBOX_CRASH=subscription_put:after lab_tapbox_start || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+expect 'it is known after a kill' lab_wait 5 unconfirmed
+deliver '{type: "SubscriptionConfirmation", token: "89abbeef"}' >/dev/null # dies between the commit and the answer
+lab_tapbox_stop KILL
+: >"$sns/confirm-fails"
+lab_tapbox_start || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+expect 'and both are confirmed by a later life' lab_wait 15 confirmed 2
+same 'and none is left to ask for' 0 "$(sqlite3 -readonly "$LAB_DIR/state/tapbox.db" 'SELECT count(*) FROM subscriptions')"
+: >"$sns/asked"
 same 'its end is told' '200 noted' "$(deliver '{type: "UnsubscribeConfirmation", version: "2"}')"
 same 'and counted' 1 "$(metric tapbox_sns_messages_total type unsubscription)"
-same 'and not undone' 3 "$(confirms)"
+same 'and not undone' 0 "$(confirms)"
 
 # Without an envelope there is no signature: a token, which SNS sends when it is asked for one.
 same 'raw delivery is asked for its token' '401 Basic realm="tapbox"' "$(deliver "{raw: true, message: $body}" )"

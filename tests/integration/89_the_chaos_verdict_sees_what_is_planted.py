@@ -158,9 +158,10 @@ def crash_points():
                 text = open(f"{ROOT}/src/{where}/{name}", encoding="utf-8").read()
                 words[where].update(re.findall(pattern, text))
     # named, and not called by service or sweeper in these runs: tags and rules go with what they are on, objects are read by
-    # those who look at evidence, there is no queue (67_alerts_from_a_queue.sh kills with messages in hand), no Object Lock and no
-    # web identity; and elements of answers and requests
+    # those who look at evidence, there is no queue (67_alerts_from_a_queue.sh kills with messages in hand), no SNS, no Object Lock
+    # and no web identity; and elements of answers and requests
     uncalled = {"HeadBucket", "DeleteTags", "DeleteTrafficMirrorFilterRule", "GetObject", "DeleteMessage", "AssumeRoleWithWebIdentity",
+                "subscription_put", "subscription_drop",
                 "GetObjectLockConfiguration", "GetCallerIdentityResult", "CompleteMultipartUploadResult", "ListPartsResult",
                 "ListMultipartUploadsResult", "ListBucketResult", "UploadId"}
     is_("every call of AWS and every commit of the store is a crash point",

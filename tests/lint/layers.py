@@ -27,7 +27,7 @@ MODULES = {
     "recorder": ["base", "model", "segment", "priv"],
     "summary": ["base", "model", "priv", "store", "segment", "recorder"],  # the recorder's spool
     "upload": ["base", "model", "store", "segment", "aws", "evidence", "recorder"],  # the recorder's spool
-    "sns": ["base", "net", "webhooks"],
+    "sns": ["base", "net", "webhooks", "store"],
     "intake": ["base", "model", "store", "webhooks", "policy", "aws", "sns"],
     "control": ["base", "model", "config", "policy", "store", "aws", "recorder", "evidence", "upload"],
     "http": ["base", "model", "config", "policy", "store", "webhooks", "sns", "intake", "segment", "recorder", "summary", "upload", "control"],

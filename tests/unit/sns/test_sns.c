@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <tapbox/clock.h>
 #include <tapbox/sns.h>
@@ -22,6 +23,8 @@
 #define HOST "https://sns.eu-central-1.amazonaws.com"
 
 struct room {
+    char dir[64];
+    struct tb_store *store;
     struct http_peer *proxy;
     struct tb_sns *sns;
 };
@@ -32,15 +35,20 @@ open_room(void **state)
     static const struct http_peer_step refuse = {
         .status = 404, .delay_ns = TB_NS_PER_S / 4, .always = true};
     struct room *r = calloc(1, sizeof(*r));
-    const struct tb_sns_settings settings = {.topics =
-                                                 "arn:aws:sns:us-east-1:111122223333:a, " TOPIC,
-                                             .least_version = 1,
-                                             .window_ns = 3600 * TB_NS_PER_S,
-                                             .ca_file = ""};
+    struct tb_sns_settings settings = {.topics = "arn:aws:sns:us-east-1:111122223333:a, " TOPIC,
+                                       .least_version = 1,
+                                       .window_ns = 3600 * TB_NS_PER_S,
+                                       .ca_file = ""};
+    char path[96];
 
     if (r == NULL) {
         return -1;
     }
+    (void)snprintf(r->dir, sizeof(r->dir), "/tmp/tapbox-sns-XXXXXX");
+    assert_non_null(mkdtemp(r->dir));
+    (void)snprintf(path, sizeof(path), "%s/tapbox.db", r->dir);
+    assert_int_equal(tb_store_open(path, &r->store, NULL), TB_OK);
+    settings.store = r->store;
     r->proxy = http_peer_start(&refuse, 1);
     (void)setenv("https_proxy", http_peer_url(r->proxy), 1);
     *state = r;
@@ -51,11 +59,14 @@ static int
 close_room(void **state)
 {
     struct room *r = *state;
+    char command[96];
 
     tb_sns_stop(r->sns);
     http_peer_stop(r->proxy);
+    tb_store_close(r->store);
+    (void)snprintf(command, sizeof(command), "rm -rf %s", r->dir);
     free(r);
-    return 0;
+    return system(command);
 }
 
 struct wish { /* NULL: as SNS does it */
@@ -125,7 +136,7 @@ what_asks_nobody_is_looked_at_first(void **state)
             cases[i].err);
         assert_int_equal(verdict.result, cases[i].result);
         assert_int_equal(tb_sns_counted(r->sns, cases[i].result), before + 1);
-        assert_true(fail.text[0] != 0 && !verdict.needs_fetch);
+        assert_true(fail.text[0] != 0 && !verdict.needs_wait);
         assert_int_equal(
             tb_sns_check(r->sns, tb_buf_view(&body), TB_SNS_QUEUED, false, &verdict, &fail),
             cases[i].queued);
@@ -153,14 +164,14 @@ what_is_none_of_snss_is_no_business_of_a_queue(void **state)
 }
 
 static enum tb_err
-check(struct tb_sns *sns, const char *url, bool may_fetch, struct tb_sns_verdict *verdict)
+check(struct tb_sns *sns, const char *url, bool may_wait, struct tb_sns_verdict *verdict)
 {
     struct tb_buf body = TB_BUF_INIT(8192);
     struct tb_fail fail = {0};
     enum tb_err err;
 
     make(&(struct wish){.url = url}, &body);
-    err = tb_sns_check(sns, tb_buf_view(&body), TB_SNS_POSTED, may_fetch, verdict, &fail);
+    err = tb_sns_check(sns, tb_buf_view(&body), TB_SNS_POSTED, may_wait, verdict, &fail);
     tb_buf_release(&body);
     return err;
 }
@@ -186,7 +197,7 @@ one_asks_for_all_who_want_the_same_certificate(void **state)
 
     assert_int_equal(check(r->sns, HOST "/SimpleNotificationService-same.pem", false, &verdict),
                      TB_ERETRY);
-    assert_true(verdict.needs_fetch);
+    assert_true(verdict.needs_wait);
     assert_int_equal(tb_sns_counted(r->sns, TB_SNS_CERT_UNAVAILABLE), 0);
     for (size_t i = 0; i < 8; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, check_once, r), 0);
@@ -199,7 +210,7 @@ one_asks_for_all_who_want_the_same_certificate(void **state)
     /* and what failed is known, for a while, also to those who may not ask */
     assert_int_equal(check(r->sns, HOST "/SimpleNotificationService-same.pem", false, &verdict),
                      TB_ERETRY);
-    assert_false(verdict.needs_fetch);
+    assert_false(verdict.needs_wait);
     assert_int_equal(http_peer_count(r->proxy), 1);
 }
 
@@ -253,6 +264,43 @@ topics_are_read_whole_or_not_at_all(void **state)
     assert_false(tb_sns_listens(NULL));
 }
 
+static void
+what_an_earlier_life_left_is_asked_for_and_stays_until_sns_answers(void **state)
+{
+    static const char url[] = HOST "/?Action=ConfirmSubscription&TopicArn=" TOPIC "&Token=abc";
+    struct room *r = *state;
+    const struct tb_sns_settings settings = {.store = r->store, .topics = TOPIC, .ca_file = ""};
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    const int64_t now = tb_clock_utc_ns();
+    struct tb_subscription *list = NULL;
+    struct tb_sns *sns = NULL;
+    size_t count = 0;
+
+    assert_int_equal(tb_store_subscription_put(r->store, url, TOPIC, now, NULL), TB_OK);
+    assert_int_equal(tb_store_subscription_put(r->store, url, "another", 1, NULL), TB_OK);
+    assert_int_equal(
+        tb_store_subscription_put(r->store, "https://old/", TOPIC "-old", now, NULL), TB_OK);
+    assert_int_equal(tb_sns_unconfirmed(r->sns), 0);
+    assert_int_equal(tb_sns_start(&settings, &sns, NULL), TB_OK);
+    assert_int_equal(tb_sns_unconfirmed(sns), 1);
+    while (http_peer_count(r->proxy) == 0) {
+        (void)nanosleep(&pause, NULL);
+    }
+    tb_sns_stop(sns);
+    /* nobody reached SNS, so it stays; the topic that is no longer allowed does not */
+    assert_int_equal(tb_store_subscription_list(r->store, &list, &count, NULL), TB_OK);
+    assert_int_equal(count, 1);
+    assert_string_equal(list[0].url, url);
+    assert_string_equal(list[0].topic, TOPIC);
+    assert_int_equal(list[0].since_utc_ns, now);
+    free(list);
+    assert_int_equal(tb_store_subscription_drop(r->store, url, NULL), TB_OK);
+    assert_int_equal(tb_store_subscription_drop(r->store, url, NULL), TB_OK);
+    assert_int_equal(tb_store_subscription_list(r->store, &list, &count, NULL), TB_OK);
+    assert_int_equal(count, 0);
+    free(list);
+}
+
 int
 main(void)
 {
@@ -265,6 +313,9 @@ main(void)
                                         open_room, close_room),
         cmocka_unit_test_setup_teardown(urls_that_nobody_knew_are_asked_for_at_a_bounded_rate,
                                         open_room, close_room),
+        cmocka_unit_test_setup_teardown(
+            what_an_earlier_life_left_is_asked_for_and_stays_until_sns_answers, open_room,
+            close_room),
         cmocka_unit_test(topics_are_read_whole_or_not_at_all),
     };
 
