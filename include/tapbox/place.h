@@ -82,13 +82,19 @@ enum {
 TB_NODISCARD enum tb_err tb_place_read(struct tb_place *place, const struct tb_place_file *file,
                                        struct tb_buf *out, struct tb_fail *fail);
 
-/* Brings a whole file into `fd` from its offset 0 on, in parts, by several threads if it lies
- * in S3. */
+/* Octets of a file. */
+struct tb_place_span {
+    uint64_t offset, bytes;
+};
+/* Brings a whole file into `fd` from its offset 0 on, or the given spans of it to their places,
+ * in parts, by several threads if it lies in S3. */
 struct tb_place_copy {
-    int fd;           /* borrowed, open for writing */
+    int fd;                            /* borrowed, open for writing */
+    const struct tb_place_span *spans; /* of the file, in no order; NULL: all of it */
+    size_t span_count;
     unsigned threads; /* at the most; 0: as many as are of use */
-    /* On the caller's thread, a few times a second at the most.  May be NULL.  False: give up,
-     * with TB_ECLOSED. */
+    /* On the caller's thread, a few times a second at the most, with octets of the spans.  May
+     * be NULL.  False: give up, with TB_ECLOSED. */
     bool (*progress)(void *arg, uint64_t done_bytes);
     void *arg;
 };

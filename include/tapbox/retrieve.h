@@ -109,14 +109,16 @@ struct tb_download {
     void *arg;
 };
 struct tb_download_counts {
-    size_t files, kept; /* kept: they were there already, and are what they should be */
-    uint64_t bytes, bytes_read;
+    size_t files, kept;         /* kept: they were there already, and are what they should be */
+    uint64_t bytes, bytes_read; /* of these files; brought now */
     bool is_checked; /* there is a manifest, and what it names has the hashes that it names */
 };
 /*
  * Brings the files of the capture that lies at `place` to the local disk, those that the
  * manifest names checked against it.  A file appears under its name when all of it is there
- * (before that it is NAME.part); done again, it goes on with what is missing.
+ * (before that it is NAME.part); done again, it goes on with what is missing, of a segment too:
+ * of its part those chunks are kept that have the SHA-256 of the index, and then the whole has
+ * to have the manifest's.  Two at the same folder wait for one another.
  * Errors: TB_EFORMAT a file is missing or not what the manifest says; TB_EINVAL a name that
  * leads out of the folder; those of the place and the disk.
  */

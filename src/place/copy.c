@@ -1,5 +1,5 @@
 /*
- * A whole file brought here in parts.
+ * A file, or spans of it, brought here in parts.
  *
  * Threads: `threads` workers, each takes the next part, reads it and writes it to its place;
  * the caller's thread waits and tells how far they are.
@@ -25,10 +25,13 @@ struct job {
     struct tb_place *place;
     const struct tb_place_file *file;
     int fd;
+    const struct tb_place_span *spans;
+    size_t span_count;
     struct tb_mutex mu;
     struct tb_cond changed;
-    struct {           /* touched only while holding mu */
-        uint64_t next; /* octet that nobody has taken yet */
+    struct {            /* touched only while holding mu */
+        size_t span;    /* of which nobody has taken all yet */
+        uint64_t taken; /* octets of it */
         uint64_t done;
         unsigned running;
         bool stop;
@@ -58,16 +61,22 @@ write_at(int fd, uint64_t offset, struct tb_bytes part, struct tb_fail *fail)
 static bool
 take_part(struct job *job, uint64_t *offset, size_t *len)
 {
-    uint64_t left;
-    bool found = false;
+    bool found;
 
     tb_mutex_lock(&job->mu);
-    left = job->file->bytes - job->locked.next;
-    if (left > 0 && !job->locked.stop) {
-        *offset = job->locked.next;
+    while (job->locked.span < job->span_count &&
+           job->locked.taken == job->spans[job->locked.span].bytes) {
+        job->locked.span++;
+        job->locked.taken = 0;
+    }
+    found = job->locked.span < job->span_count && !job->locked.stop;
+    if (found) {
+        const struct tb_place_span *span = &job->spans[job->locked.span];
+        uint64_t left = span->bytes - job->locked.taken;
+
+        *offset = span->offset + job->locked.taken;
         *len = left < PART_BYTES ? (size_t)left : PART_BYTES;
-        job->locked.next += *len;
-        found = true;
+        job->locked.taken += *len;
     }
     tb_mutex_unlock(&job->mu);
     return found;
@@ -157,11 +166,14 @@ watch(struct job *job, const struct tb_place_copy *copy)
 }
 
 static unsigned
-threads_for(const struct tb_place *place, const struct tb_place_file *file, unsigned most)
+threads_for(const struct job *job, unsigned most)
 {
-    uint64_t parts = (file->bytes + PART_BYTES - 1) / PART_BYTES;
-    unsigned threads = tb_place_is_remote(place) ? THREADS_REMOTE : 1;
+    unsigned threads = tb_place_is_remote(job->place) ? THREADS_REMOTE : 1;
+    uint64_t parts = 0;
 
+    for (size_t i = 0; i < job->span_count; i++) {
+        parts += (job->spans[i].bytes + PART_BYTES - 1) / PART_BYTES;
+    }
     threads = most > 0 ? most : threads;
     threads = threads < THREADS_MAX ? threads : THREADS_MAX;
     threads = parts < threads ? (unsigned)parts : threads;
@@ -172,8 +184,13 @@ enum tb_err
 tb_place_copy(struct tb_place *place, const struct tb_place_file *file,
               const struct tb_place_copy *copy, struct tb_fail *fail)
 {
-    struct job job = {.place = place, .file = file, .fd = copy->fd};
-    unsigned wanted = threads_for(place, file, copy->threads), started = 0;
+    const struct tb_place_span all = {0, file->bytes};
+    struct job job = {.place = place,
+                      .file = file,
+                      .fd = copy->fd,
+                      .spans = copy->spans != NULL ? copy->spans : &all,
+                      .span_count = copy->spans != NULL ? copy->span_count : 1};
+    unsigned wanted = threads_for(&job, copy->threads), started = 0;
     pthread_t threads[THREADS_MAX];
     enum tb_err err = TB_OK;
 

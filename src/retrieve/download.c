@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,7 +23,7 @@ struct work {
     struct tb_manifest manifest;
     bool has_manifest;
     struct tb_download_counts counts;
-    uint64_t done_bytes; /* of the files before */
+    uint64_t done_bytes; /* of the files before, and of the one in hand what was there */
 };
 
 /* "manifest.json", "segments/x-0-000001.pcapng.zst": letters, digits, dots, dashes; at most one
@@ -126,15 +127,19 @@ check_file(const struct work *work, const struct tb_place_file *file, int fd,
     return err;
 }
 
-/* What is there already stays if it is known to be right; what is not in the manifest (custody
- * log, signature) is small and brought again. */
+/* What is there already stays if it is known to be right: by the manifest, or a segment of a
+ * capture that has none yet by its own index.  What else is not in the manifest (custody log,
+ * signature) is small and brought again. */
 static bool
 is_there(const struct work *work, const struct tb_place_file *file)
 {
-    int fd = known(work, file->name) == NULL
-                 ? -1
-                 : openat(work->dir_fd, file->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    bool there = fd >= 0 && check_file(work, file, fd, NULL) == TB_OK;
+    bool is_known = known(work, file->name) != NULL;
+    bool is_segment = strncmp(file->name, "segments/", 9) == 0;
+    int fd = is_known || is_segment
+                 ? openat(work->dir_fd, file->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+                 : -1;
+    bool there = fd >= 0 && check_file(work, file, fd, NULL) == TB_OK &&
+                 (is_known || retrieve_is_same(work->place, file, fd));
 
     tb_close(&fd);
     return there;
@@ -152,32 +157,82 @@ on_copied(void *arg, uint64_t done_bytes)
     return true;
 }
 
+/* Opened, and its own: another fetch that is at the same file is waited for. */
+static enum tb_err
+open_part(const struct work *work, const char *part, int *out_fd, struct tb_fail *fail)
+{
+    struct stat mine, named;
+    int fd = -1;
+
+    do {
+        tb_close(&fd); /* the other one gave it its name meanwhile */
+        fd = openat(work->dir_fd, part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
+        if (fd < 0 || flock(fd, LOCK_EX) != 0 || fstat(fd, &mine) != 0) {
+            enum tb_err err = tb_fail_errno(fail, errno, "cannot make %s", part);
+
+            tb_close(&fd);
+            return err;
+        }
+    } while (fstatat(work->dir_fd, part, &named, AT_SYMLINK_NOFOLLOW) != 0 ||
+             named.st_ino != mine.st_ino || named.st_dev != mine.st_dev);
+    *out_fd = fd;
+    return TB_OK;
+}
+
+/* Fills the part with what it lacks. */
+static enum tb_err
+complete(struct work *work, const struct tb_place_file *file, int fd, struct tb_fail *fail)
+{
+    struct tb_place_copy copy = {
+        .fd = fd, .threads = work->download->threads, .progress = on_copied, .arg = work};
+    struct tb_place_span *spans = NULL;
+    uint64_t lacks = 0, before = work->done_bytes;
+    enum tb_err err = retrieve_lacks(work->place, file, known(work, file->name), fd, &spans,
+                                     &copy.span_count, fail);
+
+    for (size_t i = 0; i < copy.span_count; i++) {
+        lacks += spans[i].bytes;
+    }
+    if (err == TB_OK && ftruncate(fd, (off_t)file->bytes) != 0) {
+        err = tb_fail_errno(fail, errno, "cannot write %s", file->name);
+    }
+    if (err == TB_OK) {
+        work->done_bytes += file->bytes - lacks;
+        copy.spans = spans;
+        err = tb_place_copy(work->place, file, &copy, fail);
+        work->done_bytes = before;
+    }
+    work->counts.bytes_read += err == TB_OK ? lacks : 0;
+    free(spans);
+    return err;
+}
+
 static enum tb_err
 bring(struct work *work, const struct tb_place_file *file, struct tb_fail *fail)
 {
-    struct tb_place_copy copy = {
-        .threads = work->download->threads, .progress = on_copied, .arg = work};
     char part[TB_EVIDENCE_NAME_SIZE + 8];
+    int fd = -1;
     enum tb_err err;
 
     (void)snprintf(part, sizeof(part), "%.*s.part", TB_EVIDENCE_NAME_SIZE, file->name);
-    copy.fd = openat(work->dir_fd, part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-                     FILE_MODE);
-    if (copy.fd < 0) {
-        return tb_fail_errno(fail, errno, "cannot make %s", part);
+    err = open_part(work, part, &fd, fail);
+    if (err != TB_OK) {
+        return err;
     }
-    err = tb_place_copy(work->place, file, &copy, fail);
+    err = complete(work, file, fd, fail);
     if (err == TB_OK) {
-        err = check_file(work, file, copy.fd, fail);
+        err = check_file(work, file, fd, fail);
+        if (err == TB_EFORMAT) { /* all of it was brought or checked: it is wrong over there */
+            (void)unlinkat(work->dir_fd, part, 0);
+        }
     }
-    if (err == TB_OK && fsync(copy.fd) != 0) {
+    if (err == TB_OK && fsync(fd) != 0) {
         err = tb_fail_errno(fail, errno, "cannot write %s", part);
     }
-    tb_close(&copy.fd);
     if (err == TB_OK && renameat(work->dir_fd, part, work->dir_fd, file->name) != 0) {
         err = tb_fail_errno(fail, errno, "cannot rename %s", part);
     }
-    work->counts.bytes_read += err == TB_OK ? file->bytes : 0;
+    tb_close(&fd);
     return err;
 }
 

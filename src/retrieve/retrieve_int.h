@@ -1,8 +1,10 @@
 /*
- * An extract while it is made.
+ * An extract while it is made, and a download.
  *
  * extract_plan.c  finds and opens the segments, and which of their chunks are to be read
  * extract.c       reads them ahead, merges, and writes what is wanted
+ * download.c      a capture's files, each whole
+ * resume.c        what a part of a segment lacks
  */
 #ifndef RETRIEVE_INT_H
 #define RETRIEVE_INT_H
@@ -89,6 +91,19 @@ struct retrieve_work {
     unsigned thread_count;
 };
 
+/* resume.c: what `fd` still lacks of a file: the spans that have to be brought.  Nothing that
+ * is there is believed: a chunk is kept when it has the SHA-256 that the index where the file
+ * lies gives it (and that index the root of `known`, if not NULL).  *out is owned, of the order
+ * of the file. */
+TB_NODISCARD enum tb_err retrieve_lacks(struct tb_place *place,
+                                        const struct tb_place_file *file,
+                                        const struct tb_evidence_file *known, int fd,
+                                        struct tb_place_span **out, size_t *out_count,
+                                        struct tb_fail *fail);
+/* Whether `fd`, as long as it, is the same segment: by its index there, without reading the
+ * rest.
+ */
+bool retrieve_is_same(struct tb_place *place, const struct tb_place_file *file, int fd);
 /* Reads <folder>manifest.json, if it is in the list; *out_has says so. */
 TB_NODISCARD enum tb_err retrieve_manifest(struct tb_place *place,
                                            const struct tb_place_list *list, const char *folder,
