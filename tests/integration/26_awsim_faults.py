@@ -61,6 +61,7 @@ for rules, words, sentence in (
         ([rule({'throttle': True}, service='s3')], 'service', 'a known service'), ([rule({'throttle': True}, '*', acount='1')], 'acount', 'known keys'),
         ([rule({'error': {'status': 200}})], 'status', 'an error has the status of one'),
         ([rule({'visible_after_ms': 1}, service='sts')], 'EC2', 'only EC2 is eventually consistent'),
+        ([rule({'tags_after_ms': 1}, service='sts')], 'EC2', 'and has tags'),
         ([rule({'throttle': True}, service='imds', match={'a': 'b'})], 'IMDS', 'IMDS has no parameters'), ([{'': 1}], 'unknown', 'no empty key')):
     refused(rules, words, 'refused otherwise: ' + sentence)
 equal([r['hits'] for r in sim.control('/faults')], [1], 'refused rules leave the old ones as they were')
@@ -220,6 +221,34 @@ check(pages.count(f) == 1 and sorted(set(pages)) == sorted(set(live('filters') +
 equal(shown(sim.client(key='AKIAOTHERACCOUNT0001', secret='other-secret')), [], 'not to another account')
 check(until(lambda: f not in shown()) and error_of(ec2.describe_traffic_mirror_filters, TrafficMirrorFilterIds=[f]) == NOT_FOUND,
       'after its time it is not shown any more')
+
+
+
+def tags_of(filter_id):
+    """In both describes that show them."""
+    described = ec2.describe_traffic_mirror_filters(TrafficMirrorFilterIds=[filter_id])['TrafficMirrorFilters'][0]['Tags']
+    listed = [{'Key': t['Key'], 'Value': t['Value']} for t in ec2.describe_tags()['Tags'] if t['ResourceId'] == filter_id]
+    return (sorted((t['Key'], t['Value']) for t in described), sorted((t['Key'], t['Value']) for t in listed))
+
+
+def tag(filter_id, **tags):
+    ec2.create_tags(Resources=[filter_id], Tags=[{'Key': k, 'Value': v} for k, v in tags.items()])
+
+
+sim.faults()
+f = new_filter(TagSpecifications=TAG)
+sim.faults(rule({'tags_after_ms': 600}, 'CreateTags'))
+mark = sim.control('/history')['last']
+tag(f, k='later', new='n')
+equal(tags_of(f), ([('k', 'v')],) * 2, 'what CreateTags changes is not shown yet, nor is what it adds')
+equal(sim.control('/history?since=%d' % mark)['events'][-1]['tags'], {'k': 'later', 'new': 'n'}, 'although it is so')
+equal([t['Key'] for t in ec2.describe_tags(Filters=[{'Name': 'tag:k', 'Values': ['later']}])['Tags']], [], 'filters do not find it either')
+tag(f, k='later')
+check(until(lambda: tags_of(f) == ([('k', 'later'), ('new', 'n')],) * 2), 'after its time it is shown; the same again does not put that off', tags_of(f))
+tag(f, k='v')
+tag(f, k='w')
+equal(tags_of(f)[0], [('k', 'later'), ('new', 'n')], 'of two changes none is shown at first')
+check(until(lambda: tags_of(f)[0] == [('k', 'w'), ('new', 'n')]), 'and then the last one', tags_of(f))
 
 target = ec2.create_traffic_mirror_target(NetworkInterfaceId=CAP)['TrafficMirrorTarget']['TrafficMirrorTargetId']
 

@@ -247,9 +247,13 @@ tags_xml(struct str *x, const struct obj *o)
     }
     xml_open(x, "tagSet");
     for (size_t i = 0; i < o->ntags; i++) {
+        const char *shown = tag_shown(&o->tags[i]);
+        if (shown == NULL) {
+            continue;
+        }
         xml_open(x, "item");
         xml_text(x, "key", o->tags[i].key);
-        xml_text(x, "value", o->tags[i].value);
+        xml_text(x, "value", shown);
         xml_close(x, "item");
     }
     xml_close(x, "tagSet");

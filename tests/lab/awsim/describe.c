@@ -150,10 +150,15 @@ filters_match(const struct call *c, const void *item, const struct obj *tagged,
         struct values has;
         has.n = 0;
         if (tagged != NULL && strncmp(n[i].value, "tag:", 4) == 0) {
-            value_add(&has, tag_value(tagged, n[i].value + 4));
+            for (size_t t = 0; t < tagged->ntags; t++) {
+                if (strcmp(tagged->tags[t].key, n[i].value + 4) == 0) {
+                    value_add(&has, tag_shown(&tagged->tags[t]));
+                }
+            }
         } else if (tagged != NULL && strcmp(n[i].value, "tag-key") == 0) {
             for (size_t t = 0; t < tagged->ntags; t++) {
-                value_add(&has, tagged->tags[t].key);
+                value_add(&has,
+                          tag_shown(&tagged->tags[t]) == NULL ? NULL : tagged->tags[t].key);
             }
         } else {
             value_of(item, n[i].value, &has);

@@ -97,8 +97,8 @@ create_tags(struct call *c)
     for (size_t i = 0; i < nids; i++) {
         for (size_t k = 0; k < nkeys; k++) {
             const char *value = value_for(c, keys[k].index[0]);
-            tag_set(map_get(&c->st->ids, ids[i].value), keys[k].value,
-                    value == NULL ? "" : value);
+            tag_set_late(map_get(&c->st->ids, ids[i].value), keys[k].value,
+                         value == NULL ? "" : value, c->plan.tags_after_ns);
         }
     }
     record_tags(c);
@@ -151,13 +151,13 @@ tag_values(const void *item, const char *filter, struct values *out)
     if (strcmp(filter, "key") == 0) {
         value_add(out, t->tag->key);
     } else if (strcmp(filter, "value") == 0) {
-        value_add(out, t->tag->value);
+        value_add(out, tag_shown(t->tag));
     } else if (strcmp(filter, "resource-id") == 0) {
         value_add(out, t->o->id);
     } else if (strcmp(filter, "resource-type") == 0) {
         value_add(out, kinds[t->o->kind].type);
     } else if (strncmp(filter, "tag:", 4) == 0 && strcmp(filter + 4, t->tag->key) == 0) {
-        value_add(out, t->tag->value);
+        value_add(out, tag_shown(t->tag));
     }
 }
 
@@ -194,7 +194,8 @@ describe_tags(struct call *c)
             for (size_t t = 0; t < o->ntags && !more; t++) {
                 struct tagged item = {o, &o->tags[t]};
                 uint64_t place = ((uint64_t)kind << 56) | (o->seq << 8) | (uint64_t)(t + 1);
-                if (place <= after || !filters_match(c, &item, NULL, tag_values)) {
+                if (place <= after || tag_shown(item.tag) == NULL ||
+                    !filters_match(c, &item, NULL, tag_values)) {
                     continue;
                 }
                 if (n == size) {
@@ -205,7 +206,7 @@ describe_tags(struct call *c)
                 xml_text(&c->out, "resourceId", o->id);
                 xml_text(&c->out, "resourceType", kinds[kind].type);
                 xml_text(&c->out, "key", item.tag->key);
-                xml_text(&c->out, "value", item.tag->value);
+                xml_text(&c->out, "value", tag_shown(item.tag));
                 xml_close(&c->out, "item");
                 last = place;
                 n++;

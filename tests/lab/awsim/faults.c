@@ -111,6 +111,9 @@ apply(const struct fault_rule *r, uint64_t random, struct fault_plan *p)
     if (r->gone_after_ns > p->gone_after_ns) {
         p->gone_after_ns = r->gone_after_ns;
     }
+    if (r->tags_after_ns > p->tags_after_ns) {
+        p->tags_after_ns = r->tags_after_ns;
+    }
 }
 
 void

@@ -32,6 +32,7 @@ struct fault_plan {
     bool delete_sees;          /* deletes find it before that */
     bool use_sees;             /* so does everything else, except describes */
     int64_t gone_after_ns;     /* of what a delete takes away */
+    int64_t tags_after_ns;     /* describes show what CreateTags changes */
     bool expired;              /* the credentials in this request, or (IMDS) in the answer */
 };
 

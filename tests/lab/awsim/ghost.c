@@ -37,7 +37,10 @@ ghost_keep(struct call *c, const struct describe *d, const struct obj *o)
     g->o.owner = o->owner;
     memcpy(g->o.id, o->id, sizeof(g->o.id));
     for (size_t i = 0; i < o->ntags; i++) {
-        tag_set(&g->o, o->tags[i].key, o->tags[i].value);
+        const char *shown = tag_shown(&o->tags[i]);
+        if (shown != NULL) {
+            tag_set(&g->o, o->tags[i].key, shown);
+        }
     }
     g->until_ns = now_ns() + c->plan.gone_after_ns;
     d->xml(&xml, o);

@@ -108,12 +108,19 @@ obj_remove(struct state *st, struct obj *o)
     o->owner->count[o->kind]--;
 }
 
+static void
+free_tag(struct tag *t)
+{
+    free(t->key);
+    free(t->value);
+    free(t->before);
+}
+
 void
 obj_free(struct obj *o)
 {
     for (size_t i = 0; i < o->ntags; i++) {
-        free(o->tags[i].key);
-        free(o->tags[i].value);
+        free_tag(&o->tags[i]);
     }
     free(o->tags);
     free(o);
@@ -165,18 +172,41 @@ tag_value(const struct obj *o, const char *key)
     return NULL;
 }
 
+const char *
+tag_shown(const struct tag *t)
+{
+    return t->shown_ns == 0 || t->shown_ns <= now_ns() ? t->value : t->before;
+}
+
+void
+tag_set_late(struct obj *o, const char *key, const char *value, int64_t after_ns)
+{
+    int64_t shown_ns = after_ns > 0 ? now_ns() + after_ns : 0;
+    for (size_t i = 0; i < o->ntags; i++) {
+        struct tag *t = &o->tags[i];
+        if (strcmp(t->key, key) != 0) {
+            continue;
+        }
+        if (strcmp(t->value, value) != 0) {
+            const char *shown = tag_shown(t);
+            char *before = shown == NULL ? NULL : xdup(shown);
+            free(t->before);
+            free(t->value);
+            t->before = before;
+            t->value = xdup(value);
+            t->shown_ns = shown_ns;
+        }
+        return;
+    }
+    o->tags = xgrow(o->tags, (o->ntags + 1) * sizeof(*o->tags));
+    o->tags[o->ntags++] =
+        (struct tag){.key = xdup(key), .value = xdup(value), .shown_ns = shown_ns};
+}
+
 void
 tag_set(struct obj *o, const char *key, const char *value)
 {
-    for (size_t i = 0; i < o->ntags; i++) {
-        if (strcmp(o->tags[i].key, key) == 0) {
-            free(o->tags[i].value);
-            o->tags[i].value = xdup(value);
-            return;
-        }
-    }
-    o->tags = xgrow(o->tags, (o->ntags + 1) * sizeof(*o->tags));
-    o->tags[o->ntags++] = (struct tag){.key = xdup(key), .value = xdup(value)};
+    tag_set_late(o, key, value, 0);
 }
 
 bool
@@ -184,8 +214,7 @@ tag_delete(struct obj *o, const char *key)
 {
     for (size_t i = 0; i < o->ntags; i++) {
         if (strcmp(o->tags[i].key, key) == 0) {
-            free(o->tags[i].key);
-            free(o->tags[i].value);
+            free_tag(&o->tags[i]);
             o->tags[i] = o->tags[--o->ntags];
             return true;
         }

@@ -51,6 +51,9 @@ extern const struct kind_info kinds[K_COUNT];
 struct tag {
     char *key;
     char *value;
+    /* eventual consistency, by fault rule */
+    char *before;     /* NULL: it was not there */
+    int64_t shown_ns; /* realtime: until then describes show what was before */
 };
 
 struct obj {
@@ -300,6 +303,10 @@ enum kind id_kind(const char *id);
 
 const char *tag_value(const struct obj *o, const char *key);
 void tag_set(struct obj *o, const char *key, const char *value);
+/* Describes show it after that time, and until then what was before. */
+void tag_set_late(struct obj *o, const char *key, const char *value, int64_t after_ns);
+/* What describes show; NULL: nothing yet. */
+const char *tag_shown(const struct tag *t);
 bool tag_delete(struct obj *o, const char *key);
 
 struct account *account_find(const struct state *st, const char *id);
