@@ -18,7 +18,11 @@ static const int64_t idle_ns = TB_NS_PER_S;              /* look at least this o
 static const int64_t backoff_first_ns = TB_NS_PER_S / 2; /* after a failed step */
 static const int64_t backoff_most_ns =
     30 * TB_NS_PER_S; /* must stay below the 60 s of promise 1 */
-static const int64_t teardown_most_ns = 5 * TB_NS_PER_S; /* a tap that has to go is urgent */
+/* A tap that has to go is urgent; and one that runs is looked at, whatever fails. */
+static const int64_t teardown_most_ns = 5 * TB_NS_PER_S;
+/* A step that is not done so long after a tap has to go is not waited for, */
+static const int64_t help_after_ns = 2 * TB_NS_PER_S;
+static const int64_t help_again_ns = TB_NS_PER_S; /* and so often it is looked at meanwhile */
 /* Due times farther away than any that control sets mean that the wall clock was moved. */
 static const int64_t due_horizon_ns = 60 * TB_NS_PER_S;
 
@@ -92,15 +96,38 @@ wait_of(const struct tb_due *due)
     return wait;
 }
 
-static bool
-is_busy_locked(const struct tb_control *control, const char *id) TB_REQUIRES(control->mu)
+/* Who has it in hands; who helps before who is helped.  NULL: nobody. */
+static const struct control_busy *
+find_busy_locked(const struct tb_control *control, const char *id) TB_REQUIRES(control->mu)
 {
+    const struct control_busy *found = NULL;
+
     for (unsigned i = 0; i < WORKERS; i++) {
-        if (strcmp(control->locked.busy[i], id) == 0) {
-            return true;
+        const struct control_busy *busy = &control->locked.busy[i];
+
+        if (strcmp(busy->capture_id, id) == 0 && (found == NULL || busy->aside)) {
+            found = busy;
         }
     }
-    return false;
+    return found;
+}
+
+/*
+ * Nanoseconds until `worker` may take it although another one has it in hands, or -1: never.
+ * A call of EC2 that hangs amid an extension, a filter that is widened or a session that is
+ * made does not keep the sessions that are there beyond the deadline.
+ */
+static int64_t
+help_in_ns(const struct worker *worker, const struct control_busy *busy,
+           const struct tb_due *due)
+{
+    int64_t wait_ns = busy->since_boot_ns + help_after_ns - tb_clock_boot_ns();
+
+    if (worker->job != JOB_TEARDOWN || busy->aside || !has_to_come_down(due) ||
+        (due->state != TB_CAPTURE_ARMING && due->state != TB_CAPTURE_RECORDING)) {
+        return -1;
+    }
+    return wait_ns > 0 ? wait_ns : 0;
 }
 
 /* Until when nobody looks at it, as nanoseconds from now; 0: it may be looked at. */
@@ -167,15 +194,18 @@ is_job_of(enum worker_job job, const struct tb_due *due)
 }
 
 /* The most urgent capture that is due and free, claimed for `worker`; else *out_wait_ns says
- * for how long there is nothing. */
+ * for how long there is nothing.  *out_aside: another one has it, and nothing but its sessions
+ * is this worker's business. */
 static bool
-claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], int64_t *out_wait_ns)
+claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], bool *out_aside,
+      int64_t *out_wait_ns)
 {
     struct tb_control *control = worker->control;
     struct tb_due *due = NULL;
     struct tb_fail fail;
     size_t count = 0;
     const struct tb_due *best = NULL;
+    const struct control_busy *busy;
     struct control_self self;
 
     *out_wait_ns = idle_ns;
@@ -188,9 +218,15 @@ claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], int64_t *out_wait_
     for (size_t i = 0; i < count; i++) {
         int64_t wait = wait_of(&due[i]);
         int64_t pause = pause_left_locked(control, due[i].id);
+        int64_t help = 0;
 
         wait = wait > pause ? wait : pause;
-        if (!is_job_of(worker->job, &due[i]) || is_busy_locked(control, due[i].id) ||
+        busy = find_busy_locked(control, due[i].id);
+        if (busy != NULL) {
+            help = help_in_ns(worker, busy, &due[i]);
+            wait = wait > help ? wait : help;
+        }
+        if (!is_job_of(worker->job, &due[i]) || help < 0 ||
             control_has_to_queue(control->deps.config, self.account, due, count, &due[i])) {
             continue;
         }
@@ -203,8 +239,13 @@ claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], int64_t *out_wait_
         }
     }
     if (best != NULL) {
-        (void)tb_str_copy(control->locked.busy[worker->me], TB_CAPTURE_ID_SIZE, best->id);
+        struct control_busy mine = {.since_boot_ns = tb_clock_boot_ns(),
+                                    .aside = find_busy_locked(control, best->id) != NULL};
+
+        (void)tb_str_copy(mine.capture_id, sizeof(mine.capture_id), best->id);
+        control->locked.busy[worker->me] = mine;
         (void)tb_str_copy(out_id, TB_CAPTURE_ID_SIZE, best->id);
+        *out_aside = mine.aside;
     }
     tb_mutex_unlock(&control->mu);
     free(due);
@@ -218,7 +259,7 @@ put_back(struct worker *worker)
     struct tb_control *control = worker->control;
 
     tb_mutex_lock(&control->mu);
-    control->locked.busy[worker->me][0] = 0;
+    control->locked.busy[worker->me].capture_id[0] = 0;
     tb_mutex_unlock(&control->mu);
 }
 
@@ -233,6 +274,12 @@ hold(struct tb_control *control, int64_t ns)
         (void)tb_cond_wait_for(&control->more, &control->mu, until_ns - tb_clock_boot_ns());
     }
     tb_mutex_unlock(&control->mu);
+}
+
+static bool
+is_tapped(enum tb_capture_state state)
+{
+    return state == TB_CAPTURE_RECORDING || state == TB_CAPTURE_DRAINING;
 }
 
 /* One step, and when to look again. */
@@ -262,9 +309,9 @@ advance(struct tb_control *control, const char *id)
         goto out; /* somebody else moved it: the next look sees the new state */
     }
     if (err != TB_OK) {
-        again_ns = tb_plan_backoff_ns(capture->attempt, backoff_first_ns,
-                                      capture->state == TB_CAPTURE_DRAINING ? teardown_most_ns
-                                                                            : backoff_most_ns);
+        again_ns =
+            tb_plan_backoff_ns(capture->attempt, backoff_first_ns,
+                               is_tapped(capture->state) ? teardown_most_ns : backoff_most_ns);
         tb_log_fail(TB_LOG_WARN, id, &fail, "step '%s' failed and is repeated in %lld ms",
                     tb_capture_state_name(capture->state),
                     (long long)(again_ns / TB_NS_PER_MS));
@@ -284,6 +331,28 @@ out:
     free(capture);
 }
 
+/* Its sessions, while another worker's step takes long; that one ends it when it comes back. */
+static void
+take_down_aside(struct tb_control *control, const char *id)
+{
+    struct tb_resource *rows = NULL;
+    struct tb_fail fail = {0};
+    size_t count = 0;
+    enum tb_err err =
+        tb_store_resource_list(control->deps.store, id, false, &rows, &count, &fail);
+
+    if (err == TB_OK) {
+        err = control_delete_known_sessions(control, rows, count, &fail);
+    }
+    if (err != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, id, &fail, "its sessions are deleted again soon");
+    }
+    tb_resources_free(rows, count);
+    if (!pause_capture(control, id, help_again_ns)) {
+        hold(control, help_again_ns);
+    }
+}
+
 static void *
 run(void *arg)
 {
@@ -291,6 +360,7 @@ run(void *arg)
     struct tb_control *control = worker.control;
     char id[TB_CAPTURE_ID_SIZE];
     bool stopping = false;
+    bool aside = false;
 
     free(arg);
     while (!stopping) {
@@ -304,8 +374,12 @@ run(void *arg)
         if (stopping) {
             break;
         }
-        if (claim(&worker, id, &wait_ns)) {
-            advance(control, id);
+        if (claim(&worker, id, &aside, &wait_ns)) {
+            if (aside) {
+                take_down_aside(control, id);
+            } else {
+                advance(control, id);
+            }
             put_back(&worker);
             continue;
         }

@@ -26,10 +26,25 @@ struct control_self {
     struct tb_ec2_interface target; /* tags released: not kept */
 };
 
+/* What a worker has in hands. */
+struct control_busy {
+    char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : nothing */
+    int64_t since_boot_ns;
+    bool aside; /* another worker has it, too, and takes long */
+};
+
 /* A capture that is not to be looked at for a moment. */
 struct control_pause {
     char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : free */
     int64_t until_boot_ns;
+};
+
+/* A capture whose tags may say another deadline than the store. */
+struct control_expiry {
+    char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : free */
+    /* The extension that they were told of, 0: none; EC2 may not show it yet. */
+    int64_t to_utc_ns, told_boot_ns;
+    char expires[TB_TIME_TEXT_SIZE];
 };
 
 /* An account in which there may be sources. */
@@ -65,13 +80,12 @@ struct tb_control {
     struct { /* touched only while holding mu */
         bool stopping;
         uint64_t wakes; /* counts tb_control_wake, so that none is missed while looking */
-        char busy[WORKERS][TB_CAPTURE_ID_SIZE];
+        struct control_busy busy[WORKERS];
         struct control_self self;
         int64_t aws_offset_s; /* AWS's clock less ours, seconds */
         /* short waits that are not worth a commit; a new start looks at once anyway */
         struct control_pause pauses[TB_RECORDER_MAX_CAPTURES];
-        /* whose tags say another deadline than the store; "" : free */
-        char unsettled[TB_RECORDER_MAX_CAPTURES][TB_CAPTURE_ID_SIZE];
+        struct control_expiry expiries[TB_RECORDER_MAX_CAPTURES];
     } locked;
 
     struct tb_mutex budget_mu; /* from the look at the day's budget to the place taken */
@@ -184,6 +198,10 @@ TB_NODISCARD enum tb_err control_delete(struct tb_control *control,
 TB_NODISCARD enum tb_err control_delete_sessions(struct tb_control *control,
                                                  struct tb_resource *rows, size_t count,
                                                  uint32_t attempt, struct tb_fail *fail);
+/* Only those whose id is known, so that whoever makes more of them is not in its way. */
+TB_NODISCARD enum tb_err control_delete_known_sessions(struct tb_control *control,
+                                                       struct tb_resource *rows, size_t count,
+                                                       struct tb_fail *fail);
 
 /* --- standing objects (standing.c) --- */
 TB_NODISCARD enum tb_err control_standing_target(struct tb_control *control,
@@ -245,13 +263,18 @@ TB_NODISCARD enum tb_err control_make_sessions(struct control_account *account,
 /* Whether a create failed because the target or the filter is gone. */
 bool control_is_about_standing(enum tb_err err, const struct tb_fail *fail);
 /* To extend_to_utc_ns.  An extension that AWS refuses for good is dropped (TB_OK): the old
- * deadline stands. */
+ * deadline stands.  *again_ns becomes less while EC2 does not show the tags yet (TB_OK, too).
+ */
 TB_NODISCARD enum tb_err control_try_to_extend(struct tb_control *control,
                                                const struct tb_capture *capture,
-                                               struct tb_fail *fail);
+                                               int64_t *again_ns, struct tb_fail *fail);
 /* What a crash amid an extension left behind, or a withdrawal while EC2 refused: the deadline
  * that stands goes into the tags.  A failure is logged, and the reconciler notes it anew. */
 void control_settle_expiry(struct tb_control *control, const struct tb_capture *capture);
+/* Notes that the tags of a capture do not say its deadline, for whoever has it in hands next;
+ * _take: whether they may not, told once. */
+void control_note_unsettled(struct tb_control *control, const char *capture_id);
+bool control_take_unsettled(struct tb_control *control, const char *capture_id);
 
 /* --- what AWS left out of the mirror (skips.c) --- */
 
@@ -279,11 +302,6 @@ bool control_is_foreign(const struct control_account *account,
 
 /* After news of its instances: what EC2 says is gone is lost at once (reconcile.c). */
 void control_look_at_sources(struct tb_control *control, const struct tb_capture *capture);
-
-/* Notes that the tags of a capture do not say its deadline, for whoever has it in hands next
- * (reconcile.c); _take: whether they did not, told once. */
-void control_note_unsettled(struct tb_control *control, const char *capture_id);
-bool control_take_unsettled(struct tb_control *control, const char *capture_id);
 
 /* An account's reconciler (reconcile.c); `arg` is the account. */
 void *control_reconcile_run(void *arg);

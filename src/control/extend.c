@@ -4,15 +4,103 @@
 
 #include <tapbox/log.h>
 
-/* Whether EC2 shows the expiry on each of these sessions; TB_ERETRY while it does not. */
+/* EC2 may show tags a while after it took them: it is asked so often, */
+static const int64_t show_poll_ns = 250 * TB_NS_PER_MS;
+/* and after so long told again, should somebody else have changed them meanwhile. */
+static const int64_t show_patience_ns = 15 * TB_NS_PER_S;
+
+/* --- whose tags may be wrong --- */
+
+/* The capture's, or a free one; NULL: all are taken. */
+static struct control_expiry *
+find_expiry_locked(struct tb_control *control, const char *capture_id) TB_REQUIRES(control->mu)
+{
+    struct control_expiry *free_one = NULL;
+
+    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES; i++) {
+        struct control_expiry *at = &control->locked.expiries[i];
+
+        if (strcmp(at->capture_id, capture_id) == 0) {
+            return at;
+        }
+        if (free_one == NULL && at->capture_id[0] == 0) {
+            free_one = at;
+        }
+    }
+    return free_one;
+}
+
+/* `expires` NULL: they say nobody knows what. */
+static void
+note_told(struct tb_control *control, const char *capture_id, int64_t to_utc_ns,
+          const char *expires)
+{
+    struct control_expiry *at;
+
+    tb_mutex_lock(&control->mu);
+    at = find_expiry_locked(control, capture_id);
+    if (at != NULL) { /* else the reconciler notices */
+        *at =
+            (struct control_expiry){.to_utc_ns = to_utc_ns, .told_boot_ns = tb_clock_boot_ns()};
+        (void)tb_str_copy(at->capture_id, sizeof(at->capture_id), capture_id);
+        (void)tb_str_copy(at->expires, sizeof(at->expires), expires != NULL ? expires : "");
+    }
+    tb_mutex_unlock(&control->mu);
+}
+
+void
+control_note_unsettled(struct tb_control *control, const char *capture_id)
+{
+    note_told(control, capture_id, 0, NULL);
+}
+
+bool
+control_take_unsettled(struct tb_control *control, const char *capture_id)
+{
+    struct control_expiry *at;
+    bool noted;
+
+    tb_mutex_lock(&control->mu);
+    at = find_expiry_locked(control, capture_id);
+    noted = at != NULL && at->capture_id[0] != 0;
+    if (noted) {
+        at->capture_id[0] = 0;
+    }
+    tb_mutex_unlock(&control->mu);
+    return noted;
+}
+
+/* Whether its tags were told of this extension, not too long ago, and how it reads there. */
+static bool
+was_told(struct tb_control *control, const struct tb_capture *capture,
+         char expires[TB_TIME_TEXT_SIZE])
+{
+    struct control_expiry *at;
+    bool told;
+
+    tb_mutex_lock(&control->mu);
+    at = find_expiry_locked(control, capture->id);
+    told = at != NULL && at->capture_id[0] != 0 && at->to_utc_ns == capture->extend_to_utc_ns &&
+           tb_clock_boot_ns() - at->told_boot_ns < show_patience_ns;
+    if (told) {
+        memcpy(expires, at->expires, TB_TIME_TEXT_SIZE);
+    }
+    tb_mutex_unlock(&control->mu);
+    return told;
+}
+
+/* --- the tags --- */
+
+/* Whether EC2 shows the expiry on each of these sessions. */
 static enum tb_err
-confirm_expiry(struct tb_aws *aws, const char *const *enis, const char *const *ids,
-               size_t count, const char *expires, struct tb_fail *fail)
+look_for_expiry(struct tb_aws *aws, const char *const *enis, const char *const *ids,
+                size_t count, const char *expires, bool *out_shown, struct tb_fail *fail)
 {
     struct tb_ec2_sessions found = {0};
     enum tb_err err = tb_ec2_sessions_list(aws, enis, count, &found, fail);
+    bool all_shown = err == TB_OK;
 
-    for (size_t i = 0; i < count && err == TB_OK; i++) {
+    for (size_t i = 0; i < count && all_shown; i++) {
         const char *shown = NULL;
 
         for (size_t j = 0; j < found.count; j++) {
@@ -20,11 +108,9 @@ confirm_expiry(struct tb_aws *aws, const char *const *enis, const char *const *i
                 shown = tb_ec2_tag(&found.at[j].tags, TB_TAG_EXPIRES);
             }
         }
-        if (shown == NULL || strcmp(shown, expires) != 0) {
-            err = tb_fail_set(fail, TB_ERETRY, "EC2 does not show the later expiry of %s yet",
-                              ids[i]);
-        }
+        all_shown = shown != NULL && strcmp(shown, expires) == 0;
     }
+    *out_shown = all_shown;
     tb_ec2_sessions_release(&found);
     return err;
 }
@@ -82,50 +168,56 @@ tag(struct tb_control *control, const struct tagged *tagged, const struct tb_dea
                           fail);
 }
 
-/* Tags first, confirmed, then the recorder, then the store: whatever fails, nothing outlives a
+/* --- a later deadline --- */
+
+/*
+ * Tags first, confirmed, then the recorder, then the store: whatever fails, nothing outlives a
  * deadline that the store does not know, and the recorder never stops before one that it does.
+ *
+ * While the extension is asked for and may still come, the tags keep the later expiry: EC2 has
+ * to be given time to show it.  Once it is withdrawn, refused, or cannot be had here, they go
+ * back to the deadline that stands: with this host dead a sweep goes by them.
  */
 static enum tb_err
-extend(struct tb_control *control, const struct tb_capture *capture, struct tb_fail *fail)
+extend(struct tb_control *control, const struct tb_capture *capture, bool *out_shown,
+       struct tb_fail *fail)
 {
     int64_t by_ns = capture->extend_to_utc_ns - capture->deadline.utc_ns;
     struct tb_deadline deadline =
         tb_deadline_moved(&capture->deadline, by_ns - by_ns % TB_NS_PER_S);
     char expires[TB_TIME_TEXT_SIZE];
     struct tagged tagged = {0};
-    bool moved = false; /* the tags, perhaps */
     enum tb_err err = find_tagged(control, capture, &tagged, fail);
 
-    if (err == TB_OK) {
-        moved = true;
+    *out_shown = false;
+    if (err == TB_OK && !was_told(control, capture, expires)) {
+        control_note_unsettled(control, capture->id); /* the answer may be lost */
         err = tag(control, &tagged, &deadline, expires, fail);
+        if (err == TB_OK) {
+            note_told(control, capture->id, capture->extend_to_utc_ns, expires);
+        }
     }
     if (err == TB_OK) {
-        err = confirm_expiry(tagged.account->aws, tagged.enis, tagged.ids, tagged.sessions,
-                             expires, fail);
+        err = look_for_expiry(tagged.account->aws, tagged.enis, tagged.ids, tagged.sessions,
+                              expires, out_shown, fail);
     }
-    if (err == TB_OK) {
-        int64_t boot_ns = tb_clock_boot_ns() + tb_deadline_left_ns(&deadline);
-
-        err = tb_recorder_extend(control->deps.recorder, capture->id, boot_ns, fail);
+    tb_resources_free(tagged.rows, tagged.row_count);
+    if (err != TB_OK || !*out_shown) {
+        return err;
     }
+    err = tb_recorder_extend(control->deps.recorder, capture->id,
+                             tb_clock_boot_ns() + tb_deadline_left_ns(&deadline), fail);
     if (err == TB_OK) {
         err = tb_store_capture_extended(control->deps.store, capture->id, &deadline, fail);
     }
+    (void)control_take_unsettled(control, capture->id);
     if (err == TB_OK) {
         tb_log(TB_LOG_INFO, capture->id, "extended to %s", expires);
-    } else if (moved) {
-        /* The old deadline stands, at least for now, and so it has to in the tags: with this
-         * host dead a sweep goes by them.  A recorder that would go on for longer is disarmed
-         * at the deadline that the store has. */
-        struct tb_fail why = {0};
-
-        if (tag(control, &tagged, &capture->deadline, expires, &why) != TB_OK) {
-            tb_log_fail(TB_LOG_WARN, capture->id, &why,
-                        "the later expiry stays in the tags for now");
-        }
+    } else {
+        /* (a recorder that would go on for longer is disarmed at the deadline that the store
+         * has) */
+        control_settle_expiry(control, capture);
     }
-    tb_resources_free(tagged.rows, tagged.row_count);
     return err;
 }
 
@@ -152,14 +244,19 @@ control_settle_expiry(struct tb_control *control, const struct tb_capture *captu
 /* An extension that AWS refuses for good is dropped: the old deadline stands. */
 enum tb_err
 control_try_to_extend(struct tb_control *control, const struct tb_capture *capture,
-                      struct tb_fail *fail)
+                      int64_t *again_ns, struct tb_fail *fail)
 {
     bool withdrawn;
-    enum tb_err err = extend(control, capture, fail);
+    bool shown;
+    enum tb_err err = extend(control, capture, &shown, fail);
 
+    if (err == TB_OK && !shown && *again_ns > show_poll_ns) {
+        *again_ns = show_poll_ns;
+    }
     if (err == TB_OK || tb_err_is_retryable(err) || err == TB_ECLOSED) {
         return err == TB_ECLOSED ? TB_ERETRY : err;
     }
+    *again_ns = 0; /* the tags are put right */
     tb_log_fail(TB_LOG_ERROR, capture->id, fail, "cannot be extended; the deadline stands");
     return tb_store_capture_withdraw_extend(control->deps.store, capture->id,
                                             capture->extend_to_utc_ns, &withdrawn, fail);

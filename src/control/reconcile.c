@@ -232,45 +232,6 @@ add_watched(struct watch_list *list, struct tb_capture *capture, size_t source, 
     return true;
 }
 
-void
-control_note_unsettled(struct tb_control *control, const char *capture_id)
-{
-    char *free_at = NULL;
-
-    tb_mutex_lock(&control->mu);
-    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES; i++) {
-        char *at = control->locked.unsettled[i];
-
-        if (strcmp(at, capture_id) == 0) {
-            free_at = at;
-            break;
-        }
-        if (free_at == NULL && at[0] == 0) {
-            free_at = at;
-        }
-    }
-    if (free_at != NULL) { /* else noticed a round later */
-        (void)tb_str_copy(free_at, TB_CAPTURE_ID_SIZE, capture_id);
-    }
-    tb_mutex_unlock(&control->mu);
-}
-
-bool
-control_take_unsettled(struct tb_control *control, const char *capture_id)
-{
-    bool noted = false;
-
-    tb_mutex_lock(&control->mu);
-    for (size_t i = 0; i < TB_RECORDER_MAX_CAPTURES && !noted; i++) {
-        noted = strcmp(control->locked.unsettled[i], capture_id) == 0;
-        if (noted) {
-            control->locked.unsettled[i][0] = 0;
-        }
-    }
-    tb_mutex_unlock(&control->mu);
-    return noted;
-}
-
 /* Whether a session of ours says another deadline than the store does. */
 static bool
 is_unsettled(struct tb_control *control, const struct tb_capture *capture,

@@ -110,6 +110,13 @@ is_known_session(const struct tb_resource *row)
     return is_session(row) && row->aws_id[0] != 0;
 }
 
+enum tb_err
+control_delete_known_sessions(struct tb_control *control, struct tb_resource *rows,
+                              size_t count, struct tb_fail *fail)
+{
+    return delete_those(control, rows, count, is_known_session, 0, fail);
+}
+
 /* Those whose id is known first: finding out about the others takes longer. */
 enum tb_err
 control_delete_sessions(struct tb_control *control, struct tb_resource *rows, size_t count,

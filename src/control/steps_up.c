@@ -546,6 +546,16 @@ widen(struct tb_control *control, const struct tb_capture *capture, struct tb_fa
     return err == TB_OK ? control_widen(account, capture, fail) : err;
 }
 
+/* Of several things that were tried the first failure is told. */
+static void
+keep_first(enum tb_err *first, enum tb_err err, const struct tb_fail *why, struct tb_fail *fail)
+{
+    if (err != TB_OK && *first == TB_OK) {
+        *first = err;
+        *fail = *why;
+    }
+}
+
 enum tb_err
 control_step_recording(struct tb_control *control, const struct tb_capture *capture,
                        int64_t *out_again_ns, struct tb_fail *fail)
@@ -553,7 +563,7 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
     enum tb_stop_reason stop = tb_plan_stop(capture);
     struct tb_record_status status;
     int64_t left_ns = tb_deadline_left_ns(&capture->deadline);
-    enum tb_err widened = TB_OK;
+    enum tb_err first = TB_OK;
     struct tb_fail why = {0};
     enum tb_err err;
 
@@ -587,23 +597,22 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
     }
     watch_for_first_packet(control, capture, &status);
     if (memcmp(&status.ledger, &capture->ledger, sizeof(status.ledger)) != 0) {
-        err = tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, fail);
+        first = tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, fail);
     }
-    /* A filter that cannot be widened now keeps neither the deadline nor the budget waiting. */
-    if (err == TB_OK && capture->filter_due) {
-        widened = widen(control, capture, &why);
+    /* Before anything that EC2 is asked for, and may be slow to give. */
+    if (status.over_budget) {
+        *out_again_ns = 0;
+        return bring_down(control, capture, TB_STOP_BUDGET, fail);
     }
-    if (err == TB_OK && capture->extend_to_utc_ns > capture->deadline.utc_ns) {
-        err = control_try_to_extend(control, capture, fail);
-    } else if (err == TB_OK && control_take_unsettled(control, capture->id)) {
+    /* Each by itself: what fails is tried again, and keeps the others waiting no longer. */
+    if (capture->filter_due) {
+        keep_first(&first, widen(control, capture, &why), &why, fail);
+    }
+    if (capture->extend_to_utc_ns > capture->deadline.utc_ns) {
+        err = control_try_to_extend(control, capture, out_again_ns, &why);
+        keep_first(&first, err, &why, fail);
+    } else if (control_take_unsettled(control, capture->id)) {
         control_settle_expiry(control, capture);
     }
-    if (err == TB_OK && status.over_budget) {
-        *out_again_ns = 0;
-        return begin_draining(control, capture, TB_STOP_BUDGET, fail);
-    }
-    if (err == TB_OK && widened != TB_OK && fail != NULL) {
-        *fail = why;
-    }
-    return err != TB_OK ? err : widened;
+    return first;
 }

@@ -1,0 +1,167 @@
+#!/usr/bin/python3
+"""EC2 shows tags late, refuses them, or does not answer: what an extension waits for, and what does not wait for it."""
+import http.client
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "../support"), os.path.join(HERE, "../chaos")]
+import host  # noqa: E402
+import verdict  # noqa: E402
+import world  # noqa: E402
+import recorder  # noqa: E402
+from recorder import ROOT, finish, inside_the_lab, run, wait_until  # noqa: E402
+
+NS = verdict.NS
+saying = threading.Lock()
+
+
+def is_(*said):
+    with saying:
+        recorder.is_(*said)
+
+
+
+class Scene:
+    """One service in the lab; all of this happens to it at once."""
+
+    def __init__(self, folder):
+        self.out = os.environ.get("TB_OUT", os.path.join(ROOT, "build/debug"))
+        self.names = world.Names(1)
+        host.build_wires(self.names)
+        self.token = run(self.out + "/tapbox", "token", "add", "a", "--role", "analyst", "--file",
+                         folder + "/tokens").stdout.strip()
+        self.awsim = host.Awsim(self.out, self.names, folder)
+        self.traffic = host.Traffic(self.names)
+        self.service = host.Service(self.out, self.names, folder, "late", folder + "/tokens", max_duration="1h")
+        self.service.start()
+        wait_until("the service", self.service.ready, 30)
+
+    def request(self, source, duration, **more):
+        body = json.dumps({"source": source, "duration": duration, "reason": "late", **more})
+        status, answer = self.service.call("POST", "/v1/captures", body, self.token)
+        assert status == 202, (status, answer)
+        return answer["capture"]["id"]
+
+    def record(self, source, duration, **more):
+        key = self.request(source, duration, **more)
+        wait_until("the capture", lambda: self.row(key)["state"] == "recording", 30)
+        return key
+
+    def extend(self, key, duration):
+        body = json.dumps({"duration": duration, "reason": "late"})
+        return self.service.call("POST", f"/v1/captures/{key}/extend", body, self.token, timeout=60)
+
+    def row(self, key):
+        return self.service.captures()[key]
+
+    def sessions(self, key):
+        return [o for o in verdict.owned(self.awsim.history(), "late")
+                if o["kind"] == "session" and o["tags"]["tapbox:capture"] == key]
+
+    def told(self, key):
+        """Each expiry that the tags of a capture's session were given, one after the other."""
+        return [e["tags"]["tapbox:expires"] for e in self.awsim.history()["events"]
+                if e["event"] == "tags" and e["kind"] == "session" and e["tags"]["tapbox:capture"] == key]
+
+    def off_s(self, key):
+        """By how much the tag is later than the deadline of the store."""
+        expires = verdict.utc_ns(self.sessions(key)[0]["tags"]["tapbox:expires"])
+        return (expires - self.row(key)["deadline_utc_ns"]) / NS
+
+    def lag_s(self, key):
+        """How long after its deadline a capture's last session was there."""
+        wait_until("the end of its sessions", lambda: all(o["until_ns"] for o in self.sessions(key)), 100)
+        return (max(o["until_ns"] for o in self.sessions(key)) - self.row(key)["deadline_utc_ns"]) / NS
+
+
+class Faults:
+    """What EC2 does to one session each."""
+
+    def __init__(self, scene):
+        self.scene, self.rules, self.mu = scene, {}, threading.Lock()
+
+    def set(self, key, do, **more):
+        session = self.scene.sessions(key)[0]["id"]
+        self.put(key, {"action": "CreateTags", "match": {"ResourceId.1": session}, "do": do, **more})
+
+    def put(self, key, *rules):
+        with self.mu:
+            self.rules[key] = list(rules)
+            self.scene.awsim.faults([rule for some in self.rules.values() for rule in some])
+
+
+def tags_that_are_shown_late(scene, faults):
+    key = scene.record(world.eni(5), "10m")
+    before_ns = scene.row(key)["deadline_utc_ns"]
+    faults.set(key, {"tags_after_ms": 2500})
+    status, answer = scene.extend(key, "20m")
+    is_("an extension whose tags EC2 shows after some seconds is granted", status == 200, (status, answer))
+    is_("the store has it", scene.row(key)["deadline_utc_ns"] - before_ns == 20 * 60 * NS, scene.row(key))
+    is_("the tags were told once, and not taken back meanwhile", len(scene.told(key)) == 1, scene.told(key))
+    is_("they say what the store does", abs(scene.off_s(key)) <= 2, scene.off_s(key))
+
+
+def tags_that_are_not_shown(scene, faults):
+    key = scene.record(world.eni(7), "10m")
+    before = scene.row(key)["deadline_utc_ns"]
+    faults.set(key, {"tags_after_ms": 600000})
+    status, answer = scene.extend(key, "20m")
+    is_("one whose tags EC2 does not show is not", status == 503, (status, answer))
+    is_("the deadline stands", scene.row(key)["deadline_utc_ns"] == before, scene.row(key))
+    wait_until("the tags", lambda: len(scene.told(key)) == 2, 10)
+    is_("and the tags are told so again, soon", abs(scene.off_s(key)) <= 2, scene.told(key))
+
+
+def budget(scene, faults):
+    """An extension that EC2 does not take now, asked for by a request that joined: nobody withdraws it."""
+    key = scene.record(world.eni(1), "10m", max_bytes=3000)
+    faults.set(key, {"throttle": True})
+    scene.request(world.eni(1), "20m")
+    wait_until("the end of the budget", lambda: scene.row(key)["stop_reason"] == "budget", 60)
+    is_("a budget that is used up ends a capture whose extension EC2 throttles", True)
+
+
+def deadline_amid_an_extension(scene, faults):
+    key = scene.record(world.eni(6), "5s")
+    faults.set(key, {"hang_ms": 60000})
+    threading.Thread(target=scene.extend, args=(key, "20m"), daemon=True).start()
+    lag = scene.lag_s(key)
+    is_(f"an extension that hangs does not keep the session longer ({lag:.2f} s)", -1 <= lag <= 5, lag)
+
+
+def deadline_amid_the_arming(scene, faults):
+    """One of two sessions is there; EC2 does not answer about the other one."""
+    faults.put("arming", {"action": "CreateTrafficMirrorSession", "match": {"NetworkInterfaceId": world.eni(world.TWO, 1)},
+                          "do": {"hang_ms": 60000}})
+    key = scene.request(world.instance(world.TWO), "5s")
+    wait_until("one of two sessions", lambda: scene.sessions(key))
+    lag = scene.lag_s(key)
+    is_(f"nor does a session that is being made keep the one that is there ({lag:.2f} s)", -1 <= lag <= 5, lag)
+
+
+def play(act, scene, faults):
+    try:
+        act(scene, faults)
+    except (RuntimeError, AssertionError, OSError, http.client.HTTPException, IndexError, KeyError) as e:
+        is_(f"{act.__name__} is played to its end", False, repr(e))
+
+
+inside_the_lab()
+with tempfile.TemporaryDirectory(dir="/run") as work:
+    scene = Scene(work)
+    faults = Faults(scene)
+    acts = [threading.Thread(target=play, args=(act, scene, faults)) for act in (
+        tags_that_are_shown_late, tags_that_are_not_shown, budget, deadline_amid_an_extension, deadline_amid_the_arming)]
+    for act in acts:
+        act.start()
+    for act in acts:
+        act.join()
+    scene.service.end(signal.SIGKILL)  # (calls of it still hang)
+    scene.traffic.stop()
+    scene.awsim.stop()
+finish()
