@@ -1,7 +1,7 @@
 /*
- * CloudWatch: what EC2 says it left out of a mirror.
- * Source: CloudWatch API Reference 2010-08-01, GetMetricData; VPC Traffic Mirroring guide,
- * "Monitor mirrored traffic".  Errors as in aws_ec2.h.  Threads: any.
+ * CloudWatch: what EC2 says it left out of a mirror, and what we say of ourselves.
+ * Source: CloudWatch API Reference 2010-08-01, GetMetricData and PutMetricData; VPC Traffic
+ * Mirroring guide, "Monitor mirrored traffic".  Errors as in aws_ec2.h.  Threads: any.
  */
 #ifndef TAPBOX_AWS_CLOUDWATCH_H
 #define TAPBOX_AWS_CLOUDWATCH_H
@@ -28,5 +28,11 @@ TB_NODISCARD enum tb_err tb_cloudwatch_mirror_skips(struct tb_aws *aws, const ch
                                                     int64_t from_utc_s, int64_t until_utc_s,
                                                     struct tb_mirror_skips *out,
                                                     struct tb_fail *fail);
+
+/* One point, now: `metric` of `name_space`, with the dimension Owner.
+ * TB_EDENIED: cloudwatch:PutMetricData is not allowed there. */
+TB_NODISCARD enum tb_err tb_cloudwatch_put(struct tb_aws *aws, const char *name_space,
+                                           const char *metric, const char *owner,
+                                           uint32_t value, struct tb_fail *fail);
 
 #endif

@@ -72,11 +72,12 @@ struct tb_config {
     uint32_t sns_least_version;   /* sns.signature_version: 1 */
     int64_t sns_window_ns;        /* sns.window: 1h */
     char sns_ca_file[256];        /* sns.ca_file; "" : the system's authorities */
-    char policy_file[256];        /* policy.file; "" : the policy that ships */
-    struct tb_policy policy;      /* capture.duration, .max_duration, .max_bytes, .snaplen,
-                                     policy.cooldown.  Its rules are NULL: whoever decides with
-                                     it loads them (policy_file.h) */
-    enum tb_log_level log_level;  /* log: info */
+    char cloudwatch_namespace[256]; /* cloudwatch.namespace; "" : no signs of life */
+    char policy_file[256];          /* policy.file; "" : the policy that ships */
+    struct tb_policy policy;        /* capture.duration, .max_duration, .max_bytes, .snaplen,
+                                       policy.cooldown.  Its rules are NULL: whoever decides with
+                                       it loads them (policy_file.h) */
+    enum tb_log_level log_level;    /* log: info */
     struct tb_config_account accounts[TB_CONFIG_MAX_ACCOUNTS]; /* accounts: */
     size_t account_count;
 };

@@ -1,6 +1,7 @@
-/* CloudWatch's metrics of mirroring, for one instance and one stretch of time. */
+/* CloudWatch's metrics of mirroring, for one instance and one stretch of time; and our own. */
 #include <tapbox/aws_cloudwatch.h>
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include <tapbox/clock.h>
@@ -158,6 +159,33 @@ tb_cloudwatch_mirror_skips(struct tb_aws *aws, const char *instance, int64_t fro
     }
     if (err == TB_OK) {
         err = read_answer(tb_xml_root(result.xml), &q, out, fail);
+    }
+    tb_aws_result_release(&result);
+    tb_buf_release(&body);
+    return err;
+}
+
+enum tb_err
+tb_cloudwatch_put(struct tb_aws *aws, const char *name_space, const char *metric,
+                  const char *owner, uint32_t value, struct tb_fail *fail)
+{
+    struct tb_aws_result result = TB_AWS_RESULT_INIT;
+    struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
+    static const char datum[] = "MetricData.member.1";
+    char number[16];
+    enum tb_err err;
+
+    (void)snprintf(number, sizeof(number), "%" PRIu32, value);
+    tb_form_begin(&body, "PutMetricData", TB_CLOUDWATCH_VERSION);
+    tb_form_put(&body, name_space, "Namespace");
+    tb_form_put(&body, metric, "%s.MetricName", datum);
+    tb_form_put(&body, number, "%s.Value", datum);
+    tb_form_put(&body, "Owner", "%s.Dimensions.member.1.Name", datum);
+    tb_form_put(&body, owner, "%s.Dimensions.member.1.Value", datum);
+    err = tb_buf_check(&body, "PutMetricData", fail);
+    if (err == TB_OK) {
+        err = tb_aws_query(aws, TB_AWS_CLOUDWATCH, TB_AWS_POLICY_ONCE, "PutMetricData",
+                           tb_buf_view(&body), &result, fail);
     }
     tb_aws_result_release(&result);
     tb_buf_release(&body);

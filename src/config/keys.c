@@ -87,6 +87,15 @@ valid_bucket(const char *text)
 }
 
 static bool
+valid_namespace(const char *text)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/#";
+
+    return text[strspn(text, allowed)] == '\0' && strncmp(text, "AWS/", 4) != 0;
+}
+
+static bool
 valid_prefix(const char *text)
 {
     return only_of(text, "/!-_.*'()") && text[0] != '/' && text[strlen(text) - 1] != '/';
@@ -300,6 +309,10 @@ const struct tb_config_key tb_config_keys[] = {
     {"sns.ca_file", TEXT(sns_ca_file), "", false, valid_path, "an absolute path",
      "PEM file of the authorities that SNS's hosts and signatures have to lead to; empty: the "
      "system's"},
+    {"cloudwatch.namespace", TEXT(cloudwatch_namespace), "", false, valid_namespace,
+     "a CloudWatch namespace such as tapbox; not AWS's own",
+     "where each minute in which the service is ready becomes a point of the metric Ready "
+     "(dimension Owner), for an alarm on its absence; empty: none"},
     {"capture.duration", TB_CONFIG_DURATION, AT(policy.bounds.default_duration_ns), 0, 1,
      TB_CAPTURE_MAX_DURATION_S, "15m", false, NULL, NULL,
      "time box of a capture that asks for none"},

@@ -3,7 +3,7 @@
  * something is due, takes one capture nobody else has in hands, advances it by one step, and
  * puts it back.  The teardown workers take only captures that have to come down, so that no
  * number of slow EC2 calls elsewhere delays them.  One more thread for each account reconciles
- * (reconcile.c).
+ * (reconcile.c), and one gives signs of life (heartbeat.c).
  */
 #include "control_int.h"
 
@@ -463,6 +463,15 @@ tb_control_start(const struct tb_control_deps *deps, struct tb_control **out,
         }
         account->reconciling = true;
     }
+    if (deps->config->cloudwatch_namespace[0] != '\0') {
+        err =
+            tb_thread_start(&control->heart, "heartbeat", control_heartbeat_run, control, fail);
+        if (err != TB_OK) {
+            tb_control_stop(control);
+            return err;
+        }
+        control->beating = true;
+    }
     *out = control;
     return TB_OK;
 }
@@ -484,6 +493,9 @@ tb_control_stop(struct tb_control *control)
         if (control->accounts[i].reconciling) {
             (void)pthread_join(control->accounts[i].reconciler, NULL);
         }
+    }
+    if (control->beating) {
+        (void)pthread_join(control->heart, NULL);
     }
     control_accounts_release(control);
     tb_cond_release(&control->more);

@@ -73,6 +73,8 @@ struct tb_control {
     unsigned started;
     struct control_account *accounts; /* set once; the first is our own */
     size_t account_count;
+    pthread_t heart; /* start and stop only */
+    bool beating;
     atomic_ullong delete_failures;
 
     struct tb_mutex mu;
@@ -305,6 +307,8 @@ void control_look_at_sources(struct tb_control *control, const struct tb_capture
 
 /* An account's reconciler (reconcile.c); `arg` is the account. */
 void *control_reconcile_run(void *arg);
+/* Signs of life (heartbeat.c); `arg` is the struct tb_control. */
+void *control_heartbeat_run(void *arg);
 
 /* What recorders before the present one had of the capture: nothing (known_utc_ns 0) when it
  * was never armed. */

@@ -43,6 +43,7 @@ CALLS = {name: ({f"ec2:{name}"}, roles) for name, roles in EC2.items()} | {
     # (rules go with their filter: the kind is in the table of kinds, and nothing deletes one)
     "DeleteTrafficMirrorFilterRule": (set(), ""),
     "GetMetricData": ({"cloudwatch:GetMetricData"}, "control member"),
+    "PutMetricData": ({"cloudwatch:PutMetricData"}, "control"),
     "GetCallerIdentity": (set(), ""),  # needs no permission
     "AssumeRole": ({"sts:AssumeRole"}, "control sweeper"),
     "AssumeRoleWithWebIdentity": (set(), ""),  # nor does this: the token is the permission

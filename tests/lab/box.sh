@@ -8,12 +8,12 @@
 box_pid='' box_why=''
 
 box_start() {
-    local root=$LAB_DIR/box
+    local root
     [ "$(awk 'NR == 1 { print $3 }' /proc/self/uid_map)" = 4294967295 ] || {
         box_why='a box needs real root (users, cgroups)'
         return 1
     }
-    mkdir -p "$root"
+    root=$(mktemp -d "$LAB_DIR/box.XXXXXX")
     lab_start capture "$LAB_DIR/logs/box.log" unshare --mount --pid --fork --kill-child --cgroup --uts --ipc -- \
         "$lab_here/box.sh" --inside "$root"
     # shellcheck disable=SC2154 # lab_start sets it
@@ -25,6 +25,13 @@ box_start() {
         box_why="systemd does not come up: $(box systemctl is-system-running 2>&1)"
         return 1
     }
+}
+box_kill() { # as a machine that fails: nothing in it hears of it
+    kill -9 "$box_pid"
+    lab_wait 10 box_is_gone
+}
+box_is_gone() {
+    [ ! -e "/proc/$box_pid" ]
 }
 box_find_systemd() { # UNSHARE'S PID
     box_pid=$(pgrep -P "$1") && [ "$(cat "/proc/$box_pid/comm")" = systemd ]

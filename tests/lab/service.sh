@@ -73,6 +73,12 @@ lab_awsim_ask() { # PATH [curl option...]
     curl -sS --max-time 5 --unix-socket "$LAB_CONTROL" "$@" "http://awsim$path"
 }
 
+# A metric's last point in awsim's CloudWatch: "namespace dimensions value".
+lab_published() { # METRIC
+    lab_awsim_ask /history | jq -r --arg m "$1" '[.events[] | select(.kind == "metric" and .metric == $m)] | last |
+        "\(.namespace) \(.dimensions) \(.value)"'
+}
+
 # Packets that awsim mirrored for one session, whether or not it is still there.
 lab_mirrored() { # SESSION
     lab_awsim_ask /counters | jq --arg id "$1" '.sessions[] | select(.session == $id).mirrored'
