@@ -68,4 +68,38 @@ expect 'what was refused becomes dead letters, the rest is gone' lab_wait 40 is 
 same 'one capture' 1 "$(lab_call GET /v1/captures | jq '.captures | length')"
 expect 'the log has the reason' grep -q 'dead letter.*the signature of the SNS message' "$LAB_DIR/logs/tapbox.log"
 lab_tapbox_stop
+
+# Senders of every kind, each bare and then inside a signed envelope; the last one of each pair is known from the first.
+{
+    cat "$cases_root/infra/policy/default.yaml"
+    sed -n '/^senders:/,/^profiles:/p' "$cases_root/webhooks/mapping/policy.yaml" | sed '$d'
+} >"$TB_WORK/policy.yaml"
+printf 'policy: {file: %s}\n' "$TB_WORK/policy.yaml" >>"$LAB_DIR/tapbox.yaml"
+start
+hub=$cases_root/webhooks/securityhub/samples here=$(lab_instance workload)
+as_ours() { jq --arg here "$here" "${2-.}" "$1" | sed "s/i-[0-9a-f]\{17\}/$here/g"; } # SAMPLE [CHANGE]
+taken() { # SENDER: alerts that became a capture, or joined one
+    LAB_TOKEN=$scraper lab_call GET /metrics |
+        awk -v sender="sender=\"$1\"" '/^tapbox_alerts_total/ && index($1, sender) && /"(capture|joined)"/ { n += $2 } END { print n + 0 }'
+}
+both_ways() { # CASE SENDER SAMPLE [CHANGE]
+    local known
+    known=$(metric "tapbox_alerts_total{sender=\"$2\",decision=\"duplicate\"}")
+    as_ours "$3" "${4-.}" >"$TB_WORK/body"
+    send "$TB_WORK/body" >/dev/null
+    expect "$1 in a queue" lab_wait 15 is 1 taken "$2"
+    signed "{message: $(jq -c tojson "$TB_WORK/body")}"
+    expect "$1 from a topic in a queue: known" lab_wait 15 at_least $((${known:-0} + 1)) "tapbox_alerts_total{sender=\"$2\",decision=\"duplicate\"}"
+}
+both_ways 'a finding that Security Hub imported' securityhub "$hub/network.json"
+both_ways 'the button' securityhub-action "$hub/custom-action.json"
+both_ways 'a finding of GuardDuty as OCSF' guardduty "$hub/guardduty-cnc-ocsf.json"
+# shellcheck disable=SC2016 # $here is jq's
+both_ways 'a sender that the policy describes' falco "$cases_root/webhooks/mapping/samples/falco.json" '.output_fields.instance = $here'
+as_ours "$hub/several.json" >"$TB_WORK/body"
+send "$TB_WORK/body" >/dev/null
+expect 'three findings in one message are an alert each' lab_wait 15 is "$(jq '.detail.findings | length' "$TB_WORK/body")" \
+    sqlite3 -readonly "$LAB_DIR/state/tapbox.db" "SELECT count(*) FROM alerts WHERE body = readfile('$TB_WORK/body')"
+expect 'and the queue is empty' lab_wait 5 is '0 0' depth "$queue"
+lab_tapbox_stop
 finish
