@@ -33,8 +33,14 @@ expect 'every runbook that they name is there' sh -c "
 mkdir -p "$LAB_DIR/logs"
 lab_up >"$LAB_DIR/logs/lab.log" 2>&1 || give_up 'the lab is up' "$LAB_DIR/logs/lab.log"
 lab_awsim_start || give_up "$lab_why" "$LAB_DIR/logs/awsim.log"
+sns=$TB_WORK/sns
+"$cases_root/tests/lab/sns.py" pki "$sns" || give_up 'authorities and certificates are made'
+printf '127.0.0.1 localhost\n10.77.0.5 sns.%s.amazonaws.com crt.lab.amazontrust.com\n' "$LAB_REGION" >"$TB_WORK/hosts"
+mount --bind "$TB_WORK/hosts" /etc/hosts
+lab_start cloud "$LAB_DIR/logs/sns.log" "$cases_root/tests/lab/sns.py" serve "$sns" --listen 10.77.0.5
 lab_tapbox_config capture.duration=10m
 sed -i 's/^capture:/&\n  max_concurrent: 1\n  no_traffic_seconds: 3/; s/^recorder:/&\n  ring: 1MiB/' "$LAB_DIR/tapbox.yaml"
+printf 'sns:\n  topics: arn:aws:sns:%s:111122223333:guardduty-alerts\n  ca_file: %s\n' "$LAB_REGION" "$sns/root.pem" >>"$LAB_DIR/tapbox.yaml"
 lab_tokens || give_up 'tokens are made'
 "$LAB_OUT/tapbox" token add prometheus --role scraper --file "$LAB_DIR/tokens" 2>/dev/null >"$LAB_DIR/scraper"
 lab_tapbox_start || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
@@ -78,6 +84,19 @@ for _ in $(seq 25); do LAB_TOKEN=tbx_wrong lab_status_of GET /v1/captures >/dev/
 fired TapboxRefusals 'somebody tries tokens'
 LAB_TOKEN=$LAB_ALERT_TOKEN lab_status_of POST /v1/events -d '{"what": "is this"}' >/dev/null
 fired TapboxAlertsNotUnderstood 'an alert that nobody can read'
+deliver() { # WISH: a message of SNS
+    lab_exec cloud curl -sS --max-time 30 -d "$(jq -cn "{only: true} + $1")" http://10.77.0.5:8080/ >"$TB_WORK/message"
+    lab_exec capture curl -sS --max-time 30 -o /dev/null -H 'x-amz-sns-message-type: any' --data-binary @"$TB_WORK/message" "$LAB_API/v1/events"
+}
+head -c 1000 /dev/zero >"$sns/confirm-fails"
+deliver '{type: "SubscriptionConfirmation", token: "0123abcd"}'
+fired TapboxSnsUnconfirmed 'SNS does not confirm a subscription'
+deliver '{type: "UnsubscribeConfirmation"}'
+fired TapboxSnsUnsubscribed 'a subscription is ended'
+deliver '{cert: "none"}'
+fired TapboxSnsCertificates 'a certificate of SNS is not to be had'
+deliver '{topic: "arn:aws:sns:us-east-1:444455556666:theirs"}'
+fired TapboxSnsRefusals 'a message of a topic that is not allowed'
 
 recorder=$(pgrep -P "$lab_tapbox_pid" -f 'tapbox record')
 kill -STOP "$recorder"
