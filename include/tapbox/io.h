@@ -35,6 +35,15 @@ TB_NODISCARD enum tb_err tb_readable_fd(int *fd, struct tb_readable *out, struct
 /* All of `len` octets by pread; TB_ESHORT. */
 TB_NODISCARD enum tb_err tb_read_at(int fd, uint64_t offset, uint8_t *at, size_t len,
                                     struct tb_fail *fail);
+/*
+ * Lends `take` each part of the file, in order, where it lies in the page cache: nothing is
+ * copied.  An error of `take` ends it.  TB_EIO: the file was cut meanwhile or the disk fails;
+ * the last part had zeros in place of what is not there.  TB_EINVAL, before anything was lent:
+ * files of this file system cannot be mapped.  Takes over the process's SIGBUS.
+ */
+TB_NODISCARD enum tb_err tb_mapped_each(int fd, uint64_t offset, uint64_t len,
+                                        enum tb_err (*take)(void *arg, struct tb_bytes octets),
+                                        void *arg, struct tb_fail *fail);
 
 /* Closes *fd unless it is -1, and sets it to -1. */
 void tb_close(int *fd);

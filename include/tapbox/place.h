@@ -66,6 +66,8 @@ TB_NODISCARD enum tb_err tb_place_reader_open(struct tb_place *place,
                                               struct tb_place_reader **out,
                                               struct tb_fail *fail);
 void tb_place_reader_free(struct tb_place_reader *reader);
+/* Its descriptor, borrowed; -1 unless the file is a local one. */
+int tb_place_reader_fd(const struct tb_place_reader *reader);
 /*
  * For tb_segment_reader_open_at and others; lives as long as the reader.
  *

@@ -8,8 +8,7 @@
 #include <tapbox/segment.h>
 
 enum {
-    LOCAL_BLOCK_BYTES = 128 * 1024, /* stays in the cache between reading and hashing */
-    REMOTE_BLOCK_BYTES = 4 << 20,   /* large against a request's cost */
+    BLOCK_BYTES = 4 << 20, /* large against a request's cost */
     CHUNK_CEILING = TB_SEGMENT_MAX_CHUNK_BYTES + 65536,
     BLOCK_HEAD_BYTES = 8 /* type and length of a pcapng block */
 };
@@ -19,39 +18,75 @@ struct check {
     struct verify_job *job;
     const struct tb_evidence_file *segment;
     struct tb_readable file;
+    int fd;             /* borrowed; -1: it lies in S3 */
     struct tb_fail why; /* of a failure */
 };
 
-/* SHA-256 of `len` octets from `offset`. */
-static enum tb_err
-hash_part(struct check *check, uint64_t offset, uint64_t len, struct tb_sha256 *out)
-{
-    size_t most =
-        tb_place_is_remote(check->job->place) ? REMOTE_BLOCK_BYTES : LOCAL_BLOCK_BYTES;
-    size_t block_bytes = len < most ? (size_t)len : most;
-    struct tb_hasher *hasher = NULL;
-    uint8_t *block = malloc(block_bytes + 1);
-    enum tb_err err = block == NULL ? TB_ENOMEM : tb_hasher_new(&hasher);
+struct hashing {
+    struct tb_hasher *hasher; /* owned */
+    atomic_ullong *progress;  /* borrowed */
+};
 
-    if (err != TB_OK) {
-        (void)tb_fail_set(&check->why, err, "no memory to hash a segment");
+static enum tb_err
+hash_octets(void *arg, struct tb_bytes octets)
+{
+    struct hashing *hashing = arg;
+
+    if (tb_hasher_add(hashing->hasher, octets) != TB_OK) {
+        return TB_EINTERNAL;
+    }
+    atomic_fetch_add(hashing->progress, octets.len);
+    return TB_OK;
+}
+
+/* Copied here first: from S3, or a file system that can do no better. */
+static enum tb_err
+hash_blocks(struct check *check, uint64_t offset, uint64_t len, struct hashing *hashing)
+{
+    size_t block_bytes = len < BLOCK_BYTES ? (size_t)len : BLOCK_BYTES;
+    uint8_t *block = malloc(block_bytes + 1);
+    enum tb_err err = TB_OK;
+
+    if (block == NULL) {
+        return tb_fail_set(&check->why, TB_ENOMEM, "no memory to hash a segment");
     }
     while (err == TB_OK && len > 0) {
         size_t want = len < block_bytes ? (size_t)len : block_bytes;
 
         err = check->file.read(check->file.arg, offset, block, want, &check->why);
-        if (err == TB_OK && tb_hasher_add(hasher, tb_bytes_of(block, want)) != TB_OK) {
-            err = tb_fail_set(&check->why, TB_EINTERNAL, "SHA-256 of a segment failed");
+        if (err == TB_OK) {
+            err = hash_octets(hashing, tb_bytes_of(block, want));
         }
         offset += want;
         len -= want;
-        atomic_fetch_add(check->job->progress, want);
     }
-    if (err == TB_OK && tb_hasher_finish(hasher, out) != TB_OK) {
-        err = tb_fail_set(&check->why, TB_EINTERNAL, "SHA-256 of a segment failed");
-    }
-    tb_hasher_free(hasher);
     free(block);
+    return err;
+}
+
+/* SHA-256 of `len` octets from `offset`. */
+static enum tb_err
+hash_part(struct check *check, uint64_t offset, uint64_t len, struct tb_sha256 *out)
+{
+    struct hashing hashing = {.progress = check->job->progress};
+    bool is_copied = check->fd < 0;
+    enum tb_err err = tb_hasher_new(&hashing.hasher);
+
+    if (err == TB_OK && !is_copied) {
+        err = tb_mapped_each(check->fd, offset, len, hash_octets, &hashing, &check->why);
+        is_copied = err == TB_EINVAL;
+        err = is_copied ? TB_OK : err;
+    }
+    if (err == TB_OK && is_copied) {
+        err = hash_blocks(check, offset, len, &hashing);
+    }
+    if (err == TB_OK) {
+        err = tb_hasher_finish(hashing.hasher, out);
+    }
+    if (err != TB_OK && check->why.err == TB_OK) {
+        err = tb_fail_set(&check->why, err, "SHA-256 of a segment failed");
+    }
+    tb_hasher_free(hashing.hasher);
     return err;
 }
 
@@ -238,6 +273,7 @@ verify_segment(struct verify_job *job, size_t number, struct tb_fail *fail)
     err = tb_place_reader_open(job->place, file->entry, &reader, &check.why);
     if (err == TB_OK) {
         check.file = tb_place_readable(reader);
+        check.fd = tb_place_reader_fd(reader);
         err = check_octets(&check);
     }
     tb_place_reader_free(reader);

@@ -183,6 +183,12 @@ read_file(void *arg, uint64_t offset, uint8_t *at, size_t len, struct tb_fail *f
     return tb_read_at(((struct file *)arg)->fd, offset, at, len, fail);
 }
 
+static int
+fd_of(const void *arg)
+{
+    return ((const struct file *)arg)->fd;
+}
+
 static void
 close_file(void *arg)
 {
@@ -198,6 +204,7 @@ const struct place_ops place_folder_ops = {
     .list = list,
     .open = open_file,
     .read = read_file,
+    .fd = fd_of,
     .close = close_file,
     .name = name_of,
     .is_remote = false,

@@ -204,6 +204,12 @@ tb_place_reader_free(struct tb_place_reader *reader)
     }
 }
 
+int
+tb_place_reader_fd(const struct tb_place_reader *reader)
+{
+    return reader->ops->fd != NULL ? reader->ops->fd(reader->file) : -1;
+}
+
 static enum tb_err
 load_tail(struct tb_place_reader *reader, struct tb_fail *fail)
 {

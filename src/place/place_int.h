@@ -15,6 +15,7 @@ struct place_ops {
                         struct tb_fail *fail);
     enum tb_err (*read)(void *file, uint64_t offset, uint8_t *at, size_t len,
                         struct tb_fail *fail);
+    int (*fd)(const void *file); /* NULL: there is none */
     void (*close)(void *file);
     const char *(*name)(const void *self);
     bool is_remote;
