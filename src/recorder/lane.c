@@ -1,13 +1,11 @@
 /*
- * A lane's receive side: the packet path, and the thread that drives it.
+ * A lane's receive side: the thread that drives the packet path (lane_packet.c).
  *
- * Per packet: no lock, no allocation, one copy.  A lock is taken once a chunk.  When chunks do
- * not come back from the writer fast enough, nothing is read: the ring is the place where
- * packets wait, and the only one where overload drops them.
+ * When chunks do not come back from the writer fast enough, nothing is read: the ring is the
+ * place where packets wait, and the only one where overload drops them.
  */
 #include "lane_int.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -25,253 +23,15 @@ enum {
     RETRY_MS = 1000,       /* a source that fails (interface down) is asked this often */
     GIVE_UP_TRIES = 30,    /* and then given up: whoever starts us opens a new one */
     DRAIN_MS = 2000,       /* what is in the ring at the end, while the writer catches up */
+    BLOCK_MS = 50,         /* packets wait in the kernel until their block is given (20) */
     SLAB_WAIT_MS = 20,     /* so late, stops are seen while no slab comes back */
     ADOPT_WAIT_MS = 800    /* a caller of the recorder waits a second */
 };
-
-/* --- the packet path --- */
-
-static enum tb_direction
-direction(const uint8_t mac[6], const uint8_t *frame)
-{
-    if (memcmp(frame + 6, mac, 6) == 0) {
-        return TB_DIRECTION_OUTBOUND;
-    }
-    if (memcmp(frame, mac, 6) == 0 || (frame[0] & 1) != 0) {
-        return TB_DIRECTION_INBOUND; /* (multicast that it did not send) */
-    }
-    return TB_DIRECTION_UNKNOWN;
-}
-
-static void
-hand_over(struct tb_lane *lane, struct tb_stream *stream, bool full)
-{
-    struct tb_slab *slab = stream->lane.slab;
-
-    stream->lane.slab = NULL;
-    stream->lane.want_large = full;
-    lane->lane.open_slabs--;
-    tb_counters_read(&stream->shared->counters, &slab->info.ledger);
-    tb_handover_push(&lane->queue, (struct tb_handover){.slab = slab});
-}
-
-static struct tb_slab *
-open_slab(struct tb_lane *lane, struct tb_stream *stream)
-{
-    struct tb_slab *slab =
-        tb_slab_take(&lane->pool, stream->lane.want_large, lane->wait_for_slabs);
-
-    if (slab == NULL) {
-        return NULL;
-    }
-    lane->lane.open_slabs++;
-    slab->stream = stream;
-    slab->opened_boot_ns = lane->lane.now_boot_ns;
-    stream->lane.slab = slab;
-    /* What the writer had to give up since then belongs into the next packet's drop count. */
-    if (atomic_exchange_explicit(&stream->lost_any, 0, memory_order_acquire) != 0) {
-        uint32_t count = stream->armed->spec.source_count;
-
-        for (uint32_t i = 0; i < count && i < TB_CAPTURE_MAX_SOURCES; i++) {
-            stream->lane.gap[i] += atomic_exchange(&stream->lost[i], 0);
-        }
-    }
-    return slab;
-}
-
-static bool
-within_budget(struct tb_armed *armed, uint32_t octets)
-{
-    if (armed->spec.max_bytes == 0) {
-        return true;
-    }
-    if (atomic_load_explicit(&armed->shared->over_budget, memory_order_relaxed)) {
-        return false;
-    }
-    if (atomic_fetch_add_explicit(&armed->budget_used, octets, memory_order_relaxed) + octets >
-        armed->spec.max_bytes) {
-        atomic_store_explicit(&armed->shared->over_budget, true, memory_order_relaxed);
-        return false;
-    }
-    return true;
-}
-
-static void
-note_packet(struct tb_stream *stream, struct tb_slab *slab,
-            const struct tb_pcapng_packet *packet)
-{
-    struct tb_chunk_info *info = &slab->info;
-
-    if (info->packets == 0 || packet->utc_ns < info->first_utc_ns) {
-        info->first_utc_ns = packet->utc_ns;
-    }
-    if (info->packets == 0 || packet->utc_ns > info->last_utc_ns) {
-        info->last_utc_ns = packet->utc_ns;
-    }
-    info->packets++;
-    slab->frame_bytes += packet->captured;
-    if (packet->interface < TB_CAPTURE_MAX_SOURCES) {
-        slab->of_interface[packet->interface]++;
-    }
-    if (atomic_load_explicit(&stream->shared->first_utc_ns, memory_order_relaxed) == 0) {
-        atomic_store_explicit(&stream->shared->first_utc_ns, packet->utc_ns,
-                              memory_order_relaxed);
-    }
-    atomic_store_explicit(&stream->shared->last_utc_ns, packet->utc_ns, memory_order_relaxed);
-}
-
-/* Received, and where it went instead of into a chunk. */
-static void
-count_out(struct tb_stream *stream, enum tb_count term)
-{
-    tb_count(&stream->shared->counters, TB_COUNT_RECEIVED, 1);
-    tb_count(&stream->shared->counters, term, 1);
-}
-
-/* (nobody else takes slabs of this pool: what is free now is free until the lane takes it) */
-static bool
-lacks_slab(const struct tb_lane *lane)
-{
-    return lane->lane.may_hold &&
-           atomic_load_explicit(&lane->pool.available, memory_order_relaxed) == 0;
-}
-
-/* False: it is in no chunk and no counter, for want of a slab. */
-static bool
-record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64_t utc_ns,
-       struct tb_bytes frame)
-{
-    struct tb_armed *armed = stream->armed;
-    struct tb_slab *slab = stream->lane.slab;
-    uint32_t snaplen = armed->spec.snaplen != 0 ? armed->spec.snaplen : TB_SNAPLEN_MAX;
-    uint64_t *gap = &stream->lane.gap[interface];
-    struct tb_pcapng_packet packet = {
-        .interface = interface,
-        .utc_ns = utc_ns,
-        .captured = frame.len < snaplen ? (uint32_t)frame.len : snaplen,
-        .original = tb_inner_original_length(frame),
-        .direction = direction(armed->sources[interface].mac, frame.at),
-    };
-    size_t len;
-
-    if (armed->filter != NULL &&
-        bpf_filter(armed->filter, frame.at, packet.original, (u_int)frame.len) == 0) {
-        count_out(stream, TB_COUNT_FILTERED);
-        return true;
-    }
-    if (slab != NULL && slab->cap - slab->len < tb_pcapng_packet_size(packet.captured, *gap)) {
-        hand_over(lane, stream, true);
-        slab = NULL;
-    }
-    if (slab == NULL && lacks_slab(lane)) {
-        return false;
-    }
-    if (!within_budget(armed, packet.captured)) {
-        count_out(stream, TB_COUNT_OVER_BUDGET);
-        return true;
-    }
-    if (slab == NULL) {
-        slab = open_slab(lane, stream);
-    }
-    if (slab == NULL) {
-        ++*gap;
-        count_out(stream, TB_COUNT_QUEUE_DROPPED);
-        return true;
-    }
-    packet.dropped = *gap;
-    len = tb_pcapng_put_packet(slab->at + slab->len, slab->cap - slab->len, &packet, frame.at);
-    if (len == 0) { /* cannot be: the smallest slab holds the largest packet */
-        ++*gap;
-        count_out(stream, TB_COUNT_QUEUE_DROPPED);
-        return true;
-    }
-    /* (not before the full chunk was handed over: this packet is not in its ledger) */
-    tb_count(&stream->shared->counters, TB_COUNT_RECEIVED, 1);
-    *gap = 0;
-    slab->len += len;
-    note_packet(stream, slab, &packet);
-    if (packet.original > packet.captured) {
-        tb_count(&stream->shared->counters, TB_COUNT_TRUNCATED, 1);
-    }
-    return true;
-}
-
-static bool
-is_held(const struct tb_lane *lane, struct tb_bytes frame)
-{
-    return frame.at == lane->lane.held;
-}
-
-static bool
-hold(struct tb_lane *lane, int64_t utc_ns, struct tb_bytes frame)
-{
-    if (!is_held(lane, frame)) {
-        assert(frame.len <= TB_OUTER_MAX_BYTES);
-        memcpy(lane->lane.held, frame.at, frame.len);
-        lane->lane.held_len = frame.len;
-        lane->lane.held_utc_ns = utc_ns;
-    }
-    return false;
-}
-
-/* It ends here, in no capture. */
-static bool
-count_host(struct tb_lane *lane, enum tb_count term)
-{
-    tb_count(lane->counters, term, 1);
-    return true;
-}
-
-bool
-tb_lane_packet(struct tb_lane *lane, int64_t utc_ns, struct tb_bytes frame)
-{
-    const struct tb_table_entry *entry;
-    struct tb_stream *stream;
-    struct tb_outer outer;
-
-    if (!is_held(lane, frame)) {
-        tb_count(lane->counters, TB_COUNT_RECEIVED, 1);
-    }
-    switch (tb_outer_parse(frame, lane->port, &outer)) {
-    case TB_OUTER_VXLAN:
-        break;
-    case TB_OUTER_FRAGMENT:
-        return count_host(lane, TB_COUNT_FRAGMENTS);
-    case TB_OUTER_NOT_VXLAN:
-        return count_host(lane, TB_COUNT_NOT_VXLAN);
-    case TB_OUTER_MALFORMED:
-    default:
-        return count_host(lane, TB_COUNT_MALFORMED);
-    }
-    entry = lane->lane.table == NULL
-                ? NULL
-                : tb_table_find(lane->lane.table, outer.source, outer.vxlan.vni);
-    if (entry == NULL) {
-        return count_host(lane, TB_COUNT_UNKNOWN_VNI);
-    }
-    stream = &entry->armed->streams[lane->index];
-    if (stream->lane.stopped) {
-        return count_host(lane, TB_COUNT_NOT_ARMED);
-    }
-    return record(lane, stream, entry->interface, utc_ns, outer.vxlan.inner) ||
-           hold(lane, utc_ns, frame);
-}
 
 static bool
 take_packet(void *arg, int64_t utc_ns, struct tb_bytes frame)
 {
     return tb_lane_packet(arg, utc_ns, frame);
-}
-
-bool
-tb_lane_take_held(struct tb_lane *lane)
-{
-    if (lane->lane.held_len > 0 &&
-        tb_lane_packet(lane, lane->lane.held_utc_ns,
-                       tb_bytes_of(lane->lane.held, lane->lane.held_len))) {
-        lane->lane.held_len = 0;
-    }
-    return lane->lane.held_len == 0;
 }
 
 /* More captures than slabs: none would come back by itself. */
@@ -284,7 +44,7 @@ hand_over_all(struct tb_lane *lane)
         struct tb_stream *stream = &table->armed[i]->streams[lane->index];
 
         if (stream->lane.slab != NULL) {
-            hand_over(lane, stream, false);
+            tb_lane_hand_over(lane, stream, false);
         }
     }
 }
@@ -319,16 +79,43 @@ stop_stream(struct tb_lane *lane, struct tb_stream *stream)
 {
     stream->lane.stopped = true;
     if (stream->lane.slab != NULL) {
-        hand_over(lane, stream, false);
+        tb_lane_hand_over(lane, stream, false);
     }
     atomic_store(&stream->shared->state, TB_STREAM_STOPPED);
     tb_handover_push(&lane->queue, (struct tb_handover){.ended = stream});
+}
+
+/*
+ * Whether nothing more can come for it: what came before its end may still be in the ring, when
+ * the lane was held up.  It is waited for while the lane has no slab, and then for a bounded
+ * time.
+ */
+static bool
+is_over(const struct tb_lane *lane, struct tb_stream *stream)
+{
+    int64_t now = lane->lane.now_boot_ns;
+    int64_t end;
+
+    if (stream->lane.stop_boot_ns == 0 && atomic_load(&stream->armed->shared->stop_asked)) {
+        stream->lane.stop_boot_ns = now;
+    }
+    end = tb_stream_end_boot_ns(stream);
+    if (now < end) {
+        stream->lane.ending_boot_ns = 0; /* (it was extended) */
+        return false;
+    }
+    if (stream->lane.ending_boot_ns == 0 || lane->lane.held_len > 0) {
+        stream->lane.ending_boot_ns = now;
+    }
+    return lane->lane.reached_boot_ns - BLOCK_MS * TB_NS_PER_MS >= end ||
+           now - stream->lane.ending_boot_ns >= DRAIN_MS * TB_NS_PER_MS;
 }
 
 void
 tb_lane_look(struct tb_lane *lane, int64_t now_boot_ns, bool all)
 {
     const struct tb_table *table = lane->lane.table;
+    int64_t next_ms = LOOK_EVERY_MS;
 
     lane->lane.now_boot_ns = now_boot_ns;
     for (size_t i = 0; table != NULL && i < table->armed_count; i++) {
@@ -338,16 +125,20 @@ tb_lane_look(struct tb_lane *lane, int64_t now_boot_ns, bool all)
         if (stream->lane.stopped) {
             continue;
         }
-        if (all || atomic_load(&armed->shared->stop_asked) ||
-            now_boot_ns >= atomic_load(&armed->deadline_boot_ns)) {
+        if (all || is_over(lane, stream)) {
             stop_stream(lane, stream);
-        } else if (stream->lane.slab != NULL &&
-                   now_boot_ns - stream->lane.slab->opened_boot_ns >=
-                       (TB_CHUNK_MAX_AGE_MS - LOOK_EVERY_MS) * TB_NS_PER_MS) {
-            hand_over(lane, stream, false);
+            continue;
+        }
+        if (stream->lane.ending_boot_ns != 0) {
+            next_ms = BLOCK_MS;
+        }
+        if (stream->lane.slab != NULL &&
+            now_boot_ns - stream->lane.slab->opened_boot_ns >=
+                (TB_CHUNK_MAX_AGE_MS - LOOK_EVERY_MS) * TB_NS_PER_MS) {
+            tb_lane_hand_over(lane, stream, false);
         }
     }
-    lane->lane.next_look_boot_ns = now_boot_ns + LOOK_EVERY_MS * TB_NS_PER_MS;
+    lane->lane.next_look_boot_ns = now_boot_ns + next_ms * TB_NS_PER_MS;
 }
 
 static void
@@ -382,13 +173,35 @@ wait_for_packets(struct tb_lane *lane, bool source_failed)
     struct pollfd fds[2] = {{.fd = lane->wake_fd, .events = POLLIN},
                             {.fd = lane->source->poll_fd, .events = POLLIN}};
     bool recording = lane->lane.table != NULL && lane->lane.table->armed_count > 0;
-    int wait_ms = source_failed ? RETRY_MS : recording ? LOOK_EVERY_MS : STATS_EVERY_MS;
+    int64_t look_ns = lane->lane.next_look_boot_ns - tb_clock_boot_ns();
+    int look_ms = look_ns > 0 ? (int)(look_ns / TB_NS_PER_MS) + 1 : 0;
+    int wait_ms = source_failed ? RETRY_MS : recording ? look_ms : STATS_EVERY_MS;
     uint64_t woken;
 
     if (poll(fds, source_failed ? 1 : 2, wait_ms) > 0 && fds[0].revents != 0) {
         (void)!read(lane->wake_fd, &woken, sizeof(woken));
         lane->lane.next_look_boot_ns = 0;
     }
+}
+
+/* One batch, and how far the lane has come with it. */
+static enum tb_err
+read_batch(struct tb_lane *lane, size_t *out_count, struct tb_fail *fail)
+{
+    int64_t now = tb_clock_boot_ns();
+    enum tb_err err;
+
+    lane->lane.now_boot_ns = now;
+    lane->lane.utc_less_boot_ns = tb_clock_utc_ns() - now;
+    *out_count = 0;
+    err = lane->source->ops->read(lane->source, READ_BATCH, take_packet, lane, out_count, fail);
+    if (err == TB_OK && *out_count > 0) {
+        now = tb_lane_came_boot_ns(lane, lane->lane.stamped_utc_ns);
+    }
+    if (err == TB_OK && now > lane->lane.reached_boot_ns) {
+        lane->lane.reached_boot_ns = now;
+    }
+    return err;
 }
 
 /* What is in the ring when the process is told to end is still recorded; what the writer cannot
@@ -409,8 +222,7 @@ drain(struct tb_lane *lane)
         }
         if (!tb_lane_take_held(lane)) {
             tb_lane_wait_for_slab(lane);
-        } else if (lane->source->ops->read(lane->source, READ_BATCH, take_packet, lane, &count,
-                                           NULL) != TB_OK) {
+        } else if (read_batch(lane, &count, NULL) != TB_OK) {
             break;
         }
     } while (lane->lane.now_boot_ns < end &&
@@ -443,8 +255,7 @@ receive(void *arg)
             tb_lane_wait_for_slab(lane);
             continue;
         }
-        err =
-            lane->source->ops->read(lane->source, READ_BATCH, take_packet, lane, &count, &fail);
+        err = read_batch(lane, &count, &fail);
         if (err == TB_OK) {
             failures = 0;
         } else if (failures++ == 0) {

@@ -133,7 +133,9 @@ struct tb_stream {
     struct {
         struct tb_slab *slab;
         bool want_large, stopped;
-        uint64_t *gap; /* for each interface: packets dropped since its last one */
+        int64_t stop_boot_ns;   /* when it was seen that it is to stop; 0: it is not */
+        int64_t ending_boot_ns; /* since when what came before its end is waited for */
+        uint64_t *gap;          /* for each interface: packets dropped since its last one */
     } lane;
     struct {
         struct tb_segment_encoder *encoder;
@@ -298,6 +300,9 @@ struct tb_lane {
     struct {
         struct tb_table *table;
         int64_t now_boot_ns, next_look_boot_ns, stats_boot_ns;
+        int64_t utc_less_boot_ns; /* the stamps of packets, less the clock of deadlines */
+        int64_t stamped_utc_ns;   /* the last packet */
+        int64_t reached_boot_ns;  /* all that came before is out of the ring */
         size_t open_slabs;
         /* Without a slab the lane stops reading: what comes then waits in the ring, and is
          * dropped only where that is full.  The packet that it had in its hands waits here. */
@@ -339,11 +344,20 @@ void tb_lanes_stop(struct tb_lane *lanes, unsigned count);
 TB_NODISCARD enum tb_err tb_lane_read_all(struct tb_lane *lane, struct tb_fail *fail);
 /* False: it is held, and to be tried again before any other. */
 bool tb_lane_packet(struct tb_lane *lane, int64_t utc_ns, struct tb_bytes frame);
+/* Its chunk goes to the writer. */
+void tb_lane_hand_over(struct tb_lane *lane, struct tb_stream *stream, bool full);
+/* When a packet with this stamp came: it may have waited in the ring.  0 when that cannot be
+ * true (the wall clock was set back): it counts as before every deadline. */
+int64_t tb_lane_came_boot_ns(const struct tb_lane *lane, int64_t utc_ns);
+/* Packets that came since then are not its any more: the deadline as it is now, or when it was
+ * stopped before that. */
+int64_t tb_stream_end_boot_ns(const struct tb_stream *stream);
 /* True when nothing is held any more. */
 bool tb_lane_take_held(struct tb_lane *lane);
 /* After that was false: waits (a bounded time) for a slab to come back. */
 void tb_lane_wait_for_slab(struct tb_lane *lane);
-/* Ends what is to end, hands over what is old enough; `all`: everything. */
+/* Ends what is to end once the lane has read what came before that (a bounded time later), and
+ * hands over what is old enough; `all`: ends everything, now. */
 void tb_lane_look(struct tb_lane *lane, int64_t now_boot_ns, bool all);
 
 /* --- the writer --- */

@@ -252,15 +252,21 @@ after_the_deadline_nothing_is_taken(void **state)
 
     rig->spec.deadline_boot_ns = now + SECOND;
     arm(rig);
-    mirror(rig, VNI, 100, 1);
+    mirror(rig, VNI, 100, now);
     tb_lane_look(&rig->lane, now, false);
-    mirror(rig, VNI, 100, 2);
+    mirror(rig, VNI, 100, now + SECOND - 1);
     tb_lane_look(&rig->lane, now + SECOND, false);
-    mirror(rig, VNI, 100, 3);
+    mirror(rig, VNI, 100, now + SECOND);                 /* before the lane has stopped it */
+    mirror(rig, VNI, 100, now + SECOND - 1);             /* it waited in the ring */
+    mirror(rig, VNI, 100, now + INT64_C(3600) * SECOND); /* says nothing: the clock was set */
+    tb_lane_look(&rig->lane, now + INT64_C(3) * SECOND - 1, false);
+    assert_false(tb_armed_is_closed(rig->armed));
+    tb_lane_look(&rig->lane, now + INT64_C(3) * SECOND, false); /* nobody said all was read */
+    mirror(rig, VNI, 100, now + SECOND - 1);
     write_all(rig);
     assert_true(tb_armed_is_closed(rig->armed));
-    assert_int_equal(capture_ledger(rig).written, 2);
-    assert_int_equal(host_ledger(rig).not_armed, 1);
+    assert_int_equal(capture_ledger(rig).written, 4);
+    assert_int_equal(host_ledger(rig).not_armed, 2);
     assert_int_equal(sealed(rig), 1);
     expect_balanced(rig);
 }
@@ -772,7 +778,8 @@ read_late(struct tb_source *base, int max, tb_packet_fn *packet, void *arg, size
     }
     if (late->given < late->packets) {
         make_mirrored(&p, VNI, 100);
-        (void)packet(arg, ++late->given, view(&p));
+        late->given++;
+        (void)packet(arg, tb_clock_utc_ns(), view(&p));
         atomic_store(&late->rig->armed->deadline_boot_ns, 1); /* has passed */
         late->lane->lane.next_look_boot_ns = 0;
         *out_count = 1;
@@ -808,6 +815,67 @@ the_deadline_is_seen_while_a_lane_ends(void **state)
     rig->lane.source = NULL;
     assert_int_equal(capture_ledger(rig).written, 1);
     assert_int_equal(host_ledger(rig).not_armed, 1);
+    expect_balanced(rig);
+}
+
+/* A ring whose lane is held up until after the deadline of its capture. */
+struct stalled {
+    struct tb_source base;
+    int64_t deadline_boot_ns;
+    unsigned reads;
+};
+
+static enum tb_err
+read_stalled(struct tb_source *base, int max, tb_packet_fn *packet, void *arg,
+             size_t *out_count, struct tb_fail *fail)
+{
+    struct stalled *stalled = (struct stalled *)base;
+    /* of the packets, against the deadline */
+    static const int64_t came_ms[] = {-90, -50, -1, 1, 30};
+    int64_t deadline_utc_ns =
+        stalled->deadline_boot_ns + tb_clock_utc_ns() - tb_clock_boot_ns();
+    struct packet p;
+
+    (void)max;
+    (void)fail;
+    *out_count = 0;
+    if (stalled->reads++ == 0) {
+        while (tb_clock_boot_ns() < stalled->deadline_boot_ns + SECOND / 4) {
+            (void)usleep(1000);
+        }
+    } else if (stalled->reads == 2) {
+        make_mirrored(&p, VNI, 100);
+        *out_count = sizeof(came_ms) / sizeof(came_ms[0]);
+        for (size_t i = 0; i < *out_count; i++) {
+            assert_true(packet(arg, deadline_utc_ns + came_ms[i] * TB_NS_PER_MS, view(&p)));
+        }
+    } else {
+        (void)usleep(1000);
+    }
+    return TB_OK;
+}
+
+static const struct tb_source_ops stalled_ops = {NULL, read_stalled, drops_nothing, keep};
+
+static void
+what_came_before_the_deadline_is_kept_however_late_it_is_read(void **state)
+{
+    struct rig *rig = *state;
+    struct stalled stalled = {.base = {&stalled_ops, -1},
+                              .deadline_boot_ns = tb_clock_boot_ns() + SECOND / 5};
+
+    rig->spec.deadline_boot_ns = stalled.deadline_boot_ns;
+    arm(rig);
+    rig->lane.source = &stalled.base;
+    assert_int_equal(tb_lane_start(&rig->lane, NULL), TB_OK);
+    for (int i = 0; i < 20000 && !tb_armed_is_closed(rig->armed); i++) {
+        (void)usleep(1000);
+    }
+    assert_true(tb_armed_is_closed(rig->armed)); /* of itself */
+    tb_lane_stop(&rig->lane);
+    rig->lane.source = NULL;
+    assert_int_equal(capture_ledger(rig).written, 3);
+    assert_int_equal(host_ledger(rig).not_armed, 2);
     expect_balanced(rig);
 }
 
@@ -863,6 +931,7 @@ main(void)
         CASE(many_pairs_are_all_found),
         CASE(receiver_writer_and_control_share_a_lane),
         CASE(the_deadline_is_seen_while_a_lane_ends),
+        CASE(what_came_before_the_deadline_is_kept_however_late_it_is_read),
         CASE(lanes_end_side_by_side),
     };
 
