@@ -38,6 +38,7 @@ struct tb_sender {
     struct tb_words id, updated; /* id empty: the digest of what `hash` finds */
     struct tb_words hash;        /* all of them count, not the first */
     struct tb_words type, title, severity, account, region, time;
+    struct tb_words accounts;   /* the only ones it may speak of ('*', '?'); empty: any */
     struct tb_words source;     /* what names an instance or interface, anywhere in it */
     struct tb_words hosts;      /* in pairs: a text that `source` finds, an id */
     struct tb_words severities; /* in pairs: a text, a number from 0 to 10; "*": any other */

@@ -10,7 +10,9 @@
 
 #include <tapbox/clock.h>
 #include <tapbox/ids.h>
+#include <tapbox/io.h>
 #include <tapbox/place.h>
+#include <tapbox/policy_file.h>
 #include <tapbox/segment.h>
 #include <tapbox/summary.h>
 #include <tapbox/verify.h>
@@ -31,7 +33,9 @@ static const char help[] =
     "without its manifest.json, and needs no service: without a summary.json the segments\n"
     "are read and summarized here, in a process without rights.\n"
     "\n"
-    "  -o, --output FILE      where to; - is standard output\n" TB_API_HELP;
+    "  -o, --output FILE      where to; - is standard output\n"
+    "  -p, --policy FILE      whose senders the alerts of a folder without a summary are "
+    "of\n" TB_API_HELP;
 
 enum {
     NUMBER = 0, /* of the one summary that is made here */
@@ -39,7 +43,7 @@ enum {
 };
 
 struct report_job {
-    const char *where, *output;
+    const char *where, *output, *policy;
     struct tb_api_options api;
     struct tb_report page;
     struct tb_json *capture, *manifest, *summary, *keys; /* owned */
@@ -50,6 +54,7 @@ struct report_job {
     struct tb_summarizer *summarizer;
     struct tb_sighting *seen; /* owned */
     struct tb_alert *alert;   /* owned */
+    struct tb_rules *rules;   /* owned; NULL: only adapters read alerts */
 };
 
 /* --- from the service --- */
@@ -178,15 +183,49 @@ watch_one(struct report_job *job)
     }
 }
 
+static enum tb_err
+read_policy(struct report_job *job, struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_CONFIG_MAX_BYTES);
+    enum tb_err err = tb_read_file(AT_FDCWD, job->policy, &text, fail);
+
+    if (err == TB_OK) {
+        err = tb_policy_parse(tb_buf_view(&text), job->policy, &job->rules, NULL, NULL, fail);
+    }
+    tb_buf_release(&text);
+    return err;
+}
+
+/* The sender of the policy that the manifest says it is of; NULL: it says none. */
+static const char *
+sender_of(const struct report_job *job, const struct tb_place_file *file)
+{
+    const struct tb_json *alerts = tb_json_at(job->manifest, "/alerts");
+    const struct tb_sender *found = NULL;
+
+    for (size_t i = 0; job->rules != NULL && i < tb_json_count(alerts); i++) {
+        const char *name = tb_json_str(tb_json_item(alerts, i), "/name");
+        const char *adapter = tb_json_str(tb_json_item(alerts, i), "/adapter");
+
+        if (name != NULL && adapter != NULL && strcmp(name, file->name) == 0) {
+            found = tb_sender_find(&job->rules->senders, adapter);
+        }
+    }
+    return found != NULL ? found->name : NULL;
+}
+
 /* What is no alert (an analyst's request) names nothing. */
 static void
 watch_alert(struct report_job *job, const struct tb_place_file *file)
 {
+    const struct tb_webhook_how how = {.senders =
+                                           job->rules != NULL ? &job->rules->senders : NULL,
+                                       .sender = sender_of(job, file)};
     struct tb_buf body = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
     struct tb_webhook_body *opened = NULL;
 
     if (tb_place_read(job->place, file, &body, NULL) == TB_OK &&
-        tb_webhook_open(tb_buf_view(&body), NULL, &opened, NULL) == TB_OK) {
+        tb_webhook_open(tb_buf_view(&body), &how, &opened, NULL) == TB_OK) {
         for (size_t i = 0; i < tb_webhook_count(opened); i++) {
             if (tb_webhook_alert(opened, i, job->alert, NULL) == TB_OK) {
                 watch_one(job);
@@ -310,6 +349,9 @@ read_files(struct report_job *job, struct tb_fail *fail)
     if (err != TB_OK || found) {
         return err;
     }
+    if (job->policy != NULL) {
+        err = read_policy(job, fail);
+    }
     job->seen = calloc(TB_SUMMARY_MAX_IOCS, sizeof(*job->seen));
     job->alert = calloc(1, sizeof(*job->alert));
     if (err == TB_OK && (job->seen == NULL || job->alert == NULL)) {
@@ -384,6 +426,7 @@ run(struct report_job *job)
     tb_summarizer_free(job->summarizer);
     free(job->seen);
     free(job->alert);
+    tb_rules_free(job->rules);
     tb_place_list_release(&job->list);
     tb_place_free(job->place);
     tb_json_free(job->capture);
@@ -398,6 +441,7 @@ tb_cmd_report(int argc, char **argv)
 {
     static const struct option options[] = {
         {"output", required_argument, NULL, 'o'},
+        {"policy", required_argument, NULL, 'p'},
         TB_API_OPTIONS,
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -405,13 +449,15 @@ tb_cmd_report(int argc, char **argv)
     struct report_job job = {.output = NULL};
     int option;
 
-    while ((option = getopt_long(argc, argv, "o:h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "o:p:h", options, NULL)) != -1) {
         if (option == 'h') {
             fputs(help, stdout);
             return tb_cli_finish_stdout("report");
         }
         if (option == 'o') {
             job.output = optarg;
+        } else if (option == 'p') {
+            job.policy = optarg;
         } else if (!tb_api_option(&job.api, option, optarg)) {
             return tb_cli_try_help("report");
         }

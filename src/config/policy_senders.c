@@ -205,6 +205,9 @@ check_whole(struct policy_reader *r, const yaml_node_t *n, const struct tb_sende
     if (sender->source.count == 0) {
         policy_complain(r, n, "source", "is missing: what names the instance or interface");
     }
+    if (sender->accounts.count > 0 && sender->account.count == 0) {
+        policy_complain(r, n, "accounts", "needs account: where the body says which one it is");
+    }
 }
 
 static void
@@ -230,6 +233,7 @@ read_sender(struct policy_reader *r, const yaml_node_t *key, const yaml_node_t *
         VALUES(source),
         {"hosts", read_hosts, POLICY_AT(tb_sender, hosts)},
         VALUES(account),
+        {"accounts", policy_read_accounts, POLICY_AT(tb_sender, accounts)},
         VALUES(region),
         VALUES(time),
         {"own", read_own, POLICY_AT(tb_sender, own)},

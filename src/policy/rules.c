@@ -116,6 +116,24 @@ tb_guard_forbids(const struct tb_guard *guard, const struct tb_source_facts *sou
     return false;
 }
 
+/* A sender may be trusted with some accounts only. */
+static bool
+sender_forbids_account(const struct tb_senders *senders, const struct tb_alert *alert,
+                       char out[TB_CAPTURE_MAX_TEXT])
+{
+    const struct tb_sender *sender = tb_sender_find(senders, alert->adapter);
+
+    if (sender == NULL || sender->accounts.count == 0 ||
+        (alert->account[0] != 0 && is_listed(&sender->accounts, alert->account))) {
+        return false;
+    }
+    (void)snprintf(
+        out, TB_CAPTURE_MAX_TEXT,
+        "sender %s may not have anything captured in %s%s (its accounts)", sender->name,
+        alert->account[0] != 0 ? "account " : "an account it does not name", alert->account);
+    return true;
+}
+
 /* By what the alert carries; all of its sources have to be forbidden. */
 static bool
 guard_forbids_alert(const struct tb_guard *guard, const struct tb_alert *alert,
@@ -323,7 +341,8 @@ is_out_of_question(const struct tb_policy *policy, const struct tb_alert *alert,
         return true;
     }
     if (policy->rules != NULL &&
-        guard_forbids_alert(&policy->rules->guard, alert, out->reason)) {
+        (sender_forbids_account(&policy->rules->senders, alert, out->reason) ||
+         guard_forbids_alert(&policy->rules->guard, alert, out->reason))) {
         say_no(out, TB_DECISION_REFUSE, TB_WHY_GUARD);
         return true;
     }

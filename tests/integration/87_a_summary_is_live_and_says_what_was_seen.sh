@@ -86,6 +86,19 @@ rm "$TB_WORK/changed/summary.json"
 expect_failure 'a missing one, too' 'summary.json' client verify "$TB_WORK/changed" --key "$LAB_DIR/state/evidence.key.pub"
 same 'made anew of the segments it is the same' "$(jq -S '[.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]' "$TB_WORK/summary.json")" \
     "$(client report "$TB_WORK/changed" --json | jq -S '.summary | [.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]')"
+# The same alert by a sender that only a policy describes, and that the manifest names.
+cat >"$TB_WORK/policy.yaml" <<'END'
+senders: {mine: {id: /id, type: Mine, source: /who, indicators: [{ip: /peer, port: /port}]}}
+rules: [{name: none, when: {}, ignore: not here}]
+END
+jq '.ioc_seen[0] | {id: "1", who: "nobody", peer: .value, port}' "$TB_WORK/summary.json" >"$TB_WORK/changed/alerts/0001.json"
+jq '.alerts[0].adapter = "mine"' "$evidence/manifest.json" >"$TB_WORK/changed/manifest.json"
+same 'without its policy nobody reads it' '[]' "$(client report "$TB_WORK/changed" --json | jq -c .summary.ioc_seen)"
+same 'with it, what it speaks of was seen' "$(jq -c '.ioc_seen[0] | [.value, .port, .seen]' "$TB_WORK/summary.json")" \
+    "$(client report "$TB_WORK/changed" --json --policy "$TB_WORK/policy.yaml" | jq -c '.summary.ioc_seen[0] | [.value, .port, .seen]')"
+echo 'rules: 1' >"$TB_WORK/policy.yaml"
+expect_failure 'a policy that is none is refused with its line' 'policy.yaml:[0-9]' client report "$TB_WORK/changed" --json \
+    --policy "$TB_WORK/policy.yaml"
 for page in service folder; do
     for part in '<h1>'"$capture" 'indicators seen' '<svg' 'SHA-256' 'signing key'; do
         expect "the page from the $page has $part" grep -qF "$part" "$TB_WORK/$page.html"

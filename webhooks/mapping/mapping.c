@@ -1,8 +1,6 @@
 /* Bodies of senders without an adapter, read as their mapping says. */
-#include <tapbox/senders.h>
+#include "mapping_int.h"
 
-#include <arpa/inet.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,12 +8,8 @@
 #include <tapbox/clock.h>
 #include <tapbox/digest.h>
 #include <tapbox/ids.h>
+#include <tapbox/senders.h>
 #include <tapbox/webhook_fields.h>
-
-enum {
-    TEXT_SIZE = 512,   /* of one value; what is longer is cut */
-    POINTER_SIZE = 256 /* the longest that is followed */
-};
 
 void
 tb_words_release(struct tb_words *words)
@@ -32,10 +26,10 @@ tb_senders_release(struct tb_senders *senders)
 {
     for (size_t i = 0; i < senders->count; i++) {
         struct tb_sender *s = &senders->at[i];
-        struct tb_words *const lists[] = {&s->match,  &s->sample, &s->archived,   &s->id,
-                                          &s->hash,   &s->type,   &s->title,      &s->severity,
-                                          &s->source, &s->hosts,  &s->severities, &s->own,
-                                          &s->region, &s->time,   &s->account,    &s->updated};
+        struct tb_words *const lists[] = {
+            &s->match,  &s->sample,   &s->archived, &s->id,      &s->hash,       &s->type,
+            &s->title,  &s->severity, &s->source,   &s->hosts,   &s->severities, &s->own,
+            &s->region, &s->time,     &s->account,  &s->updated, &s->accounts};
 
         for (size_t l = 0; l < sizeof(lists) / sizeof(lists[0]); l++) {
             tb_words_release(lists[l]);
@@ -66,205 +60,17 @@ tb_sender_find(const struct tb_senders *senders, const char *name)
     return NULL;
 }
 
-/* --- what a mapping may hold --- */
-
-/* The pointer of `len` octets. */
-static bool
-is_pointer(const char *text, size_t len)
-{
-    if (len < 2 || len >= POINTER_SIZE || text[0] != '/') {
-        return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] == '~' && (i + 1 == len || (text[i + 1] != '0' && text[i + 1] != '1'))) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool
-tb_sender_pointer_valid(const char *text)
-{
-    return is_pointer(text, strlen(text));
-}
-
-bool
-tb_sender_value_valid(const char *text)
-{
-    if (text[0] == '/') {
-        return tb_sender_pointer_valid(text);
-    }
-    for (const char *at = strpbrk(text, "{}"); at != NULL; at = strpbrk(at, "{}")) {
-        size_t len = strcspn(at + 1, "{}");
-
-        if (*at == '}' || at[1 + len] != '}' || !is_pointer(at + 1, len)) {
-            return false;
-        }
-        at += len + 2;
-    }
-    return text[0] != 0 && strlen(text) < TEXT_SIZE;
-}
-
-struct network {
-    int family;
-    unsigned bits;
-    uint8_t octets[sizeof(struct in6_addr)];
-};
-
-static bool
-parse_network(const char *text, struct network *out)
-{
-    char address[INET6_ADDRSTRLEN];
-    size_t len = strcspn(text, "/");
-    unsigned most;
-    unsigned long bits;
-    char *end = NULL;
-
-    if (len >= sizeof(address)) {
-        return false;
-    }
-    memcpy(address, text, len);
-    address[len] = 0;
-    out->family = strchr(address, ':') != NULL ? AF_INET6 : AF_INET;
-    most = out->family == AF_INET6 ? 128 : 32;
-    if (inet_pton(out->family, address, out->octets) != 1) {
-        return false;
-    }
-    if (text[len] == 0) {
-        out->bits = most;
-        return true;
-    }
-    bits = strtoul(text + len + 1, &end, 10);
-    out->bits = (unsigned)bits;
-    return text[len + 1] >= '0' && text[len + 1] <= '9' && *end == 0 && bits <= most;
-}
-
-bool
-tb_sender_network_valid(const char *text)
-{
-    struct network network;
-
-    return parse_network(text, &network);
-}
-
-static bool
-is_within(const char *address, const struct tb_words *networks)
-{
-    struct network one;
-
-    if (address == NULL || !parse_network(address, &one)) {
-        return false;
-    }
-    for (size_t i = 0; i < networks->count; i++) {
-        struct network n;
-        unsigned whole;
-
-        if (!parse_network(networks->at[i], &n) || n.family != one.family) {
-            continue;
-        }
-        whole = n.bits / 8;
-        if (memcmp(n.octets, one.octets, whole) == 0 &&
-            (n.bits % 8 == 0 ||
-             ((n.octets[whole] ^ one.octets[whole]) & (0xff00 >> n.bits % 8) & 0xff) == 0)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* --- values --- */
-
-/* A text, a number or a boolean as text; false for anything else, and for "". */
-static bool
-scalar(const struct tb_json *node, char out[TEXT_SIZE])
-{
-    const char *text = tb_json_str(node, "");
-    int64_t whole;
-    double number;
-    bool flag;
-
-    if (text != NULL) {
-        tb_webhook_clean_text(out, TEXT_SIZE, text);
-    } else if (tb_json_int(node, "", &whole)) {
-        (void)snprintf(out, TEXT_SIZE, "%" PRId64, whole);
-    } else if (tb_json_number(node, "", &number)) {
-        (void)snprintf(out, TEXT_SIZE, "%.17g", number);
-    } else if (tb_json_bool(node, "", &flag)) {
-        (void)snprintf(out, TEXT_SIZE, "%s", flag ? "true" : "false");
-    } else {
-        out[0] = 0;
-    }
-    return out[0] != 0;
-}
-
-/* One value of the mapping; an array gives its i-th element, anything else is the 0th. */
-static bool
-evaluate(const char *value, const struct tb_json *body, size_t i, char out[TEXT_SIZE])
-{
-    size_t used = 0;
-
-    out[0] = 0;
-    if (value[0] == '/') {
-        const struct tb_json *at = tb_json_at(body, value);
-
-        if (tb_json_is_array(at)) {
-            at = tb_json_item(at, i);
-        } else if (i > 0) {
-            return false;
-        }
-        return scalar(at, out);
-    }
-    if (i > 0) {
-        return false;
-    }
-    while (*value != 0) {
-        size_t len = strcspn(value, "{}");
-
-        (void)snprintf(out + used, TEXT_SIZE - used, "%.*s", (int)len, value);
-        used += strlen(out + used);
-        value += len;
-        if (*value == '{') {
-            char pointer[POINTER_SIZE];
-            char found[TEXT_SIZE];
-
-            len = strcspn(value, "}");
-            (void)snprintf(pointer, sizeof(pointer), "%.*s", (int)(len - 1), value + 1);
-            if (!scalar(tb_json_at(body, pointer), found)) {
-                return false;
-            }
-            (void)snprintf(out + used, TEXT_SIZE - used, "%s", found);
-            used += strlen(out + used);
-            value += len + 1;
-        }
-    }
-    return out[0] != 0;
-}
-
-/* The first of the values that leads to something. */
-static bool
-first_of(const struct tb_words *values, const struct tb_json *body, char out[TEXT_SIZE])
-{
-    for (size_t i = 0; i < values->count; i++) {
-        if (evaluate(values->at[i], body, 0, out)) {
-            return true;
-        }
-    }
-    out[0] = 0;
-    return false;
-}
-
 /* Whether all pairs of a pointer and a text fit; none never do. */
 static bool
 all_fit(const struct tb_words *pairs, const struct tb_json *body)
 {
     for (size_t i = 0; i + 1 < pairs->count; i += 2) {
         const struct tb_json *at = tb_json_at(body, pairs->at[i]);
-        char found[TEXT_SIZE];
+        char found[MAPPING_TEXT_SIZE];
 
         if (at == NULL || tb_json_is_null(at) ||
             (strcmp(pairs->at[i + 1], "*") != 0 &&
-             (!scalar(at, found) || strcasecmp(pairs->at[i + 1], found) != 0))) {
+             (!mapping_scalar(at, found) || strcasecmp(pairs->at[i + 1], found) != 0))) {
             return false;
         }
     }
@@ -344,45 +150,21 @@ digest_id(const char *text, size_t len, struct tb_alert *out, struct tb_fail *fa
     return TB_OK;
 }
 
-/* The value as evaluate() gives it; a text that is cut there counts by its digest, since two of
- * them may begin alike.  *out_found: it leads to something. */
-static enum tb_err
-evaluate_whole(const char *value, const struct tb_json *body, char out[TEXT_SIZE],
-               bool *out_found, struct tb_fail *fail)
-{
-    const struct tb_json *at = value[0] == '/' ? tb_json_at(body, value) : NULL;
-    char hex[TB_SHA256_HEX_SIZE];
-    struct tb_sha256 digest;
-    const char *text;
-
-    *out_found = evaluate(value, body, 0, out);
-    text = tb_json_str(tb_json_is_array(at) ? tb_json_item(at, 0) : at, "");
-    if (text == NULL || strlen(text) < TEXT_SIZE) {
-        return TB_OK;
-    }
-    if (tb_sha256(tb_bytes_str(text), &digest) != TB_OK) {
-        return tb_fail_set(fail, TB_EIO, "SHA-256 of an alert's field failed");
-    }
-    tb_sha256_hex(hex, &digest);
-    (void)snprintf(out, TEXT_SIZE, "sha256:%s", hex);
-    return TB_OK;
-}
-
 /* What has no id is known by what its fields say: each with its length, so that no two sets of
  * fields look alike. */
 static enum tb_err
 hash_fields(const struct tb_sender *sender, const struct tb_json *body, struct tb_alert *out,
             struct tb_fail *fail)
 {
-    struct tb_buf all = TB_BUF_INIT(64 * (TEXT_SIZE + 16));
+    struct tb_buf all = TB_BUF_INIT(64 * (MAPPING_TEXT_SIZE + 16));
     bool any = false;
     enum tb_err err = TB_OK;
 
     for (size_t i = 0; err == TB_OK && i < sender->hash.count; i++) {
-        char found[TEXT_SIZE];
+        char found[MAPPING_TEXT_SIZE];
         bool one = false;
 
-        err = evaluate_whole(sender->hash.at[i], body, found, &one, fail);
+        err = mapping_evaluate_whole(sender->hash.at[i], body, found, &one, fail);
         any = any || one;
         tb_buf_printf(&all, "%zu:%s", strlen(found), found);
     }
@@ -404,13 +186,13 @@ read_id(const struct tb_sender *sender, const struct tb_json *body, struct tb_al
     enum {
         ID_MAX = 190 /* of the 255 of a key, which holds the time of an update as well */
     };
-    char found[TEXT_SIZE];
+    char found[MAPPING_TEXT_SIZE];
     char updated[TB_WEBHOOK_STAMP_SIZE];
     bool has_id = false;
     enum tb_err err = TB_OK;
 
     for (size_t i = 0; err == TB_OK && !has_id && i < sender->id.count; i++) {
-        err = evaluate_whole(sender->id.at[i], body, found, &has_id, fail);
+        err = mapping_evaluate_whole(sender->id.at[i], body, found, &has_id, fail);
     }
     if (err != TB_OK) {
         return err;
@@ -427,7 +209,7 @@ read_id(const struct tb_sender *sender, const struct tb_json *body, struct tb_al
     if (err != TB_OK) {
         return err;
     }
-    (void)first_of(&sender->updated, body, found);
+    (void)mapping_first_of(&sender->updated, body, found);
     tb_webhook_stamp(updated, found);
     (void)snprintf(out->key, sizeof(out->key), "%.*s%s%s", ID_MAX, out->id,
                    updated[0] != 0 ? "/" : "", updated);
@@ -438,12 +220,12 @@ static enum tb_err
 read_severity(const struct tb_sender *sender, const struct tb_json *body, double *out,
               struct tb_fail *fail)
 {
-    char found[TEXT_SIZE];
+    char found[MAPPING_TEXT_SIZE];
     const char *number;
     char *end = NULL;
     double value;
 
-    if (!first_of(&sender->severity, body, found)) {
+    if (!mapping_first_of(&sender->severity, body, found)) {
         return TB_OK; /* unknown */
     }
     number = look_up(&sender->severities, found);
@@ -533,13 +315,13 @@ take_source(const struct tb_sender *sender, const char *found, struct tb_alert *
 static void
 read_sources(const struct tb_sender *sender, const struct tb_json *body, struct tb_alert *out)
 {
-    char found[TEXT_SIZE];
-    char other[TEXT_SIZE] = "";
+    char found[MAPPING_TEXT_SIZE];
+    char other[MAPPING_TEXT_SIZE] = "";
     char where[160];
 
     for (size_t v = 0; v < sender->source.count && out->source_count == 0; v++) {
-        for (size_t i = 0;
-             i <= TB_ALERT_MAX_SOURCES * 4 && evaluate(sender->source.at[v], body, i, found);
+        for (size_t i = 0; i <= TB_ALERT_MAX_SOURCES * 4 &&
+                           mapping_evaluate(sender->source.at[v], body, i, found);
              i++) {
             if (!take_source(sender, found, out) && other[0] == 0) {
                 (void)tb_str_copy(other, sizeof(other), found);
@@ -566,11 +348,11 @@ read_sources(const struct tb_sender *sender, const struct tb_json *body, struct 
 static uint32_t
 read_port(const struct tb_words *values, const struct tb_json *body)
 {
-    char found[TEXT_SIZE];
+    char found[MAPPING_TEXT_SIZE];
     unsigned long port;
     char *end = NULL;
 
-    if (!first_of(values, body, found) || found[0] < '0' || found[0] > '9') {
+    if (!mapping_first_of(values, body, found) || found[0] < '0' || found[0] > '9') {
         return 0;
     }
     port = strtoul(found, &end, 10);
@@ -585,9 +367,9 @@ read_direction(const struct tb_words *values, const struct tb_json *body, char o
     } words[] = {{"inbound", "inbound"},   {"in", "inbound"},       {"ingress", "inbound"},
                  {"outbound", "outbound"}, {"out", "outbound"},     {"egress", "outbound"},
                  {"incoming", "inbound"},  {"outgoing", "outbound"}};
-    char found[TEXT_SIZE];
+    char found[MAPPING_TEXT_SIZE];
 
-    (void)first_of(values, body, found);
+    (void)mapping_first_of(values, body, found);
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (strcasecmp(words[i].word, found) == 0) {
             (void)tb_str_copy(out, 16, words[i].ours);
@@ -602,23 +384,25 @@ read_indicator(const struct tb_sender *sender, const struct tb_sender_indicator 
     struct tb_indicator more = {.port = read_port(&how->port, body),
                                 .local_port = read_port(&how->local_port, body),
                                 .on_wire = true};
-    char found[TEXT_SIZE];
+    char found[MAPPING_TEXT_SIZE];
 
-    if (first_of(&how->protocol, body, found)) {
+    if (mapping_first_of(&how->protocol, body, found)) {
         (void)tb_webhook_lower_name(more.protocol, sizeof(more.protocol), found);
     }
     read_direction(&how->direction, body, more.direction);
     for (size_t v = 0; v < how->ip.count; v++) {
         for (size_t i = 0;
-             i <= TB_ALERT_MAX_INDICATORS && evaluate(how->ip.at[v], body, i, found); i++) {
-            if (!is_within(found, &sender->own)) {
+             i <= TB_ALERT_MAX_INDICATORS && mapping_evaluate(how->ip.at[v], body, i, found);
+             i++) {
+            if (!mapping_is_within(found, &sender->own)) {
                 (void)tb_webhook_add_address(out, found, &more);
             }
         }
     }
     for (size_t v = 0; v < how->domain.count; v++) {
-        for (size_t i = 0;
-             i <= TB_ALERT_MAX_INDICATORS && evaluate(how->domain.at[v], body, i, found); i++) {
+        for (size_t i = 0; i <= TB_ALERT_MAX_INDICATORS &&
+                           mapping_evaluate(how->domain.at[v], body, i, found);
+             i++) {
             (void)tb_webhook_add_domain(out, found, &more);
         }
     }
@@ -630,15 +414,15 @@ static enum tb_err
 read_place(const struct tb_sender *sender, const struct tb_json *body, struct tb_alert *out,
            struct tb_fail *fail)
 {
-    char found[TEXT_SIZE];
+    char found[MAPPING_TEXT_SIZE];
 
-    if (first_of(&sender->account, body, found)) {
+    if (mapping_first_of(&sender->account, body, found)) {
         if (!tb_account_valid(found)) {
             return wrong_at(sender, "account", &sender->account, found, "12 digits", fail);
         }
         (void)tb_str_copy(out->account, sizeof(out->account), found);
     }
-    if (first_of(&sender->region, body, found)) {
+    if (mapping_first_of(&sender->region, body, found)) {
         (void)tb_webhook_name(out->region, sizeof(out->region), found);
     }
     return TB_OK;
@@ -649,12 +433,12 @@ tb_sender_read(const struct tb_sender *sender, const struct tb_json *body, struc
                struct tb_fail *fail)
 {
     struct tb_alert alert = {.adapter = ""};
-    char found[TEXT_SIZE];
+    char found[MAPPING_TEXT_SIZE];
     enum tb_err err;
 
     (void)tb_str_copy(alert.adapter, sizeof(alert.adapter), sender->name);
     err = read_id(sender, body, &alert, fail);
-    if (err == TB_OK && !first_of(&sender->type, body, found)) {
+    if (err == TB_OK && !mapping_first_of(&sender->type, body, found)) {
         err = nothing_at(sender, "type", &sender->type, fail);
     }
     if (err != TB_OK) {
@@ -668,10 +452,10 @@ tb_sender_read(const struct tb_sender *sender, const struct tb_json *body, struc
     if (err != TB_OK) {
         return err;
     }
-    if (first_of(&sender->title, body, found)) {
+    if (mapping_first_of(&sender->title, body, found)) {
         tb_webhook_clean_text(alert.summary, sizeof(alert.summary), found);
     }
-    if (first_of(&sender->time, body, found)) {
+    if (mapping_first_of(&sender->time, body, found)) {
         alert.seen_utc_ns = read_time(found);
         alert.created_utc_ns = alert.updated_utc_ns = alert.seen_utc_ns;
     }

@@ -288,6 +288,10 @@ mistakes_in_a_mapping_name_line_and_key(void **state)
         {SENDER("    hosts: {web: web-7}\n"), "'web' has to be one of the texts with an"},
         {SENDER("    own: [10.0.0.0/33]\n"), "'10.0.0.0/33' is no network"},
         {SENDER("    own: [10.0.0/8]\n"), "is no network"},
+        {SENDER("    account: /a\n    accounts: [\"111122223333\"]\n"), NULL},
+        {SENDER("    account: /a\n    accounts: [here]\n"),
+         "'here' is not an account of 12 digits"},
+        {SENDER("    accounts: [\"111122223333\"]\n"), "accounts: needs account"},
         {SENDER("    indicators: [{port: /p}]\n"), "where its ip or domain stands"},
         {SENDER("    indicators: {ip: /p}\n"), "indicators: has to be a list"},
         {SENDER("    indicators: [" EIGHT "]\n    indicators: [" EIGHT "]\n"),
@@ -357,6 +361,84 @@ long_texts_that_begin_alike_are_two_alerts(void **state)
     }
 }
 
+static void
+values_that_are_put_together_count_whole(void **state)
+{
+    static const char mapped[] = "senders:\n  s:\n    id: \"{/a}-{/b}\"\n    type: t\n"
+                                 "    source: /who\n" RULES;
+    struct read *r = *state;
+    char text[600];
+    char keys[4][TB_CAPTURE_MAX_TEXT];
+
+    tb_rules_free(r->rules);
+    r->rules = parse(mapped);
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = 0;
+    for (int k = 0; k < 4; k++) {
+        char body[1600];
+
+        /* the first is cut in front of the second, or is as long as that takes */
+        (void)snprintf(body, sizeof(body),
+                       "{\"a\":\"%.*s\",\"b\":\"%d%s\",\"who\":\"i-0a1b2c3d\"}",
+                       k < 2 ? 599 : 300, text, k % 2, k < 2 ? "" : text + 300);
+        assert_int_equal(read_as(r, "s", body), TB_OK);
+        (void)tb_str_copy(keys[k], sizeof(keys[k]), r->alert->key);
+        for (int before = 0; before < k; before++) {
+            assert_string_not_equal(keys[k], keys[before]);
+        }
+        assert_int_equal(read_as(r, "s", body), TB_OK);
+        assert_string_equal(r->alert->key, keys[k]);
+    }
+    /* short ones stay what they are */
+    assert_int_equal(read_as(r, "s", "{\"a\":\"x\",\"b\":7,\"who\":\"i-0a1b2c3d\"}"), TB_OK);
+    assert_string_equal(r->alert->id, "x-7");
+    assert_int_equal(read_as(r, "s", "{\"a\":\"x\",\"who\":\"i-0a1b2c3d\"}"), TB_EFORMAT);
+}
+
+static void
+a_sender_has_nothing_captured_outside_its_accounts(void **state)
+{
+    static const char mapped[] =
+        "senders:\n  s:\n    id: /id\n    type: t\n    account: /account\n"
+        "    accounts: [\"111122223333\", \"4*\"]\n    source: /who\n"
+        "profiles: {p: {}}\nrules: [{name: r, when: {}, capture: p}]\n";
+    static const struct {
+        const char *account;
+        enum tb_decision decision;
+        const char *says;
+    } cases[] = {
+        {"\"111122223333\"", TB_DECISION_CAPTURE, "rule 'r'"},
+        {"444455556666", TB_DECISION_CAPTURE, "rule 'r'"},
+        {"\"222233334444\"", TB_DECISION_REFUSE,
+         "sender s may not have anything captured in account 222233334444"},
+        {"null", TB_DECISION_REFUSE, "in an account it does not name"},
+    };
+    struct read *r = *state;
+    struct tb_policy policy = {.bounds = {.default_duration_ns = 60, .max_duration_ns = 60}};
+
+    tb_rules_free(r->rules);
+    r->rules = parse(mapped);
+    policy.rules = r->rules;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tb_verdict *verdict = calloc(1, sizeof(*verdict));
+        char body[160];
+
+        assert_non_null(verdict);
+        (void)snprintf(body, sizeof(body),
+                       "{\"id\":\"x\",\"account\":%s,\"who\":\"i-0a1b2c3d\"}",
+                       cases[i].account);
+        assert_int_equal(read_as(r, "s", body), TB_OK);
+        tb_policy_decide(&policy, r->alert, NULL, 0, verdict);
+        assert_int_equal(verdict->decision, cases[i].decision);
+        assert_non_null(strstr(verdict->reason, cases[i].says));
+        /* what is of another sender is none of its business */
+        (void)tb_str_copy(r->alert->adapter, sizeof(r->alert->adapter), "guardduty");
+        tb_policy_decide(&policy, r->alert, NULL, 0, verdict);
+        assert_int_equal(verdict->decision, TB_DECISION_CAPTURE);
+        free(verdict);
+    }
+}
+
 int
 main(void)
 {
@@ -367,6 +449,8 @@ main(void)
         CASE(severities_are_looked_up_or_scaled),
         CASE(times_are_read_as_senders_write_them),
         CASE(long_texts_that_begin_alike_are_two_alerts),
+        CASE(values_that_are_put_together_count_whole),
+        CASE(a_sender_has_nothing_captured_outside_its_accounts),
         CASE(what_has_no_id_is_known_by_its_fields),
         CASE(a_body_finds_its_sender_after_the_adapters),
         CASE(own_networks_hold_what_lies_in_them),
