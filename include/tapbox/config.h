@@ -72,6 +72,7 @@ struct tb_config {
     uint32_t sns_least_version;   /* sns.signature_version: 1 */
     int64_t sns_window_ns;        /* sns.window: 1h */
     char sns_ca_file[256];        /* sns.ca_file; "" : the system's authorities */
+    int64_t store_keep_ns;        /* store.keep: 365d; 0: for ever */
     char cloudwatch_namespace[256]; /* cloudwatch.namespace; "" : no signs of life */
     char policy_file[256];          /* policy.file; "" : the policy that ships */
     struct tb_policy policy;        /* capture.duration, .max_duration, .max_bytes, .snaplen,

@@ -309,6 +309,11 @@ const struct tb_config_key tb_config_keys[] = {
     {"sns.ca_file", TEXT(sns_ca_file), "", false, valid_path, "an absolute path",
      "PEM file of the authorities that SNS's hosts and signatures have to lead to; empty: the "
      "system's"},
+    {"store.keep", TB_CONFIG_DURATION, AT(store_keep_ns), 0, 0, MAX_RETENTION_S, "365d", false,
+     NULL, NULL,
+     "for how long the store on this host keeps the octets of alerts, and summaries of "
+     "captures "
+     "that S3 has; keys, decisions and the custody log stay. 0s: for ever"},
     {"cloudwatch.namespace", TEXT(cloudwatch_namespace), "", false, valid_namespace,
      "a CloudWatch namespace such as tapbox; not AWS's own",
      "where each minute in which the service is ready becomes a point of the metric Ready "

@@ -307,6 +307,8 @@ void control_look_at_sources(struct tb_control *control, const struct tb_capture
 
 /* An account's reconciler (reconcile.c); `arg` is the account. */
 void *control_reconcile_run(void *arg);
+/* Forgets some of what is older than store.keep (keep.c); how long until the next look. */
+int64_t control_forget_old(struct tb_control *control);
 /* Signs of life (heartbeat.c); `arg` is the struct tb_control. */
 void *control_heartbeat_run(void *arg);
 

@@ -481,6 +481,7 @@ control_reconcile_run(void *arg)
     struct tb_control *control = account->control;
     struct reconcile r = {.account = account};
     int64_t next_ns = tb_clock_boot_ns() + first_ns;
+    int64_t forget_ns = 0;
     bool stopping = false;
 
     /* Not at start-up: nobody's teardown waits for an AWS that does not answer. */
@@ -499,6 +500,9 @@ control_reconcile_run(void *arg)
                 learn_self(control);
             }
             reconcile_once(&r);
+            if (control_is_own(account) && tb_clock_boot_ns() >= forget_ns) {
+                forget_ns = tb_clock_boot_ns() + control_forget_old(control);
+            }
             next_ns = tb_clock_boot_ns() + period_ns;
         }
     }

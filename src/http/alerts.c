@@ -142,6 +142,11 @@ load_alert(struct tb_http_call *call, struct tb_alert_row *out)
                              "GET /v1/alerts lists the alerts", "There is no such alert.");
     } else if (err != TB_OK) {
         tb_http_problem_of(call, &fail);
+    } else if (body->len == 0) {
+        tb_http_problem(call, TB_PROBLEM_CONFLICT,
+                        "This alert is older than store.keep: what it said is no longer here. "
+                        "What became of it is, and S3 has it if it was captured.");
+        err = TB_ESTATE;
     } else if (strcmp(out->adapter, "api") == 0) {
         tb_http_problem(
             call, TB_PROBLEM_CONFLICT,

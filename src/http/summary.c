@@ -45,7 +45,9 @@ tb_http_get_summary(struct tb_http_call *call)
             tb_http_problem_with(call, TB_PROBLEM_NOT_FOUND, "state",
                                  tb_capture_state_name(capture->state),
                                  "There is no summary of %s%s.", capture->id,
-                                 tb_capture_state_is_final(capture->state) ? "" : " yet");
+                                 tb_capture_state_is_final(capture->state)
+                                     ? " here; once store.keep is over only S3 has it"
+                                     : " yet");
         } else {
             tb_http_problem_of(call, &fail);
         }

@@ -102,8 +102,10 @@ key=$(box cat /var/lib/tapbox/evidence.key.pub)
 expect 'it has made its signing key' test -n "$key"
 
 # The settings that the operator keeps on the volume, and a token.
-box sh -c 'sed "s/^s3:/&\n  threads: 2/" /etc/tapbox/tapbox.yaml >/var/lib/tapbox/tapbox.yaml'
-LAB_ANALYST_TOKEN=$(box runuser -u tapbox -- tapbox token add me --role analyst,responder --file /var/lib/tapbox/tokens 2>/dev/null)
+box sh -c '(cat /etc/tapbox/tapbox.yaml && printf "store:\n  keep: 1s\n") >/var/lib/tapbox/tapbox.yaml'
+LAB_ANALYST_TOKEN=$(box runuser -u tapbox -- tapbox token add me --role alert,analyst,responder --file /var/lib/tapbox/tokens 2>/dev/null)
+alert=$(lab_finding workload | jq '.detail.service.archived = true' | lab_call POST /v1/events -d @- | jq -r .decision)
+same 'an alert is ignored' ignored "$alert"
 id=$(lab_record workload 5m)
 [ -n "$id" ] || give_up 'a capture is accepted' <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
 lab_wait_for_state "$id" recording 10 || give_up "$lab_why" <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
@@ -121,7 +123,6 @@ machine
 expect 'the host dies, and its replacement boots' boot
 expect 'it is ready' lab_wait 10 ready
 same 'the signing key is the same' "$key" "$(box cat /var/lib/tapbox/evidence.key.pub)"
-same "the operator's settings are in force" '  threads: 2' "$(box grep threads /etc/tapbox/tapbox.yaml)"
 expect 'there is life again' lab_wait 10 beats_more_than "$before"
 same 'the capture goes on' recording "$(lab_state "$id")"
 armed() { box journalctl --no-pager -u tapbox-recorder | grep -q "$id: armed"; }
@@ -129,6 +130,9 @@ expect 'its packets are waited for again' lab_wait 10 armed
 lab_exec workload ping -q -i 0.05 -c 40 "$remote" >/dev/null
 expect 'in the same session' test "$(lab_awsim_ask /objects | jq '.sessions | length')" = 1
 same 'stop is accepted' 202 "$(lab_status_of POST "/v1/captures/$id/stop")"
+alert=$(lab_call GET /v1/alerts | jq -r '.alerts[0].id')
+forgotten() { [ "$(lab_status_of POST "/v1/alerts/$alert/replay")" = 409 ]; }
+expect "the operator's settings are in force: what was ignored is not kept for longer" lab_wait 10 forgotten
 lab_wait_for_state "$id" sealed 20 || give_up "$lab_why" <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
 expect 'the evidence comes down' lab_download
 folder=$(lab_evidence "$id")
