@@ -40,6 +40,9 @@ static const char *const acts[] = {
     "ListParts",
     "ListMultipartUploads",
     "GetMetricData",
+    "ReceiveMessage",
+    "DeleteMessage",
+    "ChangeMessageVisibility",
     /* commits of the store, by function */
     "intake",
     "capture_move",

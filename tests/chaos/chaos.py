@@ -21,6 +21,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 import host  # noqa: E402
 import life  # noqa: E402
+import sqs  # noqa: E402
 import world  # noqa: E402
 
 KINDS = ("leaks", "duplicates", "stuck", "lost_alerts", "other")
@@ -137,6 +138,7 @@ def gather(tally, seeds, results, wanted):
 def main():
     args = arguments()
     if "LAB_INSIDE" not in os.environ:
+        sqs.fetch(ROOT)
         enter = os.path.join(ROOT, "tests/lab/enter")
         os.execv(enter, [enter, sys.executable, *sys.argv])
     out = os.path.join(os.path.abspath(args.build), args.mode)
@@ -146,6 +148,11 @@ def main():
     os.makedirs(failed)
     os.makedirs(SCRATCH)
     points = world.crash_points(ROOT)
+    if sqs.is_there(ROOT):
+        sqs.start(ROOT, SCRATCH)
+    else:
+        print("no run takes alerts from a queue: npm cannot install the SQS server", flush=True)
+        points = [point for point in points if point[0] not in sqs.ACTS]
     jobs = min(args.jobs or 8 * len(os.sched_getaffinity(0)), 100)
     if args.only is not None:
         jobs = 1

@@ -15,6 +15,7 @@ import threading
 import time
 
 import host
+import sqs
 import verdict
 import world
 
@@ -48,7 +49,9 @@ def draw(seed, points):
             "both_die": rng.random() < 0.3, "sweep_beside": rng.random() < 0.15,
             "plant": rng.random() < 0.25, "role": act in ROLE or rng.random() < 0.2,
             "gentle_end": rng.random() < 0.7,
-            "policy": act in POLICY or world.dice("policy", seed).random() < 0.25}
+            "policy": act in POLICY or world.dice("policy", seed).random() < 0.25,
+            "away": world.dice("away", seed).random() < 0.3,
+            "queue": (sqs.ACTS[0], "before") in points and (act in sqs.ACTS or world.dice("queue", seed).random() < 0.3)}
     if act in STANDING:
         plan.update(kind="standing", nth=1)
     elif act in ROLE or act in SWEEPING and rng.random() < 0.35:
@@ -68,6 +71,9 @@ def draw(seed, points):
         plan["service_dies_s"] = rng.uniform(4, 8)  # at the latest
     rules = [rule for _ in range(rng.choices([0, 1, 2, 3, 4], [2, 3, 3, 2, 1])[0]) for rule in world.faults(rng)]
     plan["lifted_s"] = rng.uniform(2, 8)
+    late = world.dice("tags", seed)
+    if late.random() < 0.3:
+        rules.append({"action": "CreateTags", "do": {"tags_after_ms": late.randint(300, 6000)}})
     if act == "capture_withdraw_extend":
         rules.append({"action": "CreateTags", "do": {"error": {"status": 403, "code": "UnauthorizedOperation"}}})
         plan["lifted_s"] = 8
@@ -76,6 +82,10 @@ def draw(seed, points):
         rules = rules[-1:] if act == "capture_withdraw_extend" else []
     plan["rules"] = rules
     plan["actions"] = draw_actions(rng, act)
+    some = world.dice("queued", seed)
+    for _ in range(some.randint(1, 3) if plan["queue"] else 0):
+        plan["actions"].append({"at": round(some.uniform(0, 3), 2), "what": "queued", "instance": some.choice([1, 1, 2, 5, 6]),
+                                "times": some.randint(1, 3)})
     plan["deeds"] = [] if sure else sorted(
         ({"at": round(rng.uniform(0.3, 7), 2), **world.deed(rng)} for _ in range(rng.choices([0, 1, 2], [4, 3, 1])[0])),
         key=lambda deed: deed["at"])
@@ -125,6 +135,8 @@ class Life:
         self.plan, self.context, self.names, self.folder = plan, context, names, folder
         self.owner = f"chaos-{plan['seed']}"
         self.acks, self.covered, self.odd = [], [], []
+        self.queue = None
+        self.queued = []  # what the queue took, and the service has to take from there
         self.mu = threading.Lock()
         self.asked = {}  # number of the action -> its capture
         self.began = 0
@@ -166,15 +178,31 @@ class Life:
             time.sleep(pause)
             pause = min(0.4, pause * 2)
 
+    def account(self, source):
+        return world.AWAY if self.plan["away"] and world.is_away(source) else world.ACCOUNT
+
+    def finding(self, rng, n):
+        return world.finding(rng, n, account=self.account(world.instance(n)))
+
+    def enqueue(self, body, times):
+        """SQS has it from here on, and the service to take it from there, once."""
+        for _ in range(times):
+            self.queue.send(body)
+        with self.mu:
+            self.queued.append({"body": body, "status": 202, "decision": "", "capture": "", "key": ""})
+
     def act(self, number, action, seed):
         rng = world.dice("act", seed)
         if self.over.wait(max(0, action["at"] - self.since())):
             return
         what, calls = action["what"], []
         if what == "finding":
-            calls = [("POST", "/v1/events", world.finding(rng, action["instance"]), f"finding {seed}", {})]
+            calls = [("POST", "/v1/events", self.finding(rng, action["instance"]), f"finding {seed}", {})]
+        elif what == "queued":
+            self.enqueue(self.finding(rng, action["instance"]), action["times"])
         elif what == "request":
-            body = json.dumps({"source": action["source"], "duration": action["duration"], "reason": f"chaos {seed}"})
+            away = {"account": world.AWAY} if self.account(action["source"]) == world.AWAY else {}
+            body = json.dumps({"source": action["source"], "duration": action["duration"], "reason": f"chaos {seed}", **away})
             calls = [("POST", "/v1/captures", body, f"request {seed}", {"Idempotency_Key": seed})]
         elif what == "news":
             calls = [("POST", "/v1/events", world.news(rng, action["instance"]), f"news {seed}", {})]
@@ -232,7 +260,7 @@ class Life:
     def sweep_beside(self):
         """The timer of another host, while the service runs; a thread."""
         while not self.over.wait(1.5):
-            self.service.sweep()
+            self.service.sweep(*self.roles())
 
     # --- those who kill ---
 
@@ -276,6 +304,9 @@ class Life:
         """Captures that are not final yet."""
         return [c for c in self.service.captures().values() if c["state"] not in verdict.FINAL]
 
+    def is_drained(self):
+        return self.queue is None or self.queue.left() == 0
+
     def still_there(self, standing=False):
         return [o for o in verdict.owned(self.awsim.history(), self.owner)
                 if not o["until_ns"] and (standing or "tapbox:expires" in o["tags"])]
@@ -314,7 +345,8 @@ class Life:
                 continue
             if time.monotonic() >= look:
                 look = time.monotonic() + 0.3
-                if all(not t.is_alive() for t in self.senders) and self.lifted_ns and not self.open():
+                if (all(not t.is_alive() for t in self.senders) and self.lifted_ns and not self.open()
+                        and self.is_drained() and not self.open()):
                     return
                 if self.is_late():
                     return
@@ -325,11 +357,16 @@ class Life:
         return (self.lifted_ns and time.time_ns() > last + PATIENCE_S * verdict.NS
                 and time.monotonic() > self.restarted + PATIENCE_S)
 
+    def roles(self):
+        """Whose accounts are swept; without any it is our own, with our own rights."""
+        away = self.plan["away"]
+        return ["--role", world.ROLE] * (self.plan["role"] or away) + ["--role", world.AWAY_ROLE] * away
+
     def sweep(self):
         """Nothing but the sweeper, on another host, until nothing is left that expires."""
         crash = self.point() if self.plan["kind"] != "serve" else ""
         standing = self.plan["kind"] == "standing"
-        options = ["--standing"] * standing + ["--role", world.ROLE] * self.plan["role"]
+        options = ["--standing"] * standing + self.roles()
         while True:
             self.lift()
             left = self.still_there(standing)
@@ -356,13 +393,17 @@ class Life:
     def live(self):
         plan, out = self.plan, self.context["out"]
         os.makedirs(self.folder)
-        self.awsim = host.Awsim(out, self.names, self.folder)
+        self.awsim = host.Awsim(out, self.names, self.folder, world.describe(
+            self.names, self.folder + "/awsim.sock", away=plan["away"]))
         traffic = host.Traffic(self.names)
         try:
             planted = host.plant(self.names) if plan["plant"] else []
             self.awsim.faults(plan["rules"])
+            if plan["queue"]:
+                self.queue = sqs.Queue(self.owner)
             self.service = host.Service(out, self.names, self.folder, self.owner, self.context["tokens_file"],
-                                        policy=world.write_policy(self.folder) if plan["policy"] else "")
+                                        policy=world.write_policy(self.folder) if plan["policy"] else "",
+                                        away=plan["away"], queue=self.queue.url if self.queue else "")
             self.began = time.monotonic()
             self.senders = [threading.Thread(target=self.act, args=(n, action, f"{plan['seed']}-{n}"), daemon=True)
                             for n, action in enumerate(plan["actions"])]
@@ -381,7 +422,8 @@ class Life:
                 if plan["gentle_end"]:  # the host comes back: its captures end too
                     self.awsim.faults([])
                     self.start("")
-                    while self.open() and not self.is_late() and not self.service_ended():
+                    while ((self.open() or not self.is_drained()) and not self.is_late()
+                           and not self.service_ended()):
                         time.sleep(0.3)
             self.over.set()
             for thread in self.senders + self.others:
@@ -395,13 +437,17 @@ class Life:
                 self.service.end(signal.SIGKILL)
             traffic.stop()
             self.awsim.stop()
+            if self.queue is not None:
+                self.queue.drop()
 
     def judge(self, planted, only_swept):
         history, captures, alerts = self.awsim.history(), self.service.captures(), self.service.alerts()
+        if not only_swept:  # else they wait in the queue for a service
+            self.acks += self.queued
         excused_ns = max(self.lifted_ns if self.plan["rules"] else 0, self.swept_ns)
         leaks, lag = verdict.leaks(history, self.owner, self.context["grace_s"], excused_ns, self.awake)
         longer, longer_lag = verdict.outlived(history, self.owner, captures, self.context["grace_s"], excused_ns, self.serving)
-        result = {"leaks": leaks + longer + verdict.nobodys(history, self.owner, planted), "duplicates": verdict.duplicates(history, self.owner) + verdict.twice(self.acks),
+        result = {"leaks": leaks + longer + verdict.nobodys(history, self.owner, planted), "duplicates": verdict.duplicates(history, self.owner) + verdict.twice(self.acks) + verdict.began_twice(alerts),
                   "stuck": [] if only_swept else verdict.stuck(captures),
                   "lost_alerts": verdict.lost(self.acks, captures, alerts),
                   "other": self.odd + verdict.touched(history, self.owner, planted)

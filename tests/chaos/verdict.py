@@ -163,6 +163,15 @@ def taken_back(granted, captures):
             if key in captures and captures[key]["deadline_utc_ns"] < utc_ns(deadline[:19] + "Z")]
 
 
+def began_twice(alerts):
+    """The same, by the store, for those whom nobody answers: alerts out of a queue."""
+    began = {}
+    for alert in alerts:
+        if alert["outcome"] == "created" and '"detail-type"' in alert["body"]:
+            began.setdefault(alert["body"], set()).add(alert["capture"])
+    return [f"{body[:60]!r}... began {sorted(c)}" for body, c in began.items() if len(c) > 1]
+
+
 def twice(acks):
     """The same alert (one body with one key) that began more than one capture."""
     began = {}

@@ -8,9 +8,12 @@ import uuid
 ACCOUNT = "111122223333"
 REGION = "eu-central-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/sweeper"
+AWAY = "222233334444"  # another account, with some of the sources when a run has it
+AWAY_ROLE = f"arn:aws:iam::{AWAY}:role/tapbox"
 KEY, SECRET = "AKIALABTAPBOX0000001", "lab/not-a-secret/only-this-lab-knows+it"
 BUCKET = "tapbox-evidence"
 S3 = "10.98.0.1:7480"
+SQS = "10.98.0.2:4566"  # not S3's address: that is taken away at times
 VPC, GROUP = "vpc-0c4a05c4a05000001", "sg-0c4a05c4a05000001"
 HERE, THERE = "subnet-0c4a05c4a05000001", "subnet-0c4a05c4a05000002"  # of the target, of the sources
 FAR_VPC, FAR_SUBNET = "vpc-0c4a05c4a05000002", "subnet-0c4a05c4a05000003"
@@ -47,7 +50,12 @@ class Names:
         self.api = f"http://{self.address}:8480"
 
 
-def describe(names, control, instances=INSTANCES):
+def is_away(source):
+    """Whether the source lies in the other account, of a run that has one."""
+    return source in {name(n) for n in range(5, 13) for name in (instance, eni)}
+
+
+def describe(names, control, instances=INSTANCES, away=False):
     """awsim's world file; at most 240 instances."""
     def address(last):
         return f"10.99.{names.k + 100}.{last}"
@@ -65,7 +73,7 @@ def describe(names, control, instances=INSTANCES):
                  "instance": instance(FAR), "device_index": 0})
     enis.append({"id": STOPPED_ENI, "mac": "02:99:00:00:02:01", "subnet": THERE, "private_ips": [address(251)]})
     whole, far = "10.99.0.0/16", f"10.88.{names.k}.0/24"
-    return {
+    described = {
         "region": REGION, "api": {"listen": names.gate, "port": 8480}, "control": control,
         "accounts": [{"id": ACCOUNT, "roles": [{"arn": ROLE}], "keys": [{"access_key": KEY, "secret_key": SECRET}]}],
         "vpcs": [{"id": VPC, "cidr": whole}, {"id": FAR_VPC, "cidr": far}],
@@ -81,6 +89,14 @@ def describe(names, control, instances=INSTANCES):
         "instances": [{"id": instance(n), "subnet": THERE if n else HERE, "type": "m5.large" if n else "m5.24xlarge"}
                       for n in range(instances + 1)] + [{"id": instance(FAR), "subnet": FAR_SUBNET, "type": "m5.large"}],
         "enis": enis}
+    if away:
+        for thing in described["instances"] + enis:
+            if is_away(thing["id"]):
+                thing["owner"] = AWAY
+        described["accounts"].append({"id": AWAY, "keys": [{"access_key": "AKIAAWAY000000000001", "secret_key": "away"}],
+                                      "roles": [{"arn": AWAY_ROLE, "trusts": [ACCOUNT]}]})
+        described["shares"] = [{"target_owner": ACCOUNT, "with": [AWAY]}]
+    return described
 
 
 # A policy of the user's own: a finding gets its peers alone, once EC2 has told the source's tags; what joins widens that.
@@ -100,7 +116,7 @@ def write_policy(folder):
     return folder + "/policy.yaml"
 
 
-def configuration(names, owner, state, tokens, policy="", **more):
+def configuration(names, owner, state, tokens, policy="", away=False, queue="", **more):
     settings = {"duration": "4s", "max_duration": "1m", "max_concurrent": 30, "rotate_seconds": 1, **more}
     return f"""listen: {names.address}:8480
 state_dir: {state}
@@ -124,25 +140,27 @@ s3:
   path_style: true
   part_above: 1
 capture:
-""" + "".join(f"  {key}: {value}\n" for key, value in settings.items()) + "policy:\n  cooldown: 0\n" + (f"  file: {policy}\n" if policy else "")
+""" + "".join(f"  {key}: {value}\n" for key, value in settings.items()) + "policy:\n  cooldown: 0\n" + (
+        f"  file: {policy}\n" if policy else "") + (f"accounts:\n  {AWAY}:\n    role: {AWAY_ROLE}\n" if away else "") + (
+        f"sqs:\n  queue_url: {queue}\n  pollers: 1\n  visibility_seconds: 5\n" if queue else "")
 
 
 def environment(names, state):
     """For the programs that are to take awsim for AWS, and must never find the real one."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("AWS_") and key != "TAPBOX_CRASH"}
-    env.update(AWS_REGION=REGION, AWS_ENDPOINT_URL=names.ec2, AWS_ENDPOINT_URL_S3=f"http://{S3}",
+    env.update(AWS_REGION=REGION, AWS_ENDPOINT_URL=names.ec2, AWS_ENDPOINT_URL_S3=f"http://{S3}", AWS_ENDPOINT_URL_SQS=f"http://{SQS}",
                AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET, AWS_CONFIG_FILE="/dev/null",
                AWS_SHARED_CREDENTIALS_FILE="/dev/null", AWS_EC2_METADATA_DISABLED="true", HOME=state)
     return env
 
 
-def finding(rng, n, severity=8):
+def finding(rng, n, severity=8, account=ACCOUNT):
     """A GuardDuty finding about instance `n` and one of some peers, as EventBridge delivers it."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     key = "%032x" % rng.getrandbits(128)
     detail = {
-        "schemaVersion": "2.0", "accountId": ACCOUNT, "region": REGION, "partition": "aws", "id": key,
-        "arn": f"arn:aws:guardduty:{REGION}:{ACCOUNT}:detector/a1b2c3d4e5f60718293a4b5c6d7e8f90/finding/{key}",
+        "schemaVersion": "2.0", "accountId": account, "region": REGION, "partition": "aws", "id": key,
+        "arn": f"arn:aws:guardduty:{REGION}:{account}:detector/a1b2c3d4e5f60718293a4b5c6d7e8f90/finding/{key}",
         "type": "Backdoor:EC2/C&CActivity.B", "severity": severity, "createdAt": now + ".011Z",
         "updatedAt": now + ".246Z", "title": f"Command and control server contacted by {instance(n)}.",
         "description": "A known command and control server was contacted.",
@@ -159,7 +177,7 @@ def finding(rng, n, severity=8):
                         "localPortDetails": {"port": 40022}, "remotePortDetails": {"port": 443},
                         "remoteIpDetails": {"ipAddressV4": f"198.51.100.{rng.choice([10, 10, 11, 12])}"}}}}}
     return json.dumps({"version": "0", "id": str(uuid.UUID(int=rng.getrandbits(128))),
-                       "detail-type": "GuardDuty Finding", "source": "aws.guardduty", "account": ACCOUNT,
+                       "detail-type": "GuardDuty Finding", "source": "aws.guardduty", "account": account,
                        "time": now + "Z", "region": REGION, "resources": [], "detail": detail})
 
 
@@ -251,11 +269,15 @@ def deed(rng):
 
 
 def crash_points(root):
-    """The list in the code: (act, side).  No run has SNS: 65_sns_posts_alerts_that_prove_themselves.sh kills there."""
+    """The list in the code: (act, side).
+
+    No run has SNS: 65_sns_posts_alerts_that_prove_themselves.sh kills there.  A message is given back only when it cannot be
+    committed.
+    """
     text = open(os.path.join(root, "src/base/crash.c"), encoding="utf-8").read()
     table = text[text.index("acts[] = {"):]
     acts = [line.strip().strip('",') for line in table[:table.index("};")].splitlines() if line.strip().startswith('"')]
-    return [(act, side) for act in acts if not act.startswith("subscription_") for side in ("before", "after")]
+    return [(act, side) for act in acts if not act.startswith(("subscription_", "ChangeMessage")) for side in ("before", "after")]
 
 
 def dice(*words):

@@ -97,6 +97,9 @@ def sentences():
         len(verdict.lost([ack], captures, [dict(row, capture="cap-2")])) == 1)
     is_("what was refused may be forgotten", verdict.lost([dict(ack, status=503)], {}, []) == [])
     is_("one alert that began two captures is seen", len(verdict.twice([ack, dict(ack, capture="cap-2")])) == 1)
+    queued = {"body": '{"detail-type": "x"}', "capture": "cap-1", "outcome": "created"}
+    is_("also by the store alone, for those who are told nothing", verdict.began_twice([queued]) == [] and
+        len(verdict.began_twice([queued, dict(queued, capture="cap-2")])) == 1)
     is_("a capture that is not final is stuck", verdict.stuck({"c": {"state": "draining"}, "d": {"state": "failed"}}) == ["c is 'draining'"])
 
 
