@@ -153,7 +153,7 @@ def crash_points():
     """What the list promises: a point at each call of AWS and at each commit of the store."""
     acts = {act for act, _ in world.crash_points(ROOT)}
     words = {"aws": set(), "store": set()}
-    patterns = {"aws": r'"((?:Describe|Create|Delete|Modify|Get|Assume|Abort|Complete|List|Upload|Put|Head)[A-Z][A-Za-z]+)"',
+    patterns = {"aws": r'"((?:Describe|Create|Delete|Modify|Get|Assume|Abort|Complete|List|Upload|Put|Head|Receive)[A-Z][A-Za-z]+)"',
                 "store": r'store_lock\(store, "([a-z_]+)"\)'}
     for where, pattern in patterns.items():
         for name in os.listdir(f"{ROOT}/src/{where}"):
@@ -161,9 +161,9 @@ def crash_points():
                 text = open(f"{ROOT}/src/{where}/{name}", encoding="utf-8").read()
                 words[where].update(re.findall(pattern, text))
     # named, and not called by service or sweeper in these runs: tags and rules go with what they are on, objects are read by
-    # those who look at evidence, there is no queue (67_alerts_from_a_queue.sh kills with messages in hand), no SNS, no Object Lock
-    # and no web identity; and elements of answers and requests
-    uncalled = {"HeadBucket", "DeleteTags", "DeleteTrafficMirrorFilterRule", "GetObject", "DeleteMessage", "AssumeRoleWithWebIdentity",
+    # those who look at evidence, there is no SNS, no Object Lock, no metric
+    # that a sweeper puts into CloudWatch, and no web identity; and elements of answers and requests
+    uncalled = {"HeadBucket", "DeleteTags", "DeleteTrafficMirrorFilterRule", "GetObject", "PutMetricData", "AssumeRoleWithWebIdentity",
                 "subscription_put", "subscription_drop",
                 "GetObjectLockConfiguration", "GetCallerIdentityResult", "CompleteMultipartUploadResult", "ListPartsResult",
                 "ListMultipartUploadsResult", "ListBucketResult", "UploadId"}
