@@ -3,8 +3,10 @@
  * next one.  A commit costs one flush of the disk, however many alerts are in it.
  *
  * The caller who finds nobody leading leads: it takes what is waiting, its own alert included,
- * through one transaction, and wakes the others.  Each alert has a savepoint of its own, so
- * that one that is refused takes nothing else with it.
+ * through one transaction, and wakes the others.  When one of them is refused, which is rare,
+ * all is undone and done again, each behind a savepoint of its own, so that it takes nothing
+ * else with it: savepoints for all would cost as much as the alerts (SQLite keeps a copy of
+ * every page that changes behind one).
  */
 #include "store_int.h"
 
@@ -43,30 +45,75 @@ run_locked(struct tb_store *store, const char *sql, struct tb_fail *fail) TB_REQ
     return err == TB_OK ? store_run_locked(&q, NULL, fail) : err;
 }
 
-/* False when the failure has taken the whole transaction with it (full disk, I/O, memory). */
-static bool
+static void
 take_one_locked(struct tb_store *store, struct tb_intake_item *w) TB_REQUIRES(store->mu)
 {
     struct store_taken taken = {.outcome = TB_INTAKE_IGNORED};
 
+    w->err = store_take_in_locked(store, w->intake, &taken, &w->fail);
+    if (w->err == TB_OK) {
+        w->outcome = taken.outcome;
+        (void)tb_str_copy(w->capture_id, sizeof(w->capture_id), taken.capture_id);
+    }
+}
+
+/* False when the failure has taken the whole transaction with it (full disk, I/O, memory). */
+static bool
+take_apart_locked(struct tb_store *store, struct tb_intake_item *w) TB_REQUIRES(store->mu)
+{
     w->err = run_locked(store, "SAVEPOINT alert", &w->fail);
     if (w->err != TB_OK) {
         return sqlite3_get_autocommit(store->locked.db) == 0;
     }
-    w->err = store_take_in_locked(store, w->intake, &taken, &w->fail);
+    take_one_locked(store, w);
     if (sqlite3_get_autocommit(store->locked.db) != 0) {
         return false;
     }
-    if (w->err != TB_OK && run_locked(store, "ROLLBACK TO alert", NULL) != TB_OK) {
-        return false;
-    }
     if (w->err != TB_OK) {
-        return run_locked(store, "RELEASE alert", NULL) == TB_OK;
+        return run_locked(store, "ROLLBACK TO alert", NULL) == TB_OK &&
+               run_locked(store, "RELEASE alert", NULL) == TB_OK;
     }
-    w->outcome = taken.outcome;
-    (void)tb_str_copy(w->capture_id, sizeof(w->capture_id), taken.capture_id);
     w->err = run_locked(store, "RELEASE alert", &w->fail);
     return w->err == TB_OK;
+}
+
+/* All of them, or with nothing done the failure of the first that is refused. */
+static enum tb_err
+take_whole_batch_locked(struct tb_store *store, struct tb_intake_item *first,
+                        struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    enum tb_err err = store_begin_locked(store, fail);
+
+    for (struct tb_intake_item *w = first; w != NULL && err == TB_OK; w = w->next) {
+        take_one_locked(store, w);
+        err = w->err;
+    }
+    return store_end_locked(store, err, fail);
+}
+
+/* Those that are not refused. */
+static enum tb_err
+take_each_locked(struct tb_store *store, struct tb_intake_item *first, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    enum tb_err err = store_begin_locked(store, fail);
+
+    for (struct tb_intake_item *w = first; w != NULL && err == TB_OK; w = w->next) {
+        if (!take_apart_locked(store, w)) {
+            err = w->err;
+            *fail = w->fail;
+        }
+    }
+    return store_end_locked(store, err, fail);
+}
+
+static bool
+is_any_refused(const struct tb_intake_item *first)
+{
+    while (first != NULL && first->err == TB_OK) {
+        first = first->next;
+    }
+    return first != NULL;
 }
 
 /* Who had no failure of its own gets this one. */
@@ -120,15 +167,9 @@ commit_batch(struct tb_store *store, struct tb_intake_item *first)
     enum tb_err err;
 
     store_lock(store, "intake");
-    err = store_begin_locked(store, &fail);
-    if (err == TB_OK) {
-        for (struct tb_intake_item *w = first; w != NULL && err == TB_OK; w = w->next) {
-            if (!take_one_locked(store, w)) {
-                err = w->err;
-                fail = w->fail;
-            }
-        }
-        err = store_end_locked(store, err, &fail);
+    err = take_whole_batch_locked(store, first, &fail);
+    if (is_any_refused(first)) {
+        err = take_each_locked(store, first, &fail);
     }
     if (err == TB_OK) {
         read_captures_locked(store, first);

@@ -145,7 +145,9 @@ connect_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(store->
     }
     /*
      * FULL, not NORMAL: a commit in the log must be on the disk before an alert is
-     * acknowledged.  The log is cut back to 64 MiB after a burst.
+     * acknowledged.  The log is cut back to 64 MiB after a burst.  What SQLite keeps for the
+     * time of a statement or of a transaction stays in memory; its cache holds the pages that
+     * a storm of alerts touches again and again, which it would read back from the log.
      */
     return exec_locked(store,
                        "PRAGMA application_id = 1952542818;"
@@ -154,6 +156,8 @@ connect_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(store->
                        "PRAGMA foreign_keys = ON;"
                        "PRAGMA journal_size_limit = 67108864;"
                        "PRAGMA trusted_schema = OFF;"
+                       "PRAGMA temp_store = MEMORY;"
+                       "PRAGMA cache_size = -16384;"
                        "CREATE TABLE IF NOT EXISTS migrations ("
                        " version INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL,"
                        " applied_utc_ns INTEGER NOT NULL) STRICT;",
@@ -276,6 +280,9 @@ tb_store_open(const char *path, struct tb_store **out, struct tb_fail *fail)
         if (err == TB_OK) {
             err = migrate_locked(store, fail);
         }
+        if (err == TB_OK) {
+            err = store_checkpoints_start_locked(store, fail);
+        }
         tb_mutex_unlock(&store->mu);
     }
     if (err != TB_OK) {
@@ -295,6 +302,7 @@ tb_store_close(struct tb_store *store)
     if (store == NULL) {
         return;
     }
+    store_checkpoints_stop(store->checkpoints);
     tb_mutex_lock(&store->mu);
     for (size_t i = 0; i < store->locked.prepared_count; i++) {
         (void)sqlite3_finalize(store->locked.prepared[i].stmt);

@@ -37,7 +37,14 @@ struct tb_store {
         struct tb_intake_item *first, **last;
         bool led; /* somebody is committing the batch before */
     } queue;
+    struct store_checkpoints *checkpoints; /* set once; has locks of its own */
 };
+
+/* Once the schema is there; _stop before the connection is closed, without the lock. */
+TB_NODISCARD enum tb_err store_checkpoints_start_locked(struct tb_store *store,
+                                                        struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
+void store_checkpoints_stop(struct store_checkpoints *checkpoints); /* NULL: nothing to do */
 
 /* What SQLite said, as one of our errors; `doing` is the object of the sentence. */
 enum tb_err store_failed_locked(struct tb_store *store, int rc, const char *doing,

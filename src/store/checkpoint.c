@@ -1,0 +1,172 @@
+/*
+ * SQLite's log is copied into the database beside the commits, not by them: a commit that does
+ * it (SQLite's own way, every 1000 pages) makes all who wait for it wait for two more flushes.
+ *
+ * Thread `checkpoint`: waits for a commit that finds the log long; has a connection of its own,
+ * and takes the store's lock for one thing only.  The log begins anew, and is as good as empty,
+ * when a commit finds all of it copied: under a load that never pauses there would be no such
+ * commit, so a log that got very long is copied to its end while nobody can commit.  Most of it
+ * is copied already by then.
+ */
+#include "store_int.h"
+
+#include <stdlib.h>
+
+#include <tapbox/log.h>
+
+enum {
+    /* pages (4 KiB) in the log */
+    LONG_PAGES = 2000,
+    VERY_LONG_PAGES = 8000, /* 32 MiB, which opening the store after a crash has to read */
+};
+
+struct store_checkpoints {
+    struct tb_store *store;
+    pthread_t thread;
+    bool started;
+    sqlite3 *db; /* the thread's own, like what follows; NULL until it has something to do */
+    bool failed; /* said once */
+    struct tb_mutex mu;
+    struct tb_cond moved;
+    struct { /* touched only while holding mu */
+        bool due, stopping;
+    } locked;
+};
+
+/* After each commit, with the store's lock held. */
+static int
+on_commit(void *arg, sqlite3 *db, const char *name, int pages)
+{
+    struct store_checkpoints *c = arg;
+
+    (void)db;
+    (void)name;
+    if (pages >= LONG_PAGES) {
+        tb_mutex_lock(&c->mu);
+        c->locked.due = true;
+        tb_cond_signal(&c->moved);
+        tb_mutex_unlock(&c->mu);
+    }
+    return SQLITE_OK;
+}
+
+/* A connection finds out by reading that there is a log. */
+static int
+connect_once(struct store_checkpoints *c)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
+    int rc;
+
+    if (c->db != NULL) {
+        return SQLITE_OK;
+    }
+    rc = sqlite3_open_v2(c->store->path, &c->db, flags, NULL);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_exec(c->db,
+                          "PRAGMA synchronous = FULL;"
+                          "SELECT count(*) FROM sqlite_schema;",
+                          NULL, NULL, NULL);
+    }
+    if (rc != SQLITE_OK) {
+        (void)sqlite3_close(c->db);
+        c->db = NULL;
+    }
+    return rc;
+}
+
+/* What can be copied without anybody's waiting; false: nothing could be.  `*out_pages`: how
+ * long the log is. */
+static bool
+copy(struct store_checkpoints *c, int *out_pages)
+{
+    int copied = 0;
+    int rc = connect_once(c);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, out_pages,
+                                       &copied);
+    }
+    if (rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY) { /* somebody else is at it */
+        c->failed = false;
+        return rc == SQLITE_OK;
+    }
+    if (!c->failed) {
+        tb_log(TB_LOG_WARN, NULL, "%s: its log cannot be copied into it, and grows: %s",
+               c->store->path, sqlite3_errstr(rc));
+    }
+    c->failed = true;
+    return false;
+}
+
+static void
+checkpoint(struct store_checkpoints *c)
+{
+    int pages = 0;
+
+    if (!copy(c, &pages) || pages < VERY_LONG_PAGES || !copy(c, &pages)) {
+        return;
+    }
+    tb_mutex_lock(&c->store->mu);
+    (void)copy(c, &pages);
+    tb_mutex_unlock(&c->store->mu);
+}
+
+static void *
+run(void *arg)
+{
+    struct store_checkpoints *c = arg;
+
+    tb_mutex_lock(&c->mu);
+    while (!c->locked.stopping) {
+        if (!c->locked.due) {
+            tb_cond_wait(&c->moved, &c->mu);
+            continue;
+        }
+        c->locked.due = false;
+        tb_mutex_unlock(&c->mu);
+        checkpoint(c);
+        tb_mutex_lock(&c->mu);
+    }
+    tb_mutex_unlock(&c->mu);
+    return NULL;
+}
+
+enum tb_err
+store_checkpoints_start_locked(struct tb_store *store, struct tb_fail *fail)
+{
+    struct store_checkpoints *c = calloc(1, sizeof(*c));
+    enum tb_err err;
+
+    if (c == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the store");
+    }
+    c->store = store;
+    tb_mutex_init(&c->mu);
+    tb_cond_init(&c->moved);
+    store->checkpoints = c;
+    err = tb_thread_start(&c->thread, "checkpoint", run, c, fail);
+    if (err == TB_OK) {
+        c->started = true;
+        (void)sqlite3_wal_hook(store->locked.db, on_commit, c); /* instead of SQLite's own */
+    }
+    return err;
+}
+
+void
+store_checkpoints_stop(struct store_checkpoints *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    if (c->started) {
+        tb_mutex_lock(&c->mu);
+        c->locked.stopping = true;
+        tb_cond_signal(&c->moved);
+        tb_mutex_unlock(&c->mu);
+        (void)pthread_join(c->thread, NULL);
+    }
+    (void)sqlite3_close(c->db);
+    tb_cond_release(&c->moved);
+    tb_mutex_release(&c->mu);
+    free(c);
+}
