@@ -124,7 +124,8 @@ alerts_json(const struct tb_manifest_input *input)
 }
 
 /* What the mirror let through at the end.  It is wider than what the first alert asked for when
- * others joined that needed more: from when on, the custody log tells (`widen_filter`). */
+ * others joined that needed more: from when on, the custody log tells (`widen_filter`).  What
+ * an alert of an earlier tapbox asked for is not known. */
 static struct tb_json *
 filter_json(const struct tb_manifest_input *input)
 {
@@ -133,9 +134,11 @@ filter_json(const struct tb_manifest_input *input)
     struct tb_json *out = tb_filter_json(filter);
 
     tb_json_set_bool(out, "in_place", !input->capture->filter_due);
-    tb_json_set_bool(out, "widened",
-                     first != NULL && first->has_filter &&
-                         !tb_filter_covers(&first->filter, filter));
+    if (first != NULL && first->has_filter) {
+        tb_json_set_bool(out, "widened", !tb_filter_covers(&first->filter, filter));
+    } else {
+        tb_json_set_null(out, "widened");
+    }
     return out;
 }
 

@@ -233,6 +233,8 @@ each_alert_names_its_rule_and_the_filter_says_whether_it_was_widened(void **stat
     assert_true(tb_json_is_null(tb_json_at(root, "/alerts/0/filter")));
     assert_string_equal(tb_json_str(root, "/filter/kind"), "all");
     assert_true(flag(root, "/filter/in_place"));
+    /* an alert of an earlier tapbox: nobody knows what it asked for */
+    assert_true(tb_json_is_null(tb_json_at(root, "/filter/widened")));
 
     (void)strcpy(f->alert.row.rule, "c2");
     f->alert.row.has_filter = true;
