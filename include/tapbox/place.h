@@ -21,6 +21,11 @@ struct tb_place;
  * when it is listed. */
 TB_NODISCARD enum tb_err tb_place_open(const char *where, struct tb_place **out,
                                        struct tb_fail *fail);
+/* The same as somebody else: what lies in S3 is read with the role's credentials, for which STS
+ * is asked with those of the environment.  NULL: as oneself.  TB_EINVAL: no role's ARN, or a
+ * path. */
+TB_NODISCARD enum tb_err tb_place_open_as(const char *where, const char *role_arn,
+                                          struct tb_place **out, struct tb_fail *fail);
 /* The one `levels` folders above.  *out is freed before `place`.  TB_ENOTFOUND: there is none.
  */
 TB_NODISCARD enum tb_err tb_place_above(const struct tb_place *place, unsigned levels,

@@ -8,6 +8,7 @@
 
 #include <tapbox/place.h>
 #include <tapbox/segment.h>
+#include <tapbox/verify.h>
 
 /* --- which packets; pure --- */
 
@@ -54,6 +55,22 @@ bool tb_select_takes(const struct tb_select *select, int64_t utc_ns, struct tb_b
 bool tb_select_may_take(const struct tb_select *select, const struct tb_segment_reader *reader,
                         size_t i);
 
+/* --- whom to believe --- */
+
+struct tb_retrieve_trust {
+    const struct tb_verify_key *keys; /* borrowed; may be none */
+    size_t key_count;
+    bool is_required; /* only what is signed with one of them that is trusted */
+};
+/* What an extract or a download was checked against.  A manifest whose signature is not of the
+ * key that it names is TB_EFORMAT, whatever is required. */
+struct tb_retrieve_checked {
+    bool by_manifest;          /* there is one, and what it names is as it says */
+    bool is_signed;            /* it is signed, with a key that was given */
+    bool is_trusted;           /* and that key is vouched for */
+    struct tb_fingerprint key; /* that it names; "" without one */
+};
+
 /* --- an extract --- */
 
 struct tb_extract_counts {
@@ -65,7 +82,7 @@ struct tb_extract_counts {
     uint64_t bytes_read;            /* asked for, indexes included */
     uint64_t packets_read, packets; /* in those chunks; of these wanted */
     int64_t first_utc_ns, last_utc_ns;
-    bool is_checked; /* there is a manifest, and it names the segments as they are */
+    struct tb_retrieve_checked checked;
 };
 
 struct tb_extract {
@@ -73,6 +90,7 @@ struct tb_extract {
     bool as_pcap;     /* else pcapng: interfaces, directions, comments, nanoseconds */
     const char *note; /* a comment for the section header: what this is an extract of */
     unsigned threads; /* for S3; 0: as many as are of use */
+    struct tb_retrieve_trust trust;
     /* Takes the file piece by piece. */
     enum tb_err (*sink)(void *arg, struct tb_bytes octets, struct tb_fail *fail);
     /* A few times a second, with octets of chunks; may be NULL. */
@@ -89,11 +107,12 @@ struct tb_extract {
  * Writes the wanted packets of the capture that lies at `place` (all of it listed in `list`),
  * merged over segments and lanes by time, as one file.  Each chunk that is read is checked
  * against its index, and the index against manifest.json if that is there; then all segments
- * that it names have to be there.  The manifest's signature is not looked at.
+ * that it names have to be there, and `trust` says who has to have signed it.
  *
  * Memory: the indexes, and 64 MiB of what was read ahead.  Threads: its own, for reading ahead.
- * Errors: TB_ENOTFOUND no segment there; TB_EINVAL more than one capture; TB_EFORMAT names the
- * segment that is missing or not what it should be; those of the place and the sink.
+ * Errors: TB_ENOTFOUND no segment there, or a signature is required and there is no manifest;
+ * TB_EINVAL more than one capture; TB_EFORMAT names the segment that is missing or not what it
+ * should be, or says what the signature lacks; those of the place and the sink.
  */
 TB_NODISCARD enum tb_err tb_extract(struct tb_place *place, const struct tb_place_list *list,
                                     const struct tb_extract *extract,
@@ -105,13 +124,14 @@ struct tb_download {
     int folder_fd;    /* where the capture's own folder is made; borrowed */
     const char *name; /* of that folder */
     unsigned threads; /* as above */
+    struct tb_retrieve_trust trust;
     void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
     void *arg;
 };
 struct tb_download_counts {
     size_t files, kept;         /* kept: they were there already, and are what they should be */
     uint64_t bytes, bytes_read; /* of these files; brought now */
-    bool is_checked; /* there is a manifest, and what it names has the hashes that it names */
+    struct tb_retrieve_checked checked;
 };
 /*
  * Brings the files of the capture that lies at `place` to the local disk, those that the

@@ -79,6 +79,18 @@ struct tb_verify_key {
     bool trusted; /* somebody vouches for it; else it came along with the evidence */
 };
 
+/* What a manifest's signature shows. */
+enum tb_signed {
+    TB_SIGNED_UNKNOWN, /* it names a key that was not given */
+    TB_SIGNED_BADLY,   /* it was not signed with the key that it names */
+    TB_SIGNED_WELL,    /* it was, and nobody vouches for that key */
+    TB_SIGNED_TRUSTED  /* it was, and somebody does */
+};
+/* Pure.  `named` is the fingerprint in the manifest, of which `text` is all. */
+enum tb_signed tb_signature_judge(const struct tb_verify_key *keys, size_t count,
+                                  const struct tb_fingerprint *named, struct tb_bytes text,
+                                  struct tb_bytes signature);
+
 /* The first thing that is wrong with a file. */
 struct tb_finding {
     const char *capture; /* id as the folder or the manifest has it; or of a host's log */

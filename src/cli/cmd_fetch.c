@@ -20,6 +20,7 @@
 
 #include "api_int.h"
 #include "cli_int.h"
+#include "keys_int.h"
 
 static const char help[] =
     "Usage: tapbox fetch CAPTURE [-o FOLDER]\n"
@@ -31,7 +32,7 @@ static const char help[] =
     "\n"
     "Without a filter all of its files are brought to FOLDER (default: here), each checked\n"
     "against the manifest; done again, it goes on with what is missing, in the middle of a\n"
-    "segment too.  'tapbox verify' then also proves the signature.\n"
+    "segment too.  'tapbox verify' then checks all there is to check.\n"
     "\n"
     "With one, the packets that fit are written as one file, merged by time.  Only the "
     "indexes\n"
@@ -52,6 +53,13 @@ static const char help[] =
     "  -o, --output PATH      the folder, or the file; '-' is standard output:\n"
     "                         tapbox fetch s3://... --host 10.0.0.1 -o - | wireshark -k -i -\n"
     "  -t, --threads N        reads at a time (default: 16 from S3)\n"
+    "  -k, --key FILE         a public key (PEM) that you trust: only what is signed with it; "
+    "may\n"
+    "                         be given again\n"
+    "  -f, --fingerprint HEX  or the fingerprint of one that lies in keys/ beside the "
+    "evidence\n"
+    "      --role ARN         read S3 as this role (sts:AssumeRole with the environment's\n"
+    "                         credentials)\n"
     "      --proof            also make FILE.proof/: 'tapbox verify FILE' then proves the "
     "extract\n"
     "                         with the signed manifest and the chunks that it was made of\n"
@@ -61,20 +69,24 @@ static const char help[] =
     "      --token-file FILE  file that holds the token (else TAPBOX_TOKEN is the token)\n"
     "  -h, --help             this text\n"
     "\n"
+    "Without --key and --fingerprint the signature is checked with the key that lies beside "
+    "the\n"
+    "evidence, whose fingerprint is told: compare it with one that was written down.\n"
+    "\n"
     "Ports are those of whole datagrams: fragments have none, --host and --proto find them.\n"
     "\n"
     "Status: 0 done, 3 nothing there, 4 S3 refuses, 5 S3 does not answer, 7 something is not\n"
-    "what the manifest says.\n";
+    "what the manifest says, or not signed as asked for.\n";
 
 enum {
     NOTE_BYTES = TB_PROOF_FILTER_MAX_BYTES,
-    PATH_BYTES = 4096,
-    MAX_LEVELS = 8 /* of folders above in which keys/ is looked for: prefix and date */
+    PATH_BYTES = 4096
 };
 
 struct fetch {
-    const char *where, *output;
+    const char *where, *output, *role;
     struct tb_api_options api;
+    struct tb_cli_keys keys;
     struct tb_select select;
     bool is_filtered, as_pcap, json, proof;
     unsigned threads;
@@ -90,6 +102,44 @@ on_progress(void *arg, uint64_t done, uint64_t total)
     struct fetch *fetch = arg;
 
     tb_cli_progress_show(&fetch->progress, done, total);
+}
+
+static struct tb_retrieve_trust
+trust_of(const struct fetch *fetch)
+{
+    return (struct tb_retrieve_trust){.keys = fetch->keys.at,
+                                      .key_count = fetch->keys.count,
+                                      .is_required = tb_cli_keys_given(&fetch->keys)};
+}
+
+/* What it was checked against: into the JSON, and behind the sentence. */
+static void
+tell_checked(const struct tb_retrieve_checked *checked, struct tb_json *json, char *text,
+             size_t cap)
+{
+    size_t len = strlen(text);
+
+    tb_json_set_bool(json, "checked", checked->by_manifest);
+    tb_json_set_bool(json, "signed", checked->is_signed);
+    tb_json_set_bool(json, "trusted", checked->is_trusted);
+    tb_json_set_str(json, "key", checked->key.text[0] != '\0' ? checked->key.text : NULL);
+    if (!checked->by_manifest) {
+        (void)snprintf(text + len, cap - len, "; there is no manifest to check them against");
+    } else if (checked->is_trusted) {
+        (void)snprintf(text + len, cap - len,
+                       "; they are as the manifest says, which is signed with the key given");
+    } else if (checked->is_signed) {
+        (void)snprintf(text + len, cap - len,
+                       "; they are as the manifest says.\nIt is signed with the key that lies "
+                       "beside it, for which nobody vouched; compare its fingerprint:\n  %s",
+                       checked->key.text);
+    } else {
+        (void)snprintf(
+            text + len, cap - len,
+            "; they are as the manifest says.\nNothing proves the manifest: there is "
+            "no signature, or no key %s to check it",
+            checked->key.text);
+    }
 }
 
 static int
@@ -144,7 +194,7 @@ static int
 report_extract(struct fetch *fetch, const struct tb_extract_counts *counts)
 {
     struct tb_json *json = tb_json_object();
-    char text[512];
+    char text[1024];
 
     tb_json_set_int(json, "packets", (int64_t)counts->packets);
     tb_json_set_int(json, "packets_read", (int64_t)counts->packets_read);
@@ -154,16 +204,14 @@ report_extract(struct fetch *fetch, const struct tb_extract_counts *counts)
     tb_json_set_int(json, "chunks_read", (int64_t)counts->chunks_read);
     tb_json_set_int(json, "bytes", (int64_t)counts->bytes);
     tb_json_set_int(json, "bytes_read", (int64_t)counts->bytes_read);
-    tb_json_set_bool(json, "checked", counts->is_checked);
     tb_json_set_str(json, "filter", fetch->note);
     (void)snprintf(text, sizeof(text),
                    "%llu packets, from %zu of %zu chunks in %zu of %zu segments (%.1f of %.1f "
-                   "MiB read)%s",
+                   "MiB read)",
                    (unsigned long long)counts->packets, counts->chunks_read, counts->chunks,
                    counts->segments_read, counts->segments,
-                   (double)counts->bytes_read / (1 << 20), (double)counts->bytes / (1 << 20),
-                   counts->is_checked ? "; they are as the manifest says"
-                                      : "; there is no manifest to check them against");
+                   (double)counts->bytes_read / (1 << 20), (double)counts->bytes / (1 << 20));
+    tell_checked(&counts->checked, json, text, sizeof(text));
     return report(fetch, json, text);
 }
 
@@ -199,32 +247,6 @@ close_output(struct fetch *fetch, const char *part, enum tb_err err, struct tb_f
         (void)unlink(part);
     }
     tb_close(&fetch->out_fd);
-    return err;
-}
-
-/* keys/ lies some levels above the capture, and here beside it: verify looks there. */
-static enum tb_err
-bring_keys(struct tb_place *place, int folder_fd, struct tb_fail *fail)
-{
-    enum tb_err err = TB_OK;
-    bool found = false;
-
-    for (unsigned level = 1; level < MAX_LEVELS && !found && err == TB_OK; level++) {
-        const struct tb_download keys = {.folder_fd = folder_fd, .name = "."};
-        struct tb_place_list list = {.count = 0};
-        struct tb_download_counts counts;
-        struct tb_place *above = NULL;
-
-        if (tb_place_above(place, level, &above, NULL) != TB_OK) {
-            break;
-        }
-        if (tb_place_list(above, "keys", &list, NULL) == TB_OK && list.count > 0) {
-            found = true;
-            err = tb_download(above, &list, &keys, &counts, fail);
-        }
-        tb_place_list_release(&list);
-        tb_place_free(above);
-    }
     return err;
 }
 
@@ -282,7 +304,7 @@ extract_with_proof(struct fetch *fetch, struct tb_place *place,
         err = tb_proof_make(place, list, want, fetch->note, fd, counts, fail);
     }
     if (err == TB_OK) {
-        err = bring_keys(place, fd, fail);
+        err = tb_cli_keys_bring(place, fd, fail);
     }
     tb_close(&fd);
     return err;
@@ -296,6 +318,7 @@ extract(struct fetch *fetch, struct tb_place *place, const struct tb_place_list 
                                     .as_pcap = fetch->as_pcap,
                                     .note = note,
                                     .threads = fetch->threads,
+                                    .trust = trust_of(fetch),
                                     .sink = write_out,
                                     .progress = on_progress,
                                     .arg = fetch};
@@ -330,13 +353,14 @@ download(struct fetch *fetch, struct tb_place *place, const struct tb_place_list
 {
     struct tb_download want = {.name = tb_place_name(place),
                                .threads = fetch->threads,
+                               .trust = trust_of(fetch),
                                .progress = on_progress,
                                .arg = fetch,
                                .folder_fd = -1};
     struct tb_download_counts counts;
     struct tb_json *json;
     struct tb_fail fail = {0};
-    char text[512];
+    char text[1024];
     enum tb_err err;
 
     err = tb_open_dir(AT_FDCWD, fetch->output != NULL ? fetch->output : ".", 0750,
@@ -345,7 +369,7 @@ download(struct fetch *fetch, struct tb_place *place, const struct tb_place_list
         err = tb_download(place, list, &want, &counts, &fail);
     }
     if (err == TB_OK) {
-        err = bring_keys(place, want.folder_fd, &fail);
+        err = tb_cli_keys_bring(place, want.folder_fd, &fail);
     }
     tb_close(&want.folder_fd);
     if (err != TB_OK) {
@@ -356,12 +380,10 @@ download(struct fetch *fetch, struct tb_place *place, const struct tb_place_list
     tb_json_set_int(json, "kept", (int64_t)counts.kept);
     tb_json_set_int(json, "bytes", (int64_t)counts.bytes);
     tb_json_set_int(json, "bytes_read", (int64_t)counts.bytes_read);
-    tb_json_set_bool(json, "checked", counts.is_checked);
-    (void)snprintf(text, sizeof(text), "%zu files, %.1f MiB, in %s/%s (%zu were there)%s",
+    (void)snprintf(text, sizeof(text), "%zu files, %.1f MiB, in %.300s/%s (%zu were there)",
                    counts.files, (double)counts.bytes / (1 << 20),
-                   fetch->output != NULL ? fetch->output : ".", want.name, counts.kept,
-                   counts.is_checked ? "; they are as the manifest says"
-                                     : "; there is no manifest yet to check them against");
+                   fetch->output != NULL ? fetch->output : ".", want.name, counts.kept);
+    tell_checked(&counts.checked, json, text, sizeof(text));
     return report(fetch, json, text);
 }
 
@@ -401,16 +423,18 @@ fetch_it(struct fetch *fetch)
     if (status != TB_EXIT_OK) {
         return status;
     }
-    if (tb_place_open(where, &place, &fail) != TB_OK ||
+    if (tb_place_open_as(where, fetch->role, &place, &fail) != TB_OK ||
         tb_place_list(place, "", &list, &fail) != TB_OK) {
         status = tell(fetch, &fail);
     } else if (list.count == 0) {
         (void)tb_fail_set(&fail, TB_ENOTFOUND, "nothing lies at %.300s", where);
         status = tell(fetch, &fail);
-    } else if (fetch->is_filtered) {
-        status = extract(fetch, place, &list);
     } else {
-        status = download(fetch, place, &list);
+        status = tb_cli_keys_take(&fetch->keys, "fetch", where, place, &list);
+        if (status == TB_EXIT_OK) {
+            status = fetch->is_filtered ? extract(fetch, place, &list)
+                                        : download(fetch, place, &list);
+        }
     }
     tb_place_list_release(&list);
     tb_place_free(place);
@@ -429,6 +453,7 @@ enum {
     OPTION_ALL,
     OPTION_FORMAT,
     OPTION_PROOF,
+    OPTION_ROLE,
     OPTION_JSON
 };
 
@@ -460,6 +485,15 @@ take_option(struct fetch *fetch, int option, const char *name, const char *value
             return tb_cli_usage("fetch", "--threads takes 1 to 32");
         }
         fetch->threads = (unsigned)threads;
+        return TB_EXIT_OK;
+    case 'k':
+    case 'f':
+        return tb_cli_keys_option(&fetch->keys, option, value)
+                   ? TB_EXIT_OK
+                   : tb_cli_usage("fetch", "more than %d of --key or --fingerprint",
+                                  TB_CLI_MAX_KEY_NAMES);
+    case OPTION_ROLE:
+        fetch->role = value;
         return TB_EXIT_OK;
     case OPTION_JSON:
         fetch->json = true;
@@ -499,6 +533,9 @@ tb_cmd_fetch(int argc, char **argv)
         {"all", no_argument, NULL, OPTION_ALL},
         {"format", required_argument, NULL, OPTION_FORMAT},
         {"proof", no_argument, NULL, OPTION_PROOF},
+        {"key", required_argument, NULL, 'k'},
+        {"fingerprint", required_argument, NULL, 'f'},
+        {"role", required_argument, NULL, OPTION_ROLE},
         {"json", no_argument, NULL, OPTION_JSON},
         {"url", required_argument, NULL, TB_API_OPTION_URL},
         {"token-file", required_argument, NULL, TB_API_OPTION_TOKEN_FILE},
@@ -511,7 +548,7 @@ tb_cmd_fetch(int argc, char **argv)
     int option, index = 0;
 
     tb_select_init(&fetch.select);
-    while ((option = getopt_long(argc, argv, "o:t:h", options, &index)) != -1) {
+    while ((option = getopt_long(argc, argv, "o:t:k:f:h", options, &index)) != -1) {
         int status;
 
         if (option == 'h') {

@@ -35,7 +35,9 @@ static const char help[] =
     "\n"
     "  -o, --output FILE      where to; - is standard output\n"
     "  -p, --policy FILE      whose senders the alerts of a folder without a summary are "
-    "of\n" TB_API_HELP;
+    "of\n"
+    "      --role ARN         read S3 as this role (sts:AssumeRole with the environment's\n"
+    "                         credentials)\n" TB_API_HELP;
 
 enum {
     NUMBER = 0, /* of the one summary that is made here */
@@ -43,7 +45,7 @@ enum {
 };
 
 struct report_job {
-    const char *where, *output, *policy;
+    const char *where, *output, *policy, *role;
     struct tb_api_options api;
     struct tb_report page;
     struct tb_json *capture, *manifest, *summary, *keys; /* owned */
@@ -327,7 +329,7 @@ read_files(struct report_job *job, struct tb_fail *fail)
 {
     size_t segments = 0;
     bool found = false;
-    enum tb_err err = tb_place_open(job->where, &job->place, fail);
+    enum tb_err err = tb_place_open_as(job->where, job->role, &job->place, fail);
 
     if (err == TB_OK) {
         err = tb_place_list(job->place, "", &job->list, fail);
@@ -440,11 +442,9 @@ int
 tb_cmd_report(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"output", required_argument, NULL, 'o'},
-        {"policy", required_argument, NULL, 'p'},
-        TB_API_OPTIONS,
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"output", required_argument, NULL, 'o'}, {"policy", required_argument, NULL, 'p'},
+        {"role", required_argument, NULL, 'r'},   TB_API_OPTIONS,
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
     };
     struct report_job job = {.output = NULL};
     int option;
@@ -458,6 +458,8 @@ tb_cmd_report(int argc, char **argv)
             job.output = optarg;
         } else if (option == 'p') {
             job.policy = optarg;
+        } else if (option == 'r') {
+            job.role = optarg;
         } else if (!tb_api_option(&job.api, option, optarg)) {
             return tb_cli_try_help("report");
         }

@@ -36,6 +36,8 @@ static const char help[] =
     "                         hosts' custody logs\n"
     "  -t, --threads N        how many files are read at a time (default: one for each\n"
     "                         processor; 16 from S3)\n"
+    "      --role ARN         read S3 as this role (sts:AssumeRole with the environment's\n"
+    "                         credentials)\n"
     "      --json             the result as JSON\n"
     "  -h, --help             this text\n"
     "\n"
@@ -64,7 +66,7 @@ on_progress(void *arg, uint64_t more_bytes)
 static enum tb_err
 open_place(struct verify_run *run, const char *where, struct tb_fail *fail)
 {
-    enum tb_err err = tb_place_open(where, &run->place, fail);
+    enum tb_err err = tb_place_open_as(where, run->role, &run->place, fail);
 
     if (err == TB_OK) {
         err = tb_place_list(run->place, "", &run->list, fail);
@@ -76,9 +78,23 @@ open_place(struct verify_run *run, const char *where, struct tb_fail *fail)
     return err;
 }
 
+/* TB_EXIT_OK when there is one to go by. */
 static int
-verify_extract(struct verify_run *run, const char *where, const struct verify_names *files,
-               const struct verify_names *fingerprints)
+take_keys(struct verify_run *run, const char *where)
+{
+    int status = tb_cli_keys_take(&run->keys, "verify", where, run->place, &run->list);
+
+    if (status == TB_EXIT_OK && run->keys.count == 0) {
+        fprintf(stderr, "tapbox verify: no public key: give one with --key\n");
+        status = TB_EXIT_NOT_FOUND;
+    }
+    run->verify.keys = run->keys.at;
+    run->verify.key_count = run->keys.count;
+    return status;
+}
+
+static int
+verify_extract(struct verify_run *run, const char *where)
 {
     struct tb_proof_result result;
     struct tb_fail fail = {0};
@@ -96,7 +112,7 @@ verify_extract(struct verify_run *run, const char *where, const struct verify_na
     if (open_place(run, folder, &fail) != TB_OK) {
         status = tb_cli_fail("verify", &fail);
     } else {
-        status = verify_take_keys(run, folder, files, fingerprints);
+        status = take_keys(run, folder);
         if (status == TB_EXIT_OK &&
             tb_proof_check(&run->verify, run->place, &run->list, fd, &result, &fail) != TB_OK) {
             status = tb_cli_fail("verify", &fail);
@@ -136,8 +152,7 @@ extract_of(const char *where, char room[PATH_BYTES])
 }
 
 static int
-verify(struct verify_run *run, const char *where, const struct verify_names *files,
-       const struct verify_names *fingerprints)
+verify(struct verify_run *run, const char *where)
 {
     struct tb_fail fail = {0};
     char room[PATH_BYTES];
@@ -146,12 +161,12 @@ verify(struct verify_run *run, const char *where, const struct verify_names *fil
     where = extract_of(where, room);
     run->is_extract = is_file(where);
     if (run->is_extract) {
-        return verify_extract(run, where, files, fingerprints);
+        return verify_extract(run, where);
     }
     if (open_place(run, where, &fail) != TB_OK) {
         return tb_cli_fail("verify", &fail);
     }
-    status = verify_take_keys(run, where, files, fingerprints);
+    status = take_keys(run, where);
     if (status != TB_EXIT_OK) {
         return status;
     }
@@ -171,15 +186,18 @@ int
 tb_cmd_verify(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"key", required_argument, NULL, 'k'}, {"fingerprint", required_argument, NULL, 'f'},
-        {"deep", no_argument, NULL, 'd'},      {"json", no_argument, NULL, 'j'},
-        {"whole", no_argument, NULL, 'w'},     {"threads", required_argument, NULL, 't'},
-        {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0},
+        {"key", required_argument, NULL, 'k'},
+        {"fingerprint", required_argument, NULL, 'f'},
+        {"deep", no_argument, NULL, 'd'},
+        {"json", no_argument, NULL, 'j'},
+        {"whole", no_argument, NULL, 'w'},
+        {"threads", required_argument, NULL, 't'},
+        {"role", required_argument, NULL, 'r'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     struct verify_run run = {
         .verify = {.finding = verify_tell_finding, .progress = on_progress}};
-    struct verify_names files = {0}, fingerprints = {0};
-    struct verify_names *names;
     char *end;
     int option, status;
 
@@ -187,12 +205,13 @@ tb_cmd_verify(int argc, char **argv)
         switch (option) {
         case 'k':
         case 'f':
-            names = option == 'k' ? &files : &fingerprints;
-            if (names->count == VERIFY_MAX_NAMES) {
+            if (!tb_cli_keys_option(&run.keys, option, optarg)) {
                 return tb_cli_usage("verify", "more than %d of --key or --fingerprint",
-                                    VERIFY_MAX_NAMES);
+                                    TB_CLI_MAX_KEY_NAMES);
             }
-            names->at[names->count++] = optarg;
+            break;
+        case 'r':
+            run.role = optarg;
             break;
         case 'd':
             run.verify.deep = true;
@@ -221,12 +240,11 @@ tb_cmd_verify(int argc, char **argv)
         return tb_cli_usage(
             "verify", "which evidence?  'tapbox verify PATH|s3://BUCKET/PREFIX --key FILE'");
     }
-    run.verify.keys = run.keys;
     run.verify.arg = &run;
     tb_cli_progress_begin(&run.progress);
     run.findings = tb_json_array();
     run.missing = tb_json_array();
-    status = verify(&run, argv[optind], &files, &fingerprints);
+    status = verify(&run, argv[optind]);
     tb_json_free(run.findings);
     tb_json_free(run.missing);
     free(run.done);

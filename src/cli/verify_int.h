@@ -1,6 +1,5 @@
 /*
- * tapbox verify: cmd_verify.c runs it, verify_keys.c finds the keys to go by, verify_result.c
- * tells what came of it.
+ * tapbox verify: cmd_verify.c runs it, verify_result.c tells what came of it.
  */
 #ifndef TAPBOX_CLI_VERIFY_INT_H
 #define TAPBOX_CLI_VERIFY_INT_H
@@ -9,21 +8,16 @@
 #include <tapbox/proof.h>
 
 #include "cli_int.h"
+#include "keys_int.h"
 
 enum {
-    VERIFY_MAX_KEYS = 32,
-    VERIFY_MAX_NAMES = 16, /* of --key, and of --fingerprint */
     VERIFY_MAX_THREADS = 32
-};
-
-struct verify_names { /* as given on the command line */
-    const char *at[VERIFY_MAX_NAMES];
-    size_t count;
 };
 
 struct verify_run {
     struct tb_verify verify;
-    struct tb_verify_key keys[VERIFY_MAX_KEYS];
+    struct tb_cli_keys keys;
+    const char *role;
     bool json;
     bool whole;
     bool is_extract;
@@ -38,12 +32,6 @@ struct verify_run {
     uint64_t total_bytes, done_bytes;
     struct tb_cli_progress progress;
 };
-
-/* --- verify_keys.c --- */
-
-/* The keys that the command line names; TB_EXIT_OK when there is one to go by. */
-int verify_take_keys(struct verify_run *run, const char *where,
-                     const struct verify_names *files, const struct verify_names *fingerprints);
 
 /* --- verify_result.c --- */
 

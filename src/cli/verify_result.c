@@ -277,7 +277,7 @@ print_text(const struct verify_run *run, int status)
         puts("Nobody vouched for the key: compare its fingerprint with GET /v1/keys of the "
              "service,\nor with what was written down, and give it as --fingerprint:");
         for (size_t i = 0; i < run->verify.key_count; i++) {
-            printf("  %s\n", run->keys[i].fingerprint.text);
+            printf("  %s\n", run->keys.at[i].fingerprint.text);
         }
     }
 }

@@ -18,20 +18,26 @@ static const char sums_name[] = "SHA256SUMS";
 
 /* --- the manifest and its signature --- */
 
-static const struct tb_verify_key *
-key_of(const struct verify_job *job, const char *fingerprint)
+enum tb_signed
+tb_signature_judge(const struct tb_verify_key *keys, size_t count,
+                   const struct tb_fingerprint *named, struct tb_bytes text,
+                   struct tb_bytes signature)
 {
     const struct tb_verify_key *found = NULL;
 
-    for (size_t i = 0; i < job->verify->key_count; i++) {
-        const struct tb_verify_key *key = &job->verify->keys[i];
-
-        if (strcmp(key->fingerprint.text, fingerprint) == 0 &&
-            (found == NULL || key->trusted)) {
-            found = key;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(keys[i].fingerprint.text, named->text) == 0 &&
+            (found == NULL || keys[i].trusted)) {
+            found = &keys[i];
         }
     }
-    return found;
+    if (found == NULL) {
+        return TB_SIGNED_UNKNOWN;
+    }
+    if (tb_signature_check(&found->key, text, signature, NULL) != TB_OK) {
+        return TB_SIGNED_BADLY;
+    }
+    return found->trusted ? TB_SIGNED_TRUSTED : TB_SIGNED_WELL;
 }
 
 /* What SHA256SUMS, which nobody signed, says of a file: only to tell which of two was changed.
@@ -58,24 +64,26 @@ sums_agree(struct verify_job *job, const char *name, struct tb_bytes content)
 static void
 check_key(struct verify_job *job, struct tb_bytes signature)
 {
-    const struct tb_verify_key *key = key_of(job, job->out->key.text);
     struct tb_bytes text = tb_buf_view(&job->text);
+    enum tb_signed shows = tb_signature_judge(job->verify->keys, job->verify->key_count,
+                                              &job->out->key, text, signature);
 
-    if (key != NULL && tb_signature_check(&key->key, text, signature, NULL) == TB_OK) {
-        job->out->is_signed = true;
-        job->out->is_trusted = key->trusted;
-    } else if (sums_agree(job, manifest_name, text) &&
-               !sums_agree(job, signature_name, signature)) {
+    job->out->is_signed = shows == TB_SIGNED_WELL || shows == TB_SIGNED_TRUSTED;
+    job->out->is_trusted = shows == TB_SIGNED_TRUSTED;
+    if (job->out->is_signed) {
+        return;
+    }
+    if (sums_agree(job, manifest_name, text) && !sums_agree(job, signature_name, signature)) {
         verify_report(job, signature_name, "signature",
                       "it is not the signature of manifest.json, nor what SHA256SUMS says");
-    } else if (key == NULL) {
+    } else if (shows == TB_SIGNED_UNKNOWN) {
         verify_report(job, manifest_name, "key",
                       "it names key %s, which was not given: nothing is proven",
                       job->out->key.text[0] != 0 ? job->out->key.text : "(none)");
     } else {
         verify_report(job, manifest_name, "signature",
                       "the signature does not hold: it is not what was signed with key %s",
-                      key->fingerprint.text);
+                      job->out->key.text);
     }
 }
 

@@ -38,11 +38,23 @@ wrap(const struct place_ops *ops, void *self, struct tb_place **out, struct tb_f
 enum tb_err
 tb_place_open(const char *where, struct tb_place **out, struct tb_fail *fail)
 {
+    return tb_place_open_as(where, NULL, out, fail);
+}
+
+enum tb_err
+tb_place_open_as(const char *where, const char *role_arn, struct tb_place **out,
+                 struct tb_fail *fail)
+{
     bool is_s3 = strncmp(where, "s3://", 5) == 0;
     void *self = NULL;
-    enum tb_err err =
-        is_s3 ? place_s3_open(where, &self, fail) : place_folder_open(where, &self, fail);
+    enum tb_err err;
 
+    if (role_arn != NULL && !is_s3) {
+        return tb_fail_set(fail, TB_EINVAL, "a role is for what lies in S3: %.200s is a path",
+                           where);
+    }
+    err = is_s3 ? place_s3_open(where, role_arn, &self, fail)
+                : place_folder_open(where, &self, fail);
     return err != TB_OK ? err
                         : wrap(is_s3 ? &place_s3_ops : &place_folder_ops, self, out, fail);
 }

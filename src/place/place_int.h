@@ -24,8 +24,9 @@ struct place_ops {
 extern const struct place_ops place_folder_ops, place_s3_ops;
 
 TB_NODISCARD enum tb_err place_folder_open(const char *path, void **out, struct tb_fail *fail);
-/* `where` begins with "s3://". */
-TB_NODISCARD enum tb_err place_s3_open(const char *where, void **out, struct tb_fail *fail);
+/* `where` begins with "s3://"; `role_arn` may be NULL. */
+TB_NODISCARD enum tb_err place_s3_open(const char *where, const char *role_arn, void **out,
+                                       struct tb_fail *fail);
 
 /* Adds an entry; the name is copied. */
 TB_NODISCARD enum tb_err place_list_add(struct tb_place_list *list, const char *name,

@@ -10,7 +10,8 @@
 /* What a place and those above it share; the first owns it. */
 struct client {
     struct tb_http_client *http;
-    struct tb_aws *aws;
+    struct tb_aws *own; /* with the credentials of the environment */
+    struct tb_aws *aws; /* that reads: it, or the role's, which it owns */
     char bucket_name[64];
     struct tb_s3_bucket bucket;
 };
@@ -32,14 +33,15 @@ static void
 free_client(struct client *client)
 {
     if (client != NULL) {
-        tb_aws_free(client->aws);
+        tb_aws_free(client->own);
         tb_http_client_free(client->http);
         free(client);
     }
 }
 
 static enum tb_err
-new_client(struct tb_bytes bucket, struct client **out, struct tb_fail *fail)
+new_client(struct tb_bytes bucket, const char *role_arn, struct client **out,
+           struct tb_fail *fail)
 {
     struct client *client = calloc(1, sizeof(*client));
     enum tb_err err;
@@ -57,7 +59,13 @@ new_client(struct tb_bytes bucket, struct client **out, struct tb_fail *fail)
     client->bucket = (struct tb_s3_bucket){.name = client->bucket_name};
     err = tb_http_client_new(&client->http, fail);
     if (err == TB_OK) {
-        err = tb_aws_new(client->http, NULL, &client->aws, fail);
+        err = tb_aws_new(client->http, NULL, &client->own, fail);
+    }
+    if (err == TB_OK) {
+        client->aws = client->own;
+        err = role_arn == NULL
+                  ? TB_OK
+                  : tb_aws_assume(client->own, role_arn, NULL, "fetch", &client->aws, fail);
     }
     if (err == TB_OK) {
         client->bucket.path_style = tb_s3_has_own_endpoint(client->aws);
@@ -119,13 +127,13 @@ new_prefix(struct client *client, bool owns_client, const char *text, size_t len
 }
 
 enum tb_err
-place_s3_open(const char *where, void **out, struct tb_fail *fail)
+place_s3_open(const char *where, const char *role_arn, void **out, struct tb_fail *fail)
 {
     const char *name = where + strlen("s3://");
     size_t len = strcspn(name, "/");
     const char *text = name[len] == '/' ? name + len + 1 : name + len;
     struct client *client = NULL;
-    enum tb_err err = new_client(tb_bytes_of(name, len), &client, fail);
+    enum tb_err err = new_client(tb_bytes_of(name, len), role_arn, &client, fail);
 
     if (err == TB_OK) {
         err = new_prefix(client, true, text, strlen(text), out, fail);

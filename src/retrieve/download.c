@@ -21,7 +21,6 @@ struct work {
     const struct tb_download *download;
     int dir_fd; /* owned; the capture's */
     struct tb_manifest manifest;
-    bool has_manifest;
     struct tb_download_counts counts;
     uint64_t done_bytes; /* of the files before, and of the one in hand what was there */
 };
@@ -301,7 +300,8 @@ tb_download(struct tb_place *place, const struct tb_place_list *list,
         work.counts.bytes += list->at[i].kind == TB_PLACE_FILE ? list->at[i].bytes : 0;
     }
     if (err == TB_OK) {
-        err = retrieve_manifest(place, list, "", 0, &work.manifest, &work.has_manifest, fail);
+        err = retrieve_manifest(place, list, "", 0, &download->trust, &work.manifest,
+                                &work.counts.checked, fail);
     }
     if (err == TB_OK) {
         err = tb_open_dir(download->folder_fd, download->name, FOLDER_MODE, &work.dir_fd, fail);
@@ -315,7 +315,6 @@ tb_download(struct tb_place *place, const struct tb_place_list *list,
         err = check_complete(&work, list, fail);
     }
     if (err == TB_OK) {
-        work.counts.is_checked = work.has_manifest;
         *out = work.counts;
     }
     tb_manifest_release(&work.manifest);

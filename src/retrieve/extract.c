@@ -374,7 +374,6 @@ tb_extract(struct tb_place *place, const struct tb_place_list *list,
         err = write_all(work, fail);
     }
     if (err == TB_OK) {
-        work->counts.is_checked = work->has_manifest;
         *out = work->counts;
     }
     release(work);

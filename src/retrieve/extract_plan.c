@@ -138,48 +138,6 @@ find_segments(struct retrieve_work *work, const struct tb_place_list *list,
     return err;
 }
 
-enum tb_err
-retrieve_manifest(struct tb_place *place, const struct tb_place_list *list, const char *folder,
-                  size_t folder_len, struct tb_manifest *out, bool *out_has,
-                  struct tb_fail *fail)
-{
-    struct tb_buf text = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES);
-    char name[TB_EVIDENCE_NAME_SIZE * 2];
-    const struct tb_place_file *file;
-    enum tb_err err = TB_OK;
-
-    (void)snprintf(name, sizeof(name), "%.*smanifest.json", (int)folder_len, folder);
-    file = tb_place_find(list, name);
-    if (file != NULL) {
-        err = tb_place_read(place, file, &text, fail);
-        if (err == TB_OK) {
-            err = tb_manifest_read(tb_buf_view(&text), out, fail);
-        }
-    }
-    *out_has = file != NULL && err == TB_OK;
-    tb_buf_release(&text);
-    return err;
-}
-
-enum tb_err
-retrieve_check_there(const struct tb_place_list *list, const char *folder, size_t folder_len,
-                     const struct tb_evidence_file *files, size_t count, struct tb_fail *fail)
-{
-    char name[TB_EVIDENCE_NAME_SIZE * 2];
-
-    for (size_t i = 0; i < count; i++) {
-        const struct tb_place_file *file;
-
-        (void)snprintf(name, sizeof(name), "%.*s%s", (int)folder_len, folder, files[i].name);
-        file = tb_place_find(list, name);
-        if (file == NULL || file->kind != TB_PLACE_FILE) {
-            return tb_fail_set(fail, TB_EFORMAT, "%s, which the manifest names, is not there",
-                               files[i].name);
-        }
-    }
-    return TB_OK;
-}
-
 /* --- opening --- */
 
 enum tb_err
@@ -286,7 +244,8 @@ open_segment(struct retrieve_work *work, struct retrieve_segment *segment, struc
     if (err == TB_OK) {
         tb_segment_reader_summary(segment->reader, &summary);
         segment->chunks = summary.chunk_count;
-        err = work->has_manifest ? check_against_manifest(work, segment, fail) : TB_OK;
+        err = work->counts.checked.by_manifest ? check_against_manifest(work, segment, fail)
+                                               : TB_OK;
     }
     if (err != TB_OK) {
         tb_fail_prefix(fail, "%s", segment->file->name);
@@ -468,8 +427,9 @@ retrieve_plan(struct retrieve_work *work, const struct tb_place_list *list,
     if (err == TB_OK) {
         const char *name = work->segments[0].file->name;
 
-        err = retrieve_manifest(work->place, list, name, capture_of(name), &work->manifest,
-                                &work->has_manifest, fail);
+        err =
+            retrieve_manifest(work->place, list, name, capture_of(name), &work->extract->trust,
+                              &work->manifest, &work->counts.checked, fail);
         if (err == TB_OK) {
             err = retrieve_check_there(list, name, capture_of(name), work->manifest.segments,
                                        work->manifest.segment_count, fail);

@@ -239,20 +239,12 @@ static void
 check_signature(struct checking *check, struct tb_bytes text, struct tb_bytes signature)
 {
     struct tb_proof_result *result = check->result;
-    bool known = false;
+    enum tb_signed shows = tb_signature_judge(check->verify->keys, check->verify->key_count,
+                                              &result->key, text, signature);
 
-    for (size_t i = 0; i < check->verify->key_count && !result->is_trusted; i++) {
-        const struct tb_verify_key *key = &check->verify->keys[i];
-
-        if (strcmp(key->fingerprint.text, result->key.text) == 0) {
-            known = true;
-            if (tb_signature_check(&key->key, text, signature, NULL) == TB_OK) {
-                result->is_signed = true;
-                result->is_trusted = key->trusted;
-            }
-        }
-    }
-    if (!known) {
+    result->is_signed = shows == TB_SIGNED_WELL || shows == TB_SIGNED_TRUSTED;
+    result->is_trusted = shows == TB_SIGNED_TRUSTED;
+    if (shows == TB_SIGNED_UNKNOWN) {
         tell(check, manifest_name, "key", "it names key %s, which was not given",
              result->key.text);
     } else if (!result->is_signed) {

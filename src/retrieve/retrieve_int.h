@@ -4,6 +4,7 @@
  * extract_plan.c  finds and opens the segments, and which of their chunks are to be read
  * extract.c       reads them ahead, merges, and writes what is wanted
  * download.c      a capture's files, each whole
+ * manifest.c      what both go by, and who signed it
  * resume.c        what a part of a segment lacks
  */
 #ifndef RETRIEVE_INT_H
@@ -14,7 +15,6 @@
 #include <tapbox/pcapng_merge.h>
 #include <tapbox/retrieve.h>
 #include <tapbox/thread.h>
-#include <tapbox/verify.h>
 
 enum {
     RETRIEVE_THREADS_MOST = 32,
@@ -64,8 +64,7 @@ struct retrieve_lane {
 struct retrieve_work {
     struct tb_place *place;
     const struct tb_extract *extract;
-    struct tb_manifest manifest;
-    bool has_manifest;
+    struct tb_manifest manifest;       /* empty when there is none: counts.checked */
     struct retrieve_segment *segments; /* owned; in the order of lane and number */
     size_t segment_count;
     struct retrieve_lane lanes[TB_MERGE_MAX_INPUTS];
@@ -104,11 +103,12 @@ TB_NODISCARD enum tb_err retrieve_lacks(struct tb_place *place,
  * rest.
  */
 bool retrieve_is_same(struct tb_place *place, const struct tb_place_file *file, int fd);
-/* Reads <folder>manifest.json, if it is in the list; *out_has says so. */
-TB_NODISCARD enum tb_err retrieve_manifest(struct tb_place *place,
-                                           const struct tb_place_list *list, const char *folder,
-                                           size_t folder_len, struct tb_manifest *out,
-                                           bool *out_has, struct tb_fail *fail);
+/* manifest.c: reads <folder>manifest.json, if it is in the list, and who signed it. */
+TB_NODISCARD enum tb_err
+retrieve_manifest(struct tb_place *place, const struct tb_place_list *list, const char *folder,
+                  size_t folder_len, const struct tb_retrieve_trust *trust,
+                  struct tb_manifest *out, struct tb_retrieve_checked *out_checked,
+                  struct tb_fail *fail);
 /* TB_EFORMAT names the first of `files` that is not in the list. */
 TB_NODISCARD enum tb_err retrieve_check_there(const struct tb_place_list *list,
                                               const char *folder, size_t folder_len,

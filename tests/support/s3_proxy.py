@@ -15,7 +15,7 @@ POST /-/rules with a JSON list sets the rules (those before are gone); the first
   done_error  the same, but the server does it
   spaces      the server's answer, with spaces before it
   delay       "seconds" later
-GET /-/log gives every request so far: method, path, status, octets of body.
+GET /-/log gives every request so far: method, path, status, octets of body, and sent for an answer.
 GET /-/object/BUCKET/KEY gives an object, GET /-/uploads/BUCKET/PREFIX the number of uploads that are begun there
 and not ended, both from the server behind.
 """
@@ -77,6 +77,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+            self.sent = len(body)
 
     def refuse(self, status, code):
         self.answer(status, [("Content-Type", "application/xml"), ("x-amz-request-id", "proxy")], error_body(code))
@@ -126,12 +127,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.control(body)
             return
         status = None
+        self.sent = 0
         try:
             status = self.act(body)
         finally:
             with lock:
                 log.append({"method": self.command, "path": self.path, "status": status, "bytes": len(body),
-                            "at": time.time()})
+                            "sent": self.sent, "at": time.time()})
 
     def act(self, body):
         rule = take_rule(self.command, self.path) or {"do": ""}

@@ -62,7 +62,7 @@ a_segment_that_the_manifest_names_has_to_be_there(void **state TB_UNUSED)
     test_evidence_folder(&t, id, folder, sizeof(folder));
     assert_int_equal(extract(folder, &counts, NULL), TB_OK);
     assert_int_equal(counts.segments, 3);
-    assert_true(counts.is_checked);
+    assert_true(counts.checked.by_manifest);
 
     remove_file(folder, "segments/host-0-000002.pcapng.zst");
     assert_int_equal(extract(folder, &counts, &fail), TB_EFORMAT);
@@ -74,7 +74,7 @@ a_segment_that_the_manifest_names_has_to_be_there(void **state TB_UNUSED)
     remove_file(folder, "manifest.json");
     assert_int_equal(extract(folder, &counts, NULL), TB_OK);
     assert_int_equal(counts.segments, 2);
-    assert_false(counts.is_checked);
+    assert_false(counts.checked.by_manifest);
     test_evidence_close(&t);
 }
 
