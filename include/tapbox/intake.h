@@ -56,12 +56,14 @@ struct tb_intake_ready {
     struct tb_capture_request request;
     char reason[TB_CAPTURE_MAX_TEXT];
     char key[TB_CAPTURE_MAX_TEXT];
+    char part[TB_AWS_ID_SIZE];    /* the instance of an alert that was split; "" : it was not */
     struct tb_intake_ready *next; /* of the same body; NULL: the last */
 };
 void tb_intake_ready_free(struct tb_intake_ready *first); /* with those after it */
 /*
- * Adapter and policy: one for each alert in the body, chained, for the caller to
- * tb_intake_ready_free.  `body` and `from` are lent until the commit.  Of several alerts one
+ * Adapter and policy: one for each alert in the body, and of an alert that names instances
+ * without their interfaces one for each of these (a capture holds one), chained, for the caller
+ * to tb_intake_ready_free.  `body` and `from` are lent until the commit.  Of several alerts one
  * that cannot be read has its error in `err`, and is not for the commit.
  * Errors: the sender's fault of tb_intake_event.
  */
@@ -99,14 +101,17 @@ void tb_intake_commit(struct tb_store *store, struct tb_intake_ready *const *rea
 /* --- what would become of it: nothing is committed --- */
 
 struct tb_intake_preview {
-    struct tb_alert alert;     /* adapter "": an analyst's own request */
+    struct tb_alert
+        alert; /* adapter "": an analyst's own request, or one that cannot be read */
     struct tb_verdict verdict; /* of a request: to capture */
 };
-/* `sender` as of tb_intake_from; errors as of tb_intake_event and tb_intake_request. */
+/* One for each alert as tb_intake_event_read gives them, for the caller to free.  Of several
+ * one that cannot be read is refused.  `sender` as of tb_intake_from; errors as of
+ * tb_intake_event and tb_intake_request. */
 TB_NODISCARD enum tb_err tb_intake_preview_event(const struct tb_policy *policy,
                                                  struct tb_bytes body, const char *sender,
-                                                 struct tb_intake_preview *out,
-                                                 struct tb_fail *fail);
+                                                 struct tb_intake_preview **out,
+                                                 size_t *out_count, struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_intake_preview_request(const struct tb_policy *policy,
                                                    struct tb_bytes body,
                                                    struct tb_intake_preview *out,
@@ -114,5 +119,8 @@ TB_NODISCARD enum tb_err tb_intake_preview_request(const struct tb_policy *polic
 /* {"decision", "reason", "rule", "alert", "sources", "indicators", "profile", "filter"};
  * `blocked`: pre-flight says that it cannot run.  For the caller to tb_json_free. */
 struct tb_json *tb_intake_preview_json(const struct tb_intake_preview *preview, bool blocked);
+/* Plans of several in an array, taken over: {"decision": "several", "reason", "blocked",
+ * "alerts"}. */
+struct tb_json *tb_intake_previews_json(struct tb_json *plans);
 
 #endif

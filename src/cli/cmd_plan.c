@@ -113,30 +113,19 @@ decide(const struct plan *plan, struct tb_bytes event, struct tb_json **out,
        struct tb_fail *fail)
 {
     struct tb_config *config = malloc(sizeof(*config));
-    struct tb_intake_preview *preview = malloc(sizeof(*preview));
     struct tb_rules *rules = NULL;
-    enum tb_err err = TB_OK;
+    enum tb_err err = config == NULL ? tb_fail_set(fail, TB_ENOMEM, "no memory for a plan")
+                                     : tb_cli_policy_load("plan", plan->config, plan->policy,
+                                                          config, &rules, fail);
 
-    if (config == NULL || preview == NULL) {
-        err = tb_fail_set(fail, TB_ENOMEM, "no memory for a plan");
-    }
-    if (err == TB_OK) {
-        err = tb_cli_policy_load("plan", plan->config, plan->policy, config, &rules, fail);
-    }
-    if (err == TB_OK) {
-        err = tb_intake_preview_event(&config->policy, event, plan->sender, preview, fail);
+    if (err == TB_OK && config != NULL) {
+        err = tb_cli_plan_offline(&config->policy, event, plan->sender, NULL, NULL, out, fail);
         if (err == TB_ENOTFOUND || err == TB_EFORMAT) {
             err = TB_EINVAL; /* an event that nobody knows is a wrong input */
             fail->err = err;
         }
     }
-    if (err == TB_OK) {
-        *out = tb_intake_preview_json(preview, false);
-        tb_json_set_bool(*out, "blocked", false);
-        tb_json_set(*out, "checks", tb_json_array());
-    }
     tb_rules_free(rules);
-    free(preview);
     free(config);
     return err;
 }

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -60,6 +61,36 @@ tb_cli_policy_load(const char *command, const char *config_path, const char *pol
     }
     if (err == TB_OK) {
         config->policy.rules = *out_rules;
+    }
+    return err;
+}
+
+enum tb_err
+tb_cli_plan_offline(const struct tb_policy *policy, struct tb_bytes event, const char *sender,
+                    void (*change)(const void *arg, const struct tb_policy *policy,
+                                   struct tb_intake_preview *preview),
+                    const void *arg, struct tb_json **out, struct tb_fail *fail)
+{
+    struct tb_intake_preview *previews = NULL;
+    struct tb_json *list = NULL, *one = NULL;
+    size_t count = 0;
+    enum tb_err err = tb_intake_preview_event(policy, event, sender, &previews, &count, fail);
+
+    list = count > 1 ? tb_json_array() : NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (change != NULL) {
+            change(arg, policy, &previews[i]);
+        }
+        one = tb_intake_preview_json(&previews[i], false);
+        tb_json_set_bool(one, "blocked", false);
+        tb_json_set(one, "checks", tb_json_array());
+        if (count > 1) {
+            tb_json_add(list, one);
+        }
+    }
+    free(previews);
+    if (err == TB_OK) {
+        *out = count > 1 ? tb_intake_previews_json(list) : one;
     }
     return err;
 }

@@ -19,4 +19,13 @@ TB_NODISCARD enum tb_err tb_cli_policy_load(const char *command, const char *con
  */
 int tb_cli_policy_test(const char *dir, const struct tb_policy *policy, bool json);
 
+/* What the policy says of a body, as a plan that asked nobody; `change` (may be NULL) has the
+ * last word on each.  `out` is for the caller to tb_json_free; errors as of
+ * tb_intake_preview_event. */
+TB_NODISCARD enum tb_err
+tb_cli_plan_offline(const struct tb_policy *policy, struct tb_bytes event, const char *sender,
+                    void (*change)(const void *arg, const struct tb_policy *policy,
+                                   struct tb_intake_preview *preview),
+                    const void *arg, struct tb_json **out, struct tb_fail *fail);
+
 #endif

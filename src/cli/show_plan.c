@@ -136,8 +136,8 @@ print_alert(const struct tb_json *plan)
     }
 }
 
-void
-tb_show_plan(const struct tb_json *plan)
+static void
+print_plan(const struct tb_json *plan)
 {
     static const char *const order[] = {"block", "warn", "info"};
     char decision[40], reason[SHOWN_TEXT];
@@ -157,5 +157,19 @@ tb_show_plan(const struct tb_json *plan)
     }
     if (blocked) {
         puts("\nIt would be refused.");
+    }
+}
+
+void
+tb_show_plan(const struct tb_json *plan)
+{
+    const struct tb_json *several = tb_json_at(plan, "/alerts");
+
+    for (size_t i = 0; i < tb_json_count(several); i++) {
+        printf("%s%zu of %zu: ", i > 0 ? "\n" : "", i + 1, tb_json_count(several));
+        print_plan(tb_json_item(several, i));
+    }
+    if (several == NULL) {
+        print_plan(plan);
     }
 }

@@ -234,7 +234,7 @@ answer_several(struct tb_http_call *call)
         tb_json_add(list, result_json(call, r));
     }
     tb_json_set_str(root, "decision", "several");
-    tb_json_set_str(root, "reason", "the body holds several findings, each of its own");
+    tb_json_set_str(root, "reason", "the body holds several alerts, each decided by itself");
     tb_json_set(root, "alerts", list);
     tb_http_answer_json(call, status, root);
 }

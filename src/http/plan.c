@@ -6,81 +6,84 @@
 
 #include "http_int.h"
 
-/* For requests that would not become a capture there is nothing to look at. */
-static void
-answer(struct tb_http_call *call, const struct tb_intake_preview *preview,
-       const struct tb_plan *plan)
+/* One plan; what would not become a capture has nothing to be looked at for.  NULL: AWS does
+ * not tell who and where we are. */
+static struct tb_json *
+plan_one(struct tb_http_call *call, const struct tb_intake_preview *preview,
+         struct tb_fail *fail)
 {
-    struct tb_json *root = tb_intake_preview_json(preview, plan != NULL && plan->blocked);
-
-    if (plan != NULL) {
-        tb_plan_add_json(plan, root);
-    } else {
-        tb_json_set_bool(root, "blocked", false);
-        tb_json_set(root, "checks", tb_json_array());
-    }
-    tb_http_answer_json(call, 200, root);
-}
-
-static enum tb_err
-preview_event(struct tb_http_call *call, struct tb_intake_preview *out, struct tb_fail *fail)
-{
-    return tb_intake_preview_event(&call->server->deps.config->policy,
-                                   tb_buf_view(&call->request_body), tb_http_sender(call), out,
-                                   fail);
-}
-
-static enum tb_err
-preview_capture(struct tb_http_call *call, struct tb_intake_preview *out, struct tb_fail *fail)
-{
-    return tb_intake_preview_request(&call->server->deps.config->policy,
-                                     tb_buf_view(&call->request_body), out, fail);
-}
-
-static void
-make_plan(struct tb_http_call *call,
-          enum tb_err (*preview_body)(struct tb_http_call *call, struct tb_intake_preview *out,
-                                      struct tb_fail *fail))
-{
-    const struct tb_http_server_deps *deps = &call->server->deps;
-    struct tb_intake_preview *preview = malloc(sizeof(*preview));
     struct tb_plan *plan = malloc(sizeof(*plan));
-    struct tb_fail fail = {0};
-    enum tb_err err;
+    struct tb_json *out = NULL;
 
-    if (preview == NULL || plan == NULL) {
-        (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for a plan");
-        tb_http_problem_of(call, &fail);
-        goto out;
-    }
-    err = preview_body(call, preview, &fail);
-    if (err != TB_OK) {
-        tb_http_problem_of_body(call, &fail);
+    if (plan == NULL) {
+        (void)tb_fail_set(fail, TB_ENOMEM, "no memory for a plan");
     } else if (preview->verdict.decision != TB_DECISION_CAPTURE) {
-        answer(call, preview, NULL);
-    } else if (tb_control_plan(deps->control, &preview->verdict.request, plan, &fail) ==
-               TB_OK) {
-        answer(call, preview, plan);
-    } else {
-        /* not the caller's: AWS does not tell who and where we are */
-        tb_http_problem(call, TB_PROBLEM_UNAVAILABLE, "No plan can be made: %s", fail.text);
+        out = tb_intake_preview_json(preview, false);
+        tb_json_set_bool(out, "blocked", false);
+        tb_json_set(out, "checks", tb_json_array());
+    } else if (tb_control_plan(call->server->deps.control, &preview->verdict.request, plan,
+                               fail) == TB_OK) {
+        out = tb_intake_preview_json(preview, plan->blocked);
+        tb_plan_add_json(plan, out);
     }
-
-out:
     free(plan);
-    free(preview);
+    return out;
+}
+
+static void
+answer(struct tb_http_call *call, const struct tb_intake_preview *previews, size_t count)
+{
+    struct tb_json *list = count > 1 ? tb_json_array() : NULL, *one = NULL;
+    struct tb_fail fail = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        one = plan_one(call, &previews[i], &fail);
+        if (one == NULL) {
+            tb_json_free(list);
+            tb_http_problem(call, TB_PROBLEM_UNAVAILABLE, "No plan can be made: %s", fail.text);
+            return;
+        }
+        if (count > 1) {
+            tb_json_add(list, one);
+        }
+    }
+    tb_http_answer_json(call, 200, count > 1 ? tb_intake_previews_json(list) : one);
 }
 
 static void
 plan_event(struct tb_http_call *call)
 {
-    make_plan(call, preview_event);
+    struct tb_intake_preview *previews = NULL;
+    struct tb_fail fail = {0};
+    size_t count = 0;
+
+    if (tb_intake_preview_event(&call->server->deps.config->policy,
+                                tb_buf_view(&call->request_body), tb_http_sender(call),
+                                &previews, &count, &fail) == TB_OK) {
+        answer(call, previews, count);
+    } else {
+        tb_http_problem_of_body(call, &fail);
+    }
+    free(previews);
 }
 
 static void
 plan_capture(struct tb_http_call *call)
 {
-    make_plan(call, preview_capture);
+    struct tb_intake_preview *preview = malloc(sizeof(*preview));
+    struct tb_fail fail = {0};
+
+    if (preview == NULL) {
+        (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for a plan");
+        tb_http_problem_of(call, &fail);
+    } else if (tb_intake_preview_request(&call->server->deps.config->policy,
+                                         tb_buf_view(&call->request_body), preview,
+                                         &fail) == TB_OK) {
+        answer(call, preview, 1);
+    } else {
+        tb_http_problem_of_body(call, &fail);
+    }
+    free(preview);
 }
 
 bool

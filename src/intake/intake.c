@@ -1,5 +1,5 @@
 /* From a body to a committed alert: adapter, policy, store; or the analyst's own request. */
-#include <tapbox/intake.h>
+#include "intake_int.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 
 #include <tapbox/clock.h>
 #include <tapbox/ids.h>
+#include <tapbox/intake.h>
 
 bool
 tb_intake_is_senders_fault(enum tb_err err)
@@ -145,42 +146,97 @@ decide(const struct tb_policy *policy, struct tb_bytes body, const struct tb_int
     }
 }
 
+struct chain {
+    struct tb_intake_ready *first, **last;
+    size_t count;
+};
+
+static struct tb_intake_ready *
+add_ready(struct chain *chain, struct tb_fail *fail)
+{
+    struct tb_intake_ready *r = calloc(1, sizeof(*r));
+
+    if (r == NULL) {
+        (void)tb_fail_set(fail, TB_ENOMEM, "no memory for an alert");
+        return NULL;
+    }
+    *chain->last = r;
+    chain->last = &r->next;
+    chain->count++;
+    return r;
+}
+
+/* What no one capture holds goes on as alerts of their own, behind it. */
+static enum tb_err
+split(struct chain *chain, struct tb_alert *whole, struct tb_fail *fail)
+{
+    struct tb_alert *part = malloc(sizeof(*part));
+    enum tb_err err = TB_OK;
+
+    if (part == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for an alert");
+    }
+    while (err == TB_OK && chain->count < INTAKE_MAX_PARTS && intake_split(whole, part)) {
+        struct tb_intake_ready *r = add_ready(chain, fail);
+
+        if (r == NULL) {
+            err = TB_ENOMEM;
+        } else {
+            r->result.alert = *part;
+            (void)tb_str_copy(r->part, sizeof(r->part), part->sources[0].instance);
+        }
+    }
+    free(part);
+    return err;
+}
+
+/* The i-th of `count` alerts in the body. */
+static enum tb_err
+read_one(const struct tb_webhook_body *opened, size_t i, size_t count, struct chain *chain,
+         struct tb_fail *fail)
+{
+    struct tb_intake_ready *r = add_ready(chain, fail);
+
+    if (r == NULL) {
+        return TB_ENOMEM;
+    }
+    r->err = tb_webhook_alert(opened, i, &r->result.alert, &r->fail);
+    if (r->err == TB_OK) {
+        return split(chain, &r->result.alert, fail);
+    }
+    if (count == 1) {
+        return give_fail(fail, &r->fail);
+    }
+    tb_fail_prefix(&r->fail, "finding %zu of %zu", i + 1, count);
+    return TB_OK;
+}
+
 enum tb_err
 tb_intake_event_read(const struct tb_policy *policy, struct tb_bytes body,
                      const struct tb_intake_from *from, struct tb_intake_ready **out,
                      struct tb_fail *fail)
 {
     struct tb_webhook_body *opened = NULL;
-    struct tb_intake_ready *first = NULL, **last = &first;
+    struct chain chain = {.last = &chain.first};
     const struct tb_webhook_how how = {.senders = tb_policy_senders(policy),
                                        .sender = from->sender};
     enum tb_err err = tb_webhook_open(body, &how, &opened, fail);
     size_t count = err == TB_OK ? tb_webhook_count(opened) : 0;
 
-    for (size_t i = 0; i < count; i++) {
-        struct tb_intake_ready *r = calloc(1, sizeof(*r));
-
-        if (r == NULL) {
-            err = tb_fail_set(fail, TB_ENOMEM, "no memory for an alert");
-            break;
-        }
-        *last = r;
-        last = &r->next;
-        r->err = tb_webhook_alert(opened, i, &r->result.alert, &r->fail);
-        if (r->err == TB_OK) {
-            decide(policy, body, from, r);
-        } else if (count == 1) {
-            err = give_fail(fail, &r->fail);
-        } else {
-            tb_fail_prefix(&r->fail, "finding %zu of %zu", i + 1, count);
-        }
+    for (size_t i = 0; i < count && err == TB_OK; i++) {
+        err = read_one(opened, i, count, &chain, fail);
     }
     tb_webhook_free(opened);
     if (err != TB_OK) {
-        tb_intake_ready_free(first);
+        tb_intake_ready_free(chain.first);
         return err;
     }
-    *out = first;
+    for (struct tb_intake_ready *r = chain.first; r != NULL; r = r->next) {
+        if (r->err == TB_OK) {
+            decide(policy, body, from, r);
+        }
+    }
+    *out = chain.first;
     return TB_OK;
 }
 
@@ -197,31 +253,41 @@ tb_intake_worst(const struct tb_intake_ready *first)
     return found;
 }
 
-/* Of a body that holds several alerts the one with this id alone stays. */
-static enum tb_err
-keep_one(struct tb_intake_ready **first, const char *sender_id, struct tb_fail *fail)
+/* Whether the stored alert was this part of one that was split; what was not split is none. */
+static bool
+is_part(const struct tb_intake_ready *r, const struct tb_alert_row *row)
 {
-    struct tb_intake_ready **at = first;
+    size_t len = strlen(row->key), part = strlen(r->part);
+
+    return part > 0 && len > part && row->key[len - part - 1] == '/' &&
+           strcmp(row->key + len - part, r->part) == 0;
+}
+
+/* Of a body that holds several alerts the one that the row is of alone stays. */
+static enum tb_err
+keep_one(struct tb_intake_ready **first, const struct tb_alert_row *row, struct tb_fail *fail)
+{
+    struct tb_intake_ready **found = NULL, *one;
 
     if ((*first)->next == NULL) {
         return TB_OK;
     }
-    while (*at != NULL &&
-           ((*at)->err != TB_OK || strcmp((*at)->intake.alert->id, sender_id) != 0)) {
-        at = &(*at)->next;
+    for (struct tb_intake_ready **at = first; *at != NULL; at = &(*at)->next) {
+        if ((*at)->err == TB_OK && strcmp((*at)->intake.alert->id, row->sender_id) == 0 &&
+            (found == NULL || is_part(*at, row))) {
+            found = at;
+        }
     }
-    if (*at == NULL) {
+    if (found == NULL) {
         return tb_fail_set(fail, TB_EFORMAT, "the alert is not in its body as it is read now");
     }
-    if (at != first) {
-        struct tb_intake_ready *found = *at;
-
-        *at = found->next;
-        found->next = *first;
-        *first = found;
+    one = *found;
+    *found = one->next;
+    one->next = NULL;
+    if (*first != NULL) {
+        tb_intake_ready_free(*first);
     }
-    tb_intake_ready_free((*first)->next);
-    (*first)->next = NULL;
+    *first = one;
     return TB_OK;
 }
 
@@ -236,7 +302,7 @@ tb_intake_replay_read(const struct tb_policy *policy, const struct tb_alert_row 
     enum tb_err err = tb_intake_event_read(policy, body, from, &first, fail);
 
     if (err == TB_OK) {
-        err = keep_one(&first, row->sender_id, fail);
+        err = keep_one(&first, row, fail);
     }
     if (err == TB_OK && idempotency_key == NULL &&
         tb_capture_id_new(random, tb_clock_utc_ns() / TB_NS_PER_S) != TB_OK) {
@@ -246,8 +312,9 @@ tb_intake_replay_read(const struct tb_policy *policy, const struct tb_alert_row 
         tb_intake_ready_free(first);
         return err;
     }
-    (void)snprintf(first->key, sizeof(first->key), "replay/%" PRId64 "/%s", row->id,
-                   idempotency_key != NULL ? idempotency_key : random);
+    (void)snprintf(first->key, sizeof(first->key), "replay/%" PRId64 "/%s%s%s", row->id,
+                   idempotency_key != NULL ? idempotency_key : random,
+                   first->part[0] != 0 ? "/" : "", first->part);
     first->intake.key = first->key;
     first->intake.cooldown_ns = 0;
     *out = first;

@@ -2,23 +2,53 @@
  */
 #include <tapbox/intake.h>
 
+#include <stdio.h>
 #include <stdlib.h>
+
+static void
+preview_one(const struct tb_policy *policy, const struct tb_intake_ready *ready,
+            struct tb_intake_preview *out)
+{
+    if (ready->err == TB_OK) {
+        out->alert = ready->result.alert;
+        tb_policy_decide(policy, &out->alert, NULL, 0, &out->verdict);
+    } else {
+        out->verdict.decision = TB_DECISION_REFUSE;
+        (void)snprintf(out->verdict.reason, sizeof(out->verdict.reason), "%.*s",
+                       (int)sizeof(out->verdict.reason) - 1, ready->fail.text);
+    }
+}
 
 enum tb_err
 tb_intake_preview_event(const struct tb_policy *policy, struct tb_bytes body,
-                        const char *sender, struct tb_intake_preview *out, struct tb_fail *fail)
+                        const char *sender, struct tb_intake_preview **out, size_t *out_count,
+                        struct tb_fail *fail)
 {
-    const struct tb_webhook_how how = {.senders = tb_policy_senders(policy), .sender = sender};
-    struct tb_intake_preview *made = calloc(1, sizeof(*made));
-    enum tb_err err = made == NULL ? tb_fail_set(fail, TB_ENOMEM, "no memory for a plan")
-                                   : tb_webhook_read(body, &how, &made->alert, fail);
+    const struct tb_intake_from from = {.remote = "", .token_name = "", .sender = sender};
+    struct tb_intake_ready *first = NULL;
+    struct tb_intake_preview *made;
+    size_t count = 0;
+    enum tb_err err = tb_intake_event_read(policy, body, &from, &first, fail);
 
-    if (err == TB_OK && made != NULL) {
-        tb_policy_decide(policy, &made->alert, NULL, 0, &made->verdict);
-        *out = *made;
+    if (err != TB_OK) {
+        return err;
     }
-    free(made);
-    return err;
+    for (const struct tb_intake_ready *r = first; r != NULL; r = r->next) {
+        count++;
+    }
+    made = calloc(count, sizeof(*made));
+    if (made == NULL) {
+        tb_intake_ready_free(first);
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for a plan");
+    }
+    count = 0;
+    for (const struct tb_intake_ready *r = first; r != NULL; r = r->next) {
+        preview_one(policy, r, &made[count++]);
+    }
+    tb_intake_ready_free(first);
+    *out = made; /* the caller frees it */
+    *out_count = count;
+    return TB_OK;
 }
 
 enum tb_err
@@ -151,5 +181,21 @@ tb_intake_preview_json(const struct tb_intake_preview *preview, bool blocked)
         tb_json_set_null(out, "filter");
     }
     tb_json_set(out, "unknown", unknown_json(verdict));
+    return out;
+}
+
+struct tb_json *
+tb_intake_previews_json(struct tb_json *plans)
+{
+    struct tb_json *out = tb_json_object();
+    bool blocked = false;
+
+    for (size_t i = 0; i < tb_json_count(plans) && !blocked; i++) {
+        (void)tb_json_bool(tb_json_item(plans, i), "/blocked", &blocked);
+    }
+    tb_json_set_str(out, "decision", "several");
+    tb_json_set_str(out, "reason", "the body holds several alerts, each decided by itself");
+    tb_json_set_bool(out, "blocked", blocked);
+    tb_json_set(out, "alerts", plans);
     return out;
 }

@@ -68,7 +68,14 @@ def plan(work, event, policy):
                           capture_output=True, text=True, timeout=30, check=False)
     if done.returncode != 0:
         return {"decision": "error", "reason": done.stderr.strip(), "sources": [], "indicators": [], "alert": {}}
-    return json.loads(done.stdout)
+    answer = json.loads(done.stdout)
+    several = answer.get("alerts")
+    if several:  # instances that no one capture holds: the same for each but its source
+        same = {json.dumps([one["decision"], one["indicators"], one["alert"]]) for one in several}
+        answer = several[0] | {"sources": [source for one in several for source in one["sources"]]}
+        if len(same) > 1:
+            answer["decision"] = "differing"
+    return answer
 
 
 def brief(answer):
@@ -308,8 +315,8 @@ SHAPES = [
     ("a sequence about stolen keys of an instance", sequence(member("ACCESS_KEY", "AKIAEXAMPLE", accessKey={"principalId": "AROA1:" + I})),
      "capture", I + "/", "", ""),
     ("a sequence about buckets", sequence(member("S3_BUCKET", "b")), "refuse", "", "", "attack sequence that names no instance"),
-    ("a sequence of forty instances", sequence(*MANY), "capture", "i-00000000000000000/", "",
-     "39 more that the alert names are not covered"),
+    ("a sequence of forty instances", sequence(*MANY), "capture", " ".join(f"i-{i:017x}/" for i in range(16)), "",
+     "24 more that the alert names are not covered"),
 ]
 
 

@@ -330,6 +330,106 @@ of_several_findings_each_is_committed_by_itself(void **state)
     assert_non_null(strstr(fail.text, "finding 2 of 3: "));
 }
 
+/* A sequence of `count` instances and one interface, most of them past what an alert holds. */
+static void
+make_sequence(unsigned count, struct tb_buf *out)
+{
+    tb_buf_put_str(out,
+                   "{\"id\":\"seq\",\"type\":\"AttackSequence:EC2/x\",\"severity\":9,"
+                   "\"arn\":\"arn:aws:guardduty:r:111122223333:detector/d/finding/seq\","
+                   "\"service\":{\"serviceName\":\"guardduty\",\"detection\":{\"sequence\":"
+                   "{\"resources\":[{\"resourceType\":\"EC2_NETWORK_INTERFACE\",\"uid\":"
+                   "\"eni-00000aaa\"}");
+    for (unsigned i = 0; i < count; i++) {
+        tb_buf_printf(out, ",{\"resourceType\":\"EC2_INSTANCE\",\"uid\":\"i-%08x\"}", i);
+    }
+    tb_buf_put_str(out, "]}}}}");
+}
+
+static void
+each_instance_of_an_attack_sequence_is_captured_by_itself(void **state)
+{
+    struct place *p = *state;
+    struct tb_buf body = TB_BUF_INIT(TB_EVENT_MAX_BYTES),
+                  kept = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_intake_preview *previews = NULL;
+    struct tb_intake_ready *again = NULL;
+    struct tb_alert_row row;
+    struct tb_json *json;
+    size_t count = 0;
+
+    make_sequence(4, &body);
+    assert_int_equal(
+        tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, &previews, &count, NULL),
+        TB_OK);
+    assert_int_equal(count, 5);
+    assert_string_equal(previews[0].verdict.request.enis[0], "eni-00000aaa");
+    for (size_t i = 1; i < count; i++) {
+        assert_int_equal(previews[i].alert.source_count, 1);
+        assert_int_equal(previews[i].verdict.request.eni_count, 0);
+        for (size_t k = 1; k < i; k++) {
+            assert_string_not_equal(previews[i].verdict.request.instance,
+                                    previews[k].verdict.request.instance);
+            assert_string_not_equal(previews[i].alert.key, previews[k].alert.key);
+        }
+    }
+    free(previews);
+    assert_int_equal(
+        tb_intake_event(p->store, &policy, tb_buf_view(&body), &bus, note, p, NULL), TB_OK);
+    assert_int_equal(p->told, 5);
+    assert_int_equal(p->result.outcome, TB_INTAKE_CREATED);
+    assert_int_equal(
+        tb_intake_event(p->store, &policy, tb_buf_view(&body), &bus, note, p, NULL), TB_OK);
+    assert_int_equal(p->result.outcome, TB_INTAKE_DUPLICATE);
+    /* one of them is decided again, also when that was done before */
+    assert_int_equal(tb_store_alert_find(p->store, 0, "seq/i-00000002", &row, &kept, NULL),
+                     TB_OK);
+    assert_int_equal(
+        tb_intake_replay_read(&policy, &row, "k", tb_buf_view(&kept), &ann, &again, NULL),
+        TB_OK);
+    assert_null(again->next);
+    assert_string_equal(again->request.instance, "i-00000002");
+    (void)tb_str_copy(row.key, sizeof(row.key), again->key);
+    tb_intake_ready_free(again);
+    assert_int_equal(
+        tb_intake_replay_read(&policy, &row, NULL, tb_buf_view(&kept), &ann, &again, NULL),
+        TB_OK);
+    assert_string_equal(again->request.instance, "i-00000002");
+    tb_intake_ready_free(again);
+    assert_int_equal(tb_store_alert_find(p->store, 0, "seq", &row, &kept, NULL), TB_OK);
+
+    /* what an alert does not hold is said, once */
+    tb_buf_reset(&body);
+    make_sequence(50, &body);
+    assert_int_equal(
+        tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, &previews, &count, NULL),
+        TB_OK);
+    assert_int_equal(count, TB_ALERT_MAX_SOURCES);
+    assert_non_null(
+        strstr(previews[0].verdict.reason, "more that the alert names are not covered"));
+    assert_null(strstr(previews[1].verdict.reason, "not covered"));
+    free(previews);
+
+    /* of several in a body each has its plan, or why it has none */
+    assert_int_equal(
+        tb_intake_preview_event(
+            &policy,
+            tb_bytes_str("{\"Findings\":[{\"Id\":\"two\"},{\"ProductArn\":\"arn:p\","
+                         "\"Id\":\"three\"}]}"),
+            NULL, &previews, &count, NULL),
+        TB_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(previews[0].verdict.decision, TB_DECISION_REFUSE);
+    assert_non_null(strstr(previews[0].verdict.reason, "finding 1 of 2: "));
+    assert_string_equal(previews[1].alert.id, "three");
+    json = tb_intake_preview_json(&previews[0], false);
+    assert_true(tb_json_is_null(tb_json_at(json, "/alert")));
+    tb_json_free(json);
+    free(previews);
+    tb_buf_release(&kept);
+    tb_buf_release(&body);
+}
+
 static void
 an_analysts_request_is_made_once_for_each_of_their_keys(void **state)
 {
@@ -389,6 +489,7 @@ main(void)
         CASE(bodies_nobody_can_read_are_the_senders_fault),
         CASE(a_finding_by_two_roads_makes_one_capture),
         CASE(of_several_findings_each_is_committed_by_itself),
+        CASE(each_instance_of_an_attack_sequence_is_captured_by_itself),
         CASE(an_analysts_request_is_made_once_for_each_of_their_keys),
         CASE(a_bad_request_or_key_is_refused_by_name),
     };
