@@ -127,6 +127,12 @@ expect 'there is life again' lab_wait 10 beats_more_than "$before"
 same 'the capture goes on' recording "$(lab_state "$id")"
 armed() { box journalctl --no-pager -u tapbox-recorder | grep -q "$id: armed"; }
 expect 'its packets are waited for again' lab_wait 10 armed
+size() { box df --output=size -B1M /var/lib/tapbox | tail -n 1; }
+small=$(size)
+truncate -s 600M "$TB_WORK/volume"
+losetup -c "$disk"
+expect 'the volume grows while it records' box xfs_growfs /var/lib/tapbox
+expect 'and has room' test "$(size)" -ge $((small + 150))
 lab_exec workload ping -q -i 0.05 -c 40 "$remote" >/dev/null
 expect 'in the same session' test "$(lab_awsim_ask /objects | jq '.sessions | length')" = 1
 same 'stop is accepted' 202 "$(lab_status_of POST "/v1/captures/$id/stop")"

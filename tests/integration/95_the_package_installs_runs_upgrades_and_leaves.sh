@@ -1,5 +1,6 @@
 #!/bin/bash
-# The Debian package in a Debian under systemd: installed, configured, recording, upgraded in mid-capture, removed.
+# The Debian package in a Debian under systemd: installed, configured, recording, upgraded in mid-capture, a drill and a
+# new key by the runbooks' own commands, removed.
 set -u
 # shellcheck source-path=SCRIPTDIR source=../support/cases.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
@@ -114,7 +115,39 @@ expect "the journal has the capture by a field of its own" lab_wait 10 journal_h
 expect 'the service is its unit there' lab_wait 10 journal_has "TAPBOX_CAPTURE=$id" _SYSTEMD_UNIT=tapbox.service PRIORITY=6
 expect 'the sweep of the timer runs' box systemctl start tapbox-sweep.service
 
-expect 'it is removed' box dpkg -r tapbox
+# --- what the runbooks have people type, as it stands there
+# shellcheck disable=SC2016 # for the shell in the box
+printf '#!/bin/sh\n[ "$1" != -u ] || { user=$2; shift 2; exec runuser -u "$user" -- "$@"; }\nexec "$@"\n' >"$(box_file /usr/bin/sudo)"
+chmod 755 "$(box_file /usr/bin/sudo)"
+typed() { # PAGE PATTERN [SED]: runs the first command in a block of that page that matches, with the place-holders filled in
+    local line
+    line=$(sed -n 's/^    //p' "runbooks/$1" | grep -m1 -- "$2" | sed "${3-}")
+    [ -n "$line" ] || return 1
+    box env TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" bash -c "set -a; . /etc/default/tapbox; $line"
+}
+expect "operating: one capture's whole life" grep -q 'sealed' <(typed operating.md 'journalctl TAPBOX_CAPTURE' "s/cap-[^ ]*/$id/")
+expect 'deploy: a token' typed deploy.md 'token add soc'
+expect 'it is there' grep -q soc <(box tapbox token list --file /var/lib/tapbox/tokens)
+expect 'operating: a new key' typed operating.md keygen
+printf 'evidence:\n  key_file: /var/lib/tapbox/evidence-2.key\n' >>"$(box_file /etc/tapbox/tapbox.yaml)"
+expect 'it is in force after a restart' box systemctl restart tapbox
+same 'the service tells both keys' 2 "$(lab_call GET /v1/keys | jq '.keys | length')"
+source="s/i-0123456789abcdef0/$(lab_instance workload)/"
+expect 'deploy: what a drill would do' typed deploy.md 'tapbox plan' "$source"
+expect 'the drill begins' typed deploy.md 'tapbox start' "$source"
+drill=$(lab_call GET /v1/captures | jq -r --arg former "$id" '[.captures[].id | select(. != $former)][0]')
+lab_wait_for_state "$drill" recording 10 || not_ok 'the drill records' "$lab_why"
+lab_exec workload ping -q -i 0.05 -c 5 "$(lab_field "$LAB_INTERFACES" remote 6)" >/dev/null
+expect 'the drill is stopped' box env TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" tapbox stop "$drill"
+lab_wait_for_state "$drill" sealed 30 || not_ok 'the drill is sealed' "$lab_why"
+expect 'its evidence comes down' lab_download
+expect 'it is proven by the new key' "$TB_OUT/tapbox" verify "$(lab_evidence "$drill")" --key "$(box_file /var/lib/tapbox/evidence-2.key.pub)"
+expect 'what was before is proven by the old one' "$TB_OUT/tapbox" verify "$(lab_evidence "$id")" --key "$(box_file /var/lib/tapbox/evidence.key.pub)"
+expect 'deploy: what is live is listed' typed deploy.md 'tapbox list --live'
+expect 'what stands between captures is deleted' typed deploy.md 'sweep --standing  '
+expect 'and then there is nothing to find' grep -q '"found": *0' <(typed deploy.md 'sweep --standing --dry-run' 's/--dry-run/& --json/')
+same 'EC2 has nothing left' '0 0 0' "$(lab_left)"
+expect 'deploy: it is removed' typed deploy.md 'dpkg -r'
 same 'nothing of it runs' '' "$(box pgrep -x tapbox)"
 same 'the store and the signing key stay' yes "$(box sh -c '[ -s /var/lib/tapbox/tapbox.db ] && [ -s /var/lib/tapbox/evidence.key ] && echo yes')"
 expect 'and is purged' box dpkg -P tapbox
