@@ -428,8 +428,31 @@ is_text(const struct tb_json *finding, const char *path, const char *wanted)
     return text != NULL && strcasecmp(text, wanted) == 0;
 }
 
+/* The Region of the first resource that can be mirrored, as it says; NULL: it does not. */
+static const char *
+region_of_resource(const struct tb_json *finding)
+{
+    static const char *const types[] = {"AwsEc2Instance", "AwsEc2NetworkInterface"};
+    const struct tb_json *resources = tb_webhook_at(finding, "resources");
+    size_t count = tb_json_is_array(resources) ? tb_json_count(resources) : 0;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct tb_json *one = tb_json_item(resources, i);
+        const char *type = tb_webhook_str(one, "type");
+
+        for (size_t t = 0; type != NULL && t < sizeof(types) / sizeof(types[0]); t++) {
+            if (strcmp(type, types[t]) == 0) {
+                return tb_webhook_str(one, "region");
+            }
+        }
+    }
+    return NULL;
+}
+
 /* Where it is, which need not be where the event came from: findings of members and of other
- * Regions are gathered on one bus. */
+ * Regions are gathered on one bus, and a product may import one about another Region.  (Of the
+ * account only Security Hub's own word counts: whoever imports a finding writes the resources.)
+ */
 static void
 read_place(const struct tb_event *event, struct tb_alert *out)
 {
@@ -442,7 +465,8 @@ read_place(const struct tb_event *event, struct tb_alert *out)
     if (account != NULL && tb_account_valid(account)) {
         (void)tb_str_copy(out->account, sizeof(out->account), account);
     }
-    if (!tb_webhook_name(out->region, sizeof(out->region), tb_webhook_str(f, "region")) &&
+    if (!tb_webhook_name(out->region, sizeof(out->region), region_of_resource(f)) &&
+        !tb_webhook_name(out->region, sizeof(out->region), tb_webhook_str(f, "region")) &&
         !tb_webhook_name(
             out->region, sizeof(out->region),
             tb_webhook_str(tb_json_item(tb_webhook_at(f, "resources"), 0), "region"))) {

@@ -68,6 +68,36 @@ a_guardduty_finding_is_the_same_alert_by_every_road(void **state)
 }
 
 static void
+the_region_is_that_of_what_can_be_mirrored_and_the_account_is_security_hubs(void **state)
+{
+#define HEAD                                                                                   \
+    "{\"ProductArn\":\"arn:p\",\"Id\":\"x\",\"AwsAccountId\":\"111122223333\",\"Region\":"     \
+    "\"eu-west-1\","                                                                           \
+    "\"Resources\":[{\"Type\":\"AwsIamRole\",\"Id\":\"r\",\"Region\":\"us-west-2\"},{"         \
+    "\"Type\":"                                                                                \
+    "\"AwsEc2Instance\",\"Id\":\"arn:aws:ec2:us-east-1:444455556666:instance/i-0a1b2c3d\""
+    static const struct {
+        const char *body, *region;
+    } cases[] = {
+        {HEAD ",\"Region\":\"us-east-1\"}]}", "us-east-1"},
+        {HEAD "}]}", "eu-west-1"},
+        {HEAD ",\"Region\":7}]}", "eu-west-1"},
+    };
+    struct tb_alert *a = calloc(1, sizeof(*a));
+
+    (void)state;
+    assert_non_null(a);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(tb_webhook_read(tb_bytes_str(cases[i].body), NULL, a, NULL), TB_OK);
+        assert_string_equal(a->region, cases[i].region);
+        assert_string_equal(a->account, "111122223333");
+        assert_string_equal(a->sources[0].instance, "i-0a1b2c3d");
+    }
+    free(a);
+#undef HEAD
+}
+
+static void
 the_network_of_a_finding_names_the_other_side(void **state)
 {
     struct tb_alert *a = read_file(SAMPLES "network.json");
@@ -414,6 +444,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_guardduty_finding_is_the_same_alert_by_every_road),
+        cmocka_unit_test(
+            the_region_is_that_of_what_can_be_mirrored_and_the_account_is_security_hubs),
         cmocka_unit_test(the_network_of_a_finding_names_the_other_side),
         cmocka_unit_test(several_findings_are_an_alert_each),
         cmocka_unit_test(what_a_person_asks_for_is_captured_whatever_it_is),
