@@ -20,7 +20,7 @@ static size_t
 put_label(char *out, size_t len, size_t cap, const uint8_t *at, size_t count)
 {
     for (size_t i = 0; i < count && len + 5 < cap; i++) {
-        if (at[i] <= 0x20 || at[i] >= 0x7f || at[i] == '.' || at[i] == '\\') {
+        if (at[i] < 0x20 || at[i] >= 0x7f || at[i] == '.' || at[i] == '\\') {
             len += (size_t)snprintf(out + len, cap - len, "\\%03u", at[i]);
         } else {
             out[len++] = (char)at[i];

@@ -8,7 +8,7 @@ besides, from tshark's fields), DNS names with the numbers of questions and answ
 how often, and io,stat for each interval.  Exit status 1 and a line for each difference.
 
 tshark is told not to look into tunnels and link types that the summary does not follow, which FORMAT.md
-of src/summary names; it counts a connection whose ports are used again as another one, which is summed up
+of src/summary names, and to put TCP segments that come out of order in order; it counts a connection whose ports are used again as another one, which is summed up
 here.
 """
 import collections
@@ -25,7 +25,7 @@ def tshark(files, *options):
     disabled = [word for name in NOT_FOLLOWED for word in ("--disable-protocol", name)]
     out = ""
     for file in files:
-        done = subprocess.run(["tshark", "-n", "-r", file, *disabled, *options], stdout=subprocess.PIPE,
+        done = subprocess.run(["tshark", "-n", "-r", file, "-o", "tcp.reassemble_out_of_order:TRUE", *disabled, *options], stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True, errors="replace")
         out += done.stdout
     return out
@@ -90,7 +90,7 @@ def tshark_ipv6(packets):
     for packet in packets:
         ends = list(zip(packet["ipv6.src"].split(MANY), packet["ipv6.dst"].split(MANY)))
         for source, destination in ends[:1] if "icmp" in packet["frame.protocols"] else ends:
-            if source:
+            if source and destination:  # (of a header that is cut off it may have the source alone)
                 rows[tuple(sorted((source, destination)))][source] += 1
     return {key: dict(ways) for key, ways in rows.items()}
 
