@@ -338,9 +338,12 @@ take_down_aside(struct tb_control *control, const char *id)
     struct tb_resource *rows = NULL;
     struct tb_fail fail = {0};
     size_t count = 0;
-    enum tb_err err =
-        tb_store_resource_list(control->deps.store, id, false, &rows, &count, &fail);
+    enum tb_err err;
 
+    if (!control_has_to_stop(control, id)) {
+        return; /* it was extended just in time */
+    }
+    err = tb_store_resource_list(control->deps.store, id, false, &rows, &count, &fail);
     if (err == TB_OK) {
         err = control_delete_known_sessions(control, rows, count, &fail);
     }

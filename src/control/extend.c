@@ -187,9 +187,13 @@ extend(struct tb_control *control, const struct tb_capture *capture, bool *out_s
         tb_deadline_moved(&capture->deadline, by_ns - by_ns % TB_NS_PER_S);
     char expires[TB_TIME_TEXT_SIZE];
     struct tagged tagged = {0};
-    enum tb_err err = find_tagged(control, capture, &tagged, fail);
+    enum tb_err err;
 
     *out_shown = false;
+    if (tb_deadline_left_ns(&capture->deadline) <= 0) {
+        return TB_OK; /* what the step did before this took long */
+    }
+    err = find_tagged(control, capture, &tagged, fail);
     if (err == TB_OK && !was_told(control, capture, expires)) {
         control_note_unsettled(control, capture->id); /* the answer may be lost */
         err = tag(control, &tagged, &deadline, expires, fail);
@@ -201,6 +205,8 @@ extend(struct tb_control *control, const struct tb_capture *capture, bool *out_s
         err = look_for_expiry(tagged.account->aws, tagged.enis, tagged.ids, tagged.sessions,
                               expires, out_shown, fail);
     }
+    /* EC2 took its time: the sessions that it showed may have been deleted meanwhile */
+    *out_shown = *out_shown && tb_deadline_left_ns(&capture->deadline) > 0;
     tb_resources_free(tagged.rows, tagged.row_count);
     if (err != TB_OK || !*out_shown) {
         return err;

@@ -89,10 +89,8 @@ is_about_the_source(enum tb_err err, const struct tb_fail *fail)
             strcmp(fail->code, "InterfaceInUseByTrafficMirrorTarget") == 0);
 }
 
-/* As the store has it now: a session made late is made for nothing, and holds up the teardown.
- */
-static bool
-has_to_stop(struct tb_control *control, const char *id)
+bool
+control_has_to_stop(struct tb_control *control, const char *id)
 {
     struct tb_capture *now = malloc(sizeof(*now));
     bool stop = now == NULL ||
@@ -146,7 +144,8 @@ make_new_session(struct make *make)
     char id[TB_AWS_ID_SIZE];
     enum tb_err err;
 
-    if (has_to_stop(control, make->capture->id)) {
+    /* a session made late is made for nothing, and holds up the teardown */
+    if (control_has_to_stop(control, make->capture->id)) {
         return tb_fail_set(&make->fail, TB_ERETRY,
                            "stopped while the sessions were being made");
     }

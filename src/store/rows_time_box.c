@@ -288,7 +288,8 @@ tb_store_capture_extended(struct tb_store *store, const char *id,
                             " deadline_boot_id = ?, extend_to_utc_ns ="
                             " CASE WHEN extend_to_utc_ns <= ?1 THEN 0 ELSE extend_to_utc_ns END"
                             " WHERE id = ? AND state = 'recording' AND stop_asked = 0"
-                            " AND extend_to_utc_ns >= ?1", /* it may have been withdrawn */
+                            " AND extend_to_utc_ns >= ?1" /* it may have been withdrawn */
+                            " AND " STORE_LEFT_NS " > 0", /* its sessions may be gone */
                             &q, fail);
     if (err == TB_OK) {
         store_bind_int(&q, deadline->utc_ns);

@@ -163,6 +163,21 @@ what_was_stopped_is_not_extended(void **state)
     assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to, NULL, NULL), TB_ESTATE);
 }
 
+/* EC2 confirms it when the sessions are, or are about to be, deleted. */
+static void
+what_is_over_is_not_extended(void **state)
+{
+    struct place *p = *state;
+    int64_t to = p->capture.deadline.utc_ns + 60 * TB_NS_PER_S;
+
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to, NULL, NULL), TB_OK);
+    tb_clock_fake(tb_clock_utc_ns(), tb_clock_boot_ns() + 91 * TB_NS_PER_S);
+    assert_int_equal(confirm(p, to), TB_ESTATE);
+    tb_clock_real();
+    read_capture(p);
+    assert_true(p->capture.deadline.utc_ns == to - 60 * TB_NS_PER_S);
+}
+
 /* A finding about the same instance; what came of it. */
 static enum tb_intake_outcome
 join(struct place *p, int64_t duration_ns)
@@ -310,6 +325,7 @@ main(void)
         CASE(one_that_came_about_cannot_be_withdrawn),
         CASE(the_later_of_two_stays_asked_for_when_the_first_comes_about),
         CASE(what_was_stopped_is_not_extended),
+        CASE(what_is_over_is_not_extended),
         CASE(an_alert_that_joins_makes_the_box_longer_by_what_is_left_and_no_wall_clock),
         CASE(a_deadline_is_not_over_because_the_wall_clock_was_set),
         CASE(what_joins_before_the_box_begins_makes_it_as_long_as_it_asks_for),
