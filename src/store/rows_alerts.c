@@ -386,33 +386,25 @@ tell_captures_locked(struct tb_store *store, const struct tb_intake *intake,
 }
 
 /* What both logs say of an alert; the caller owns it. */
-static enum tb_err
-describe_alert(const struct tb_intake *intake, enum tb_intake_outcome outcome,
-               struct tb_json **out, struct tb_fail *fail)
+static struct tb_json *
+describe_alert(const struct tb_intake *intake, const struct store_taken *taken)
 {
     static const char *const decisions[TB_INTAKE_OUTCOME_COUNT] = {
         [TB_INTAKE_CREATED] = "capture", [TB_INTAKE_JOINED] = "joined",
         [TB_INTAKE_IGNORED] = "ignored", [TB_INTAKE_COOLING] = "cooling",
         [TB_INTAKE_REFUSED] = "refused", [TB_INTAKE_NOTED] = "noted",
         [TB_INTAKE_DUPLICATE] = "replay"};
+    struct tb_json *detail = tb_json_object();
     char received[TB_TIME_TEXT_SIZE];
-    struct tb_sha256 sha256;
-    struct tb_json *detail;
-    enum tb_err err = tb_sha256(intake->body, &sha256);
 
-    if (err != TB_OK) {
-        return tb_fail_set(fail, err, "SHA-256 of an alert failed");
-    }
-    detail = tb_json_object();
     tb_time_format_ns(received, intake->received_utc_ns);
     tb_json_set_str(detail, "adapter", intake->adapter);
     store_set_text(detail, "key", intake->key);
-    tb_json_set_str(detail, "decision", decisions[outcome]);
+    tb_json_set_str(detail, "decision", decisions[taken->outcome]);
     store_set_text(detail, "reason", intake->decision_reason);
     tb_json_set_str(detail, "received", received);
-    store_set_sha256(detail, "sha256", sha256.octets);
-    *out = detail;
-    return TB_OK;
+    store_set_sha256(detail, "sha256", taken->body.octets);
+    return detail;
 }
 
 static enum tb_err
@@ -421,12 +413,8 @@ note_alert_locked(struct tb_store *store, const struct tb_intake *intake,
     TB_REQUIRES(store->mu)
 {
     struct tb_actor by = {.who = intake->token_name, .from = intake->remote};
-    struct tb_json *detail = NULL;
-    enum tb_err err = describe_alert(intake, taken->outcome, &detail, fail);
+    struct tb_json *detail = describe_alert(intake, taken);
 
-    if (err != TB_OK) {
-        return err;
-    }
     tb_json_set_int(detail, "number", number);
     return store_custody_add_locked(store, taken->capture_id, "alert", &by, detail, fail);
 }
@@ -438,22 +426,19 @@ note_arrival_locked(struct tb_store *store, const struct tb_intake *intake,
     TB_REQUIRES(store->mu)
 {
     struct tb_actor by = {.who = intake->token_name, .from = intake->remote};
-    struct tb_json *detail = NULL;
-    enum tb_err err = describe_alert(intake, taken->outcome, &detail, fail);
+    struct tb_json *detail = describe_alert(intake, taken);
 
-    if (err != TB_OK) {
-        return err;
-    }
     store_set_text(detail, "capture", taken->capture_id);
     return store_host_note_locked(store, "alert", &by, detail, fail);
 }
 
 /* Its interfaces are tapped by several captures: the alert is evidence of each. */
 static enum tb_err
-join_also_locked(struct tb_store *store, const struct tb_intake *intake, const char *id,
-                 struct tb_fail *fail) TB_REQUIRES(store->mu)
+join_also_locked(struct tb_store *store, const struct tb_intake *intake,
+                 const struct store_taken *first, const char *id, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
 {
-    struct store_taken taken = {.outcome = TB_INTAKE_JOINED};
+    struct store_taken taken = {.outcome = TB_INTAKE_JOINED, .body = first->body};
     struct tb_intake copy = *intake;
     int64_t number = 0;
     enum tb_err err;
@@ -481,8 +466,11 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
 {
     bool found = false;
     int64_t number = 0;
-    enum tb_err err = TB_OK;
+    enum tb_err err = tb_sha256(intake->body, &out->body);
 
+    if (err != TB_OK) {
+        return tb_fail_set(fail, err, "SHA-256 of an alert failed");
+    }
     if (intake->key[0] != 0) {
         err = find_key_locked(store, intake, out, &found, fail);
         if (err != TB_OK || found) {
@@ -506,7 +494,7 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
         err = note_alert_locked(store, intake, out, number, fail);
     }
     for (size_t i = 1; i < out->joins.count && err == TB_OK; i++) {
-        err = join_also_locked(store, intake, out->joins.ids[i], fail);
+        err = join_also_locked(store, intake, out, out->joins.ids[i], fail);
     }
     return err == TB_OK ? note_arrival_locked(store, intake, out, fail) : err;
 }

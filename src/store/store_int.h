@@ -139,6 +139,7 @@ struct store_taken {
     enum tb_intake_outcome outcome;
     char capture_id[TB_CAPTURE_ID_SIZE];
     struct store_joins joins; /* the first is capture_id */
+    struct tb_sha256 body;
 };
 /* Inside a transaction; a failure leaves it to the caller to undo what was done. */
 TB_NODISCARD enum tb_err store_take_in_locked(struct tb_store *store,

@@ -40,6 +40,13 @@ def arguments():
     return parser.parse_args()
 
 
+def cpu_seconds(pid):
+    """Of a process and its threads, in user and kernel."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def write_bodies(path, count, rng):
     """The storm, a finding a line."""
     sent = []
@@ -76,12 +83,14 @@ class Storm:
             for n in range(CAPTURED):
                 service.call("POST", "/v1/events", world.finding(self.rng, 1 + n), self.token)
             wait_until("the captures", lambda: [c["state"] for c in service.captures().values()] == ["recording"] * CAPTURED, 30)
+            before = cpu_seconds(service.process.pid)
             done = subprocess.run([self.out + "/bench/intake_load", "--address", self.names.address, "--port", "8480", "--token",
                                    self.token, "--rate", str(rate), "--connections", str(self.args.connections),
                                    folder + "/bodies"], capture_output=True, text=True, check=False)
             if done.returncode not in (0, 1):
                 raise RuntimeError(done.stderr)
-            return json.loads(done.stdout)
+            result = json.loads(done.stdout)
+            return {**result, "service_cpu_us": round((cpu_seconds(service.process.pid) - before) * 1e6 / result["requests"])}
         finally:
             service.end(host.signal.SIGKILL)
             awsim.stop()
