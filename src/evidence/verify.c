@@ -134,7 +134,10 @@ load_manifest(struct verify_job *job, struct tb_fail *fail)
     err = tb_manifest_read(tb_buf_view(&job->text), &job->manifest, &why);
     if (err == TB_OK) {
         job->is_known = true;
-        (void)tb_str_copy(job->out->capture, sizeof(job->out->capture), job->manifest.capture);
+        if (!tb_capture_id_valid(job->name)) { /* else the folder's name tells where it is */
+            (void)tb_str_copy(job->out->capture, sizeof(job->out->capture),
+                              job->manifest.capture);
+        }
         job->out->key = job->manifest.key;
     } else if (err == TB_EFORMAT || err == TB_ETOOBIG) {
         verify_report(job, manifest_name, "format", "%s", why.text);
