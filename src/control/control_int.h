@@ -262,6 +262,8 @@ TB_NODISCARD enum tb_err control_forget_own_filter(struct control_account *accou
 TB_NODISCARD enum tb_err control_make_sessions(struct control_account *account,
                                                struct tb_capture *capture, const char *target,
                                                const char *filter, struct tb_fail *fail);
+/* A source that was lost is not, and its session may have gone with it. */
+bool control_is_armed(const struct tb_capture *capture, const char *eni);
 /* As the store has it now, which may be later than what a worker has read. */
 bool control_has_to_stop(struct tb_control *control, const char *id);
 /* Whether a create failed because the target or the filter is gone. */

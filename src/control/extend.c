@@ -115,7 +115,8 @@ look_for_expiry(struct tb_aws *aws, const char *const *enis, const char *const *
     return err;
 }
 
-/* What carries the expiry of a capture: its sessions, and its own filter behind them. */
+/* What carries the expiry of a capture: the sessions of its sources that are not lost, and its
+ * own filter behind them. */
 struct tagged {
     struct tb_resource *rows; /* the ids below are lent from these */
     size_t row_count;
@@ -139,6 +140,9 @@ find_tagged(struct tb_control *control, const struct tb_capture *capture, struct
         if (row->state == TB_RESOURCE_CREATED && row->kind == TB_RESOURCE_SESSION &&
             out->sessions < TB_CAPTURE_MAX_SOURCES) {
             account_id = row->account; /* of all of them */
+            if (!control_is_armed(capture, row->key)) {
+                continue; /* nobody needs it for longer, if it is still there */
+            }
             out->enis[out->sessions] = row->key;
             out->ids[out->sessions++] = row->aws_id;
         }

@@ -309,6 +309,9 @@ control_widen(struct control_account *account, const struct tb_capture *capture,
         if (rows[i].kind == TB_RESOURCE_SESSION && rows[i].state == TB_RESOURCE_CREATED) {
             err = tb_ec2_session_set_filter(account->aws, rows[i].aws_id, filter_id, &effect,
                                             fail);
+            if (err == TB_ENOTFOUND && !control_is_armed(capture, rows[i].key)) {
+                err = TB_OK; /* it has gone with its interface */
+            }
         }
     }
     if (err == TB_OK) {

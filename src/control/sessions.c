@@ -90,6 +90,17 @@ is_about_the_source(enum tb_err err, const struct tb_fail *fail)
 }
 
 bool
+control_is_armed(const struct tb_capture *capture, const char *eni)
+{
+    for (size_t i = 0; i < capture->source_count; i++) {
+        if (strcmp(capture->sources[i].eni, eni) == 0) {
+            return capture->sources[i].armed;
+        }
+    }
+    return false;
+}
+
+bool
 control_has_to_stop(struct tb_control *control, const char *id)
 {
     struct tb_capture *now = malloc(sizeof(*now));

@@ -33,8 +33,8 @@ class Scene:
         self.out = os.environ.get("TB_OUT", os.path.join(ROOT, "build/debug"))
         self.names = world.Names(1)
         host.build_wires(self.names)
-        self.token = run(self.out + "/tapbox", "token", "add", "a", "--role", "analyst", "--file",
-                         folder + "/tokens").stdout.strip()
+        self.token, self.bus = (run(self.out + "/tapbox", "token", "add", role, "--role", role, "--file",
+                                    folder + "/tokens").stdout.strip() for role in ("analyst", "alert"))
         self.awsim = host.Awsim(self.out, self.names, folder)
         self.traffic = host.Traffic(self.names)
         self.service = host.Service(self.out, self.names, folder, "late", folder + "/tokens", max_duration="1h")
@@ -58,6 +58,9 @@ class Scene:
 
     def row(self, key):
         return self.service.captures()[key]
+
+    def sources(self, key):
+        return self.service.call("GET", f"/v1/captures/{key}", "", self.token)[1]["sources"]
 
     def sessions(self, key):
         return [o for o in verdict.owned(self.awsim.history(), "late")
@@ -144,6 +147,19 @@ def deadline_amid_the_arming(scene, faults):
     is_(f"nor does a session that is being made keep the one that is there ({lag:.2f} s)", -1 <= lag <= 5, lag)
 
 
+def one_of_two_sources_is_gone(scene, faults):
+    """And its session with it: that keeps the capture of the other one from nothing."""
+    scene.awsim.change({"attach": {"eni": world.STOPPED_ENI, "instance": world.instance(9)}})
+    key = scene.record(world.instance(9), "10m")
+    before_ns = scene.row(key)["deadline_utc_ns"]
+    scene.awsim.change({"delete_interface": world.STOPPED_ENI})
+    scene.service.call("POST", "/v1/events", world.news(world.dice("gone"), 9), scene.bus)
+    wait_until("the loss", lambda: sum(s["armed"] for s in scene.sources(key)) == 1, 60)
+    status, answer = scene.extend(key, "20m")
+    is_("a capture that has lost one of its sources is extended", status == 200, (status, answer))
+    is_("by what was asked for", scene.row(key)["deadline_utc_ns"] - before_ns == 20 * 60 * NS, scene.row(key))
+
+
 def play(act, scene, faults):
     try:
         act(scene, faults)
@@ -156,7 +172,7 @@ with tempfile.TemporaryDirectory(dir="/run") as work:
     scene = Scene(work)
     faults = Faults(scene)
     acts = [threading.Thread(target=play, args=(act, scene, faults)) for act in (
-        tags_that_are_shown_late, tags_that_are_not_shown, budget, deadline_amid_an_extension, deadline_amid_the_arming)]
+        one_of_two_sources_is_gone, tags_that_are_shown_late, tags_that_are_not_shown, budget, deadline_amid_an_extension, deadline_amid_the_arming)]
     for act in acts:
         act.start()
     for act in acts:
