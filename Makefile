@@ -20,7 +20,7 @@ MODE_fuzz    := -O1 -g3 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,addres
                 -fno-sanitize-recover=all
 MODE_LDFLAGS_release := -pie -Wl,-z,relro,-z,now
 # A hundred test programs are linked in each mode that is not shipped: gold (of binutils) takes a fifth of the time.
-ifneq ($(MODE),release)
+ifeq ($(filter release fuzz,$(MODE)),) # (of what clang instruments gold complains)
 MODE_LDFLAGS_$(MODE) := $(if $(shell command -v ld.gold),-fuse-ld=gold)
 endif
 ifeq ($(filter $(MODE),debug release asan tsan fuzz),)
@@ -120,7 +120,7 @@ $(OUT)/unit/%: $(OUT)/obj/tests/unit/%.o $(SUPPORT_OBJ) $(LIB)
 ifeq ($(MODE),fuzz)
 $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(call Q,LD)$(CC) $(CFLAGS) $(MODE_LDFLAGS_fuzz) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)
+	$(call Q,LD)$(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)
 else
 $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/%.o $(OUT)/obj/tests/fuzz/replay.o $(LIB)
 	@mkdir -p $(@D)
