@@ -139,8 +139,10 @@ struct tb_download_counts {
  * (before that it is NAME.part); done again, it goes on with what is missing, of a segment too:
  * of its part those chunks are kept that have the SHA-256 of the index, and then the whole has
  * to have the manifest's.  Two at the same folder wait for one another.
- * Errors: TB_EFORMAT a file is missing or not what the manifest says; TB_EINVAL a name that
- * leads out of the folder; those of the place and the disk.
+ * Errors: TB_EFORMAT a file is missing or not what the manifest says, or the manifest is that
+ * of another capture; one says so in the end when there is a segment, alert or summary that it
+ * does not name: that is not brought.  TB_EINVAL a name that leads out of the folder; those of
+ * the place and the disk.
  */
 TB_NODISCARD enum tb_err tb_download(struct tb_place *place, const struct tb_place_list *list,
                                      const struct tb_download *download,

@@ -218,6 +218,12 @@ bring(struct work *work, const struct tb_place_file *file, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
+    if (is_there(work, file)) { /* the one that was waited for brought it */
+        (void)unlinkat(work->dir_fd, part, 0);
+        tb_close(&fd);
+        work->counts.kept++;
+        return TB_OK;
+    }
     err = complete(work, file, fd, fail);
     if (err == TB_OK) {
         err = check_file(work, file, fd, fail);
@@ -270,16 +276,32 @@ bring_one(struct work *work, const struct tb_place_file *file, struct tb_fail *f
     return err;
 }
 
-/* What the manifest names has to be there. */
+/* A segment, an alert or a summary that the manifest does not name: nothing vouches for it. */
+static bool
+is_foreign(const struct work *work, const struct tb_place_file *file)
+{
+    return work->counts.checked.by_manifest && known(work, file->name) == NULL &&
+           (strncmp(file->name, "segments/", 9) == 0 ||
+            strncmp(file->name, "alerts/", 7) == 0 || strcmp(file->name, "summary.json") == 0);
+}
+
+/* What the manifest names has to be there, and nothing beside it. */
 static enum tb_err
 check_complete(const struct work *work, const struct tb_place_list *list, struct tb_fail *fail)
 {
     const struct tb_manifest *m = &work->manifest;
     enum tb_err err = retrieve_check_there(list, "", 0, m->segments, m->segment_count, fail);
 
-    return err == TB_OK
-               ? retrieve_check_there(list, "", 0, m->alerts, alerts_and_summary(m), fail)
-               : err;
+    if (err == TB_OK) {
+        err = retrieve_check_there(list, "", 0, m->alerts, alerts_and_summary(m), fail);
+    }
+    for (size_t i = 0; i < list->count && err == TB_OK; i++) {
+        if (list->at[i].kind == TB_PLACE_FILE && is_foreign(work, &list->at[i])) {
+            err = tb_fail_set(fail, TB_EFORMAT, "%s is not in the manifest: it was not brought",
+                              list->at[i].name);
+        }
+    }
+    return err;
 }
 
 enum tb_err
@@ -307,7 +329,7 @@ tb_download(struct tb_place *place, const struct tb_place_list *list,
         err = tb_open_dir(download->folder_fd, download->name, FOLDER_MODE, &work.dir_fd, fail);
     }
     for (size_t i = 0; i < list->count && err == TB_OK; i++) {
-        if (list->at[i].kind == TB_PLACE_FILE) {
+        if (list->at[i].kind == TB_PLACE_FILE && !is_foreign(&work, &list->at[i])) {
             err = bring_one(&work, &list->at[i], fail);
         }
     }

@@ -191,6 +191,12 @@ check_against_manifest(const struct retrieve_work *work, const struct retrieve_s
                                name, (unsigned long long)segment->file->bytes,
                                (unsigned long long)known->bytes);
         }
+        if (!known->has_root && work->extract->trust.is_required) {
+            return tb_fail_set(fail, TB_EFORMAT,
+                               "the manifest has no Merkle root of %s: nothing vouches for "
+                               "parts of it; all of it can be fetched",
+                               name);
+        }
         err = tb_segment_merkle_root(segment->reader, &root, fail);
         if (err == TB_OK && known->has_root &&
             memcmp(&root, &known->merkle_root, sizeof(root)) != 0) {

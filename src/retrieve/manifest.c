@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include <tapbox/ids.h>
+
 /* What was signed, and by whom; TB_EFORMAT when it was not signed as it has to be. */
 static enum tb_err
 check_signature(const struct tb_retrieve_trust *trust, const struct tb_manifest *manifest,
@@ -46,6 +48,26 @@ read_signature(struct tb_place *place, const struct tb_place_list *list, const c
     return err;
 }
 
+/* A folder that has the name of a capture holds that one, and no other that was signed, too. */
+static enum tb_err
+check_capture(const struct tb_place *place, const char *folder, size_t folder_len,
+              const struct tb_manifest *manifest, struct tb_fail *fail)
+{
+    char path[TB_EVIDENCE_NAME_SIZE * 2];
+    const char *name = tb_place_name(place), *slash;
+
+    if (folder_len > 0) {
+        (void)snprintf(path, sizeof(path), "%.*s", (int)folder_len - 1, folder);
+        slash = strrchr(path, '/');
+        name = slash != NULL ? slash + 1 : path;
+    }
+    return !tb_capture_id_valid(name) || strcmp(name, manifest->capture) == 0
+               ? TB_OK
+               : tb_fail_set(fail, TB_EFORMAT,
+                             "manifest.json is that of %s, which is not what lies in %s",
+                             manifest->capture, name);
+}
+
 enum tb_err
 retrieve_manifest(struct tb_place *place, const struct tb_place_list *list, const char *folder,
                   size_t folder_len, const struct tb_retrieve_trust *trust,
@@ -70,6 +92,9 @@ retrieve_manifest(struct tb_place *place, const struct tb_place_list *list, cons
     err = tb_place_read(place, file, &text, fail);
     if (err == TB_OK) {
         err = tb_manifest_read(tb_buf_view(&text), out, fail);
+    }
+    if (err == TB_OK) {
+        err = check_capture(place, folder, folder_len, out, fail);
     }
     if (err == TB_OK) {
         checked.by_manifest = true;

@@ -70,7 +70,20 @@ keep(void *arg, const struct tb_place_file *file, uint64_t offset, struct tb_byt
     return err;
 }
 
-/* The capture's file of this name, wherever its folder is below the place. */
+/* Whether there are segments in the folder that the file lies in. */
+static bool
+has_segments(const struct tb_place_list *list, const struct tb_place_file *file)
+{
+    char folder[TB_EVIDENCE_NAME_SIZE * 2];
+    int len = snprintf(folder, sizeof(folder), "%.*ssegments/",
+                       (int)(base_of(file->name) - file->name), file->name);
+    size_t i = tb_place_find_from(list, folder);
+
+    return i < list->count && strncmp(list->at[i].name, folder, (size_t)len) == 0;
+}
+
+/* The capture's file of this name, wherever its folder is below the place; others may lie there
+ * that have no segments. */
 static enum tb_err
 copy_file(struct tb_place *place, const struct tb_place_list *list, const char *name,
           int folder_fd, struct tb_fail *fail)
@@ -80,11 +93,15 @@ copy_file(struct tb_place *place, const struct tb_place_list *list, const char *
     enum tb_err err;
 
     for (size_t i = 0; i < list->count && file == NULL; i++) {
-        file = strcmp(base_of(list->at[i].name), name) == 0 ? &list->at[i] : NULL;
+        bool is_it =
+            strcmp(base_of(list->at[i].name), name) == 0 && has_segments(list, &list->at[i]);
+
+        file = is_it ? &list->at[i] : NULL;
     }
     if (file == NULL) {
-        return tb_fail_set(fail, TB_ENOTFOUND,
-                           "there is no %s yet: nothing proves what is there", name);
+        return tb_fail_set(
+            fail, TB_ENOTFOUND,
+            "there is no %s beside the segments yet: nothing proves what is there", name);
     }
     err = tb_place_read(place, file, &text, fail);
     if (err == TB_OK) {

@@ -79,6 +79,61 @@ what_the_manifest_names_has_to_be_there(void **state TB_UNUSED)
     test_evidence_close(&t);
 }
 
+static void
+what_the_manifest_does_not_name_is_not_brought(void **state TB_UNUSED)
+{
+    static const char *const names[] = {"segments/host-0-000009.pcapng.zst", "alerts/0009.json",
+                                        "summary.json"};
+    struct tb_download_counts counts = {.files = 0};
+    struct test_evidence t;
+    char id[TB_CAPTURE_ID_SIZE], folder[160], path[256], there[256];
+
+    test_evidence_open(&t);
+    test_evidence_capture(&t, 1, 2, 3, id);
+    assert_int_equal(test_evidence_seal(&t, id, 0, NULL), TB_OK);
+    test_evidence_folder(&t, id, folder, sizeof(folder));
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct tb_fail fail = {0};
+
+        (void)snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+        assert_int_equal(tb_write_file_whole(AT_FDCWD, path, tb_bytes_str("{}"), 0600, NULL),
+                         TB_OK);
+        assert_int_equal(download(&t, folder, &counts, &fail), TB_EFORMAT);
+        assert_non_null(strstr(fail.text, names[i]));
+        (void)snprintf(there, sizeof(there), "%s/down/%s", t.dir, names[i]);
+        assert_int_equal(access(there, F_OK), -1);
+        /* all that it does name is there */
+        (void)snprintf(there, sizeof(there), "%s/down/segments/host-0-000003.pcapng.zst",
+                       t.dir);
+        assert_int_equal(access(there, F_OK), 0);
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_int_equal(download(&t, folder, &counts, NULL), TB_OK);
+    test_evidence_close(&t);
+}
+
+static void
+the_manifest_of_another_capture_is_refused(void **state TB_UNUSED)
+{
+    struct tb_download_counts counts = {.files = 0};
+    struct tb_fail fail = {0};
+    struct test_evidence t;
+    char id[TB_CAPTURE_ID_SIZE], other[TB_CAPTURE_ID_SIZE], folder[160], aside[160];
+
+    test_evidence_open(&t);
+    test_evidence_capture(&t, 1, 1, 1, id);
+    assert_int_equal(test_evidence_seal(&t, id, 0, NULL), TB_OK);
+    test_evidence_capture(&t, 2, 1, 1, other);
+    test_evidence_folder(&t, other, aside, sizeof(aside));
+    test_remove_tree(aside);
+    test_evidence_folder(&t, id, folder, sizeof(folder));
+    assert_int_equal(rename(folder, aside), 0);
+    assert_int_equal(download(&t, aside, &counts, &fail), TB_EFORMAT);
+    assert_non_null(strstr(fail.text, id));
+    assert_non_null(strstr(fail.text, other));
+    test_evidence_close(&t);
+}
+
 /* --- going on in the middle of a file --- */
 
 struct sealed {
@@ -286,6 +341,8 @@ main(void)
         cmocka_unit_test_setup_teardown(before_there_is_a_manifest_segments_stay_by_their_index,
                                         seal_one, remove_it),
         cmocka_unit_test(what_the_manifest_names_has_to_be_there),
+        cmocka_unit_test(what_the_manifest_does_not_name_is_not_brought),
+        cmocka_unit_test(the_manifest_of_another_capture_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,12 +53,12 @@ write_out(void *arg, struct tb_bytes octets, struct tb_fail *fail)
     return tb_write_all(f->out_fd, octets, fail);
 }
 
-/* Fetches what `text` wants of the capture, with its proof. */
+/* Fetches what `text` wants of what lies in `folder`, with its proof. */
 static void
-fetch(struct fixture *f, const char *text)
+fetch_from(struct fixture *f, const char *folder, const char *text)
 {
     struct tb_select select;
-    char note[TB_PROOF_FILTER_MAX_BYTES + 16], folder[160];
+    char note[TB_PROOF_FILTER_MAX_BYTES + 16];
     struct tb_extract want = {.select = &select, .note = note, .sink = write_out, .arg = f};
     struct tb_extract_counts counts;
     struct tb_place_list list = {.count = 0};
@@ -69,7 +69,6 @@ fetch(struct fixture *f, const char *text)
     tb_select_init(&select);
     tb_proof_note(text, note);
     assert_int_equal(tb_select_parse(&select, text, NULL), TB_OK);
-    test_evidence_folder(&f->evidence, f->id, folder, sizeof(folder));
     assert_int_equal(tb_place_open(folder, &place, NULL), TB_OK);
     assert_int_equal(tb_place_list(place, "", &list, NULL), TB_OK);
     assert_int_equal(tb_open_dir(AT_FDCWD, f->proof, 0700, &fd, NULL), TB_OK);
@@ -82,6 +81,15 @@ fetch(struct fixture *f, const char *text)
     tb_close(&fd);
     tb_place_list_release(&list);
     tb_place_free(place);
+}
+
+static void
+fetch(struct fixture *f, const char *text)
+{
+    char folder[160];
+
+    test_evidence_folder(&f->evidence, f->id, folder, sizeof(folder));
+    fetch_from(f, folder, text);
 }
 
 static void
@@ -280,19 +288,38 @@ files_that_are_gone_cut_or_too_many_are_named(void **state)
     assert_true(told(f, ""));
 }
 
-/* Without one, any segment of its length would do. */
 static void
-a_segment_without_a_root_in_the_manifest_proves_nothing(void **state)
+a_proof_has_the_manifest_of_the_capture_with_the_segments(void **state)
 {
     struct fixture *f = *state;
+    char path[200];
+
+    /* one without a segment lies beside it */
+    (void)snprintf(path, sizeof(path), "%s/a", f->evidence.dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    (void)snprintf(path, sizeof(path), "%s/a/manifest.json", f->evidence.dir);
+    assert_int_equal(tb_write_file_whole(AT_FDCWD, path, tb_bytes_str("{}"), 0600, NULL),
+                     TB_OK);
+    fetch_from(f, f->evidence.dir, filter);
+    assert_int_equal(check(f).findings, 0);
+}
+
+static enum tb_err
+no_sink(void *arg TB_UNUSED, struct tb_bytes octets TB_UNUSED, struct tb_fail *fail TB_UNUSED)
+{
+    return TB_OK;
+}
+
+/* Takes the root of the first segment out of the manifest in `folder`, and signs it again. */
+static void
+remove_root(struct fixture *f, const char *folder)
+{
     struct tb_buf text = TB_BUF_INIT(1 << 20);
     struct tb_signature signature;
     char path[400], *root;
     int fd;
 
-    fetch(f, filter);
-    assert_int_equal(check(f).findings, 0);
-    (void)snprintf(path, sizeof(path), "%s/manifest.json", f->proof);
+    (void)snprintf(path, sizeof(path), "%s/manifest.json", folder);
     assert_int_equal(tb_read_file(AT_FDCWD, path, &text, NULL), TB_OK);
     assert_non_null(strstr(tb_buf_str(&text), "\"merkle_root\":\""));
     root =
@@ -302,14 +329,56 @@ a_segment_without_a_root_in_the_manifest_proves_nothing(void **state)
     assert_int_equal(tb_write_file_whole(AT_FDCWD, path, tb_buf_view(&text), 0600, NULL),
                      TB_OK);
     assert_int_equal(tb_sign(f->evidence.key, tb_buf_view(&text), &signature, NULL), TB_OK);
-    (void)snprintf(path, sizeof(path), "%s/manifest.sig", f->proof);
+    (void)snprintf(path, sizeof(path), "%s/manifest.sig", folder);
     fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
     assert_int_equal(write(fd, signature.octets, sizeof(signature.octets)),
                      sizeof(signature.octets));
     tb_close(&fd);
+    tb_buf_release(&text);
+}
+
+/* Without one, any segment of its length would do. */
+static void
+a_segment_without_a_root_in_the_manifest_proves_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    fetch(f, filter);
+    assert_int_equal(check(f).findings, 0);
+    remove_root(f, f->proof);
     (void)check(f);
     assert_true(told(f, "segments/host-0-000001.pcapng.zst"));
-    tb_buf_release(&text);
+}
+
+static void
+only_what_is_signed_takes_no_part_of_a_segment_without_a_root(void **state)
+{
+    struct fixture *f = *state;
+    struct tb_select select;
+    struct tb_extract want = {
+        .select = &select, .note = "", .sink = no_sink, .trust = {&f->key, 1, true}};
+    struct tb_extract_counts counts;
+    struct tb_place_list list = {.count = 0};
+    struct tb_place *place = NULL;
+    struct tb_fail fail = {0};
+    char folder[160];
+
+    tb_select_init(&select);
+    assert_int_equal(tb_select_parse(&select, filter, NULL), TB_OK);
+    test_evidence_folder(&f->evidence, f->id, folder, sizeof(folder));
+    assert_int_equal(tb_place_open(folder, &place, NULL), TB_OK);
+    assert_int_equal(tb_place_list(place, "", &list, NULL), TB_OK);
+    assert_int_equal(tb_extract(place, &list, &want, &counts, NULL), TB_OK);
+    assert_true(counts.checked.is_trusted);
+    remove_root(f, folder);
+    tb_place_list_release(&list);
+    assert_int_equal(tb_place_list(place, "", &list, NULL), TB_OK);
+    assert_int_equal(tb_extract(place, &list, &want, &counts, &fail), TB_EFORMAT);
+    assert_non_null(strstr(fail.text, "segments/host-0-000001.pcapng.zst"));
+    want.trust.is_required = false;
+    assert_int_equal(tb_extract(place, &list, &want, &counts, NULL), TB_OK);
+    tb_place_list_release(&list);
+    tb_place_free(place);
 }
 
 static void
@@ -353,6 +422,10 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(files_that_are_gone_cut_or_too_many_are_named, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_proof_has_the_manifest_of_the_capture_with_the_segments, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            only_what_is_signed_takes_no_part_of_a_segment_without_a_root, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_segment_without_a_root_in_the_manifest_proves_nothing,
                                         set_up, tear_down),
         cmocka_unit_test(filters_are_read_as_fetch_writes_them),
