@@ -51,7 +51,10 @@ tb_store_forget(struct tb_store *store, int64_t before_utc_ns, size_t *out_forgo
             store,
             "DELETE FROM summaries WHERE capture_id IN (SELECT s.capture_id FROM summaries AS s"
             " JOIN captures AS c ON c.id = s.capture_id"
-            " WHERE c.state = 'sealed' AND c.ended_utc_ns < ?1 LIMIT ?2)",
+            " JOIN manifests AS m ON m.capture_id = c.id"
+            " WHERE c.state = 'sealed' AND c.ended_utc_ns < ?1"
+            /* one that was made after the manifest is not in S3 */
+            " AND json_extract(CAST(m.body AS TEXT), '$.summary.name') IS NOT NULL LIMIT ?2)",
             before_utc_ns, SUMMARIES_AT_ONCE, &forgotten, fail);
     }
     tb_mutex_unlock(&store->mu);

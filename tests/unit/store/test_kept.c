@@ -91,6 +91,34 @@ move_through(struct place *p, const char *id, enum tb_capture_state to)
     }
 }
 
+static enum tb_err
+write_manifest(void *arg, const struct tb_manifest_place *place, struct tb_buf *out,
+               struct tb_fail *fail)
+{
+    (void)place;
+    tb_buf_put_str(out, arg);
+    return tb_buf_check(out, "a manifest", fail);
+}
+
+/* Its manifest names what S3 has. */
+static void
+seal(struct place *p, const char *id, bool has_summary)
+{
+    static char with[] = "{\"summary\":{\"name\":\"summary.json\"}}", without[] = "{}";
+    const struct tb_public_key key = {{1}};
+    struct tb_buf text = TB_BUF_INIT(4096);
+    struct tb_fingerprint fingerprint;
+    struct tb_manifest_row row;
+
+    assert_int_equal(tb_public_key_fingerprint(&key, &fingerprint), TB_OK);
+    assert_int_equal(tb_store_key_use(p->store, &key, NULL), TB_OK);
+    assert_int_equal(tb_store_manifest_make(p->store, id, fingerprint.text, write_manifest,
+                                            has_summary ? with : without, &row, &text, NULL),
+                     TB_OK);
+    tb_buf_release(&text);
+    move_through(p, id, TB_CAPTURE_SEALED);
+}
+
 static size_t
 octets_of(struct place *p, const char *key)
 {
@@ -132,7 +160,7 @@ octets_go_where_s3_has_them_and_their_time_is_over(void **state)
     assert_int_equal(tb_store_summary_put(p->store, id, tb_bytes_str("{}"), NULL), TB_OK);
     assert_int_equal(tb_store_alert_uploaded(p->store, id, 1, NULL), TB_OK);
     tb_clock_fake_advance(9 * day_ns);
-    move_through(p, id, TB_CAPTURE_SEALED);
+    seal(p, id, true);
     assert_int_equal(arrive(p, "young", "", other), TB_INTAKE_IGNORED);
 
     assert_int_equal(forget(p, 10 * day_ns), 0);
@@ -186,6 +214,23 @@ what_is_forgotten_still_makes_no_second_capture_and_is_still_listed(void **state
     free(list);
 }
 
+/* It was made when the manifest was committed already. */
+static void
+a_summary_that_came_too_late_for_s3_stays(void **state)
+{
+    struct place *p = *state;
+    struct tb_buf summary = TB_BUF_INIT(64);
+    char id[TB_CAPTURE_ID_SIZE];
+
+    assert_int_equal(arrive(p, "one", "i-00000001", id), TB_INTAKE_CREATED);
+    seal(p, id, false);
+    assert_int_equal(tb_store_summary_put(p->store, id, tb_bytes_str("{}"), NULL), TB_OK);
+    tb_clock_fake_advance(400 * day_ns);
+    assert_int_equal(forget(p, 365 * day_ns), 0);
+    assert_int_equal(tb_store_summary_get(p->store, id, &summary, NULL), TB_OK);
+    tb_buf_release(&summary);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -193,6 +238,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(octets_go_where_s3_has_them_and_their_time_is_over),
+        CASE(a_summary_that_came_too_late_for_s3_stays),
         CASE(what_is_forgotten_still_makes_no_second_capture_and_is_still_listed),
     };
 
