@@ -85,6 +85,20 @@ capture_of(const char *name)
     return len;
 }
 
+/* An extract that was put into the capture's folder has a proof there: its segments are no
+ * others.
+ */
+static bool
+is_of_proof(const struct tb_place_list *list, const char *name)
+{
+    char path[TB_EVIDENCE_NAME_SIZE * 2];
+    const struct tb_place_file *manifest;
+
+    (void)snprintf(path, sizeof(path), "%.*smanifest.json", (int)capture_of(name), name);
+    manifest = tb_place_find(list, path);
+    return manifest != NULL && tb_verify_is_proof(list, manifest);
+}
+
 static int
 by_lane(const void *a, const void *b)
 {
@@ -112,7 +126,8 @@ find_segments(struct retrieve_work *work, const struct tb_place_list *list,
         struct retrieve_segment *segment = &work->segments[work->segment_count];
         size_t lane, folder = capture_of(file->name);
 
-        if (file->kind != TB_PLACE_FILE || !parse_name(file->name, &lane, &segment->seq)) {
+        if (file->kind != TB_PLACE_FILE || !parse_name(file->name, &lane, &segment->seq) ||
+            is_of_proof(list, file->name)) {
             continue;
         }
         if (first == NULL) {

@@ -82,21 +82,37 @@ has_segments(const struct tb_place_list *list, const struct tb_place_file *file)
     return i < list->count && strncmp(list->at[i].name, folder, (size_t)len) == 0;
 }
 
-/* The capture's file of this name, wherever its folder is below the place; others may lie there
- * that have no segments. */
+/* The capture's, wherever its folder is below the place; others may lie there that have no
+ * segments, and proofs of earlier extracts.  NULL: none. */
+static const struct tb_place_file *
+find_manifest(const struct tb_place_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const struct tb_place_file *file = &list->at[i];
+
+        if (strcmp(base_of(file->name), manifest_name) == 0 && has_segments(list, file) &&
+            !tb_verify_is_proof(list, file)) {
+            return file;
+        }
+    }
+    return NULL;
+}
+
+/* What has this name beside the manifest. */
 static enum tb_err
-copy_file(struct tb_place *place, const struct tb_place_list *list, const char *name,
-          int folder_fd, struct tb_fail *fail)
+copy_file(struct tb_place *place, const struct tb_place_list *list,
+          const struct tb_place_file *manifest, const char *name, int folder_fd,
+          struct tb_fail *fail)
 {
     struct tb_buf text = TB_BUF_INIT(TB_MANIFEST_MAX_BYTES);
     const struct tb_place_file *file = NULL;
+    char path[TB_EVIDENCE_NAME_SIZE * 2];
     enum tb_err err;
 
-    for (size_t i = 0; i < list->count && file == NULL; i++) {
-        bool is_it =
-            strcmp(base_of(list->at[i].name), name) == 0 && has_segments(list, &list->at[i]);
-
-        file = is_it ? &list->at[i] : NULL;
+    if (manifest != NULL) {
+        (void)snprintf(path, sizeof(path), "%.*s%s",
+                       (int)(base_of(manifest->name) - manifest->name), manifest->name, name);
+        file = tb_place_find(list, path);
     }
     if (file == NULL) {
         return tb_fail_set(
@@ -119,10 +135,11 @@ tb_proof_make(struct tb_place *place, const struct tb_place_list *list,
     struct tb_extract kept = *extract;
     struct making making = {.segments_fd = -1};
     struct tb_buf line = TB_BUF_INIT(TB_PROOF_FILTER_MAX_BYTES + 1);
-    enum tb_err err = copy_file(place, list, manifest_name, folder_fd, fail);
+    const struct tb_place_file *manifest = find_manifest(list);
+    enum tb_err err = copy_file(place, list, manifest, manifest_name, folder_fd, fail);
 
     if (err == TB_OK) {
-        err = copy_file(place, list, signature_name, folder_fd, fail);
+        err = copy_file(place, list, manifest, signature_name, folder_fd, fail);
     }
     if (err == TB_OK) {
         err = tb_open_dir(folder_fd, "segments", FOLDER_MODE, &making.segments_fd, fail);

@@ -304,6 +304,23 @@ a_proof_has_the_manifest_of_the_capture_with_the_segments(void **state)
     assert_int_equal(check(f).findings, 0);
 }
 
+static void
+an_extract_in_the_captures_folder_stands_in_no_others_way(void **state)
+{
+    struct fixture *f = *state;
+    char folder[160];
+
+    test_evidence_folder(&f->evidence, f->id, folder, sizeof(folder));
+    (void)snprintf(f->extract, sizeof(f->extract), "%s/a.pcapng", folder);
+    (void)snprintf(f->proof, sizeof(f->proof), "%s/a.pcapng.proof", folder);
+    fetch(f, "--proto icmp");
+    assert_int_equal(check(f).findings, 0);
+    (void)snprintf(f->extract, sizeof(f->extract), "%s/b.pcapng", folder);
+    (void)snprintf(f->proof, sizeof(f->proof), "%s/b.pcapng.proof", folder);
+    fetch(f, filter);
+    assert_int_equal(check(f).findings, 0);
+}
+
 static enum tb_err
 no_sink(void *arg TB_UNUSED, struct tb_bytes octets TB_UNUSED, struct tb_fail *fail TB_UNUSED)
 {
@@ -424,6 +441,8 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(
             a_proof_has_the_manifest_of_the_capture_with_the_segments, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            an_extract_in_the_captures_folder_stands_in_no_others_way, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             only_what_is_signed_takes_no_part_of_a_segment_without_a_root, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_segment_without_a_root_in_the_manifest_proves_nothing,
