@@ -545,12 +545,10 @@ tb_cmd_fetch(int argc, char **argv)
         {NULL, 0, NULL, 0},
     };
     struct fetch fetch = {.out_fd = -1};
-    int option, index = 0;
+    int option, status, index = 0;
 
     tb_select_init(&fetch.select);
     while ((option = getopt_long(argc, argv, "o:t:k:f:h", options, &index)) != -1) {
-        int status;
-
         if (option == 'h') {
             fputs(help, stdout);
             return tb_cli_finish_stdout("fetch");
@@ -582,5 +580,7 @@ tb_cmd_fetch(int argc, char **argv)
     }
     fetch.where = argv[optind];
     tb_cli_progress_begin(&fetch.progress);
-    return fetch_it(&fetch);
+    status = fetch_it(&fetch);
+    tb_cli_keys_release(&fetch.keys);
+    return status;
 }

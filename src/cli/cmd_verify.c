@@ -248,6 +248,7 @@ tb_cmd_verify(int argc, char **argv)
     tb_json_free(run.findings);
     tb_json_free(run.missing);
     free(run.done);
+    tb_cli_keys_release(&run.keys);
     tb_verified_logs_release(&run.logs);
     tb_place_list_release(&run.list);
     tb_place_free(run.place);

@@ -1,6 +1,7 @@
 #include "keys_int.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <tapbox/retrieve.h>
@@ -23,17 +24,34 @@ tb_cli_keys_option(struct tb_cli_keys *keys, int option, const char *value)
     return true;
 }
 
-static void
-add_key(struct tb_cli_keys *keys, const struct tb_public_key *key, bool trusted)
+void
+tb_cli_keys_release(struct tb_cli_keys *keys)
 {
-    struct tb_verify_key *at = &keys->at[keys->count];
+    free(keys->at);
+    keys->at = NULL;
+    keys->count = 0;
+}
 
-    if (keys->count < TB_CLI_MAX_KEYS &&
-        tb_public_key_fingerprint(key, &at->fingerprint) == TB_OK) {
-        at->key = *key;
-        at->trusted = trusted;
-        keys->count++;
+static enum tb_err
+add_key(struct tb_cli_keys *keys, const struct tb_public_key *key, bool trusted,
+        struct tb_fail *fail)
+{
+    struct tb_verify_key *more = reallocarray(keys->at, keys->count + 1, sizeof(*more));
+    struct tb_verify_key *at;
+    enum tb_err err;
+
+    if (more == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for a key");
     }
+    keys->at = more;
+    at = &more[keys->count];
+    *at = (struct tb_verify_key){.key = *key, .trusted = trusted};
+    err = tb_public_key_fingerprint(key, &at->fingerprint);
+    if (err != TB_OK) {
+        return tb_fail_set(fail, err, "the fingerprint of a key");
+    }
+    keys->count++;
+    return TB_OK;
 }
 
 static bool
@@ -48,11 +66,13 @@ is_key_file(const char *name)
 }
 
 /* The keys of a list: all as they come, or the one that is wanted, which is trusted then. */
-static void
+static enum tb_err
 take_from(struct tb_cli_keys *keys, struct tb_place *place, const struct tb_place_list *list,
-          const char *wanted)
+          const char *wanted, struct tb_fail *fail)
 {
-    for (size_t i = 0; i < list->count; i++) {
+    enum tb_err err = TB_OK;
+
+    for (size_t i = 0; i < list->count && err == TB_OK; i++) {
         struct tb_buf pem = TB_BUF_INIT(TB_KEY_FILE_MAX_BYTES);
         struct tb_public_key key;
         struct tb_fingerprint fingerprint;
@@ -62,10 +82,11 @@ take_from(struct tb_cli_keys *keys, struct tb_place *place, const struct tb_plac
             tb_public_key_parse(tb_buf_view(&pem), &key, NULL) == TB_OK &&
             tb_public_key_fingerprint(&key, &fingerprint) == TB_OK &&
             (wanted == NULL || strcmp(fingerprint.text, wanted) == 0)) {
-            add_key(keys, &key, wanted != NULL);
+            err = add_key(keys, &key, wanted != NULL, fail);
         }
         tb_buf_release(&pem);
     }
+    return err;
 }
 
 /* keys/ lies beside the captures, some levels above the place; false when none does. */
@@ -86,20 +107,21 @@ find_above(const struct tb_place *place, struct tb_place **out_above,
     return false;
 }
 
-static void
+static enum tb_err
 find(struct tb_cli_keys *keys, struct tb_place *place, const struct tb_place_list *list,
-     const char *wanted)
+     const char *wanted, struct tb_fail *fail)
 {
     size_t before = keys->count;
     struct tb_place_list lies = {.count = 0};
     struct tb_place *above = NULL;
+    enum tb_err err = take_from(keys, place, list, wanted, fail);
 
-    take_from(keys, place, list, wanted);
-    if (keys->count == before && find_above(place, &above, &lies)) {
-        take_from(keys, above, &lies, wanted);
+    if (err == TB_OK && keys->count == before && find_above(place, &above, &lies)) {
+        err = take_from(keys, above, &lies, wanted, fail);
         tb_place_list_release(&lies);
         tb_place_free(above);
     }
+    return err;
 }
 
 enum tb_err
@@ -127,23 +149,25 @@ tb_cli_keys_take(struct tb_cli_keys *keys, const char *command, const char *wher
     struct tb_fail fail = {0};
 
     for (size_t i = 0; i < keys->files.count; i++) {
-        if (tb_public_key_load(keys->files.at[i], &key, &fail) != TB_OK) {
+        if (tb_public_key_load(keys->files.at[i], &key, &fail) != TB_OK ||
+            add_key(keys, &key, true, &fail) != TB_OK) {
             return tb_cli_fail(command, &fail);
         }
-        add_key(keys, &key, true);
     }
     for (size_t i = 0; i < keys->fingerprints.count; i++) {
         size_t before = keys->count;
 
-        find(keys, place, list, keys->fingerprints.at[i]);
+        if (find(keys, place, list, keys->fingerprints.at[i], &fail) != TB_OK) {
+            return tb_cli_fail(command, &fail);
+        }
         if (keys->count == before) {
             fprintf(stderr, "tapbox %s: there is no key %s in keys/ near %s\n", command,
                     keys->fingerprints.at[i], where);
             return TB_EXIT_NOT_FOUND;
         }
     }
-    if (keys->count == 0) {
-        find(keys, place, list, NULL);
+    if (keys->count == 0 && find(keys, place, list, NULL, &fail) != TB_OK) {
+        return tb_cli_fail(command, &fail);
     }
     return TB_EXIT_OK;
 }

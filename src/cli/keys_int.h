@@ -5,7 +5,6 @@
 #include <tapbox/verify.h>
 
 enum {
-    TB_CLI_MAX_KEYS = 32,
     TB_CLI_MAX_KEY_NAMES = 16 /* of --key, and of --fingerprint */
 };
 
@@ -15,9 +14,10 @@ struct tb_cli_names { /* as given on the command line */
 };
 struct tb_cli_keys {
     struct tb_cli_names files, fingerprints;
-    struct tb_verify_key at[TB_CLI_MAX_KEYS];
+    struct tb_verify_key *at; /* owned */
     size_t count;
 };
+void tb_cli_keys_release(struct tb_cli_keys *keys);
 
 /* 'k' or 'f' with its value; false when there are too many. */
 bool tb_cli_keys_option(struct tb_cli_keys *keys, int option, const char *value);

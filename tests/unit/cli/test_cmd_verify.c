@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -73,11 +74,44 @@ the_only_capture_of_a_key_is_missed_too(void **state)
     (void)remove(second);
 }
 
+/* Each host that ever recorded leaves one. */
+static void
+many_keys_beside_the_evidence_hide_none(void **state)
+{
+    struct test_evidence t;
+    char id[TB_CAPTURE_ID_SIZE], path[160];
+    char *argv[] = {strdup("verify"), NULL, NULL};
+
+    (void)state;
+    test_evidence_open(&t);
+    test_evidence_capture(&t, 1, 1, 1, id);
+    assert_int_equal(test_evidence_seal(&t, id, 0, NULL), TB_OK);
+    (void)snprintf(path, sizeof(path), "%s/keys", t.dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    (void)snprintf(path, sizeof(path), "%s/keys/z.pem", t.dir);
+    save_key(&t, path);
+    for (int i = 0; i < 200; i++) {
+        struct test_evidence other = {.key = NULL};
+
+        assert_int_equal(tb_signing_key_new(&other.key, NULL), TB_OK);
+        (void)snprintf(path, sizeof(path), "%s/keys/%03d.pem", t.dir, i);
+        save_key(&other, path);
+        tb_signing_key_free(other.key);
+    }
+    argv[1] = strdup(t.dir);
+    optind = 0;
+    assert_int_equal(tb_cmd_verify(2, argv), TB_EXIT_UNPROVEN);
+    free(argv[0]);
+    free(argv[1]);
+    test_evidence_close(&t);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_only_capture_of_a_key_is_missed_too),
+        cmocka_unit_test(many_keys_beside_the_evidence_hide_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
