@@ -59,13 +59,25 @@ first_locked(struct sns_confirm *confirm) TB_REQUIRES(confirm->mu)
     return first;
 }
 
+/* A disk that takes nothing keeps no service from starting: the next start tries again. */
+static void
+drop(struct sns_confirm *confirm, const struct tb_subscription *what)
+{
+    struct tb_fail fail = {0};
+
+    if (tb_store_subscription_drop(confirm->store, what->url, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &fail,
+                    "SNS: the subscription to %s is looked at again at the next start",
+                    what->topic);
+    }
+}
+
 /* False when it is to be asked again. */
 static bool
 finish(struct sns_confirm *confirm, const struct sns_pending *pending, enum tb_err err,
        const struct tb_fail *fail)
 {
     const struct tb_subscription *what = &pending->what;
-    struct tb_fail why;
 
     if (err == TB_OK) {
         tb_log(TB_LOG_INFO, NULL, "SNS: the subscription to %s is confirmed", what->topic);
@@ -81,11 +93,7 @@ finish(struct sns_confirm *confirm, const struct sns_pending *pending, enum tb_e
         }
         return false;
     }
-    if (tb_store_subscription_drop(confirm->store, what->url, &why) != TB_OK) {
-        tb_log_fail(TB_LOG_WARN, NULL, &why,
-                    "SNS: the subscription to %s is asked for again at the next start",
-                    what->topic);
-    }
+    drop(confirm, what);
     confirm->done(confirm->arg, err == TB_OK);
     return true;
 }
@@ -174,7 +182,7 @@ take_up(struct sns_confirm *confirm, struct tb_fail *fail)
                 TB_LOG_WARN, NULL,
                 "SNS: the subscription to %s is not confirmed: it is no longer in sns.topics",
                 list[i].topic);
-            err = tb_store_subscription_drop(confirm->store, list[i].url, fail);
+            drop(confirm, &list[i]);
         } else if (place != NULL) {
             enter_locked(confirm, place, &list[i]);
         }

@@ -10,8 +10,10 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include <tapbox/clock.h>
@@ -301,6 +303,37 @@ what_an_earlier_life_left_is_asked_for_and_stays_until_sns_answers(void **state)
     free(list);
 }
 
+static void
+a_disk_that_takes_nothing_does_not_keep_it_from_starting(void **state)
+{
+    struct room *r = *state;
+    const struct tb_sns_settings settings = {.store = r->store, .topics = TOPIC, .ca_file = ""};
+    struct rlimit usual, none;
+    struct tb_subscription *list = NULL;
+    struct tb_sns *sns = NULL;
+    size_t count = 0;
+    enum tb_err err, full;
+
+    assert_int_equal(tb_store_subscription_put(r->store, "https://old/", TOPIC "-old", 1, NULL),
+                     TB_OK);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &usual), 0);
+    none = usual;
+    none.rlim_cur = 0;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    full = tb_store_subscription_put(r->store, "https://new/", TOPIC, 1, NULL);
+    err = tb_sns_start(&settings, &sns, NULL);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &usual), 0);
+    (void)signal(SIGXFSZ, SIG_DFL);
+    assert_int_not_equal(full, TB_OK);
+    assert_int_equal(err, TB_OK);
+    assert_int_equal(tb_sns_unconfirmed(sns), 0);
+    tb_sns_stop(sns);
+    assert_int_equal(tb_store_subscription_list(r->store, &list, &count, NULL), TB_OK);
+    assert_int_equal(count, 1); /* the next start looks at it again */
+    free(list);
+}
+
 int
 main(void)
 {
@@ -316,6 +349,8 @@ main(void)
         cmocka_unit_test_setup_teardown(
             what_an_earlier_life_left_is_asked_for_and_stays_until_sns_answers, open_room,
             close_room),
+        cmocka_unit_test_setup_teardown(
+            a_disk_that_takes_nothing_does_not_keep_it_from_starting, open_room, close_room),
         cmocka_unit_test(topics_are_read_whole_or_not_at_all),
     };
 
