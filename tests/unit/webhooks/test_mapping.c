@@ -292,6 +292,7 @@ mistakes_in_a_mapping_name_line_and_key(void **state)
         {SENDER("    account: /a\n    accounts: [here]\n"),
          "'here' is not an account of 12 digits"},
         {SENDER("    accounts: [\"111122223333\"]\n"), "accounts: needs account"},
+        {SENDER("    account: /a\n    accounts: []\n"), "accounts: is empty"},
         {SENDER("    indicators: [{port: /p}]\n"), "where its ip or domain stands"},
         {SENDER("    indicators: {ip: /p}\n"), "indicators: has to be a list"},
         {SENDER("    indicators: [" EIGHT "]\n    indicators: [" EIGHT "]\n"),
