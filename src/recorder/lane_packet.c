@@ -7,6 +7,8 @@
 
 #include <assert.h>
 
+#include <tapbox/clock.h>
+
 enum {
     STAMP_SLACK_MS = 1000 /* a stamp that is later than now by more is of another clock */
 };
@@ -206,8 +208,11 @@ int64_t
 tb_lane_came_boot_ns(const struct tb_lane *lane, int64_t utc_ns)
 {
     int64_t came = utc_ns - lane->lane.utc_less_boot_ns;
+    int64_t earliest_now = came - STAMP_SLACK_MS * TB_NS_PER_MS;
 
-    return came - STAMP_SLACK_MS * TB_NS_PER_MS > lane->lane.now_boot_ns ? 0 : came;
+    /* (the lane's clock stands while it reads, which may take long where CPU is short) */
+    return earliest_now > lane->lane.now_boot_ns && earliest_now > tb_clock_boot_ns() ? 0
+                                                                                      : came;
 }
 
 int64_t

@@ -272,6 +272,23 @@ after_the_deadline_nothing_is_taken(void **state)
 }
 
 static void
+a_lane_that_stood_still_in_the_middle_of_reading_sees_the_deadline(void **state)
+{
+    struct rig *rig = *state;
+    int64_t now = tb_clock_boot_ns();
+
+    rig->spec.deadline_boot_ns = now - INT64_C(2) * SECOND;
+    arm(rig);
+    tb_lane_look(&rig->lane, now - INT64_C(5) * SECOND, false); /* so long ago it began */
+    mirror(rig, VNI, 100, now - INT64_C(2) * SECOND - 1);
+    mirror(rig, VNI, 100, now - 1);
+    finish(rig);
+    assert_int_equal(capture_ledger(rig).written, 1);
+    assert_int_equal(host_ledger(rig).not_armed, 1);
+    expect_balanced(rig);
+}
+
+static void
 the_budget_ends_it_and_is_told(void **state)
 {
     struct rig *rig = *state;
@@ -912,6 +929,7 @@ main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         CASE(packets_of_a_known_pair_are_written_and_all_others_counted),
         CASE(after_the_deadline_nothing_is_taken),
+        CASE(a_lane_that_stood_still_in_the_middle_of_reading_sees_the_deadline),
         CASE(the_budget_ends_it_and_is_told),
         CASE(a_capture_goes_on_with_the_ledger_of_a_dead_recorder),
         CASE(the_snaplen_cuts_and_the_true_length_stays),
