@@ -179,6 +179,37 @@ hash_fields(const struct tb_sender *sender, const struct tb_json *body, struct t
     return err;
 }
 
+/* Of a value that has no room in a key the digest, since two of them may begin alike; "": none.
+ */
+static enum tb_err
+read_updated(const struct tb_sender *sender, const struct tb_json *body,
+             char out[TB_WEBHOOK_STAMP_SIZE], struct tb_fail *fail)
+{
+    char found[MAPPING_TEXT_SIZE];
+    char hex[TB_SHA256_HEX_SIZE];
+    struct tb_sha256 digest;
+    bool any = false;
+    enum tb_err err = TB_OK;
+
+    out[0] = 0;
+    for (size_t i = 0; err == TB_OK && !any && i < sender->updated.count; i++) {
+        err = mapping_evaluate_whole(sender->updated.at[i], body, found, &any, fail);
+    }
+    if (err != TB_OK || !any) {
+        return err;
+    }
+    if (strlen(found) < TB_WEBHOOK_STAMP_SIZE) {
+        tb_webhook_stamp(out, found);
+        return TB_OK;
+    }
+    if (tb_sha256(tb_bytes_str(found), &digest) != TB_OK) {
+        return tb_fail_set(fail, TB_EIO, "SHA-256 of an alert's field failed");
+    }
+    tb_sha256_hex(hex, &digest);
+    (void)snprintf(out, TB_WEBHOOK_STAMP_SIZE, "sha256:%.56s", hex);
+    return TB_OK;
+}
+
 static enum tb_err
 read_id(const struct tb_sender *sender, const struct tb_json *body, struct tb_alert *out,
         struct tb_fail *fail)
@@ -209,11 +240,10 @@ read_id(const struct tb_sender *sender, const struct tb_json *body, struct tb_al
     if (err != TB_OK) {
         return err;
     }
-    (void)mapping_first_of(&sender->updated, body, found);
-    tb_webhook_stamp(updated, found);
+    err = read_updated(sender, body, updated, fail);
     (void)snprintf(out->key, sizeof(out->key), "%.*s%s%s", ID_MAX, out->id,
                    updated[0] != 0 ? "/" : "", updated);
-    return TB_OK;
+    return err;
 }
 
 static enum tb_err

@@ -238,6 +238,22 @@ what_has_no_id_is_known_by_its_fields(void **state)
 }
 
 static void
+updates_that_begin_alike_are_two(void **state)
+{
+#define LONG "a state that goes on for longer than there is room for in the key of an alert, "
+    struct read *r = *state;
+    char key[sizeof(r->alert->key)];
+
+    assert_int_equal(read_as(r, "tool", "{" ID ",\"changed\":\"" LONG "1\"}"), TB_OK);
+    (void)tb_str_copy(key, sizeof(key), r->alert->key);
+    assert_int_equal(read_as(r, "tool", "{" ID ",\"changed\":\"" LONG "1\"}"), TB_OK);
+    assert_string_equal(r->alert->key, key);
+    assert_int_equal(read_as(r, "tool", "{" ID ",\"changed\":\"" LONG "2\"}"), TB_OK);
+    assert_string_not_equal(r->alert->key, key);
+#undef LONG
+}
+
+static void
 a_body_finds_its_sender_after_the_adapters(void **state)
 {
     struct read *r = *state;
@@ -453,6 +469,7 @@ main(void)
         CASE(values_that_are_put_together_count_whole),
         CASE(a_sender_has_nothing_captured_outside_its_accounts),
         CASE(what_has_no_id_is_known_by_its_fields),
+        CASE(updates_that_begin_alike_are_two),
         CASE(a_body_finds_its_sender_after_the_adapters),
         CASE(own_networks_hold_what_lies_in_them),
         cmocka_unit_test(mistakes_in_a_mapping_name_line_and_key),
