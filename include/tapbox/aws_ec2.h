@@ -164,7 +164,7 @@ TB_NODISCARD enum tb_err tb_ec2_interfaces_of_instance(struct tb_aws *aws, const
 struct tb_ec2_instance {
     char instance[TB_AWS_ID_SIZE];
     char state[32]; /* "running", ... */
-    char type[32];
+    char type[TB_INSTANCE_TYPE_SIZE];
     char image[TB_AWS_ID_SIZE];
     char vpc[TB_AWS_ID_SIZE], subnet[TB_AWS_ID_SIZE];
     char ip[TB_IP_TEXT_SIZE];

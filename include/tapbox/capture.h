@@ -58,9 +58,10 @@ bool tb_capture_may_follow(enum tb_capture_state from, enum tb_capture_state to)
 /* One interface being mirrored by a capture. */
 struct tb_capture_source {
     char eni[TB_AWS_ID_SIZE];
-    char instance[TB_AWS_ID_SIZE]; /* "" when not attached to one */
-    char mac[TB_MAC_TEXT_SIZE];    /* lower case, colons */
-    char ip[TB_IP_TEXT_SIZE];      /* primary private address: the outer source of its mirror */
+    char instance[TB_AWS_ID_SIZE];             /* "" when not attached to one */
+    char instance_type[TB_INSTANCE_TYPE_SIZE]; /* when it was planned; "": not known */
+    char mac[TB_MAC_TEXT_SIZE];                /* lower case, colons */
+    char ip[TB_IP_TEXT_SIZE]; /* primary private address: the outer source of its mirror */
     char subnet[TB_AWS_ID_SIZE];
     char vpc[TB_AWS_ID_SIZE];
     char account[TB_ACCOUNT_SIZE]; /* owner */

@@ -43,6 +43,7 @@ enum {
     TB_REGION_SIZE = 32,
     TB_IP_TEXT_SIZE = 46, /* INET6_ADDRSTRLEN */
     TB_MAC_TEXT_SIZE = 18,
+    TB_INSTANCE_TYPE_SIZE = 32, /* "u7inh-32tb.480xlarge" */
     TB_TOKEN_NAME_SIZE = 64,
     TB_RULE_NAME_SIZE = 64, /* of a rule or profile of the policy */
     TB_S3_KEY_SIZE = 1025   /* S3's 1,024 and the NUL */

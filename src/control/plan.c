@@ -32,6 +32,7 @@ tb_plan_sources(const struct tb_capture_request *request,
 
     for (size_t i = 0; i < interfaces->count && count < TB_CAPTURE_MAX_LISTED; i++) {
         const struct tb_ec2_interface *interface = &interfaces->at[i];
+        const struct tb_ec2_instance *instance = preflight_instance_of(instances, interface);
         struct tb_capture_source *source = &out[count++];
         struct tb_check blocked;
 
@@ -43,9 +44,11 @@ tb_plan_sources(const struct tb_capture_request *request,
         (void)tb_str_copy(source->subnet, sizeof(source->subnet), interface->subnet);
         (void)tb_str_copy(source->vpc, sizeof(source->vpc), interface->vpc);
         (void)tb_str_copy(source->account, sizeof(source->account), interface->owner);
-        if (preflight_source_blocked(request, interface,
-                                     preflight_instance_of(instances, interface), target_eni,
-                                     &blocked)) {
+        if (instance != NULL) {
+            (void)tb_str_copy(source->instance_type, sizeof(source->instance_type),
+                              instance->type);
+        }
+        if (preflight_source_blocked(request, interface, instance, target_eni, &blocked)) {
             (void)tb_str_copy(source->gap, sizeof(source->gap), blocked.text);
         } else if (usable == TB_CAPTURE_MAX_SOURCES) {
             tb_plan_say_too_many(source->gap);

@@ -80,6 +80,8 @@ void preflight_run(const struct preflight_facts *facts, struct tb_plan *out);
 bool preflight_request_blocked(const struct tb_capture_request *request,
                                const struct tb_config *config, const char *account,
                                const char *region, struct tb_check *out);
+/* Whether AWS lists this instance type as a mirror source. */
+bool preflight_type_is_mirrored(const char *type);
 /* `instance` NULL: not known. */
 bool preflight_source_blocked(const struct tb_capture_request *request,
                               const struct tb_ec2_interface *interface,

@@ -60,20 +60,39 @@ find_type(const struct tb_ec2_types *types, const char *name)
     return NULL;
 }
 
+/* With EC2's word on whether it is bare metal, or by its name alone. */
+static bool
+is_mirrored(const char *type, bool is_metal)
+{
+    return is_listed(is_metal ? metal : families, type);
+}
+
+static bool
+is_metal_by_name(const char *type)
+{
+    return strstr(type, ".metal") != NULL;
+}
+
+bool
+preflight_type_is_mirrored(const char *type)
+{
+    return is_mirrored(type, is_metal_by_name(type));
+}
+
 void
 preflight_type(const struct preflight_facts *facts, const struct tb_ec2_interface *interface,
                const struct tb_ec2_instance *instance, struct tb_plan *out)
 {
     const struct tb_ec2_type *type = find_type(facts->types, instance->type);
-    bool is_metal =
-        (type != NULL && type->bare_metal) || strstr(instance->type, ".metal") != NULL;
+    bool is_metal = (type != NULL && type->bare_metal) || is_metal_by_name(instance->type);
+    bool mirrored = is_mirrored(instance->type, is_metal);
 
-    if (is_metal && !is_listed(metal, instance->type)) {
+    if (is_metal && !mirrored) {
         preflight_say(out, "instance_type", TB_CHECK_WARN, interface->eni,
                       "%s is bare metal of a family that AWS does not list as a mirror source: "
                       "EC2 decides when the session is made; a virtualised size would do",
                       instance->type);
-    } else if (!is_metal && !is_listed(families, instance->type)) {
+    } else if (!mirrored) {
         preflight_say(out, "instance_type", TB_CHECK_WARN, interface->eni,
                       "%s%s is of a family that AWS does not list as a mirror source: EC2 "
                       "decides when the session is made; if it refuses, use another type or "

@@ -12,6 +12,8 @@
 
 #include <tapbox/log.h>
 
+#include "preflight.h"
+
 static const int64_t period_ns = 15 * TB_NS_PER_S;
 static const int64_t first_ns = 5 * TB_NS_PER_S; /* after what a crash may have left */
 /* A session or interface that is younger may not be visible yet everywhere. */
@@ -36,6 +38,8 @@ struct reconcile {
     size_t before_count;
     struct suspect *now;
     size_t now_count, now_cap;
+    char target_gone[TB_CAPTURE_MAX_TEXT]; /* why nothing arrives any more; "" : as far as is
+                                              known it does */
 };
 
 static bool
@@ -79,6 +83,17 @@ has_session(const struct tb_ec2_sessions *sessions, const char *id)
     return false;
 }
 
+/* Changed since it was planned, to a type that AWS does not mirror; the table alone is not
+ * believed, since EC2 took what it may not know. */
+static bool
+is_retyped(const struct tb_ec2_instance *instance, const struct tb_capture_source *source)
+{
+    return source->instance_type[0] != 0 && instance->type[0] != 0 &&
+           strcmp(instance->type, source->instance_type) != 0 &&
+           preflight_type_is_mirrored(source->instance_type) &&
+           !preflight_type_is_mirrored(instance->type);
+}
+
 /* What is wrong with an interface that is being captured; "" when nothing is, or when EC2
  * cannot be asked now. */
 static void
@@ -104,6 +119,11 @@ look_at_source(struct control_account *account, const struct tb_capture_source *
                    strcmp(instance.state, "pending") != 0) {
             (void)snprintf(out, cap, "the instance %.40s is %.30s", source->instance,
                            instance.state);
+        } else if (err == TB_OK && is_retyped(&instance, source)) {
+            (void)snprintf(out, cap,
+                           "the instance %.40s is a %.31s now, which is not mirrored (it was a "
+                           "%.31s)",
+                           source->instance, instance.type, source->instance_type);
         }
     }
     if (err != TB_OK && err != TB_ENOTFOUND) {
@@ -282,8 +302,10 @@ watch_capture(struct reconcile *r, const char *id, const struct tb_ec2_sessions 
             strcmp(row->account, r->account->id) != 0) {
             continue;
         }
-        if (tb_clock_utc_ns() - row->created_utc_ns >= settle_ns &&
-            !has_session(sessions, row->aws_id)) {
+        if (r->target_gone[0] != 0) {
+            (void)tb_str_copy(reason, sizeof(reason), r->target_gone);
+        } else if (tb_clock_utc_ns() - row->created_utc_ns >= settle_ns &&
+                   !has_session(sessions, row->aws_id)) {
             (void)snprintf(reason, sizeof(reason),
                            "its mirror session %.40s was deleted by somebody else",
                            row->aws_id);
@@ -309,7 +331,8 @@ is_well(const struct tb_ec2_instances *instances, const struct tb_capture_source
 
         if (strcmp(instance->instance, source->instance) != 0 ||
             (strcmp(instance->state, "running") != 0 &&
-             strcmp(instance->state, "pending") != 0)) {
+             strcmp(instance->state, "pending") != 0) ||
+            is_retyped(instance, source)) {
             continue;
         }
         for (size_t j = 0; j < instance->interfaces.count; j++) {
@@ -409,6 +432,38 @@ know_capture(void *arg, const char *capture_id)
     return word;
 }
 
+/* The interface that mirrors send to: without it sessions mirror, and bill, for nothing. */
+static void
+look_at_target(struct reconcile *r)
+{
+    struct tb_control *control = r->account->control;
+    struct tb_ec2_interfaces found = {0};
+    struct tb_fail fail = {0};
+    struct control_self self;
+    const char *eni = self.target.eni;
+    enum tb_err err;
+
+    r->target_gone[0] = 0;
+    tb_mutex_lock(&control->mu);
+    self = control->locked.self;
+    tb_mutex_unlock(&control->mu);
+    if (!self.known) {
+        return;
+    }
+    err = tb_ec2_interfaces_by_id(control->deps.aws, &eni, 1, &found, &fail);
+    if (err == TB_ENOTFOUND || (err == TB_OK && found.count == 0)) {
+        (void)snprintf(r->target_gone, sizeof(r->target_gone),
+                       "the target's interface %.40s was deleted: nothing arrives", eni);
+    } else if (err == TB_OK && strcmp(found.at[0].instance, self.target.instance) != 0) {
+        (void)snprintf(r->target_gone, sizeof(r->target_gone),
+                       "the target's interface %.40s was detached from %.40s: nothing arrives",
+                       eni, self.target.instance);
+    } else if (err != TB_OK) {
+        tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot look at the target's interface");
+    }
+    tb_ec2_interfaces_release(&found);
+}
+
 static void
 report_sweep(void *arg, const char *line)
 {
@@ -448,6 +503,7 @@ reconcile_once(struct reconcile *r)
     }
     control_note_aws_time(control, sessions.server_utc_s);
     count_foreign(account, &sessions);
+    look_at_target(r);
     look_at_captures(r, &sessions);
     /* Ours and expired, whether or not this store knows of it. */
     if (tb_sweep(account->aws, &sweep, report_sweep, NULL, &swept, &fail) != TB_OK) {

@@ -166,8 +166,8 @@ add_source_locked(struct tb_store *store, const char *id, size_t position,
     enum tb_err err = store_open_locked(
         store,
         "INSERT INTO capture_sources (capture_id, position, eni, instance, mac, ip, subnet,"
-        " vpc, account, vni, session_number, armed, gap)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " vpc, account, vni, session_number, armed, gap, instance_type)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         &q, fail);
 
     if (err != TB_OK) {
@@ -186,6 +186,7 @@ add_source_locked(struct tb_store *store, const char *id, size_t position,
     store_bind_int(&q, s->session_number);
     store_bind_int(&q, s->armed);
     store_bind_text(&q, s->gap);
+    store_bind_text(&q, s->instance_type);
     return store_run_locked(&q, NULL, fail);
 }
 
