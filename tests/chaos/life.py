@@ -422,7 +422,7 @@ class Life:
                 if plan["gentle_end"]:  # the host comes back: its captures end too
                     self.awsim.faults([])
                     self.start("")
-                    while ((self.open() or not self.is_drained()) and not self.is_late()
+                    while ((not self.is_drained() or self.open()) and not self.is_late()
                            and not self.service_ended()):
                         time.sleep(0.3)
             self.over.set()
