@@ -440,7 +440,7 @@ look_at_target(struct reconcile *r)
     struct tb_ec2_interfaces found = {0};
     struct tb_fail fail = {0};
     struct control_self self;
-    const char *eni = self.target.eni;
+    const char *eni;
     enum tb_err err;
 
     r->target_gone[0] = 0;
@@ -450,6 +450,7 @@ look_at_target(struct reconcile *r)
     if (!self.known) {
         return;
     }
+    eni = self.target.eni;
     err = tb_ec2_interfaces_by_id(control->deps.aws, &eni, 1, &found, &fail);
     if (err == TB_ENOTFOUND || (err == TB_OK && found.count == 0)) {
         (void)snprintf(r->target_gone, sizeof(r->target_gone),

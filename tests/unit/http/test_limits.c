@@ -213,12 +213,13 @@ bodies_that_only_say_they_are_of_sns_leave_room_for_others(void **state)
         CALLS = 60, /* about half of what all bodies together may have */
         SENT = TB_EVENT_MAX_BYTES - 1
     };
-    static const struct tb_sns_settings settings = {
-        .topics = "arn:aws:sns:eu-central-1:111122223333:alerts",
-        .least_version = 1,
-        .window_ns = TB_NS_PER_S,
-        .ca_file = ""};
     struct room *r = *state;
+    const struct tb_sns_settings settings = {.store = r->store,
+                                             .topics =
+                                                 "arn:aws:sns:eu-central-1:111122223333:alerts",
+                                             .least_version = 1,
+                                             .window_ns = TB_NS_PER_S,
+                                             .ca_file = ""};
     struct tb_buf out = TB_BUF_INIT(ANSWER_MAX);
     struct tb_sns *sns = NULL;
     char *body = malloc(SENT);
