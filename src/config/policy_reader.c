@@ -180,7 +180,7 @@ add_word(struct policy_reader *r, struct tb_words *words, const char *text)
     r->no_memory = true;
 }
 
-/* One word or a list of them. */
+/* One word or a list of them; an empty one would say none and mean any. */
 void
 policy_read_words(struct policy_reader *r, const char *key, const yaml_node_t *n, void *at)
 {
@@ -195,6 +195,9 @@ policy_read_words(struct policy_reader *r, const char *key, const yaml_node_t *n
         n->data.sequence.items.top - n->data.sequence.items.start > TB_POLICY_MAX_WORDS) {
         policy_not_a(r, n, key, "a word, or a list of up to 256");
         return;
+    }
+    if (n->data.sequence.items.start == n->data.sequence.items.top) {
+        policy_complain(r, n, key, "is empty: leave it out if it is to bound nothing");
     }
     for (item = n->data.sequence.items.start; item < n->data.sequence.items.top; item++) {
         const char *text = policy_text_of(policy_node(r, *item));

@@ -59,7 +59,7 @@ void policy_read_capture_duration(struct policy_reader *r, const char *key,
 void policy_read_size(struct policy_reader *r, const char *key, const yaml_node_t *n,
                       void *at); /* uint64_t */
 void policy_read_bool(struct policy_reader *r, const char *key, const yaml_node_t *n, void *at);
-/* struct tb_words: one word or a list of them */
+/* struct tb_words: one word or a list of at least one */
 void policy_read_words(struct policy_reader *r, const char *key, const yaml_node_t *n,
                        void *at);
 void policy_read_accounts(struct policy_reader *r, const char *key, const yaml_node_t *n,

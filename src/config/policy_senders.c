@@ -193,17 +193,6 @@ is_taken(const char *name)
     return false;
 }
 
-/* An empty list would say none and mean any. */
-static void
-read_accounts(struct policy_reader *r, const char *key, const yaml_node_t *n, void *at)
-{
-    policy_read_accounts(r, key, n, at);
-    if (n->type == YAML_SEQUENCE_NODE &&
-        n->data.sequence.items.top == n->data.sequence.items.start) {
-        policy_complain(r, n, key, "is empty: leave it out to trust the sender with any");
-    }
-}
-
 static void
 check_whole(struct policy_reader *r, const yaml_node_t *n, const struct tb_sender *sender)
 {
@@ -244,7 +233,7 @@ read_sender(struct policy_reader *r, const yaml_node_t *key, const yaml_node_t *
         VALUES(source),
         {"hosts", read_hosts, POLICY_AT(tb_sender, hosts)},
         VALUES(account),
-        {"accounts", read_accounts, POLICY_AT(tb_sender, accounts)},
+        {"accounts", policy_read_accounts, POLICY_AT(tb_sender, accounts)},
         VALUES(region),
         VALUES(time),
         {"own", read_own, POLICY_AT(tb_sender, own)},

@@ -344,6 +344,8 @@ each_mistake_is_told_with_line_and_key(void **state)
         {"profiles: {p: {}, p: {}}\nrules: []\n", "'p' is there twice"},
         {"profiles: {p: {duration: 1m, duration: 2m}}\nrules: []\n",
          "duration: is there twice"},
+        {"guard:\n  accounts: []\nrules: []\n",
+         "p.yaml:2: guard: accounts: is empty: leave it out if it is to bound nothing"},
         {"guard: {deny_tags: {}}\nrules: []\n",
          "p.yaml:1: guard: deny_tags: 'a mapping' is not"},
         {"guard: {daily_bytes: 0}\nrules: []\n", "daily_bytes: '0' is not a size"},
