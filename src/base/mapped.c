@@ -73,6 +73,7 @@ tb_mapped_each(int fd, uint64_t offset, uint64_t len,
     const struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     enum tb_err err = TB_OK;
+    bool has_lent = false;
 
     (void)sigaction(SIGBUS, &action, NULL);
     while (len > 0 && err == TB_OK) {
@@ -86,8 +87,10 @@ tb_mapped_each(int fd, uint64_t offset, uint64_t len,
                   (off_t)(offset - skip));
         if (at == MAP_FAILED) {
             return errno == ENOMEM ? tb_fail_set(fail, TB_ENOMEM, "no memory to map a file")
-                                   : tb_fail_set(fail, TB_EINVAL, "it cannot be mapped");
+                                   : tb_fail_set(fail, has_lent ? TB_EIO : TB_EINVAL,
+                                                 "it cannot be mapped");
         }
+        has_lent = true;
         err = lend(at, skip, want, take, arg);
         if (err == TB_EIO) {
             (void)tb_fail_set(fail, err,

@@ -156,6 +156,13 @@ on_copied(void *arg, uint64_t done_bytes)
     return true;
 }
 
+/* False: errno.  Some network file systems lock nothing: there, nobody else may fetch it. */
+static bool
+own(int fd)
+{
+    return flock(fd, LOCK_EX) == 0 || errno == EOPNOTSUPP || errno == ENOLCK;
+}
+
 /* Opened, and its own: another fetch that is at the same file is waited for. */
 static enum tb_err
 open_part(const struct work *work, const char *part, int *out_fd, struct tb_fail *fail)
@@ -166,7 +173,7 @@ open_part(const struct work *work, const char *part, int *out_fd, struct tb_fail
     do {
         tb_close(&fd); /* the other one gave it its name meanwhile */
         fd = openat(work->dir_fd, part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
-        if (fd < 0 || flock(fd, LOCK_EX) != 0 || fstat(fd, &mine) != 0) {
+        if (fd < 0 || !own(fd) || fstat(fd, &mine) != 0) {
             enum tb_err err = tb_fail_errno(fail, errno, "cannot make %s", part);
 
             tb_close(&fd);
