@@ -93,7 +93,8 @@ enum tb_signed tb_signature_judge(const struct tb_verify_key *keys, size_t count
 
 /* The first thing that is wrong with a file. */
 struct tb_finding {
-    const char *capture; /* id as the folder or the manifest has it; or of a host's log */
+    const char *capture; /* id as the folder or the manifest has it; or of a host's log; ""
+                            for a key, which is of none */
     const char *file;    /* "" : the capture as a whole */
     const char *kind;    /* "missing", "extra", "hash", "signature", "key", "chain", "custody",
                             "sums", "merkle", "packets", "ledger", "format", "name",
@@ -111,6 +112,10 @@ struct tb_verify {
     void (*progress)(void *arg, uint64_t more_bytes); /* were read; may be NULL */
     void *arg;
 };
+
+/* Whether an error of reading a file of a place is that file's alone: it is "unreadable" then,
+ * and the check goes on. */
+bool tb_verify_is_of_file(enum tb_err err);
 
 /* One capture, as far as it could be read. */
 struct tb_verified {

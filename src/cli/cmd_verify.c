@@ -173,7 +173,9 @@ verify(struct verify_run *run, const char *where)
     if (tb_verify_place(&run->verify, run->place, &run->list, &run->done, &run->done_count,
                         &fail) != TB_OK ||
         tb_verify_logs(&run->verify, run->place, &run->list, run->done, run->done_count,
-                       &run->logs, &fail) != TB_OK) {
+                       &run->logs, &fail) != TB_OK ||
+        tb_cli_keys_check(&run->verify, run->place, &run->list, &run->key_findings, &fail) !=
+            TB_OK) {
         tb_cli_progress_clear(&run->progress);
         tb_fail_prefix(&fail, "%.200s", where);
         return tb_cli_fail("verify", &fail);

@@ -9,7 +9,8 @@
 #include "cli_int.h"
 
 enum {
-    MAX_LEVELS = 8 /* of folders above in which keys/ is looked for: prefix and date */
+    MAX_LEVELS = 8, /* of folders above in which keys/ is looked for: prefix and date */
+    FINGERPRINT_DIGITS = sizeof(struct tb_fingerprint) - 1
 };
 
 bool
@@ -122,6 +123,83 @@ find(struct tb_cli_keys *keys, struct tb_place *place, const struct tb_place_lis
         tb_place_free(above);
     }
     return err;
+}
+
+/* "<fingerprint>.pem", or NULL: the name says nothing about a key. */
+static const char *
+named_key(const char *name)
+{
+    const char *file;
+
+    if (!is_key_file(name)) {
+        return NULL;
+    }
+    file = strrchr(name, '/') + 1;
+    return strspn(file, "0123456789abcdef") == FINGERPRINT_DIGITS &&
+                   strcmp(file + FINGERPRINT_DIGITS, ".pem") == 0
+               ? file
+               : NULL;
+}
+
+/* What is wrong with the octets of <fingerprint>.pem; NULL: nothing. */
+static const char *
+fault_of_key(const char *file, struct tb_bytes pem)
+{
+    struct tb_buf canonical = TB_BUF_INIT(TB_KEY_FILE_MAX_BYTES);
+    struct tb_public_key key;
+    struct tb_fingerprint fingerprint;
+    const char *fault = NULL;
+
+    if (tb_public_key_parse(pem, &key, NULL) != TB_OK ||
+        tb_public_key_fingerprint(&key, &fingerprint) != TB_OK) {
+        fault = "it is not a public key";
+    } else if (memcmp(file, fingerprint.text, FINGERPRINT_DIGITS) != 0) {
+        fault = "it is another key than its name says";
+    } else if (tb_public_key_pem(&key, &canonical, NULL) == TB_OK &&
+               !tb_bytes_equal(pem, tb_buf_view(&canonical))) {
+        fault = "it is that key, but not as tapbox wrote it";
+    }
+    tb_buf_release(&canonical);
+    return fault;
+}
+
+enum tb_err
+tb_cli_keys_check(const struct tb_verify *verify, struct tb_place *place,
+                  const struct tb_place_list *list, size_t *out_findings, struct tb_fail *fail)
+{
+    *out_findings = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        const struct tb_place_file *at = &list->at[i];
+        const char *file = named_key(at->name);
+        struct tb_finding finding = {.capture = "", .file = at->name, .kind = "key"};
+        struct tb_buf pem = TB_BUF_INIT(TB_KEY_FILE_MAX_BYTES);
+        struct tb_fail why = {.text = ""};
+        enum tb_err err = TB_OK;
+
+        if (file != NULL && at->kind != TB_PLACE_FILE) {
+            finding.text = "it is not a plain file";
+        } else if (file != NULL) {
+            err = tb_place_read(place, at, &pem, &why);
+            if (err == TB_OK) {
+                finding.text = fault_of_key(file, tb_buf_view(&pem));
+            } else if (err == TB_ETOOBIG) {
+                finding.text = "it is larger than a key can be";
+            } else if (tb_verify_is_of_file(err)) {
+                finding.kind = "unreadable";
+                finding.text = why.text;
+            }
+        }
+        if (finding.text != NULL) {
+            verify->finding(verify->arg, &finding);
+            (*out_findings)++;
+        }
+        tb_buf_release(&pem);
+        if (err != TB_OK && finding.text == NULL) {
+            *fail = why;
+            return err;
+        }
+    }
+    return TB_OK;
 }
 
 enum tb_err

@@ -33,6 +33,16 @@ tb_cli_keys_given(const struct tb_cli_keys *keys)
  */
 int tb_cli_keys_take(struct tb_cli_keys *keys, const char *command, const char *where,
                      struct tb_place *place, const struct tb_place_list *list);
+/*
+ * Whether each <fingerprint>.pem in keys/ at or below the place is the key that its name says:
+ * it vouches for nothing, but who goes by a fingerprint takes it.  What is wrong goes to
+ * verify->finding, and is counted in *out_findings; errors are those that concern more than one
+ * file.
+ */
+TB_NODISCARD enum tb_err tb_cli_keys_check(const struct tb_verify *verify,
+                                           struct tb_place *place,
+                                           const struct tb_place_list *list,
+                                           size_t *out_findings, struct tb_fail *fail);
 /* Copies the keys/ above the place into the folder: what is fetched can be verified there. */
 TB_NODISCARD enum tb_err tb_cli_keys_bring(struct tb_place *place, int folder_fd,
                                            struct tb_fail *fail);

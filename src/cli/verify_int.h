@@ -22,7 +22,7 @@ struct verify_run {
     bool whole;
     bool is_extract;
     struct tb_json *missing; /* with --json */
-    size_t missing_count, missing_logs;
+    size_t missing_count, missing_logs, key_findings;
     struct tb_place *place;
     struct tb_place_list list; /* of the place */
     struct tb_verified *done;  /* owned */

@@ -26,7 +26,7 @@ verify_tell_finding(void *arg, const struct tb_finding *finding)
     if (run->json) {
         struct tb_json *one = tb_json_object();
 
-        tb_json_set_str(one, "capture", finding->capture);
+        tb_json_set_text(one, "capture", finding->capture);
         tb_json_set_str(one, "file", finding->file[0] != '\0' ? finding->file : NULL);
         tb_json_set_str(one, "kind", finding->kind);
         tb_json_set_str(one, "text", finding->text);
@@ -35,7 +35,7 @@ verify_tell_finding(void *arg, const struct tb_finding *finding)
     }
     tb_cli_progress_clear(&run->progress);
     print_harmless(finding->capture);
-    putchar(' ');
+    fputs(finding->capture[0] != '\0' ? " " : "", stdout);
     print_harmless(finding->file[0] != '\0' ? finding->file
                    : run->is_extract        ? "(the extract)"
                                             : "(the capture)");
@@ -287,6 +287,9 @@ status_of(const struct verify_run *run)
 {
     int status = TB_EXIT_OK;
 
+    if (run->key_findings > 0) {
+        return TB_EXIT_EVIDENCE;
+    }
     if (run->whole && run->missing_count + run->missing_logs > 0) {
         return TB_EXIT_EVIDENCE;
     }

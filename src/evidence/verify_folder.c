@@ -323,25 +323,34 @@ verify_job_release(struct verify_job *job)
 
 /* --- reading --- */
 
-enum tb_err
-verify_unreadable(struct verify_job *job, const char *name, const struct tb_fail *why,
-                  struct tb_fail *fail)
+bool
+tb_verify_is_of_file(enum tb_err err)
 {
-    switch (why->err) {
+    switch (err) {
     case TB_EIO:     /* a bad sector */
     case TB_EEXIST:  /* replaced meanwhile */
     case TB_ESHORT:  /* cut meanwhile */
     case TB_EINVAL:  /* in an archive that has to be restored first */
     case TB_EDENIED: /* its key may not be used, it may not be read */
     case TB_ENOTFOUND:
+        return true;
+    default:
+        return false;
+    }
+}
+
+enum tb_err
+verify_unreadable(struct verify_job *job, const char *name, const struct tb_fail *why,
+                  struct tb_fail *fail)
+{
+    if (tb_verify_is_of_file(why->err)) {
         verify_report(job, name, "unreadable", "%s", why->text);
         return TB_OK;
-    default:
-        if (fail != NULL) {
-            *fail = *why;
-        }
-        return why->err;
     }
+    if (fail != NULL) {
+        *fail = *why;
+    }
+    return why->err;
 }
 
 enum tb_err

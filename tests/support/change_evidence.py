@@ -2,7 +2,7 @@
 """Changes evidence at random, one thing at a time, and asks tapbox verify which.
 
 usage: tests/support/change_evidence.py TAPBOX FOLDER CHANGES SEED VERIFY'S ARGUMENTS...
-The keys beside it are left alone: they vouch for nothing.
+The keys beside it are changed too, but neither deleted nor renamed: they vouch for nothing.
 Prints each change that was not named, and how many there were of each kind; status 1 if there was one.  FOLDER is as
 it was afterwards.
 """
@@ -21,7 +21,7 @@ UNIT = re.compile(r"^(.*/)?((?:cap|log)-[^/]+)/(.+)$")
 class Evidence:
     def __init__(self, tapbox, folder, arguments):
         self.tapbox, self.folder, self.arguments = tapbox, folder, arguments
-        self.files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.parent.name != "keys"}
+        self.files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
         self.captures = sorted({UNIT.match(n).group(0)[:-len("/manifest.json")] for n in self.files if n.endswith("/manifest.json")})
 
     def put(self, name, content):
@@ -54,9 +54,13 @@ class Evidence:
 
 
 def unit(name):
-    """(capture or log, file in it)."""
+    """(capture or log, file in it); of a key (None, its name)."""
     match = UNIT.match(name)
-    return match.group(2), match.group(3)
+    return (match.group(2), match.group(3)) if match else (None, name)
+
+
+def name_of_any_but_keys(evidence, rnd):
+    return rnd.choice([name for name in evidence.files if unit(name)[0]])
 
 
 def lines(content):
@@ -82,12 +86,12 @@ def lengthen(evidence, rnd):
 
 
 def delete(evidence, rnd):
-    name = rnd.choice(list(evidence.files))
+    name = name_of_any_but_keys(evidence, rnd)
     return {name: None}, {unit(name)}
 
 
 def rename(evidence, rnd):
-    name = rnd.choice(list(evidence.files))
+    name = name_of_any_but_keys(evidence, rnd)
     other = name[:-1] + chr(ord(name[-1]) ^ 1)
     return {name: None, other: evidence.files[name]}, {unit(name), unit(other)}
 

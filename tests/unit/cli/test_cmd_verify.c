@@ -1,4 +1,4 @@
-/* What `tapbox verify` says of a whole bucket by its exit status. */
+/* What `tapbox verify` says of a whole bucket, and by its exit status. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include <tapbox/io.h>
+#include <tapbox/json.h>
 
 #include "../../../src/cli/cli_int.h"
 #include "../../support/evidence.h"
@@ -106,12 +108,128 @@ many_keys_beside_the_evidence_hide_none(void **state)
     test_evidence_close(&t);
 }
 
+/* What `tapbox verify --json` prints; its status in *out_status. */
+static struct tb_json *
+verify_json(const struct test_evidence *t, const char *key, int *out_status)
+{
+    char printed[] = "/tmp/tapbox-printed-XXXXXX";
+    char *argv[] = {strdup("verify"), strdup(t->dir), strdup("--json"),
+                    strdup("--key"),  strdup(key),    NULL};
+    struct tb_buf text = TB_BUF_INIT(1 << 20);
+    struct tb_json *root = NULL;
+    int fd = mkstemp(printed), kept = dup(STDOUT_FILENO);
+
+    (void)fflush(stdout);
+    assert_true(kept >= 0 && dup2(fd, STDOUT_FILENO) >= 0);
+    optind = 0;
+    *out_status = tb_cmd_verify(5, argv);
+    (void)fflush(stdout);
+    assert_true(dup2(kept, STDOUT_FILENO) >= 0);
+    assert_int_equal(tb_read_file(AT_FDCWD, printed, &text, NULL), TB_OK);
+    assert_int_equal(tb_json_parse(tb_buf_view(&text), &root, NULL), TB_OK);
+    (void)remove(printed);
+    tb_close(&fd);
+    tb_close(&kept);
+    tb_buf_release(&text);
+    for (size_t i = 0; i < 5; i++) {
+        free(argv[i]);
+    }
+    return root;
+}
+
+/* With `content` as keys/<file>: `kind` and `text` of the one finding, which is of no capture
+ * and makes status 7; kind NULL: all of it holds. */
+static void
+assert_key_gives(const struct test_evidence *t, const char *trusted, const char *file,
+                 struct tb_bytes content, const char *kind, const char *text)
+{
+    char path[200];
+    struct tb_json *root;
+    bool holds;
+    int status;
+
+    assert_true(snprintf(path, sizeof(path), "%s/keys/%s", t->dir, file) < (int)sizeof(path));
+    assert_int_equal(tb_write_file_whole(AT_FDCWD, path, content, 0600, NULL), TB_OK);
+    root = verify_json(t, trusted, &status);
+    assert_int_equal(status, kind != NULL ? TB_EXIT_EVIDENCE : TB_EXIT_OK);
+    assert_int_equal(tb_json_count(tb_json_at(root, "/findings")), kind != NULL ? 1 : 0);
+    assert_string_equal(tb_json_str(root, "/verdict"), kind != NULL ? "broken" : "proven");
+    assert_true(tb_json_bool(root, "/captures/0/holds", &holds) && holds);
+    if (kind != NULL) {
+        assert_null(tb_json_str(root, "/findings/0/capture"));
+        assert_string_equal(tb_json_str(root, "/findings/0/file"), path + strlen(t->dir) + 1);
+        assert_string_equal(tb_json_str(root, "/findings/0/kind"), kind);
+        assert_string_equal(tb_json_str(root, "/findings/0/text"), text);
+    }
+    tb_json_free(root);
+    assert_int_equal(remove(path), 0);
+}
+
+static void
+a_key_beside_the_evidence_is_the_one_that_its_name_says(void **state)
+{
+    static const char damaged[] = "it is not a public key";
+    struct test_evidence t;
+    struct tb_signing_key *other = NULL;
+    struct tb_buf pem = TB_BUF_INIT(8192), wrong = TB_BUF_INIT(8192);
+    char id[TB_CAPTURE_ID_SIZE], trusted[] = "/tmp/tapbox-key-XXXXXX", name[80], path[200];
+    int fd = mkstemp(trusted), status;
+    struct tb_json *root;
+
+    (void)state;
+    test_evidence_open(&t);
+    save_key(&t, trusted);
+    test_evidence_capture(&t, 1, 1, 1, id);
+    assert_int_equal(test_evidence_seal(&t, id, 0, NULL), TB_OK);
+    (void)snprintf(path, sizeof(path), "%s/keys", t.dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    (void)snprintf(name, sizeof(name), "%s.pem", tb_signing_key_fingerprint(t.key));
+    assert_int_equal(tb_public_key_pem(tb_signing_key_public(t.key), &pem, NULL), TB_OK);
+
+    assert_key_gives(&t, trusted, name, tb_buf_view(&pem), NULL, NULL);
+    pem.at[40] ^= 0x80;
+    assert_key_gives(&t, trusted, name, tb_buf_view(&pem), "key", damaged);
+    pem.at[40] ^= 0x80;
+    assert_key_gives(&t, trusted, name, tb_bytes_str(""), "key", damaged);
+
+    assert_int_equal(tb_signing_key_new(&other, NULL), TB_OK);
+    assert_int_equal(tb_public_key_pem(tb_signing_key_public(other), &wrong, NULL), TB_OK);
+    assert_key_gives(&t, trusted, name, tb_buf_view(&wrong), "key",
+                     "it is another key than its name says");
+    assert_key_gives(&t, trusted, "ours.pem", tb_buf_view(&wrong), NULL,
+                     NULL); /* says nothing */
+
+    tb_buf_put(&pem, "\n", 1);
+    assert_key_gives(&t, trusted, name, tb_buf_view(&pem), "key",
+                     "it is that key, but not as tapbox wrote it");
+    while (pem.len < 4097) {
+        tb_buf_put(&pem, "\n", 1);
+    }
+    assert_key_gives(&t, trusted, name, tb_buf_view(&pem), "key",
+                     "it is larger than a key can be");
+
+    (void)snprintf(path, sizeof(path), "%s/keys/%s", t.dir, name);
+    assert_int_equal(symlink(trusted, path), 0);
+    root = verify_json(&t, trusted, &status);
+    assert_int_equal(status, TB_EXIT_EVIDENCE);
+    assert_string_equal(tb_json_str(root, "/findings/0/text"), "it is not a plain file");
+    tb_json_free(root);
+
+    tb_buf_release(&pem);
+    tb_buf_release(&wrong);
+    tb_signing_key_free(other);
+    test_evidence_close(&t);
+    tb_close(&fd);
+    (void)remove(trusted);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_only_capture_of_a_key_is_missed_too),
         cmocka_unit_test(many_keys_beside_the_evidence_hide_none),
+        cmocka_unit_test(a_key_beside_the_evidence_is_the_one_that_its_name_says),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
