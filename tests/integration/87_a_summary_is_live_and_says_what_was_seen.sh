@@ -34,6 +34,9 @@ deadline=$(lab_capture "$capture" | jq -r .deadline)
 expect 'there is a summary before there is a packet' lab_wait 5 is_there
 same 'the peer is not seen' 'false null' "$(summary '"\(.ioc_seen[0].seen) \(.ioc_seen[0].first)"')"
 
+# S3 takes nothing until the crash below is over: what it has is gone from the spool, and not read again.
+rgw=$(cat "$LAB_DIR"/radosgw/run/client.rgw*.pid)
+kill -STOP "$rgw"
 began=${EPOCHREALTIME/./}
 expect 'the workload talks with the peer' "$cases_root/tests/lab/traffic.sh" talk quick
 expect 'the peer is seen' lab_wait 10 peer_is_seen
@@ -49,6 +52,7 @@ same 'and no key of AWS' 0 "$(tr '\0' '\n' <"/proc/$pid/environ" | grep -c '^AWS
 kill -KILL "$pid"
 expect 'the workload talks on' "$cases_root/tests/lab/traffic.sh" talk quick
 expect 'after its crash another one reads all of it again' lab_wait 15 has_all_written
+kill -CONT "$rgw"
 same 'the crash is counted' 1 "$(metric tapbox_summary_crashes_total)"
 same 'recording did not notice' '[0,0,0]' \
     "$(lab_capture "$capture" | jq -c '[.live.ledger | .queue_dropped, .spool_full, .over_budget]')"
