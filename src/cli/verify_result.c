@@ -235,6 +235,23 @@ print_json(struct verify_run *run, int status, struct tb_fail *fail)
     return err;
 }
 
+/* Those that signed what is here, each once: many others may lie beside the captures.  Captures
+ * stand in the order of their keys. */
+static void
+print_unproven_keys(const struct verify_run *run)
+{
+    const char *before = "";
+
+    for (size_t i = 0; i < run->done_count; i++) {
+        const struct tb_verified *one = &run->done[i];
+
+        if (one->is_signed && !one->is_trusted && strcmp(before, one->key.text) != 0) {
+            printf("  %s\n", one->key.text);
+            before = one->key.text;
+        }
+    }
+}
+
 static void
 print_text(const struct verify_run *run, int status)
 {
@@ -276,9 +293,7 @@ print_text(const struct verify_run *run, int status)
     if (status == TB_EXIT_UNPROVEN) {
         puts("Nobody vouched for the key: compare its fingerprint with GET /v1/keys of the "
              "service,\nor with what was written down, and give it as --fingerprint:");
-        for (size_t i = 0; i < run->verify.key_count; i++) {
-            printf("  %s\n", run->keys.at[i].fingerprint.text);
-        }
+        print_unproven_keys(run);
     }
 }
 

@@ -70,6 +70,36 @@ keep(void *arg, const struct tb_place_file *file, uint64_t offset, struct tb_byt
     return err;
 }
 
+/* On disk before the folder gets its name: a power loss leaves no proof with holes. */
+static enum tb_err
+sync_folder(int folder_fd, struct tb_fail *fail)
+{
+    int own = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = own < 0 ? NULL : fdopendir(own);
+    const struct dirent *entry;
+    enum tb_err err = TB_OK;
+
+    if (dir == NULL) {
+        err = tb_fail_errno(fail, errno, "cannot list the proof's segments");
+        tb_close(&own);
+        return err;
+    }
+    while (err == TB_OK && (entry = readdir(dir)) != NULL) {
+        int fd = -1;
+
+        if (strcmp(entry->d_name, "..") == 0) {
+            continue;
+        }
+        fd = openat(folder_fd, entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 || fsync(fd) != 0) {
+            err = tb_fail_errno(fail, errno, "cannot sync the proof's %s", entry->d_name);
+        }
+        tb_close(&fd);
+    }
+    (void)closedir(dir);
+    return err;
+}
+
 /* Whether there are segments in the folder that the file lies in. */
 static bool
 has_segments(const struct tb_place_list *list, const struct tb_place_file *file)
@@ -148,6 +178,9 @@ tb_proof_make(struct tb_place *place, const struct tb_place_list *list,
     kept.keep_arg = &making;
     if (err == TB_OK) {
         err = tb_extract(place, list, &kept, out, fail);
+    }
+    if (err == TB_OK) {
+        err = sync_folder(making.segments_fd, fail);
     }
     tb_buf_put_str(&line, filter);
     tb_buf_put_str(&line, "\n");

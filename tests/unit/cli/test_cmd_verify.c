@@ -76,13 +76,57 @@ the_only_capture_of_a_key_is_missed_too(void **state)
     (void)remove(second);
 }
 
+/* The status of `tapbox verify`, and what it prints. */
+static int
+verify_printing(int argc, const char *const *args, struct tb_buf *out)
+{
+    char printed[] = "/tmp/tapbox-printed-XXXXXX";
+    char *argv[8] = {NULL};
+    int fd = mkstemp(printed), kept = dup(STDOUT_FILENO), status;
+
+    assert_true(argc < 8);
+    for (int i = 0; i < argc; i++) {
+        argv[i] = strdup(args[i]);
+    }
+    (void)fflush(stdout);
+    assert_true(kept >= 0 && dup2(fd, STDOUT_FILENO) >= 0);
+    optind = 0;
+    status = tb_cmd_verify(argc, argv);
+    (void)fflush(stdout);
+    assert_true(dup2(kept, STDOUT_FILENO) >= 0);
+    assert_int_equal(tb_read_file(AT_FDCWD, printed, out, NULL), TB_OK);
+    (void)remove(printed);
+    tb_close(&fd);
+    tb_close(&kept);
+    for (int i = 0; i < argc; i++) {
+        free(argv[i]);
+    }
+    return status;
+}
+
+/* What `tapbox verify --json` prints; its status in *out_status. */
+static struct tb_json *
+verify_json(const struct test_evidence *t, const char *key, int *out_status)
+{
+    const char *const args[] = {"verify", t->dir, "--json", "--key", key};
+    struct tb_buf text = TB_BUF_INIT(1 << 20);
+    struct tb_json *root = NULL;
+
+    *out_status = verify_printing(5, args, &text);
+    assert_int_equal(tb_json_parse(tb_buf_view(&text), &root, NULL), TB_OK);
+    tb_buf_release(&text);
+    return root;
+}
+
 /* Each host that ever recorded leaves one. */
 static void
-many_keys_beside_the_evidence_hide_none(void **state)
+many_keys_beside_the_evidence_hide_none_and_only_the_one_that_signed_is_asked_for(void **state)
 {
     struct test_evidence t;
     char id[TB_CAPTURE_ID_SIZE], path[160];
-    char *argv[] = {strdup("verify"), NULL, NULL};
+    const char *const args[] = {"verify", t.dir};
+    struct tb_buf text = TB_BUF_INIT(1 << 16);
+    const char *asked;
 
     (void)state;
     test_evidence_open(&t);
@@ -100,41 +144,14 @@ many_keys_beside_the_evidence_hide_none(void **state)
         save_key(&other, path);
         tb_signing_key_free(other.key);
     }
-    argv[1] = strdup(t.dir);
-    optind = 0;
-    assert_int_equal(tb_cmd_verify(2, argv), TB_EXIT_UNPROVEN);
-    free(argv[0]);
-    free(argv[1]);
-    test_evidence_close(&t);
-}
-
-/* What `tapbox verify --json` prints; its status in *out_status. */
-static struct tb_json *
-verify_json(const struct test_evidence *t, const char *key, int *out_status)
-{
-    char printed[] = "/tmp/tapbox-printed-XXXXXX";
-    char *argv[] = {strdup("verify"), strdup(t->dir), strdup("--json"),
-                    strdup("--key"),  strdup(key),    NULL};
-    struct tb_buf text = TB_BUF_INIT(1 << 20);
-    struct tb_json *root = NULL;
-    int fd = mkstemp(printed), kept = dup(STDOUT_FILENO);
-
-    (void)fflush(stdout);
-    assert_true(kept >= 0 && dup2(fd, STDOUT_FILENO) >= 0);
-    optind = 0;
-    *out_status = tb_cmd_verify(5, argv);
-    (void)fflush(stdout);
-    assert_true(dup2(kept, STDOUT_FILENO) >= 0);
-    assert_int_equal(tb_read_file(AT_FDCWD, printed, &text, NULL), TB_OK);
-    assert_int_equal(tb_json_parse(tb_buf_view(&text), &root, NULL), TB_OK);
-    (void)remove(printed);
-    tb_close(&fd);
-    tb_close(&kept);
+    assert_int_equal(verify_printing(2, args, &text), TB_EXIT_UNPROVEN);
+    asked = strstr(tb_buf_str(&text), "--fingerprint:\n"); /* for the one that signed */
+    assert_non_null(asked);
+    asked += strlen("--fingerprint:\n  ");
+    assert_memory_equal(asked, tb_signing_key_fingerprint(t.key), TB_SHA256_HEX_SIZE - 1);
+    assert_string_equal(asked + TB_SHA256_HEX_SIZE - 1, "\n");
     tb_buf_release(&text);
-    for (size_t i = 0; i < 5; i++) {
-        free(argv[i]);
-    }
-    return root;
+    test_evidence_close(&t);
 }
 
 /* With `content` as keys/<file>: `kind` and `text` of the one finding, which is of no capture
@@ -228,7 +245,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_only_capture_of_a_key_is_missed_too),
-        cmocka_unit_test(many_keys_beside_the_evidence_hide_none),
+        cmocka_unit_test(
+            many_keys_beside_the_evidence_hide_none_and_only_the_one_that_signed_is_asked_for),
         cmocka_unit_test(a_key_beside_the_evidence_is_the_one_that_its_name_says),
     };
 
