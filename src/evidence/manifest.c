@@ -81,14 +81,12 @@ summary_json(struct tb_bytes summary)
 {
     struct tb_json *out = tb_json_object();
     struct tb_sha256 sha256;
-    char hex[TB_SHA256_HEX_SIZE] = "";
 
-    if (tb_sha256(summary, &sha256) == TB_OK) {
-        tb_sha256_hex(hex, &sha256);
-    }
     tb_json_set_str(out, "name", "summary.json");
     tb_json_set_int(out, "bytes", (int64_t)summary.len);
-    tb_json_set_str(out, "sha256", hex);
+    if (tb_sha256(summary, &sha256) == TB_OK) {
+        set_digest(out, "sha256", sha256.octets);
+    }
     return out;
 }
 

@@ -190,9 +190,7 @@ static struct tb_json *
 segment_json(const struct tb_segment_row *segment)
 {
     struct tb_json *out = tb_json_object();
-    char hex[2 * sizeof(segment->sha256) + 1];
 
-    tb_hex(hex, tb_bytes_of(segment->sha256, sizeof(segment->sha256)));
     tb_json_set_str(out, "name", segment->name);
     tb_json_set_str(out, "state",
                     segment->state == TB_SEGMENT_UPLOADED ? "uploaded"
@@ -204,7 +202,7 @@ segment_json(const struct tb_segment_row *segment)
     tb_json_set_time(out, "first", segment->first_utc_ns);
     tb_json_set_time(out, "last", segment->last_utc_ns);
     tb_json_set_bool(out, "recovered", segment->recovered);
-    tb_json_set_str(out, "sha256", hex);
+    tb_json_set_hex(out, "sha256", tb_bytes_of(segment->sha256, sizeof(segment->sha256)));
     tb_json_set_text(out, "key", segment->s3_key);
     tb_json_set_text(out, "version", segment->s3_version);
     tb_json_set_text(out, "request_id", segment->s3_request_id);

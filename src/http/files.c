@@ -44,13 +44,12 @@ static void
 add_segment(struct listing *listing, const struct tb_segment_row *segment)
 {
     struct tb_json *file = tb_json_object();
-    char hex[2 * sizeof(segment->sha256) + 1], name[160];
+    char name[160];
 
     (void)snprintf(name, sizeof(name), "segments/%s", segment->name);
-    tb_hex(hex, tb_bytes_of(segment->sha256, sizeof(segment->sha256)));
     tb_json_set_str(file, "name", name);
     tb_json_set_int(file, "bytes", (int64_t)segment->bytes);
-    tb_json_set_str(file, "sha256", hex);
+    tb_json_set_hex(file, "sha256", tb_bytes_of(segment->sha256, sizeof(segment->sha256)));
     tb_json_set_int(file, "packets", (int64_t)segment->packets);
     tb_json_set_time(file, "first", segment->first_utc_ns);
     tb_json_set_time(file, "last", segment->last_utc_ns);
