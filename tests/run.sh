@@ -9,8 +9,8 @@
 #   all          all that has to pass: lint, unit (debug, asan, tsan), corpus (debug, asan), fuzz, integration
 #                with the release build
 # It builds what it needs.  JOBS programs run side by side (default: one a core; of the integration tests, which
-# mostly wait, half as many again).  Logs are kept in DIR/test/, how long each took in DIR/test/GROUP/seconds; a
-# failed case's log is shown at the end.  The very last line is "N passed, N failed", with ", N skipped" behind it if
+# mostly wait, half as many again).  Logs are kept in DIR/test/, how long each took in DIR/test/GROUP/seconds (elapsed,
+# of the processor for itself and for the kernel); a failed case's log is shown at the end.  The very last line is "N passed, N failed", with ", N skipped" behind it if
 # any; the exit status is 1 if any failed.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
@@ -66,9 +66,11 @@ fail() { # CASE LOG
 jobs=${JOBS:-$(nproc)} running=0 order=()
 case $jobs in '' | *[!0-9]* | 0) echo "run.sh: JOBS is '$jobs': a number from 1 on" >&2 && exit 2 ;; esac
 
+beside=''
 interrupted() {
     local job
     for job in $(jobs -p); do pkill -P "$job" timeout; done
+    [ -z "$beside" ] || kill "$beside"
     exit 130
 }
 trap interrupted INT TERM
@@ -82,12 +84,13 @@ start() { # KIND NAME SECONDS COMMAND...
     fi
     order+=("$kind"$'\t'"$name"$'\t'"$limit"$'\t'"$log")
     (
-        began=$SECONDS
-        # Through a pipe: a test that limits the size of files would cut its own log.
-        # (A shell gives what it starts in the background an ignored SIGINT.)
-        timeout -k 10 "$limit" env --default-signal=INT "$@" 2>&1 </dev/null | cat >"$log"
-        echo "${PIPESTATUS[0]}" >"$log.status"
-        echo "$((SECONDS - began)) $name" >>"$logs/$part/seconds"
+        TIMEFORMAT="%0R %0U %0S $name"
+        {
+            # Through a pipe: a test that limits the size of files would cut its own log.
+            # (A shell gives what it starts in the background an ignored SIGINT.)
+            time timeout -k 10 "$limit" env --default-signal=INT "$@" 2>&1 </dev/null | cat >"$log"
+            echo "${PIPESTATUS[0]}" >"$log.status"
+        } 2>>"$logs/$part/seconds"
     ) &
     running=$((running + 1))
 }
@@ -232,9 +235,30 @@ run_lint() {
     start command shell 900 tests/lint/shell.sh
     start command python 900 tests/lint/python.sh
     start command text 900 tests/lint/text.sh
-    start command cppcheck 900 tests/lint/cppcheck.sh "$build"
-    start command clang-tidy 900 tests/lint/tidy.sh
+    start command cppcheck 1800 tests/lint/cppcheck.sh "$build"
+    start command clang-tidy 1800 tests/lint/tidy.sh "$build"
     finish
+}
+
+# Lint only computes, and nothing in it looks at a clock: it has what the tests, which wait a lot, leave of the
+# processors, in a run of its own.
+lint_begin() {
+    nice -n 19 tests/run.sh --build "$build" lint >"$logs/lint.log" 2>&1 </dev/null &
+    beside=$!
+    disown "$beside" # no `wait` of the tests' waits for it
+}
+
+lint_end() {
+    local p f last
+    tail -f /dev/null --pid="$beside"
+    beside='' part=lint last=$(tail -n 1 "$logs/lint.log")
+    head -n -1 "$logs/lint.log"
+    if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed ]]; then
+        p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]}
+        passed=$((passed + p)) failed=$((failed + f))
+    else
+        fail 'the run came to no end' "$logs/lint.log"
+    fi
 }
 
 for group in "${groups[@]}"; do
@@ -245,7 +269,7 @@ for group in "${groups[@]}"; do
     lint) run_lint ;;
     fuzz) run_fuzz ;;
     all)
-        run_lint
+        lint_begin
         run_unit debug
         run_corpus debug
         run_unit asan
@@ -253,6 +277,7 @@ for group in "${groups[@]}"; do
         run_unit tsan
         run_fuzz
         run_integration release
+        lint_end
         ;;
     esac
 done
