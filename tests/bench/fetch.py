@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """One moment out of a large capture in S3: tapbox fetch beside "download everything, then filter".
 
-usage, in the lab with radosgw (tests/lab/enter tests/bench/fetch.py [--megabytes 2048] [--segments 16]):
-prints one JSON object; octets are those that the S3 server's own log says it sent.
+usage: tests/bench/fetch.py [--build DIR] [--megabytes 2048] [--segments 16] [--dir DIR]
+In the lab, with radosgw; prints one JSON object; octets are those that the S3 server's own log says it sent.
 Both ways end with the same packets, or it fails.
 """
 import argparse
@@ -17,7 +17,9 @@ import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from recorder import ROOT, inside_the_lab  # noqa: E402
+
 LISTEN = "127.0.0.1:7680"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIABENCHFETCH000001", "AWS_SECRET_ACCESS_KEY": "only-for-this-measurement"}
 ENVIRONMENT = {**{k: v for k, v in os.environ.items() if not k.startswith("AWS_")}, **KEYS, "AWS_REGION": "eu-central-1",
@@ -68,11 +70,14 @@ def packets(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", default=f"{ROOT}/build/release")
+    parser.add_argument("--build", default=f"{ROOT}/build")
     parser.add_argument("--megabytes", type=int, default=2048)
     parser.add_argument("--segments", type=int, default=16)
+    parser.add_argument("--dir", help="where there is room for three times as much (a temporary folder)")
     options = parser.parse_args()
-    folder = tempfile.mkdtemp(prefix="tapbox-bench-")
+    inside_the_lab()
+    programs = f"{options.build}/release"
+    folder = tempfile.mkdtemp(prefix="tapbox-bench-", dir=options.dir)
     server = None
     try:
         server = Server(folder)
@@ -80,7 +85,7 @@ def main():
         os.makedirs(local)
         for i in range(options.segments):
             path = f"{local}/made-{i % 4}-{i // 4 + 1:06d}.pcapng.zst"
-            run(f"{options.build}/bench/segment_maker", path, str(options.megabytes // options.segments), "1", str(i + 1))
+            run(f"{programs}/bench/segment_maker", path, str(options.megabytes // options.segments), "1", str(i + 1))
             run("/usr/bin/aws", "--endpoint-url", f"http://{LISTEN}", "s3", "mv", "--only-show-errors", path,
                 f"s3://bench/whole/segments/{os.path.basename(path)}")
         # A hundredth of the time that a segment lasts.
@@ -101,7 +106,7 @@ def main():
         did = {}
 
         def with_tapbox():
-            did.update(json.loads(run(f"{options.build}/tapbox", "fetch", "s3://bench/whole", "--since", stamp(since), "--until",
+            did.update(json.loads(run(f"{programs}/tapbox", "fetch", "s3://bench/whole", "--since", stamp(since), "--until",
                                       stamp(until), "-o", f"{folder}/tapbox.pcapng", "--json")))
 
         def with_everything():

@@ -33,7 +33,7 @@ def arguments():
     parser.add_argument("--mode", default="release")
     parser.add_argument("--rate", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--rates", default="1000,3000,4000,6000,8000", help="of the sweep; '' for none")
+    parser.add_argument("--rates", default="1000,3000,4000,6000,8000", help="of the sweep, which ends after two that are too much; '': none")
     parser.add_argument("--sweep-seconds", type=float, default=3)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--state", help="folder on the disk to be measured (default: in DIR)")
@@ -110,7 +110,10 @@ def main():
     with tempfile.TemporaryDirectory(dir=state, prefix="intake-") as folder:
         storm = Storm(args, out, folder)
         first = storm.at(args.rate, args.seconds)
-        sweep = [storm.at(int(rate), args.sweep_seconds) for rate in args.rates.split(",") if rate]
+        sweep = []
+        for rate in args.rates.split(","):
+            if rate and (len(sweep) < 2 or any(is_kept_up(one) for one in sweep[-2:])):
+                sweep.append(storm.at(int(rate), args.sweep_seconds))
     kept_up = [r["rate"] for r in [first, *sweep] if is_kept_up(r)]
     print(json.dumps({"goal_p99_ms": GOAL_MS, **first, "limit_per_s": max(kept_up, default=0), "sweep": sweep}))
 

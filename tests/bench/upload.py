@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Upload: tapbox's uploader and `aws s3 cp`, the same segments, the same S3, one after the other, each first in turn.
 
-usage: tests/bench/upload.py [--build DIR] [--megabytes N] [--segments N] [--threads N] [--rounds N]
+usage: tests/bench/upload.py [--build DIR] [--megabytes N] [--segments N] [--threads N] [--rounds N] [--dir DIR]
 
 S3 is the lab's radosgw on loopback, in memory, so this is what the clients cost, not a network.  tapbox's time has its
 look at each segment in it (index, SHA-256); the CLI's (default settings) the start of its interpreter.  Prints one
@@ -41,6 +41,7 @@ def main():
     parser.add_argument("--segments", type=int, default=8)
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--dir", default="/dev/shm", help="for segments and S3, twice as large as those")
     options = parser.parse_args()
     programs = [os.path.join(options.build, "release/bench", name) for name in ("upload_driver", "segment_maker")]
     subprocess.run(["make", "-s", "-C", ROOT, "MODE=release", f"BUILD={options.build}", *programs], check=True,
@@ -51,7 +52,7 @@ def main():
                AWS_SHARED_CREDENTIALS_FILE="/dev/null", AWS_EC2_METADATA_DISABLED="true", LAB_ACCESS_KEY=KEY,
                LAB_SECRET_KEY=SECRET)
     radosgw = os.path.join(ROOT, "tests/lab/radosgw.sh")
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as work:
+    with tempfile.TemporaryDirectory(dir=options.dir) as work:
         server = os.path.join(work, "s3")
         segments = os.path.join(work, "segments")
         os.mkdir(segments)
