@@ -92,7 +92,7 @@ show_source(const struct tb_json *capture, char *out, size_t cap)
     }
 }
 
-/* The time left of a running capture, else "-". */
+/* The time left of a running capture, the place of one that waits, else "-". */
 static void
 show_left(const struct tb_json *capture, char *out, size_t cap)
 {
@@ -100,6 +100,8 @@ show_left(const struct tb_json *capture, char *out, size_t cap)
 
     if (tb_json_int(capture, "/seconds_left", &left)) {
         tb_show_seconds(out, cap, left);
+    } else if (tb_json_int(capture, "/queue_position", &left)) {
+        snprintf(out, cap, "queue %lld", (long long)left);
     } else {
         snprintf(out, cap, "-");
     }
