@@ -447,18 +447,24 @@ look_at_target(struct reconcile *r)
     tb_mutex_lock(&control->mu);
     self = control->locked.self;
     tb_mutex_unlock(&control->mu);
-    if (!self.known) {
+    /* (it may have gone before this process could learn anything of it) */
+    eni = self.known ? self.target.eni : control->deps.config->target_eni;
+    if (eni[0] == 0) {
         return;
     }
-    eni = self.target.eni;
     err = tb_ec2_interfaces_by_id(control->deps.aws, &eni, 1, &found, &fail);
     if (err == TB_ENOTFOUND || (err == TB_OK && found.count == 0)) {
         (void)snprintf(r->target_gone, sizeof(r->target_gone),
                        "the target's interface %.40s was deleted: nothing arrives", eni);
-    } else if (err == TB_OK && strcmp(found.at[0].instance, self.target.instance) != 0) {
+    } else if (err == TB_OK && found.at[0].instance[0] == 0) {
         (void)snprintf(r->target_gone, sizeof(r->target_gone),
-                       "the target's interface %.40s was detached from %.40s: nothing arrives",
-                       eni, self.target.instance);
+                       "the target's interface %.40s was detached: nothing arrives", eni);
+    } else if (err == TB_OK && self.known &&
+               strcmp(found.at[0].instance, self.target.instance) != 0) {
+        (void)snprintf(r->target_gone, sizeof(r->target_gone),
+                       "the target's interface %.40s was moved from %.40s to %.40s: nothing "
+                       "arrives",
+                       eni, self.target.instance, found.at[0].instance);
     } else if (err != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot look at the target's interface");
     }

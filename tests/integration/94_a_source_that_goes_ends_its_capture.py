@@ -74,7 +74,7 @@ def go(scene, cases, killed):
     """While the service is away, if it is `killed`; cases: (what happens, source, the change, words of the reason)."""
     scene.start()
     keys = {what: scene.record(source) for what, source, _, _ in cases}
-    stays = scene.record(world.eni(12)) if killed else ""
+    stays = scene.record(world.eni(12)) if cases is SOURCES else ""
     if killed:
         scene.service.end(signal.SIGKILL)
         scene.age()
@@ -83,11 +83,12 @@ def go(scene, cases, killed):
             change = {"delete_session": scene.sessions(keys[what])[0]["id"]}
         assert scene.awsim.change(change), change
     if killed:
-        scene.start()
+        scene.service.start()  # without a target it is not ready for anything new
     wait_until("their end", lambda: all(scene.row(key)["stop_reason"] != "none" for key in keys.values()), ROUNDS_S)
     for what, _, _, words in cases:
         row = scene.row(keys[what])
-        is_(f"{what}: the capture ends, and says why", row["stop_reason"] == "source_gone" and words in row["error_text"], row)
+        away = " while the service is away" if killed else ""
+        is_(f"{what}{away}: the capture ends, and says why", row["stop_reason"] == "source_gone" and words in row["error_text"], row)
     wait_until("the end of their sessions", lambda: all(o["until_ns"] for key in keys.values() for o in scene.sessions(key)), 20)
     if stays:
         is_("another capture goes on", scene.row(stays)["state"] == "recording", scene.row(stays))
@@ -105,10 +106,10 @@ TARGETS = [[("the target's interface is deleted", world.eni(5), {"delete_interfa
            [("the target's interface is detached", world.eni(5), {"detach": world.TARGET}, "target")]]
 
 
-def play(work, k, cases):
+def play(work, k, cases, killed):
     scene = Scene(f"{work}/{k}", k)
     try:
-        go(scene, cases, killed=cases is SOURCES)
+        go(scene, cases, killed)
     except (RuntimeError, AssertionError, OSError, http.client.HTTPException, IndexError) as e:
         is_("the scene is played to its end", False, f"{e!r}\n" + open(scene.service.log, encoding="utf-8").read()[-3000:])
     finally:
@@ -118,7 +119,8 @@ def play(work, k, cases):
 
 inside_the_lab()
 with tempfile.TemporaryDirectory(dir="/run") as work:
-    plays = [threading.Thread(target=play, args=(work, k, cases)) for k, cases in enumerate([SOURCES, *TARGETS], 1)]
+    parts = [(SOURCES, True)] + [(target, killed) for target in TARGETS for killed in (False, True)]
+    plays = [threading.Thread(target=play, args=(work, k, *part)) for k, part in enumerate(parts, 1)]
     for one in plays:
         one.start()
     for one in plays:
