@@ -132,8 +132,10 @@ struct tb_capture {
     struct tb_deadline deadline; /* of the time box; utc_ns 0 until arming sets it */
     int64_t extend_to_utc_ns;    /* asked for, not yet confirmed; 0: nothing */
 
-    int64_t due_utc_ns; /* when a worker should look at it next */
-    uint32_t attempt;   /* of the present step, for backoff */
+    /* by the store's clock (tb_store_steady_ns) */
+    int64_t stopped_steady_ns, ended_steady_ns; /* as above */
+    int64_t due_steady_ns;                      /* when a worker should look at it next */
+    uint32_t attempt;                           /* of the present step, for backoff */
 
     struct tb_capture_source sources[TB_CAPTURE_MAX_LISTED];
     size_t source_count;
@@ -145,5 +147,9 @@ struct tb_capture {
     char error_text[512];
     char error_request_id[80];
 };
+
+/* For how long it has recorded, or did; 0: not yet.  Measured by the deadline, which no clock
+ * that is set moves. */
+int64_t tb_capture_recorded_ns(const struct tb_capture *capture);
 
 #endif

@@ -27,6 +27,13 @@ void tb_store_close(struct tb_store *store);
 /* A read and a write that are rolled back: for /readyz. */
 TB_NODISCARD enum tb_err tb_store_check(struct tb_store *store, struct tb_fail *fail);
 
+/*
+ * The store's own clock: UTC as it was when it was first opened in this boot, going on with
+ * CLOCK_BOOTTIME, so that a clock that is set stretches no span and keeps no work waiting.
+ * *_steady_ns are times of it, and mean nothing to people.
+ */
+int64_t tb_store_steady_ns(const struct tb_store *store);
+
 /* --- intake ------------------------------------------------------------------------------- */
 
 /* An alert or request as it came in, and what is to be done with it. */
@@ -177,7 +184,7 @@ TB_NODISCARD enum tb_err tb_store_capture_list(struct tb_store *store, bool live
 struct tb_due {
     char id[TB_CAPTURE_ID_SIZE];
     enum tb_capture_state state;
-    int64_t due_utc_ns;
+    int64_t due_steady_ns;
     struct tb_deadline deadline;
     bool stop_asked;
     double severity;
@@ -203,10 +210,10 @@ TB_NODISCARD enum tb_err tb_store_capture_sources(struct tb_store *store, const 
 TB_NODISCARD enum tb_err tb_store_capture_deadline(struct tb_store *store, const char *id,
                                                    const struct tb_deadline *deadline,
                                                    struct tb_fail *fail);
-/* Look at it again at `due_utc_ns`; adds one to attempt when `failed` is not NULL and keeps its
- * text as the capture's error; else attempts are counted anew. */
+/* Look at it again at `due_steady_ns`; adds one to attempt when `failed` is not NULL and keeps
+ * its text as the capture's error; else attempts are counted anew. */
 TB_NODISCARD enum tb_err tb_store_capture_later(struct tb_store *store, const char *id,
-                                                int64_t due_utc_ns,
+                                                int64_t due_steady_ns,
                                                 const struct tb_fail *failed,
                                                 struct tb_fail *fail);
 /* Keeps the error that ends it. */
@@ -249,11 +256,16 @@ TB_NODISCARD enum tb_err tb_store_capture_ask_extend(struct tb_store *store, con
                                                      int64_t to_utc_ns,
                                                      const struct tb_actor *by,
                                                      struct tb_fail *fail);
-/* Takes it back unless it has come about (*out_withdrawn false then). */
+/* Takes it back unless it has come about, or was refused (*out_withdrawn false then).  What
+ * others ask for stays asked for. */
 TB_NODISCARD enum tb_err tb_store_capture_withdraw_extend(struct tb_store *store,
                                                           const char *id, int64_t to_utc_ns,
                                                           bool *out_withdrawn,
                                                           struct tb_fail *fail);
+/* AWS does not take it: nor anything else that is asked for up to there. */
+TB_NODISCARD enum tb_err tb_store_capture_refuse_extend(struct tb_store *store, const char *id,
+                                                        int64_t to_utc_ns,
+                                                        struct tb_fail *fail);
 /* AWS has confirmed it: the deadline from here on.  TB_ESTATE when it is not recording any
  * more, was stopped, or when nobody asks for it any more. */
 TB_NODISCARD enum tb_err tb_store_capture_extended(struct tb_store *store, const char *id,
@@ -342,6 +354,7 @@ struct tb_resource {
     char create_request_id[80];
     char delete_request_id[80];
     int64_t created_utc_ns, gone_utc_ns; /* 0: not yet */
+    int64_t created_steady_ns, gone_steady_ns;
 };
 void tb_resources_free(struct tb_resource *resources, size_t count);
 

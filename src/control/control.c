@@ -23,8 +23,6 @@ static const int64_t teardown_most_ns = 5 * TB_NS_PER_S;
 /* A step that is not done so long after a tap has to go is not waited for, */
 static const int64_t help_after_ns = 2 * TB_NS_PER_S;
 static const int64_t help_again_ns = TB_NS_PER_S; /* and so often it is looked at meanwhile */
-/* Due times farther away than any that control sets mean that the wall clock was moved. */
-static const int64_t due_horizon_ns = 60 * TB_NS_PER_S;
 
 static const int64_t extend_patience_ns = 10 * TB_NS_PER_S; /* somebody waits with curl */
 static const int64_t extend_poll_ns = 100 * TB_NS_PER_MS;
@@ -76,13 +74,10 @@ has_to_come_down(const struct tb_due *due)
 
 /* Nanoseconds until this capture wants a worker; 0 or less: now. */
 static int64_t
-wait_of(const struct tb_due *due)
+wait_of(const struct tb_control *control, const struct tb_due *due)
 {
-    int64_t wait = due->due_utc_ns - tb_clock_utc_ns();
+    int64_t wait = due->due_steady_ns - tb_store_steady_ns(control->deps.store);
 
-    if (wait > due_horizon_ns) {
-        wait = 0;
-    }
     /* A deadline or a stop does not wait for the period of the state before it.  While
      * draining, the due time is the pause between attempts. */
     if (due->state != TB_CAPTURE_DRAINING && has_to_come_down(due)) {
@@ -178,15 +173,15 @@ waits_in_memory(enum tb_capture_state state)
 }
 
 static bool
-is_job_of(enum worker_job job, const struct tb_due *due)
+is_job_of(const struct worker *worker, const struct tb_due *due)
 {
-    switch (job) {
+    switch (worker->job) {
     case JOB_SEALING:
         return due->state == TB_CAPTURE_SEALING;
     case JOB_TEARDOWN:
         /* one that will have to come down is waited for, but not touched before */
         return tb_capture_state_is_live(due->state) &&
-               (has_to_come_down(due) || wait_of(due) > 0);
+               (has_to_come_down(due) || wait_of(worker->control, due) > 0);
     case JOB_GENERAL:
     default:
         return due->state != TB_CAPTURE_SEALING;
@@ -194,11 +189,10 @@ is_job_of(enum worker_job job, const struct tb_due *due)
 }
 
 /* The most urgent capture that is due and free, claimed for `worker`; else *out_wait_ns says
- * for how long there is nothing.  *out_aside: another one has it, and nothing but its sessions
- * is this worker's business. */
+ * for how long there is nothing.  Aside: another one has it, and nothing but its sessions is
+ * this worker's business. */
 static bool
-claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], bool *out_aside,
-      int64_t *out_wait_ns)
+claim(struct worker *worker, struct control_busy *out, int64_t *out_wait_ns)
 {
     struct tb_control *control = worker->control;
     struct tb_due *due = NULL;
@@ -216,7 +210,7 @@ claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], bool *out_aside,
     tb_mutex_lock(&control->mu);
     self = control->locked.self;
     for (size_t i = 0; i < count; i++) {
-        int64_t wait = wait_of(&due[i]);
+        int64_t wait = wait_of(control, &due[i]);
         int64_t pause = pause_left_locked(control, due[i].id);
         int64_t help = 0;
 
@@ -226,7 +220,7 @@ claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], bool *out_aside,
             help = help_in_ns(worker, busy, &due[i]);
             wait = wait > help ? wait : help;
         }
-        if (!is_job_of(worker->job, &due[i]) || help < 0 ||
+        if (!is_job_of(worker, &due[i]) || help < 0 ||
             control_has_to_queue(control->deps.config, self.account, due, count, &due[i])) {
             continue;
         }
@@ -239,13 +233,18 @@ claim(struct worker *worker, char out_id[TB_CAPTURE_ID_SIZE], bool *out_aside,
         }
     }
     if (best != NULL) {
-        struct control_busy mine = {.since_boot_ns = tb_clock_boot_ns(),
-                                    .aside = find_busy_locked(control, best->id) != NULL};
+        struct control_busy mine = {.since_boot_ns = tb_clock_boot_ns()};
 
+        busy = find_busy_locked(control, best->id);
+        if (busy != NULL) {
+            mine.aside = true;
+            mine.looks_before =
+                (uint32_t)((mine.since_boot_ns - busy->since_boot_ns - help_after_ns) /
+                           help_again_ns);
+        }
         (void)tb_str_copy(mine.capture_id, sizeof(mine.capture_id), best->id);
         control->locked.busy[worker->me] = mine;
-        (void)tb_str_copy(out_id, TB_CAPTURE_ID_SIZE, best->id);
-        *out_aside = mine.aside;
+        *out = mine;
     }
     tb_mutex_unlock(&control->mu);
     free(due);
@@ -321,7 +320,8 @@ advance(struct tb_control *control, const char *id)
         goto out;
     }
     if (again_ns > 0 &&
-        tb_store_capture_later(control->deps.store, id, tb_clock_utc_ns() + again_ns,
+        tb_store_capture_later(control->deps.store, id,
+                               tb_store_steady_ns(control->deps.store) + again_ns,
                                err != TB_OK ? &fail : NULL, &later) != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, id, &later, "cannot write down when to look again");
         hold(control, again_ns);
@@ -333,7 +333,7 @@ out:
 
 /* Its sessions, while another worker's step takes long; that one ends it when it comes back. */
 static void
-take_down_aside(struct tb_control *control, const char *id)
+take_down_aside(struct tb_control *control, const char *id, uint32_t looks_before)
 {
     struct tb_resource *rows = NULL;
     struct tb_fail fail = {0};
@@ -345,10 +345,10 @@ take_down_aside(struct tb_control *control, const char *id)
     }
     err = tb_store_resource_list(control->deps.store, id, false, &rows, &count, &fail);
     if (err == TB_OK) {
-        err = control_delete_known_sessions(control, rows, count, &fail);
+        err = control_delete_known_sessions(control, rows, count, looks_before, &fail);
     }
-    if (err != TB_OK) {
-        tb_log_fail(TB_LOG_ERROR, id, &fail, "its sessions are deleted again soon");
+    if (err != TB_OK) { /* each that failed has been logged */
+        tb_log_fail(TB_LOG_DEBUG, id, &fail, "its sessions are looked at again soon");
     }
     tb_resources_free(rows, count);
     if (!pause_capture(control, id, help_again_ns)) {
@@ -361,9 +361,8 @@ run(void *arg)
 {
     struct worker worker = *(struct worker *)arg;
     struct tb_control *control = worker.control;
-    char id[TB_CAPTURE_ID_SIZE];
+    struct control_busy mine;
     bool stopping = false;
-    bool aside = false;
 
     free(arg);
     while (!stopping) {
@@ -377,11 +376,11 @@ run(void *arg)
         if (stopping) {
             break;
         }
-        if (claim(&worker, id, &aside, &wait_ns)) {
-            if (aside) {
-                take_down_aside(control, id);
+        if (claim(&worker, &mine, &wait_ns)) {
+            if (mine.aside) {
+                take_down_aside(control, mine.capture_id, mine.looks_before);
             } else {
-                advance(control, id);
+                advance(control, mine.capture_id);
             }
             put_back(&worker);
             continue;
@@ -428,6 +427,9 @@ tb_control_start(const struct tb_control_deps *deps, struct tb_control **out,
         return tb_fail_set(fail, TB_ENOMEM, "no memory for control");
     }
     control->deps = *deps;
+    /* until AWS has told */
+    control->locked.aws_offset_s =
+        (tb_clock_utc_ns() - tb_store_steady_ns(deps->store)) / TB_NS_PER_S;
     learn_host(control);
     tb_mutex_init(&control->mu);
     tb_mutex_init(&control->budget_mu);
@@ -541,6 +543,13 @@ tb_control_ready(struct tb_control *control, struct tb_fail *fail)
     return TB_OK;
 }
 
+/* In whole seconds: the tag's resolution. */
+static bool
+is_extended_to(const struct tb_capture *capture, int64_t to_utc_ns)
+{
+    return capture->deadline.utc_ns >= to_utc_ns - to_utc_ns % TB_NS_PER_S;
+}
+
 enum tb_err
 tb_control_extend(struct tb_control *control, const char *capture_id, int64_t to_utc_ns,
                   const struct tb_actor *by, struct tb_deadline *out_deadline,
@@ -558,22 +567,22 @@ tb_control_extend(struct tb_control *control, const char *capture_id, int64_t to
     while (err == TB_OK) {
         tb_control_wake(control);
         err = tb_store_capture_get(control->deps.store, capture_id, capture, fail);
-        if (err != TB_OK || capture->extend_to_utc_ns == 0 || tb_clock_boot_ns() >= until_ns) {
+        if (err != TB_OK || capture->extend_to_utc_ns == 0 ||
+            is_extended_to(capture, to_utc_ns) || tb_clock_boot_ns() >= until_ns) {
             break;
         }
         tb_mutex_lock(&control->mu);
         (void)tb_cond_wait_for(&control->more, &control->mu, extend_poll_ns);
         tb_mutex_unlock(&control->mu);
     }
-    if (err == TB_OK && capture->extend_to_utc_ns != 0) {
+    if (err == TB_OK && capture->extend_to_utc_ns != 0 && !is_extended_to(capture, to_utc_ns)) {
         err = tb_store_capture_withdraw_extend(control->deps.store, capture_id, to_utc_ns,
                                                &withdrawn, fail);
         if (err == TB_OK) {
             err = tb_store_capture_get(control->deps.store, capture_id, capture, fail);
         }
     }
-    /* whole seconds: the tag's resolution */
-    if (err == TB_OK && capture->deadline.utc_ns < to_utc_ns - to_utc_ns % TB_NS_PER_S) {
+    if (err == TB_OK && !is_extended_to(capture, to_utc_ns)) {
         err = withdrawn ? tb_fail_set(fail, TB_ETIMEOUT,
                                       "AWS did not confirm it in time; the deadline stands")
                         : tb_fail_set(fail, TB_EDENIED,

@@ -30,7 +30,8 @@ struct control_self {
 struct control_busy {
     char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : nothing */
     int64_t since_boot_ns;
-    bool aside; /* another worker has it, too, and takes long */
+    bool aside;            /* another worker has it, too, and takes long */
+    uint32_t looks_before; /* aside: about so many, one after each pause */
 };
 
 /* A capture that is not to be looked at for a moment. */
@@ -84,7 +85,7 @@ struct tb_control {
         uint64_t wakes; /* counts tb_control_wake, so that none is missed while looking */
         struct control_busy busy[WORKERS];
         struct control_self self;
-        int64_t aws_offset_s; /* AWS's clock less ours, seconds */
+        int64_t aws_offset_s; /* AWS's clock less the store's, seconds */
         /* short waits that are not worth a commit; a new start looks at once anyway */
         struct control_pause pauses[TB_RECORDER_MAX_CAPTURES];
         struct control_expiry expiries[TB_RECORDER_MAX_CAPTURES];
@@ -203,7 +204,7 @@ TB_NODISCARD enum tb_err control_delete_sessions(struct tb_control *control,
 /* Only those whose id is known, so that whoever makes more of them is not in its way. */
 TB_NODISCARD enum tb_err control_delete_known_sessions(struct tb_control *control,
                                                        struct tb_resource *rows, size_t count,
-                                                       struct tb_fail *fail);
+                                                       uint32_t attempt, struct tb_fail *fail);
 
 /* --- standing objects (standing.c) --- */
 TB_NODISCARD enum tb_err control_standing_target(struct tb_control *control,

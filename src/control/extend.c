@@ -256,7 +256,6 @@ enum tb_err
 control_try_to_extend(struct tb_control *control, const struct tb_capture *capture,
                       int64_t *again_ns, struct tb_fail *fail)
 {
-    bool withdrawn;
     bool shown;
     enum tb_err err = extend(control, capture, &shown, fail);
 
@@ -268,6 +267,6 @@ control_try_to_extend(struct tb_control *control, const struct tb_capture *captu
     }
     *again_ns = 0; /* the tags are put right */
     tb_log_fail(TB_LOG_ERROR, capture->id, fail, "cannot be extended; the deadline stands");
-    return tb_store_capture_withdraw_extend(control->deps.store, capture->id,
-                                            capture->extend_to_utc_ns, &withdrawn, fail);
+    return tb_store_capture_refuse_extend(control->deps.store, capture->id,
+                                          capture->extend_to_utc_ns, fail);
 }

@@ -18,7 +18,8 @@ control_forget_old(struct tb_control *control)
     }
     /* by AWS's clock: a wrong one of ours must not make everything old */
     tb_mutex_lock(&control->mu);
-    now_ns = tb_clock_utc_ns() + control->locked.aws_offset_s * TB_NS_PER_S;
+    now_ns =
+        tb_store_steady_ns(control->deps.store) + control->locked.aws_offset_s * TB_NS_PER_S;
     tb_mutex_unlock(&control->mu);
     if (tb_store_forget(control->deps.store, now_ns - keep_ns, &count, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "old octets stay in the store");

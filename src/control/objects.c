@@ -205,7 +205,7 @@ static enum tb_err
 believe_not_found(struct tb_control *control, const struct tb_resource *resource,
                   uint32_t attempt, struct tb_fail *fail)
 {
-    int64_t age_ns = tb_clock_utc_ns() - resource->created_utc_ns;
+    int64_t age_ns = tb_store_steady_ns(control->deps.store) - resource->created_steady_ns;
     char id[TB_AWS_ID_SIZE] = "";
     enum tb_err err = TB_OK;
 
@@ -337,7 +337,7 @@ control_delete(struct tb_control *control, struct tb_resource *resource, uint32_
         effect.request_id[0] != 0 ? effect.request_id : answer.request_id, fail);
     if (err == TB_OK) {
         resource->state = TB_RESOURCE_GONE;
-        resource->gone_utc_ns = tb_clock_utc_ns();
+        resource->gone_steady_ns = tb_store_steady_ns(control->deps.store);
         tb_log(TB_LOG_INFO, resource->capture_id, "deleted %s %s request_id=%s",
                tb_resource_kind_name(resource->kind), resource->aws_id,
                effect.request_id[0] != 0 ? effect.request_id : answer.request_id);

@@ -275,7 +275,8 @@ control_forget_own_filter(struct control_account *account, const struct tb_captu
     row = err == TB_OK ? control_find_row(account, rows, count, TB_RESOURCE_FILTER, filter_key)
                        : NULL;
     if (row != NULL && row->state == TB_RESOURCE_CREATED &&
-        tb_clock_utc_ns() - row->created_utc_ns >= settle_ns) {
+        tb_store_steady_ns(account->control->deps.store) - row->created_steady_ns >=
+            settle_ns) {
         /* The rules first: a filter that is made anew must not find them made. */
         err = forget_rules(account->control, rows, count, TB_RESOURCE_FOUND_GONE, fail);
         if (err == TB_OK) {

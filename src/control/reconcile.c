@@ -304,7 +304,7 @@ watch_capture(struct reconcile *r, const char *id, const struct tb_ec2_sessions 
         }
         if (r->target_gone[0] != 0) {
             (void)tb_str_copy(reason, sizeof(reason), r->target_gone);
-        } else if (tb_clock_utc_ns() - row->created_utc_ns >= settle_ns &&
+        } else if (tb_store_steady_ns(store) - row->created_steady_ns >= settle_ns &&
                    !has_session(sessions, row->aws_id)) {
             (void)snprintf(reason, sizeof(reason),
                            "its mirror session %.40s was deleted by somebody else",
@@ -421,7 +421,8 @@ know_capture(void *arg, const char *capture_id)
         if (tb_capture_state_is_final(capture->state)) {
             /* its teardown believed that it was gone: so it is, and EC2 still lists it, or it
              * turned up late */
-            if (tb_clock_utc_ns() - capture->ended_utc_ns >= settle_ns) {
+            if (tb_store_steady_ns(control->deps.store) - capture->ended_steady_ns >=
+                settle_ns) {
                 word = TB_SWEEP_REMOVE;
             }
         } else if (tb_plan_stop(capture) == TB_STOP_NONE) {

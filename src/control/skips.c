@@ -50,7 +50,7 @@ control_skips_get(struct tb_control *control, const struct tb_capture *capture,
                   struct tb_manifest_skips out[TB_CAPTURE_MAX_SOURCES], size_t *out_count)
 {
     int64_t wait_until_ns =
-        capture->stopped_utc_ns + control->deps.config->evidence_metrics_wait_ns;
+        capture->stopped_steady_ns + control->deps.config->evidence_metrics_wait_ns;
     bool is_early = false;
 
     *out_count = 0;
@@ -67,5 +67,5 @@ control_skips_get(struct tb_control *control, const struct tb_capture *capture,
             (*out_count)++;
         }
     }
-    return !is_early || tb_clock_utc_ns() >= wait_until_ns;
+    return !is_early || tb_store_steady_ns(control->deps.store) >= wait_until_ns;
 }

@@ -392,7 +392,9 @@ static enum tb_err
 settle_filter(struct control_account *account, const struct tb_resource *row,
               char id[TB_AWS_ID_SIZE], bool *complete, struct tb_fail *fail)
 {
-    bool young = row != NULL && tb_clock_utc_ns() - row->created_utc_ns < settle_ns;
+    bool young =
+        row != NULL &&
+        tb_store_steady_ns(account->control->deps.store) - row->created_steady_ns < settle_ns;
 
     if (row != NULL && strcmp(id, row->aws_id) != 0 && (young || id[0] == 0)) {
         memcpy(id, row->aws_id, TB_AWS_ID_SIZE);

@@ -112,9 +112,9 @@ is_known_session(const struct tb_resource *row)
 
 enum tb_err
 control_delete_known_sessions(struct tb_control *control, struct tb_resource *rows,
-                              size_t count, struct tb_fail *fail)
+                              size_t count, uint32_t attempt, struct tb_fail *fail)
 {
-    return delete_those(control, rows, count, is_known_session, 0, fail);
+    return delete_those(control, rows, count, is_known_session, attempt, fail);
 }
 
 /* Those whose id is known first: finding out about the others takes longer. */
@@ -149,8 +149,8 @@ last_session_gone(const struct tb_resource *rows, size_t count)
     int64_t last = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (is_session(&rows[i]) && rows[i].gone_utc_ns > last) {
-            last = rows[i].gone_utc_ns;
+        if (is_session(&rows[i]) && rows[i].gone_steady_ns > last) {
+            last = rows[i].gone_steady_ns;
         }
     }
     return last;
@@ -159,7 +159,7 @@ last_session_gone(const struct tb_resource *rows, size_t count)
 /* True when the recorder has sealed everything of it, or has been waited for long enough. */
 static bool
 recorder_is_done(struct tb_control *control, const struct tb_capture *capture,
-                 int64_t gone_utc_ns)
+                 int64_t gone_steady_ns)
 {
     struct tb_record_status status = {0};
     struct tb_fail fail = {0};
@@ -181,7 +181,7 @@ recorder_is_done(struct tb_control *control, const struct tb_capture *capture,
                TB_OK;
     }
     if (err != TB_OK) {
-        int64_t waited = tb_clock_utc_ns() - gone_utc_ns;
+        int64_t waited = tb_store_steady_ns(control->deps.store) - gone_steady_ns;
 
         tb_log_fail(TB_LOG_WARN, capture->id, &fail, "the recorder cannot be closed");
         return waited > recorder_patience_ns || waited < 0;
@@ -204,7 +204,7 @@ control_step_draining(struct tb_control *control, const struct tb_capture *captu
 {
     struct tb_resource *rows = NULL;
     size_t count = 0;
-    int64_t gone_utc_ns;
+    int64_t gone_steady_ns;
     int64_t since;
     enum tb_err err;
 
@@ -216,15 +216,15 @@ control_step_draining(struct tb_control *control, const struct tb_capture *captu
     if (err != TB_OK) {
         goto out;
     }
-    gone_utc_ns = last_session_gone(rows, count);
-    since = tb_clock_utc_ns() - gone_utc_ns;
+    gone_steady_ns = last_session_gone(rows, count);
+    since = tb_store_steady_ns(control->deps.store) - gone_steady_ns;
     if (since >= 0 && since < in_flight_ns) {
         *out_again_ns = in_flight_ns - since;
         goto out;
     }
     /* Order matters: a filter that a session uses cannot be deleted. */
     err = control_delete_own_filter(control, rows, count, capture->attempt, fail);
-    if (err != TB_OK || !recorder_is_done(control, capture, gone_utc_ns)) {
+    if (err != TB_OK || !recorder_is_done(control, capture, gone_steady_ns)) {
         goto out;
     }
     *out_again_ns = 0;
@@ -350,7 +350,7 @@ summary_is_there(struct tb_control *control, const struct tb_capture *capture)
 {
     struct tb_buf text = TB_BUF_INIT(SUMMARY_MAX_BYTES);
     enum tb_err err = tb_store_summary_get(control->deps.store, capture->id, &text, NULL);
-    int64_t waited = tb_clock_utc_ns() - capture->stopped_utc_ns;
+    int64_t waited = tb_store_steady_ns(control->deps.store) - capture->stopped_steady_ns;
 
     tb_buf_release(&text);
     return err != TB_ENOTFOUND || waited > summary_patience_ns || waited < 0;

@@ -525,7 +525,7 @@ watch_for_first_packet(struct tb_control *control, const struct tb_capture *capt
                        const struct tb_record_status *status)
 {
     int64_t limit_ns = control->deps.config->no_traffic_s * TB_NS_PER_S;
-    int64_t empty_ns = tb_clock_utc_ns() - capture->recording_utc_ns;
+    int64_t empty_ns = tb_capture_recorded_ns(capture);
 
     if (status->first_utc_ns == 0 && empty_ns >= limit_ns &&
         empty_ns < limit_ns + watch_period_ns) {

@@ -63,12 +63,7 @@ bool
 tb_http_has_no_traffic(const struct tb_http_server *server, const struct tb_capture *capture,
                        const struct tb_record_status *live)
 {
-    int64_t until_ns =
-        capture->stopped_utc_ns != 0 ? capture->stopped_utc_ns : tb_clock_utc_ns();
-
-    return capture->recording_utc_ns != 0 &&
-           until_ns - capture->recording_utc_ns >=
-               server->deps.config->no_traffic_s * TB_NS_PER_S &&
+    return tb_capture_recorded_ns(capture) >= server->deps.config->no_traffic_s * TB_NS_PER_S &&
            capture->ledger.received == 0 && (live == NULL || live->ledger.received == 0);
 }
 

@@ -165,3 +165,17 @@ tb_ledger_add(struct tb_ledger *into, const struct tb_ledger *more)
         tb_ledger_set(into, i, tb_ledger_get(into, i) + tb_ledger_get(more, i));
     }
 }
+
+int64_t
+tb_capture_recorded_ns(const struct tb_capture *capture)
+{
+    int64_t until_ns = capture->stopped_utc_ns;
+
+    if (capture->recording_utc_ns == 0) {
+        return 0;
+    }
+    if (until_ns == 0) { /* now, as the clock was by which the box was begun */
+        until_ns = capture->deadline.utc_ns - tb_deadline_left_ns(&capture->deadline);
+    }
+    return until_ns - capture->recording_utc_ns;
+}

@@ -156,15 +156,15 @@ store_widen_joined_locked(struct tb_store *store, const char *id,
     tb_filter_join(&now, wanted, &joined);
     err = store_filter_text(&joined, &text, fail);
     if (err == TB_OK) {
-        err =
-            store_open_locked(store,
-                              "UPDATE captures SET filter = ?, due_utc_ns = min(due_utc_ns, ?)"
-                              " WHERE id = ?",
-                              &q, fail);
+        err = store_open_locked(
+            store,
+            "UPDATE captures SET filter = ?, due_steady_ns = min(due_steady_ns, ?)"
+            " WHERE id = ?",
+            &q, fail);
     }
     if (err == TB_OK) {
         store_bind_text(&q, tb_buf_str(&text));
-        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_int(&q, tb_store_steady_ns(store));
         store_bind_text(&q, id);
         err = store_run_locked(&q, NULL, fail);
     }
@@ -177,8 +177,8 @@ store_widen_joined_locked(struct tb_store *store, const char *id,
     return store_custody_add_locked(store, id, "widen_filter", NULL, detail, fail);
 }
 
-/* The end of a box of ?2 from now, at most ?3 after the request. */
-#define WANTED "min(deadline_utc_ns + ?2 - " STORE_LEFT_NS ", requested_utc_ns + ?3)"
+/* The end of a box of ?1 from now, at most ?2 after the request. */
+#define WANTED "min(deadline_utc_ns + ?1 - " STORE_LEFT_NS ", requested_utc_ns + ?2)"
 
 /* An alert that joins says that it is still going on: the time box may become longer, up to the
  * longest that policy allows after the first request.  Before the box has begun it simply gets
@@ -189,40 +189,58 @@ store_extend_joined_locked(struct tb_store *store, const char *id, int64_t durat
                            int64_t most_duration_ns, struct tb_fail *fail)
 {
     struct store_query q;
+    int asked = 0;
     enum tb_err err;
 
     if (most_duration_ns == 0) {
         return TB_OK;
     }
     err = store_open_locked(store,
-                            "UPDATE captures SET duration_ns = max(duration_ns, min(?1, ?2)),"
-                            /* a worker may hold the old duration in hands */
-                            " extend_to_utc_ns = CASE state WHEN 'planned' THEN min(?3 + ?1,"
-                            "  requested_utc_ns + ?2) ELSE extend_to_utc_ns END"
-                            " WHERE id = ?4 AND state IN ('requested', 'planned')",
+                            "UPDATE captures SET duration_ns = max(duration_ns, min(?1, ?2))"
+                            " WHERE id = ?3 AND state IN ('requested', 'planned')",
                             &q, fail);
     if (err == TB_OK) {
         store_bind_int(&q, duration_ns);
         store_bind_int(&q, most_duration_ns);
-        store_bind_int(&q, tb_clock_utc_ns());
         store_bind_text(&q, id);
         err = store_run_locked(&q, NULL, fail);
     }
+    /* one that another alert asked for as good as this one is enough */
     if (err == TB_OK) {
         err = store_open_locked(
             store,
-            "UPDATE captures SET due_utc_ns = min(due_utc_ns, ?1),"
-            " extend_to_utc_ns = " WANTED " WHERE id = ?4 AND state IN ('arming', 'recording')"
-            " AND deadline_utc_ns <> 0"
-            " AND " WANTED " > max(deadline_utc_ns, extend_to_utc_ns) + 1000000000",
+            "INSERT INTO extensions (capture_id, to_utc_ns, joined)"
+            " SELECT id, wanted, 1 FROM (SELECT id, state, deadline_utc_ns, CASE state"
+            /* a worker may hold the old duration in hands */
+            "  WHEN 'planned' THEN min(?3 + ?1, requested_utc_ns + ?2) ELSE " WANTED
+            "  END AS wanted FROM captures WHERE id = ?4)"
+            " WHERE (state = 'planned'"
+            "   OR (state IN ('arming', 'recording') AND deadline_utc_ns <> 0))"
+            " AND wanted > deadline_utc_ns + 1000000000"
+            " AND NOT EXISTS (SELECT 1 FROM extensions WHERE capture_id = ?4 AND joined"
+            "  AND to_utc_ns + 1000000000 >= wanted)",
             &q, fail);
     }
     if (err == TB_OK) {
-        store_bind_int(&q, tb_clock_utc_ns());
         store_bind_int(&q, duration_ns);
         store_bind_int(&q, most_duration_ns);
+        store_bind_int(&q, tb_clock_utc_ns());
         store_bind_text(&q, id);
-        err = store_run_locked(&q, NULL, fail);
+        err = store_run_locked(&q, &asked, fail);
+    }
+    if (err == TB_OK && asked > 0) {
+        err = store_open_locked(store,
+                                "UPDATE captures SET due_steady_ns = min(due_steady_ns, ?)"
+                                " WHERE id = ? AND state IN ('arming', 'recording')",
+                                &q, fail);
+        if (err == TB_OK) {
+            store_bind_int(&q, tb_store_steady_ns(store));
+            store_bind_text(&q, id);
+            err = store_run_locked(&q, NULL, fail);
+        }
+        if (err == TB_OK) {
+            err = store_take_latest_ask_locked(store, id, fail);
+        }
     }
     return err;
 }

@@ -57,7 +57,7 @@ insert_capture_locked(struct tb_store *store, const char *id,
             store,
             "INSERT INTO captures (id, state, instance, account, region, duration_ns, filter,"
             " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"
-            " requested_by, requested_utc_ns, due_utc_ns, packet_length, rule, undecided,"
+            " requested_by, requested_utc_ns, due_steady_ns, packet_length, rule, undecided,"
             " primary_only, priority, lock_mode, retention_ns, legal_hold)"
             " VALUES (?, 'requested', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
             " ?, ?, ?, ?, ?)",
@@ -80,7 +80,7 @@ insert_capture_locked(struct tb_store *store, const char *id,
         store_bind_real(&q, r->severity);
         store_bind_text(&q, r->requested_by);
         store_bind_int(&q, now);
-        store_bind_int(&q, now);
+        store_bind_int(&q, tb_store_steady_ns(store));
         store_bind_int(&q, r->packet_length);
         store_bind_text(&q, r->rule);
         store_bind_int(&q, r->undecided);
@@ -258,13 +258,13 @@ find_cooling_locked(struct tb_store *store, const struct tb_intake *intake,
     }
     err = store_open_locked(store,
                             "SELECT id FROM captures WHERE finding_id = ? AND state = 'sealed'"
-                            " AND ended_utc_ns > ? ORDER BY number DESC LIMIT 1",
+                            " AND ended_steady_ns > ? ORDER BY number DESC LIMIT 1",
                             &q, fail);
     if (err != TB_OK) {
         return err;
     }
     store_bind_text(&q, finding);
-    store_bind_int(&q, tb_clock_utc_ns() - intake->cooldown_ns);
+    store_bind_int(&q, tb_store_steady_ns(store) - intake->cooldown_ns);
     err = store_step_locked(&q, out_found, fail);
     if (err == TB_OK && *out_found) {
         store_text(&q, out, TB_CAPTURE_ID_SIZE);
@@ -342,12 +342,12 @@ tell_capture_locked(struct tb_store *store, const struct tb_intake *intake, cons
     struct store_query q;
     enum tb_err err = store_open_locked(
         store,
-        "UPDATE captures SET source_news = 1, due_utc_ns = min(due_utc_ns, ?1)"
+        "UPDATE captures SET source_news = 1, due_steady_ns = min(due_steady_ns, ?1)"
         " WHERE id = ?2 AND ?3 NOT IN ('pending', 'running')",
         &q, fail);
 
     if (err == TB_OK) {
-        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_int(&q, tb_store_steady_ns(store));
         store_bind_text(&q, id);
         store_bind_text(&q, intake->alert->instance_state);
         err = store_run_locked(&q, NULL, fail);

@@ -77,8 +77,8 @@ read_ledger(struct store_query *q, struct tb_ledger *out, struct tb_fail *fail)
     "account, region, duration_ns,"                                                            \
     " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"           \
     " requested_by, requested_utc_ns, recording_utc_ns, stopped_utc_ns, ended_utc_ns,"         \
-    " deadline_utc_ns, deadline_boot_ns, deadline_boot_id, extend_to_utc_ns, due_utc_ns,"      \
-    " attempt,"                                                                                \
+    " deadline_utc_ns, deadline_boot_ns, deadline_boot_id, extend_to_utc_ns, due_steady_ns,"   \
+    " stopped_steady_ns, ended_steady_ns, attempt,"                                            \
     " (SELECT coalesce(max(number), 0) FROM alerts WHERE capture_id = captures.id),"           \
     " error_code, error_text, error_request_id, packet_length, rule, undecided, primary_only," \
     " priority, lock_mode, retention_ns, legal_hold, filter, ledger"
@@ -114,7 +114,9 @@ read_capture(struct store_query *q, struct tb_capture *c, struct tb_fail *fail)
     c->ended_utc_ns = store_int(q);
     c->deadline = read_deadline(q);
     c->extend_to_utc_ns = store_int(q);
-    c->due_utc_ns = store_int(q);
+    c->due_steady_ns = store_int(q);
+    c->stopped_steady_ns = store_int(q);
+    c->ended_steady_ns = store_int(q);
     c->attempt = (uint32_t)store_int(q);
     c->alert_count = (uint32_t)store_int(q);
     store_text(q, c->error_code, sizeof(c->error_code));
@@ -321,10 +323,10 @@ tb_store_due_list(struct tb_store *store, struct tb_due **out, size_t *out_count
     tb_mutex_lock(&store->mu);
     err = store_open_locked(
         store,
-        "SELECT id, state, due_utc_ns, deadline_utc_ns, deadline_boot_ns,"
+        "SELECT id, state, due_steady_ns, deadline_utc_ns, deadline_boot_ns,"
         " deadline_boot_id, stop_asked, severity, account, priority FROM captures"
         " WHERE state NOT IN ('sealed', 'refused', 'failed')"
-        " ORDER BY due_utc_ns, number",
+        " ORDER BY due_steady_ns, number",
         &q, fail);
     if (err == TB_OK) {
         while ((err = store_step_locked(&q, &row, fail)) == TB_OK && row) {
@@ -336,7 +338,7 @@ tb_store_due_list(struct tb_store *store, struct tb_due **out, size_t *out_count
             }
             store_text(&q, due->id, sizeof(due->id));
             due->state = read_state(&q);
-            due->due_utc_ns = store_int(&q);
+            due->due_steady_ns = store_int(&q);
             due->deadline = read_deadline(&q);
             due->stop_asked = store_int(&q) != 0;
             due->severity = store_real(&q);

@@ -184,7 +184,7 @@ created_locked(struct tb_store *store, int64_t row, const char *aws_id, const ch
     enum tb_err err =
         store_open_locked(store,
                           "UPDATE resources SET aws_id = ?, create_request_id = ?,"
-                          " created_utc_ns = ?,"
+                          " created_utc_ns = ?, created_steady_ns = ?,"
                           " state = CASE state WHEN 'intended' THEN 'created' ELSE state END"
                           " WHERE id = ?",
                           &q, fail);
@@ -193,6 +193,7 @@ created_locked(struct tb_store *store, int64_t row, const char *aws_id, const ch
         store_bind_text(&q, aws_id);
         store_bind_text(&q, request_id);
         store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_int(&q, tb_store_steady_ns(store));
         store_bind_int(&q, row);
         err = update_one_locked(&q, row, fail);
     }
@@ -268,12 +269,14 @@ gone_locked(struct tb_store *store, int64_t row, enum tb_resource_end end,
     struct store_query q;
     enum tb_err err = store_open_locked(store,
                                         "UPDATE resources SET state = 'gone',"
-                                        " delete_request_id = ?, gone_utc_ns = ? WHERE id = ?",
+                                        " delete_request_id = ?, gone_utc_ns = ?,"
+                                        " gone_steady_ns = ? WHERE id = ?",
                                         &q, fail);
 
     if (err == TB_OK) {
         store_bind_text(&q, request_id);
         store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_int(&q, tb_store_steady_ns(store));
         store_bind_int(&q, row);
         err = update_one_locked(&q, row, fail);
     }
@@ -333,6 +336,8 @@ read_resource(struct store_query *q, struct tb_resource *r, struct tb_fail *fail
     store_text(q, r->delete_request_id, sizeof(r->delete_request_id));
     r->created_utc_ns = store_int(q);
     r->gone_utc_ns = store_int(q);
+    r->created_steady_ns = store_int(q);
+    r->gone_steady_ns = store_int(q);
     params = store_blob(q);
     r->params = calloc(1, params.len + 1);
     if (r->params == NULL) {
@@ -358,7 +363,7 @@ tb_store_resource_list(struct tb_store *store, const char *capture_id, bool with
         store,
         "SELECT id, kind, state, capture_id, account, key, aws_id, client_token,"
         " expires_utc_s, create_request_id, delete_request_id,"
-        " created_utc_ns, gone_utc_ns, params FROM resources"
+        " created_utc_ns, gone_utc_ns, created_steady_ns, gone_steady_ns, params FROM resources"
         " WHERE capture_id IS ? AND (state <> 'gone' OR ?) ORDER BY id",
         &q, fail);
     if (err == TB_OK) {

@@ -90,33 +90,33 @@ move_locked(struct tb_store *store, const char *id, enum tb_capture_state from,
             enum tb_capture_state to, enum tb_stop_reason stop_reason, struct tb_fail *fail)
     TB_REQUIRES(store->mu)
 {
-    int64_t now = tb_clock_utc_ns();
     struct store_query q;
     int changed = 0;
     enum tb_err err = store_open_locked(
         store,
-        "UPDATE captures SET state = ?, due_utc_ns = ?, attempt = 0,"
-        " stop_reason = CASE WHEN ? THEN ? ELSE stop_reason END,"
-        " recording_utc_ns = CASE WHEN ? THEN ? ELSE recording_utc_ns END,"
-        " stopped_utc_ns = CASE WHEN ? AND recording_utc_ns <> 0 THEN ? ELSE stopped_utc_ns "
-        "END,"
-        " ended_utc_ns = CASE WHEN ? THEN ? ELSE ended_utc_ns END,"
+        "UPDATE captures SET state = ?1, due_steady_ns = ?2, attempt = 0,"
+        " stop_reason = CASE WHEN ?3 THEN ?4 ELSE stop_reason END,"
+        " recording_utc_ns = CASE WHEN ?5 THEN ?8 ELSE recording_utc_ns END,"
+        " stopped_utc_ns = CASE WHEN ?6 AND recording_utc_ns <> 0 THEN ?8"
+        "  ELSE stopped_utc_ns END,"
+        " stopped_steady_ns = CASE WHEN ?6 AND recording_utc_ns <> 0 THEN ?2"
+        "  ELSE stopped_steady_ns END,"
+        " ended_utc_ns = CASE WHEN ?7 THEN ?8 ELSE ended_utc_ns END,"
+        " ended_steady_ns = CASE WHEN ?7 THEN ?2 ELSE ended_steady_ns END,"
         " error_code = CASE error_final WHEN 1 THEN error_code ELSE '' END,"
         " error_text = CASE error_final WHEN 1 THEN error_text ELSE '' END,"
         " error_request_id = CASE error_final WHEN 1 THEN error_request_id ELSE '' END"
-        " WHERE id = ? AND state = ?",
+        " WHERE id = ?9 AND state = ?10",
         &q, fail);
     if (err == TB_OK) {
         store_bind_text(&q, tb_capture_state_name(to));
-        store_bind_int(&q, now);
+        store_bind_int(&q, tb_store_steady_ns(store));
         store_bind_int(&q, stop_reason != TB_STOP_NONE);
         store_bind_text(&q, tb_stop_reason_name(stop_reason));
         store_bind_int(&q, to == TB_CAPTURE_RECORDING);
-        store_bind_int(&q, now);
         store_bind_int(&q, from == TB_CAPTURE_DRAINING); /* its sessions are gone */
-        store_bind_int(&q, now);
         store_bind_int(&q, tb_capture_state_is_final(to));
-        store_bind_int(&q, now);
+        store_bind_int(&q, tb_clock_utc_ns());
         store_bind_text(&q, id);
         store_bind_text(&q, tb_capture_state_name(from));
         err = store_run_locked(&q, &changed, fail);
@@ -295,7 +295,7 @@ tb_store_capture_deadline(struct tb_store *store, const char *id,
 }
 
 enum tb_err
-tb_store_capture_later(struct tb_store *store, const char *id, int64_t due_utc_ns,
+tb_store_capture_later(struct tb_store *store, const char *id, int64_t due_steady_ns,
                        const struct tb_fail *failed, struct tb_fail *fail)
 {
     struct store_query q;
@@ -304,21 +304,21 @@ tb_store_capture_later(struct tb_store *store, const char *id, int64_t due_utc_n
     store_lock(store, "capture_later");
     if (failed == NULL) {
         err = store_open_locked(
-            store, "UPDATE captures SET due_utc_ns = ?, attempt = 0 WHERE id = ?", &q, fail);
+            store, "UPDATE captures SET due_steady_ns = ?, attempt = 0 WHERE id = ?", &q, fail);
         if (err == TB_OK) {
-            store_bind_int(&q, due_utc_ns);
+            store_bind_int(&q, due_steady_ns);
         }
     } else {
         err = store_open_locked(
             store,
-            "UPDATE captures SET due_utc_ns = ?, attempt = attempt + 1,"
+            "UPDATE captures SET due_steady_ns = ?, attempt = attempt + 1,"
             " error_code = CASE error_final WHEN 1 THEN error_code ELSE ? END,"
             " error_text = CASE error_final WHEN 1 THEN error_text ELSE ? END,"
             " error_request_id = CASE error_final WHEN 1 THEN error_request_id ELSE ? END"
             " WHERE id = ?",
             &q, fail);
         if (err == TB_OK) {
-            store_bind_int(&q, due_utc_ns);
+            store_bind_int(&q, due_steady_ns);
             store_bind_text(&q, failed->code[0] != 0 ? failed->code : tb_err_name(failed->err));
             store_bind_text(&q, failed->text);
             store_bind_text(&q, failed->request_id);
@@ -441,13 +441,13 @@ ask_stop_locked(struct tb_store *store, const char *id, enum tb_stop_reason reas
     enum tb_err err = store_open_locked(
         store,
         "UPDATE captures SET stop_reason = CASE stop_asked WHEN 1 THEN stop_reason ELSE ? END,"
-        " stop_asked = 1, due_utc_ns = min(due_utc_ns, ?)"
+        " stop_asked = 1, due_steady_ns = min(due_steady_ns, ?)"
         " WHERE id = ? AND state IN ('requested', 'planned', 'arming', 'recording')",
         &q, fail);
 
     if (err == TB_OK) {
         store_bind_text(&q, tb_stop_reason_name(reason));
-        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_int(&q, tb_store_steady_ns(store));
         store_bind_text(&q, id);
         err = store_run_locked(&q, &changed, fail);
     }

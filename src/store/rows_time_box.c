@@ -16,7 +16,7 @@ admit_locked(struct tb_store *store, const char *id, const struct tb_places *pla
     /* counted and moved in one statement: two workers cannot both take the last place */
     enum tb_err err = store_open_locked(
         store,
-        "UPDATE captures SET state = 'planned', due_utc_ns = ?1, attempt = 0,"
+        "UPDATE captures SET state = 'planned', due_steady_ns = ?1, attempt = 0,"
         " error_code = '', error_text = '', error_request_id = ''"
         " WHERE id = ?2 AND state = 'requested' AND stop_asked = 0"
         " AND ?4 > (SELECT count(*) FROM captures AS c WHERE " RUNNING ")"
@@ -28,7 +28,7 @@ admit_locked(struct tb_store *store, const char *id, const struct tb_places *pla
         &q, fail);
 
     if (err == TB_OK) {
-        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_int(&q, tb_store_steady_ns(store));
         store_bind_text(&q, id);
         store_bind_text(&q, places->own_account);
         store_bind_int(&q, places->captures);
@@ -182,29 +182,56 @@ note_deadline_locked(struct tb_store *store, const char *id, const char *act,
     return store_custody_add_locked(store, id, act, by, detail, fail);
 }
 
+enum tb_err
+store_take_latest_ask_locked(struct tb_store *store, const char *id, struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "UPDATE captures SET extend_to_utc_ns = coalesce((SELECT max(to_utc_ns) FROM extensions"
+        " WHERE capture_id = captures.id), 0) WHERE id = ?",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, id);
+    return store_run_locked(&q, NULL, fail);
+}
+
 static enum tb_err
 ask_extend_locked(struct tb_store *store, const char *id, int64_t to_utc_ns,
                   const struct tb_actor *by, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
-    int64_t now = tb_clock_utc_ns();
     struct store_query q;
     int changed = 0;
     enum tb_err err =
         store_open_locked(store,
-                          "UPDATE captures SET extend_to_utc_ns = max(extend_to_utc_ns, ?),"
-                          " due_utc_ns = min(due_utc_ns, ?)"
+                          "UPDATE captures SET due_steady_ns = min(due_steady_ns, ?)"
                           " WHERE id = ? AND state IN ('arming', 'recording')"
                           " AND stop_asked = 0 AND " STORE_LEFT_NS " > 0",
                           &q, fail);
 
     if (err == TB_OK) {
-        store_bind_int(&q, to_utc_ns);
-        store_bind_int(&q, now);
+        store_bind_int(&q, tb_store_steady_ns(store));
         store_bind_text(&q, id);
         err = store_run_locked(&q, &changed, fail);
     }
     if (err == TB_OK && changed == 0) {
         err = store_tell_state_locked(store, id, "it cannot be extended", fail);
+    }
+    if (err == TB_OK) {
+        err = store_open_locked(
+            store, "INSERT INTO extensions (capture_id, to_utc_ns) VALUES (?, ?)", &q, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, id);
+    store_bind_int(&q, to_utc_ns);
+    err = store_run_locked(&q, NULL, fail);
+    if (err == TB_OK) {
+        err = store_take_latest_ask_locked(store, id, fail);
     }
     return err == TB_OK ? note_deadline_locked(store, id, "extend_asked", by, to_utc_ns, fail)
                         : err;
@@ -226,29 +253,58 @@ tb_store_capture_ask_extend(struct tb_store *store, const char *id, int64_t to_u
     return err;
 }
 
+/* Runs a DELETE of the capture's asks (?1) with a time (?2), and sees what is left. */
+static enum tb_err
+take_back(struct tb_store *store, const char *sql, const char *id, int64_t to_utc_ns,
+          int *out_changed, struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    store_lock(store, "capture_withdraw_extend");
+    err = store_begin_locked(store, fail);
+    if (err != TB_OK) {
+        goto out;
+    }
+    err = store_open_locked(store, sql, &q, fail);
+    if (err == TB_OK) {
+        store_bind_text(&q, id);
+        store_bind_int(&q, to_utc_ns);
+        err = store_run_locked(&q, out_changed, fail);
+    }
+    if (err == TB_OK) {
+        err = store_take_latest_ask_locked(store, id, fail);
+    }
+    err = store_end_locked(store, err, fail);
+
+out:
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
 enum tb_err
 tb_store_capture_withdraw_extend(struct tb_store *store, const char *id, int64_t to_utc_ns,
                                  bool *out_withdrawn, struct tb_fail *fail)
 {
-    struct store_query q;
     int changed = 0;
-    enum tb_err err;
+    enum tb_err err =
+        take_back(store,
+                  "DELETE FROM extensions WHERE id = (SELECT min(id) FROM extensions"
+                  " WHERE capture_id = ?1 AND to_utc_ns = ?2 AND joined = 0)",
+                  id, to_utc_ns, &changed, fail);
 
-    store_lock(store, "capture_withdraw_extend");
-    err = store_open_locked(store,
-                            "UPDATE captures SET extend_to_utc_ns = 0"
-                            " WHERE id = ? AND extend_to_utc_ns <> 0 AND extend_to_utc_ns <= ?",
-                            &q, fail);
-    if (err == TB_OK) {
-        store_bind_text(&q, id);
-        store_bind_int(&q, to_utc_ns);
-        err = store_run_locked(&q, &changed, fail);
-    }
-    tb_mutex_unlock(&store->mu);
     if (err == TB_OK) {
         *out_withdrawn = changed > 0;
     }
     return err;
+}
+
+enum tb_err
+tb_store_capture_refuse_extend(struct tb_store *store, const char *id, int64_t to_utc_ns,
+                               struct tb_fail *fail)
+{
+    return take_back(store, "DELETE FROM extensions WHERE capture_id = ?1 AND to_utc_ns <= ?2",
+                     id, to_utc_ns, NULL, fail);
 }
 
 /* The AWS objects of the capture expire with it. */
@@ -270,6 +326,24 @@ extend_resources_locked(struct tb_store *store, const char *id, int64_t expires_
     return store_run_locked(&q, NULL, fail);
 }
 
+/* What was asked for and has come about; deadlines are whole seconds. */
+static enum tb_err
+settle_asks_locked(struct tb_store *store, const char *id, int64_t deadline_utc_ns,
+                   struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store, "DELETE FROM extensions WHERE capture_id = ? AND to_utc_ns < ?", &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_text(&q, id);
+    store_bind_int(&q, deadline_utc_ns + TB_NS_PER_S);
+    err = store_run_locked(&q, NULL, fail);
+    return err == TB_OK ? store_take_latest_ask_locked(store, id, fail) : err;
+}
+
 enum tb_err
 tb_store_capture_extended(struct tb_store *store, const char *id,
                           const struct tb_deadline *deadline, struct tb_fail *fail)
@@ -283,14 +357,13 @@ tb_store_capture_extended(struct tb_store *store, const char *id,
     if (err != TB_OK) {
         goto out;
     }
-    err = store_open_locked(store,
-                            "UPDATE captures SET deadline_utc_ns = ?, deadline_boot_ns = ?,"
-                            " deadline_boot_id = ?, extend_to_utc_ns ="
-                            " CASE WHEN extend_to_utc_ns <= ?1 THEN 0 ELSE extend_to_utc_ns END"
-                            " WHERE id = ? AND state = 'recording' AND stop_asked = 0"
-                            " AND extend_to_utc_ns >= ?1" /* it may have been withdrawn */
-                            " AND " STORE_LEFT_NS " > 0", /* its sessions may be gone */
-                            &q, fail);
+    err = store_open_locked(
+        store,
+        "UPDATE captures SET deadline_utc_ns = ?, deadline_boot_ns = ?,"
+        " deadline_boot_id = ? WHERE id = ? AND state = 'recording' AND stop_asked = 0"
+        " AND extend_to_utc_ns >= ?1" /* it may have been withdrawn */
+        " AND " STORE_LEFT_NS " > 0", /* its sessions may be gone */
+        &q, fail);
     if (err == TB_OK) {
         store_bind_int(&q, deadline->utc_ns);
         store_bind_int(&q, deadline->boot_ns);
@@ -300,6 +373,9 @@ tb_store_capture_extended(struct tb_store *store, const char *id,
     }
     if (err == TB_OK && changed == 0) {
         err = store_tell_state_locked(store, id, "it cannot be extended", fail);
+    }
+    if (err == TB_OK) {
+        err = settle_asks_locked(store, id, deadline->utc_ns, fail);
     }
     if (err == TB_OK) {
         err = extend_resources_locked(store, id, deadline->utc_ns / TB_NS_PER_S, fail);

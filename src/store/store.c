@@ -251,6 +251,60 @@ migrate_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(store->
     return err;
 }
 
+/* The same clock for as long as the host runs, whoever sets the other one.  Whatever was to be
+ * waited for is looked at once: a new boot may begin before the last one ended. */
+static enum tb_err
+start_clock_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    char boot_id[TB_BOOT_ID_SIZE] = "";
+    int64_t less_boot_ns = tb_clock_utc_ns() - tb_clock_boot_ns();
+    struct store_query q;
+    bool row = false;
+    enum tb_err err =
+        store_open_locked(store, "SELECT boot_id, less_boot_ns FROM steady", &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    err = store_step_locked(&q, &row, fail);
+    if (err == TB_OK && row) {
+        store_text(&q, boot_id, sizeof(boot_id));
+        store->steady_less_boot_ns = store_int(&q);
+        err = store_row_check(&q, fail);
+    }
+    store_close(&q);
+    if (err == TB_OK && (boot_id[0] == 0 || strcmp(boot_id, tb_clock_boot_id()) != 0)) {
+        store->steady_less_boot_ns = less_boot_ns;
+        err = store_open_locked(store,
+                                "INSERT OR REPLACE INTO steady (one, boot_id, less_boot_ns)"
+                                " VALUES (1, ?, ?)",
+                                &q, fail);
+        if (err == TB_OK) {
+            store_bind_text(&q, tb_clock_boot_id());
+            store_bind_int(&q, less_boot_ns);
+            err = store_run_locked(&q, NULL, fail);
+        }
+    }
+    if (err == TB_OK) {
+        err = store_open_locked(store,
+                                "UPDATE captures SET due_steady_ns = ?1"
+                                " WHERE state NOT IN ('sealed', 'refused', 'failed')"
+                                " AND due_steady_ns > ?1",
+                                &q, fail);
+    }
+    if (err != TB_OK) {
+        return err;
+    }
+    store_bind_int(&q, tb_store_steady_ns(store));
+    return store_run_locked(&q, NULL, fail);
+}
+
+int64_t
+tb_store_steady_ns(const struct tb_store *store)
+{
+    return tb_clock_boot_ns() + store->steady_less_boot_ns;
+}
+
 enum tb_err
 tb_store_open(const char *path, struct tb_store **out, struct tb_fail *fail)
 {
@@ -279,6 +333,9 @@ tb_store_open(const char *path, struct tb_store **out, struct tb_fail *fail)
         err = connect_locked(store, fail);
         if (err == TB_OK) {
             err = migrate_locked(store, fail);
+        }
+        if (err == TB_OK) {
+            err = start_clock_locked(store, fail);
         }
         if (err == TB_OK) {
             err = store_checkpoints_start_locked(store, fail);

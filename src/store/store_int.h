@@ -19,7 +19,8 @@ enum {
 
 struct tb_store {
     char path[256];
-    int lock_fd; /* flock on "<path>.lock" keeps other processes out */
+    int64_t steady_less_boot_ns; /* set once */
+    int lock_fd;                 /* flock on "<path>.lock" keeps other processes out */
     struct tb_mutex mu;
     struct { /* touched only while holding mu */
         sqlite3 *db;
@@ -119,6 +120,10 @@ struct store_joins {
 TB_NODISCARD enum tb_err store_find_joins_locked(struct tb_store *store,
                                                  const struct tb_capture_request *request,
                                                  struct store_joins *out, struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
+/* The latest extension that is still asked for is what a worker brings about. */
+TB_NODISCARD enum tb_err store_take_latest_ask_locked(struct tb_store *store, const char *id,
+                                                      struct tb_fail *fail)
     TB_REQUIRES(store->mu);
 /* The box of the capture `id` becomes as long as one that begins now; 0: it stays. */
 TB_NODISCARD enum tb_err

@@ -152,7 +152,9 @@ extend(struct tb_summary_live *live, const char *id)
         free(capture);
         return;
     }
-    to_ns = tb_clock_utc_ns() + live->deps.extend_ns;
+    /* from now, as the clock was by which the deadline was set */
+    to_ns = capture->deadline.utc_ns - tb_deadline_left_ns(&capture->deadline) +
+            live->deps.extend_ns;
     latest_ns = capture->requested_utc_ns + live->deps.most_duration_ns;
     to_ns = to_ns < latest_ns ? to_ns : latest_ns;
     to_ns -= to_ns % TB_NS_PER_S; /* deadlines are whole seconds */

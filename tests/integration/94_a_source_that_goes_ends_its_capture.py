@@ -66,7 +66,7 @@ class Scene:
         """The objects are a minute older: EC2 is believed not to know what is younger."""
         link = sqlite3.connect(self.service.state + "/tapbox.db")
         with link:
-            link.execute("UPDATE resources SET created_utc_ns = created_utc_ns - 61000000000")
+            link.execute("UPDATE resources SET created_steady_ns = created_steady_ns - 61000000000")
         link.close()
 
 

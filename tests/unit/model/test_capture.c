@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <tapbox/capture.h>
@@ -153,6 +154,30 @@ a_ledger_balances_when_every_packet_has_a_place(void **state)
     assert_int_equal(tb_ledger_residual(&ledger), -2);
 }
 
+/* The wall clock is set while it records: back by an hour, then forward by a day. */
+static void
+how_long_it_has_recorded_is_no_matter_of_the_wall_clock(void **state)
+{
+    struct tb_capture *c = calloc(1, sizeof(*c));
+    int64_t utc = 5000 * TB_NS_PER_S;
+    int64_t boot = 100 * TB_NS_PER_S;
+
+    (void)state;
+    assert_non_null(c);
+    tb_clock_fake(utc, boot);
+    assert_true(tb_capture_recorded_ns(c) == 0);
+    c->deadline = tb_deadline_in(600 * TB_NS_PER_S);
+    c->recording_utc_ns = utc;
+    tb_clock_fake(utc - 3600 * TB_NS_PER_S, boot + 20 * TB_NS_PER_S);
+    assert_true(tb_capture_recorded_ns(c) == 20 * TB_NS_PER_S);
+    tb_clock_fake(utc + 86400 * TB_NS_PER_S, boot + 30 * TB_NS_PER_S);
+    assert_true(tb_capture_recorded_ns(c) == 30 * TB_NS_PER_S);
+    c->stopped_utc_ns = utc + 25 * TB_NS_PER_S;
+    assert_true(tb_capture_recorded_ns(c) == 25 * TB_NS_PER_S);
+    tb_clock_real();
+    free(c);
+}
+
 int
 main(void)
 {
@@ -164,6 +189,7 @@ main(void)
         cmocka_unit_test(live_is_where_something_may_exist),
         cmocka_unit_test(the_table_of_the_ledger_covers_all_of_it),
         cmocka_unit_test(a_ledger_balances_when_every_packet_has_a_place),
+        cmocka_unit_test(how_long_it_has_recorded_is_no_matter_of_the_wall_clock),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

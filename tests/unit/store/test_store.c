@@ -305,7 +305,7 @@ an_alert_makes_a_capture_that_can_be_read_back_whole(void **state)
     assert_int_equal(c->stop_reason, TB_STOP_NONE);
     assert_int_equal(c->alert_count, 1);
     assert_true(c->requested_utc_ns > 0);
-    assert_int_equal(c->due_utc_ns, c->requested_utc_ns);
+    assert_true(c->due_steady_ns <= tb_store_steady_ns(p->store));
     assert_int_equal(c->source_count, 0);
     assert_string_equal(c->request.instance, r.instance);
     assert_int_equal(c->request.eni_count, 2);
@@ -619,8 +619,66 @@ moves_follow_the_table_and_set_their_times(void **state)
     assert_int_equal(c->recording_utc_ns, 1001 * TB_NS_PER_S);
     assert_int_equal(c->stopped_utc_ns, 1003 * TB_NS_PER_S);
     assert_int_equal(c->ended_utc_ns, 1004 * TB_NS_PER_S);
-    assert_int_equal(c->due_utc_ns, 1004 * TB_NS_PER_S);
+    assert_true(c->ended_steady_ns == c->stopped_steady_ns + TB_NS_PER_S);
+    assert_true(c->due_steady_ns == c->ended_steady_ns);
     free(c);
+}
+
+/* Set forward or back, by hours, while the store is open or closed. */
+static void
+nobody_who_sets_the_clock_moves_the_stores(void **state)
+{
+    static const int64_t jumps_s[] = {7, -7, 3600, -3600, 86400, -86400};
+    struct place *p = *state;
+    char id[TB_CAPTURE_ID_SIZE];
+    struct tb_resource intent = {.kind = TB_RESOURCE_SESSION, .key = "eni-1"};
+    struct tb_resource *list = NULL;
+    size_t count = 0;
+    int64_t row = 0;
+    int64_t utc = tb_clock_utc_ns();
+    int64_t boot = tb_clock_boot_ns();
+    int64_t then;
+
+    tb_clock_fake(utc, boot);
+    make_capture(p->store, id);
+    (void)tb_str_copy(intent.capture_id, sizeof(intent.capture_id), id);
+    assert_int_equal(tb_store_resource_intend(p->store, &intent, &row, NULL), TB_OK);
+    assert_int_equal(tb_store_resource_created(p->store, row, "tms-1", "", NULL), TB_OK);
+    then = tb_store_steady_ns(p->store);
+    for (size_t i = 0; i < sizeof(jumps_s) / sizeof(jumps_s[0]); i++) {
+        boot += 5 * TB_NS_PER_S;
+        utc += (5 + jumps_s[i]) * TB_NS_PER_S;
+        tb_clock_fake(utc, boot);
+        if (i % 2 == 1) {
+            reopen(p);
+        }
+        assert_true(tb_store_steady_ns(p->store) - then == (int64_t)(i + 1) * 5 * TB_NS_PER_S);
+    }
+    assert_int_equal(tb_store_resource_list(p->store, id, false, &list, &count, NULL), TB_OK);
+    assert_int_equal(count, 1);
+    assert_true(list[0].created_steady_ns == then);
+    tb_resources_free(list, count);
+    tb_clock_real();
+}
+
+static void
+what_waits_is_looked_at_once_when_the_store_is_opened(void **state)
+{
+    struct place *p = *state;
+    char id[TB_CAPTURE_ID_SIZE];
+    struct tb_due *due = NULL;
+    size_t count = 0;
+
+    make_capture(p->store, id);
+    assert_int_equal(tb_store_capture_later(p->store, id,
+                                            tb_store_steady_ns(p->store) + 3600 * TB_NS_PER_S,
+                                            NULL, NULL),
+                     TB_OK);
+    reopen(p);
+    assert_int_equal(tb_store_due_list(p->store, &due, &count, NULL), TB_OK);
+    assert_int_equal(count, 1);
+    assert_true(due[0].due_steady_ns <= tb_store_steady_ns(p->store));
+    free(due);
 }
 
 static void
@@ -691,7 +749,7 @@ a_retry_leaves_its_error_until_the_next_step_and_the_last_one_stays(void **state
     assert_int_equal(tb_store_capture_later(p->store, id, 78, &error, NULL), TB_OK);
     c = get(p->store, id);
     assert_int_equal(c->attempt, 2);
-    assert_int_equal(c->due_utc_ns, 78);
+    assert_int_equal(c->due_steady_ns, 78);
     assert_string_equal(c->error_code, "RequestLimitExceeded");
     assert_string_equal(c->error_text, "slow");
     assert_string_equal(c->error_request_id, "r-1");
@@ -725,7 +783,7 @@ a_stop_is_due_at_once_and_keeps_its_first_reason(void **state)
     char id[TB_CAPTURE_ID_SIZE];
     struct tb_capture *c;
     struct tb_fail fail;
-    int64_t far = tb_clock_utc_ns() + 3600 * TB_NS_PER_S;
+    int64_t far = tb_store_steady_ns(p->store) + 3600 * TB_NS_PER_S;
 
     make_capture(p->store, id);
     move_through(p->store, id, TB_CAPTURE_RECORDING);
@@ -737,7 +795,7 @@ a_stop_is_due_at_once_and_keeps_its_first_reason(void **state)
     c = get(p->store, id);
     assert_true(c->stop_asked);
     assert_int_equal(c->stop_reason, TB_STOP_OPERATOR);
-    assert_true(c->due_utc_ns <= tb_clock_utc_ns());
+    assert_true(c->due_steady_ns <= tb_store_steady_ns(p->store));
     free(c);
 
     assert_int_equal(tb_store_capture_move(p->store, id, TB_CAPTURE_RECORDING,
@@ -785,7 +843,7 @@ lists_are_in_their_order_and_within_their_limit(void **state)
     assert_int_equal(count, 2);
     assert_string_equal(due[0].id, ids[2]);
     assert_string_equal(due[1].id, ids[0]);
-    assert_int_equal(due[1].due_utc_ns, INT64_MAX);
+    assert_int_equal(due[1].due_steady_ns, INT64_MAX);
     assert_int_equal(due[0].state, TB_CAPTURE_REQUESTED);
     free(due);
 }
@@ -1148,6 +1206,8 @@ main(void)
         CASE(moves_follow_the_table_and_set_their_times),
         CASE(sources_deadline_and_ledger_are_replaced_whole),
         CASE(a_retry_leaves_its_error_until_the_next_step_and_the_last_one_stays),
+        CASE(nobody_who_sets_the_clock_moves_the_stores),
+        CASE(what_waits_is_looked_at_once_when_the_store_is_opened),
         CASE(a_stop_is_due_at_once_and_keeps_its_first_reason),
         CASE(lists_are_in_their_order_and_within_their_limit),
         CASE(a_capture_that_is_not_there_is_not_found),

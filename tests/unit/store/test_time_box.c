@@ -150,6 +150,98 @@ the_later_of_two_stays_asked_for_when_the_first_comes_about(void **state)
     assert_true(p->capture.extend_to_utc_ns == second && p->capture.deadline.utc_ns == first);
 }
 
+/* A finding about the same instance; what came of it. */
+static enum tb_intake_outcome
+join(struct place *p, int64_t duration_ns)
+{
+    struct tb_capture_request request = {.duration_ns = duration_ns, .finding_id = "f"};
+    struct tb_intake intake = {.adapter = "guardduty",
+                               .key = "",
+                               .body = tb_bytes_str("{}"),
+                               .content_type = "application/json",
+                               .remote = "127.0.0.1",
+                               .token_name = "ann",
+                               .decision_reason = "again",
+                               .received_utc_ns = tb_clock_utc_ns(),
+                               .capture = &request,
+                               .most_duration_ns = 3600 * TB_NS_PER_S};
+    enum tb_intake_outcome outcome;
+    char id[TB_CAPTURE_ID_SIZE];
+
+    (void)tb_str_copy(request.instance, sizeof(request.instance), "i-0123456789abcdef0");
+    assert_int_equal(tb_store_intake(p->store, &intake, &outcome, id, NULL), TB_OK);
+    (void)tb_str_copy(p->id, sizeof(p->id), id);
+    read_capture(p);
+    return outcome;
+}
+
+/* Each of those who wait takes back what it asked for, and nothing of the others. */
+static void
+one_that_is_withdrawn_leaves_the_others_asked_for(void **state)
+{
+    struct place *p = *state;
+    int64_t first = p->capture.deadline.utc_ns + 60 * TB_NS_PER_S;
+    int64_t second = first + 60 * TB_NS_PER_S;
+    bool withdrawn = false;
+
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, second, NULL, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, first, NULL, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, first, NULL, NULL), TB_OK);
+    assert_int_equal(
+        tb_store_capture_withdraw_extend(p->store, p->id, second, &withdrawn, NULL), TB_OK);
+    assert_true(withdrawn);
+    read_capture(p);
+    assert_true(p->capture.extend_to_utc_ns == first);
+    assert_int_equal(tb_store_capture_withdraw_extend(p->store, p->id, first, &withdrawn, NULL),
+                     TB_OK);
+    read_capture(p);
+    assert_true(withdrawn && p->capture.extend_to_utc_ns == first); /* asked for twice */
+    assert_int_equal(confirm(p, first), TB_OK);
+    read_capture(p);
+    assert_true(p->capture.extend_to_utc_ns == 0 && p->capture.deadline.utc_ns == first);
+}
+
+/* What nobody waits for is not taken back with what somebody did. */
+static void
+one_that_an_alert_asked_for_outlives_a_withdrawal(void **state)
+{
+    struct place *p = *state;
+    int64_t far = p->capture.deadline.utc_ns + 1800 * TB_NS_PER_S;
+    bool withdrawn = false;
+
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, far, NULL, NULL), TB_OK);
+    assert_int_equal(join(p, 600 * TB_NS_PER_S), TB_INTAKE_JOINED);
+    assert_true(p->capture.extend_to_utc_ns == far);
+    assert_int_equal(tb_store_capture_withdraw_extend(p->store, p->id, far, &withdrawn, NULL),
+                     TB_OK);
+    read_capture(p);
+    assert_true(withdrawn && p->capture.extend_to_utc_ns < far &&
+                p->capture.extend_to_utc_ns > p->capture.deadline.utc_ns);
+    /* a deadline is a whole second: with that it has come about */
+    assert_int_equal(
+        confirm(p, p->capture.extend_to_utc_ns - p->capture.extend_to_utc_ns % TB_NS_PER_S),
+        TB_OK);
+    read_capture(p);
+    assert_true(p->capture.extend_to_utc_ns == 0);
+}
+
+static void
+what_aws_refuses_is_asked_for_by_nobody_any_more(void **state)
+{
+    struct place *p = *state;
+    int64_t to = p->capture.deadline.utc_ns + 60 * TB_NS_PER_S;
+
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to, NULL, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to - 1, NULL, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to + 1, NULL, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_refuse_extend(p->store, p->id, to, NULL), TB_OK);
+    read_capture(p);
+    assert_true(p->capture.extend_to_utc_ns == to + 1); /* that may be another matter */
+    assert_int_equal(tb_store_capture_refuse_extend(p->store, p->id, to + 1, NULL), TB_OK);
+    read_capture(p);
+    assert_true(p->capture.extend_to_utc_ns == 0);
+}
+
 static void
 what_was_stopped_is_not_extended(void **state)
 {
@@ -176,31 +268,6 @@ what_is_over_is_not_extended(void **state)
     tb_clock_real();
     read_capture(p);
     assert_true(p->capture.deadline.utc_ns == to - 60 * TB_NS_PER_S);
-}
-
-/* A finding about the same instance; what came of it. */
-static enum tb_intake_outcome
-join(struct place *p, int64_t duration_ns)
-{
-    struct tb_capture_request request = {.duration_ns = duration_ns, .finding_id = "f"};
-    struct tb_intake intake = {.adapter = "guardduty",
-                               .key = "",
-                               .body = tb_bytes_str("{}"),
-                               .content_type = "application/json",
-                               .remote = "127.0.0.1",
-                               .token_name = "ann",
-                               .decision_reason = "again",
-                               .received_utc_ns = tb_clock_utc_ns(),
-                               .capture = &request,
-                               .most_duration_ns = 3600 * TB_NS_PER_S};
-    enum tb_intake_outcome outcome;
-    char id[TB_CAPTURE_ID_SIZE];
-
-    (void)tb_str_copy(request.instance, sizeof(request.instance), "i-0123456789abcdef0");
-    assert_int_equal(tb_store_intake(p->store, &intake, &outcome, id, NULL), TB_OK);
-    (void)tb_str_copy(p->id, sizeof(p->id), id);
-    read_capture(p);
-    return outcome;
 }
 
 static void
@@ -324,6 +391,9 @@ main(void)
         CASE(one_that_was_withdrawn_cannot_come_about),
         CASE(one_that_came_about_cannot_be_withdrawn),
         CASE(the_later_of_two_stays_asked_for_when_the_first_comes_about),
+        CASE(one_that_is_withdrawn_leaves_the_others_asked_for),
+        CASE(one_that_an_alert_asked_for_outlives_a_withdrawal),
+        CASE(what_aws_refuses_is_asked_for_by_nobody_any_more),
         CASE(what_was_stopped_is_not_extended),
         CASE(what_is_over_is_not_extended),
         CASE(an_alert_that_joins_makes_the_box_longer_by_what_is_left_and_no_wall_clock),
