@@ -47,7 +47,8 @@ def prepare(args, out, jobs):
     env = {**os.environ, "LAB_ACCESS_KEY": world.KEY, "LAB_SECRET_KEY": world.SECRET}
     host.run(os.path.join(ROOT, "tests/lab/radosgw.sh"), "start", SCRATCH + "/s3", "--listen", world.S3, "--bucket",
              world.BUCKET, env=env)
-    context = {"out": out, "grace_s": args.grace, "keep": args.only is not None, "tokens_file": SCRATCH + "/tokens", "tokens": {}}
+    context = {"out": out, "grace_s": args.grace, "keep": args.only is not None, "tokens_file": SCRATCH + "/tokens", "tokens": {},
+               "set_clock": host.build_clock(SCRATCH)}
     for role in ("alert", "analyst"):
         context["tokens"][role] = host.run(out + "/tapbox", "token", "add", role, "--role", role, "--file",
                                            context["tokens_file"]).stdout.strip()

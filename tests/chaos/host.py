@@ -18,6 +18,7 @@ import world
 
 PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None, use_errno=True)
+UTC_LESS_BOOT_NS = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def end_with_us():
@@ -49,6 +50,13 @@ def build_wires(names):
     for device in [names.port] + [end for pair in names.wires for end in pair]:
         subprocess.run(["ethtool", "-K", device, "tso", "off", "gso", "off", "gro", "off", "tx", "off", "rx", "off"],
                        check=False, capture_output=True)
+
+
+def build_clock(folder):
+    """What sets the wall clock of a program it is preloaded into (set_clock.c)."""
+    library = folder + "/set_clock.so"
+    run("cc", "-O1", "-shared", "-fPIC", "-o", library, os.path.join(os.path.dirname(__file__), "set_clock.c"))
+    return library
 
 
 class Unix(http.client.HTTPConnection):
@@ -198,8 +206,21 @@ class Service:
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(world.configuration(names, owner, self.state, tokens, **settings))
         self.env = world.environment(names, folder)
+        self.clock = ""  # what says by how much it is set
         self.process = None
         self.killed = False  # by us: its end is no surprise
+
+    def may_be_set(self, library):
+        """Of what starts from here on the wall clock can be set."""
+        self.clock = self.folder + "/clock"
+        self.set_clock(0)
+        self.env = {**self.env, "LD_PRELOAD": library, "SET_CLOCK": self.clock}
+
+    def set_clock(self, by_s):
+        """So far ahead of the right time, or behind it."""
+        fd = os.open(self.clock, os.O_RDWR | os.O_CREAT, 0o644)
+        os.pwrite(fd, struct.pack("q", int(by_s * 1e9)), 0)
+        os.close(fd)
 
     def note(self, text):
         with open(self.log, "a", encoding="utf-8") as log:
@@ -300,9 +321,14 @@ class Service:
             link.close()
 
     def captures(self):
-        return {row["id"]: row for row in
-                self.rows("SELECT id, state, stop_reason, deadline_utc_ns, stopped_utc_ns, requested_utc_ns "
-                          "FROM captures")}
+        """Their times by the right clock, and the deadline as it was told to people, who go by the one that was set."""
+        rows = self.rows("SELECT id, state, stop_reason, deadline_utc_ns AS told_deadline_utc_ns, deadline_boot_ns AS deadline_utc_ns, "
+                         "iif(stopped_steady_ns, stopped_steady_ns - (SELECT less_boot_ns FROM steady), 0) AS stopped_utc_ns "
+                         "FROM captures")
+        for row in rows:
+            for word in ("deadline_utc_ns", "stopped_utc_ns"):
+                row[word] += UTC_LESS_BOOT_NS if row[word] else 0
+        return {row["id"]: row for row in rows}
 
     def alerts(self):
         return [{"body": bytes(row["body"]).decode(), "capture": row["capture_id"], "outcome": row["outcome"]}

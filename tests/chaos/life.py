@@ -86,6 +86,10 @@ def draw(seed, points):
     for _ in range(some.randint(1, 3) if plan["queue"] else 0):
         plan["actions"].append({"at": round(some.uniform(0, 3), 2), "what": "queued", "instance": some.choice([1, 1, 2, 5, 6]),
                                 "times": some.randint(1, 3)})
+    hands = world.dice("clock", seed)
+    plan["clock"] = [] if sure or hands.random() >= 0.25 else sorted(
+        [round(hands.uniform(0, 7), 2), hands.choice([-1, 1]) * round(hands.choice([
+            hands.uniform(1, 10), hands.uniform(60, 600), hands.uniform(3600, 86400)]))] for _ in range(hands.randint(1, 3)))
     plan["deeds"] = [] if sure else sorted(
         ({"at": round(rng.uniform(0.3, 7), 2), **world.deed(rng)} for _ in range(rng.choices([0, 1, 2], [4, 3, 1])[0])),
         key=lambda deed: deed["at"])
@@ -257,6 +261,14 @@ class Life:
             else:
                 self.service.note(f"the world changes: {deed['change']} {self.awsim.change(deed['change'])}")
 
+    def set_clock(self):
+        """Somebody sets the host's wall clock, forward and back; a thread."""
+        for at, by_s in self.plan["clock"]:
+            if self.over.wait(max(0, at - self.since())):
+                return
+            self.service.set_clock(by_s)
+            self.service.note(f"the clock is set: {by_s:+d} s")
+
     def sweep_beside(self):
         """The timer of another host, while the service runs; a thread."""
         while not self.over.wait(1.5):
@@ -404,10 +416,12 @@ class Life:
             self.service = host.Service(out, self.names, self.folder, self.owner, self.context["tokens_file"],
                                         policy=world.write_policy(self.folder) if plan["policy"] else "",
                                         away=plan["away"], queue=self.queue.url if self.queue else "")
+            if plan["clock"]:
+                self.service.may_be_set(self.context["set_clock"])
             self.began = time.monotonic()
             self.senders = [threading.Thread(target=self.act, args=(n, action, f"{plan['seed']}-{n}"), daemon=True)
                             for n, action in enumerate(plan["actions"])]
-            self.others = [threading.Thread(target=self.meddle, daemon=True)]
+            self.others = [threading.Thread(target=deed, daemon=True) for deed in (self.meddle, self.set_clock)]
             if plan["sweep_beside"]:
                 self.others.append(threading.Thread(target=self.sweep_beside, daemon=True))
             for thread in self.senders + self.others:

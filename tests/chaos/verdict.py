@@ -2,7 +2,7 @@
 
 history   the answer of awsim's GET /history after everything has ended
 acks      what senders were told: {"body", "status", "decision", "capture"}
-captures  rows of the store by id: {"state", "stop_reason", "deadline_utc_ns", "stopped_utc_ns", "requested_utc_ns"}
+captures  rows of the store by id: {"state", "stop_reason", "deadline_utc_ns", "stopped_utc_ns", "told_deadline_utc_ns"}
 alerts    rows of the store: {"body", "capture", "outcome"}
 """
 import calendar
@@ -158,9 +158,9 @@ def lost(acks, captures, alerts):
 
 def taken_back(granted, captures):
     """Extensions that were acknowledged and are not in the store: pairs of a capture and its deadline, as answered."""
-    return [f"{key} was extended to {deadline}, and ends {(utc_ns(deadline[:19] + 'Z') - captures[key]['deadline_utc_ns']) / NS:.0f} s before"
+    return [f"{key} was extended to {deadline}, and ends {(utc_ns(deadline[:19] + 'Z') - captures[key]['told_deadline_utc_ns']) / NS:.0f} s before"
             for key, deadline in granted
-            if key in captures and captures[key]["deadline_utc_ns"] < utc_ns(deadline[:19] + "Z")]
+            if key in captures and captures[key]["told_deadline_utc_ns"] < utc_ns(deadline[:19] + "Z")]
 
 
 def began_twice(alerts):

@@ -50,7 +50,8 @@ def sentences():
     standing = {"tapbox:owner": "us", "tapbox:standing": "1"}
     is_("a session that calls itself standing is a leak, a target is none",
         len(verdict.leaks(history(event("create", "a", -5, standing), event("create", "t", -5, standing, kind="target")), "us", 10)[0]) == 1)
-    box = {"cap-1": {"state": "sealed", "stop_reason": "deadline", "deadline_utc_ns": END, "stopped_utc_ns": END + NS}}
+    box = {"cap-1": {"state": "sealed", "stop_reason": "deadline", "deadline_utc_ns": END, "stopped_utc_ns": END + NS,
+                     "told_deadline_utc_ns": END - 3600 * NS}}
     lying = history(event("create", "a", -5, dict(OURS, **{"tapbox:expires": "2026-01-02T04:00:00Z"})),
                     event("delete", "a", 12, dict(OURS, **{"tapbox:expires": "2026-01-02T04:00:00Z"})))
     is_("a session that outlives its capture is a leak, though its tag allows it",
@@ -68,7 +69,7 @@ def sentences():
         history(event("create", "a", 0, {}), event("create", "x", 0, {})), "us", ["x"])) == 1)
     is_("so is what lost its tag", len(verdict.nobodys(history(event("create", "a", 0, OURS), event("tags", "a", 1, {})), "us", [])) == 1)
     is_("an extension that was acknowledged and is not in the store is seen",
-        len(verdict.taken_back([("cap-1", "2026-01-02T03:04:15Z"), ("cap-1", "2026-01-02T03:04:05Z")], box)) == 1)
+        len(verdict.taken_back([("cap-1", "2026-01-02T02:04:15Z"), ("cap-1", "2026-01-02T02:04:05Z")], box)) == 1)
     two = [event("create", "a", -5, OURS), event("delete", "a", 1, OURS), event("create", "b", 0, OURS), event("delete", "b", 2, OURS)]
     is_("two sessions on one interface at once are seen", len(verdict.duplicates(history(*two), "us")) == 1)
     is_("not when one of them is of somebody else", verdict.duplicates(history(*two[:2], *[

@@ -1,0 +1,113 @@
+#!/usr/bin/python3
+"""The host's wall clock is set, forward and back, while captures run: nothing ends early, late, or is waited for in vain.
+
+The shipped program runs; set_clock.c is preloaded and moves its CLOCK_REALTIME alone.  EC2 has the right time, refuses what is
+signed with a wrong one, and is what is measured by.
+"""
+import http.client
+import json
+import os
+import signal
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "../support"), os.path.join(HERE, "../chaos")]
+import host  # noqa: E402
+import verdict  # noqa: E402
+import world  # noqa: E402
+from recorder import ROOT, finish, inside_the_lab, is_, run, wait_until  # noqa: E402
+
+NS, OWNER, HOUR_S = verdict.NS, "clock", 3600
+REFUSED = {"action": "DeleteTrafficMirrorSession", "do": {"error": {"status": 503, "code": "Unavailable"}}}
+
+
+class Scene:
+    def __init__(self, folder):
+        out = os.environ.get("TB_OUT", os.path.join(ROOT, "build/debug"))
+        self.names = world.Names(1)
+        host.build_wires(self.names)
+        self.token = run(out + "/tapbox", "token", "add", "a", "--role", "analyst", "--file", folder + "/tokens").stdout.strip()
+        self.awsim = host.Awsim(out, self.names, folder)
+        self.service = host.Service(out, self.names, folder, OWNER, folder + "/tokens", max_duration="1h")
+        self.service.may_be_set(host.build_clock(folder))
+        self.start()
+
+    def start(self):
+        self.service.start()
+        wait_until("the service", self.service.ready, 30)
+
+    def post(self, path, **body):
+        status, answer = self.service.call("POST", "/v1/captures" + path, json.dumps({"reason": "clock", **body}), self.token,
+                                           timeout=30)
+        assert status in (200, 202), (status, answer)
+        return answer["capture"]["id"]
+
+    def record(self, n, duration):
+        key = self.post("", source=world.eni(n), duration=duration)
+        wait_until("the capture", lambda: self.row(key)["state"] == "recording", 30)
+        return key
+
+    def row(self, key):
+        return self.service.captures()[key]
+
+    def session(self, key):
+        session, = [o for o in verdict.owned(self.awsim.history(), OWNER)
+                    if o["kind"] == "session" and o["tags"]["tapbox:capture"] == key]
+        return session
+
+    def tag_is_right(self, key):
+        expires = verdict.utc_ns(self.session(key)["tags"]["tapbox:expires"])
+        return abs(expires - self.row(key)["deadline_utc_ns"]) <= 2 * NS
+
+    def ends_in_time(self, what, key, after_ns=0):
+        wait_until(what, lambda: self.session(key)["until_ns"], 90)
+        row = self.row(key)
+        lag_s = (self.session(key)["until_ns"] - max(after_ns, row["deadline_utc_ns"])) / NS
+        print(f"# {what}: taken down {lag_s:.2f} s after it was due")
+        is_(what, -0.1 <= lag_s <= 20, lag_s)
+        wait_until("its draining", lambda: self.row(key)["state"] == "sealing", 30)
+        is_("by its deadline", self.row(key)["stop_reason"] == "deadline", self.row(key))
+
+
+def play(scene):
+    stuck, longer, killed = scene.record(1, "3s"), scene.record(2, "6s"), scene.record(3, "9s")
+    # a retry that waits, when the clock is set back by less than a minute: the pause must not become longer by that
+    scene.awsim.faults([REFUSED])
+    wait_until("a delete that fails", lambda: scene.awsim.ask("/requests").get("DeleteTrafficMirrorSession", {}).get("errors"), 30)
+    scene.service.set_clock(-50)
+    scene.awsim.faults([])
+    lifted_ns = scene.awsim.history()["now_ns"]
+    # forward by a day: the tags that an extension writes are of AWS's time, and it is longer by what was asked for
+    scene.service.set_clock(24 * HOUR_S)
+    before_ns = scene.row(longer)["deadline_utc_ns"]
+    scene.post(f"/{longer}/extend", duration="2s")
+    is_("an extension moves the deadline by what was asked for", scene.row(longer)["deadline_utc_ns"] - before_ns == 2 * NS,
+        scene.row(longer))
+    is_("and its tags say it by AWS's time", scene.tag_is_right(longer), scene.session(longer))
+    made = scene.record(4, "3s")
+    is_("so do the tags of what is begun then", scene.tag_is_right(made), scene.session(made))
+    scene.ends_in_time("a capture whose teardown failed when the clock was set back ends in time", stuck, lifted_ns)
+    # the service is away, the clock is not what it was, and a new process knows nothing of it
+    scene.service.end(signal.SIGKILL)
+    scene.service.set_clock(-2 * HOUR_S)
+    scene.start()
+    scene.service.set_clock(3 * HOUR_S)
+    scene.ends_in_time("one that was begun a day ahead ends in time", made)
+    scene.ends_in_time("one that was extended a day ahead ends in time", longer)
+    scene.ends_in_time("one that a killed service left ends in time", killed)
+    left = [o for o in verdict.owned(scene.awsim.history(), OWNER) if not o["until_ns"] and "tapbox:expires" in o["tags"]]
+    is_("nothing with an expiry is left", left == [], left)
+
+
+inside_the_lab()
+with tempfile.TemporaryDirectory(dir="/run") as work:
+    scene = Scene(work)
+    try:
+        play(scene)
+    except (RuntimeError, AssertionError, OSError, http.client.HTTPException) as e:
+        is_("the scene is played to its end", False, f"{e!r}\n" + open(scene.service.log, encoding="utf-8").read()[-3000:])
+    finally:
+        scene.service.end(signal.SIGKILL)
+        scene.awsim.stop()
+finish()
