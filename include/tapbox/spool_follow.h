@@ -8,7 +8,8 @@
  * uploaded and removed before they were seen are not read: they are in S3, and _missed counts
  * them.
  *
- * Memory: one chunk for each lane.  Threads: a follower belongs to one thread at a time.
+ * Memory: one chunk for each lane.  Threads: a follower belongs to one thread at a time;
+ * another may ask for _lanes, _missed and _passed the while.
  */
 #ifndef TAPBOX_SPOOL_FOLLOW_H
 #define TAPBOX_SPOOL_FOLLOW_H

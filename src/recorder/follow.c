@@ -30,7 +30,7 @@ struct lane {
     bool skip; /* from now: pass over what is there once the first chunk has been given */
     struct held held[TB_SPOOL_FOLLOW_AHEAD]; /* the next ones, in their order */
     size_t held_count;
-    uint64_t last_seq; /* of the last that was opened; 0: none yet */
+    _Atomic uint64_t last_seq; /* of the last that was opened; 0: none yet */
 };
 
 struct tb_spool_follower {
@@ -39,9 +39,9 @@ struct tb_spool_follower {
     bool from_start;
     int64_t looked_boot_ns;                    /* 0: not yet */
     struct lane *lanes[TB_SPOOL_FOLLOW_LANES]; /* owned */
-    size_t lane_count;
+    _Atomic size_t lane_count;                 /* grows when the new lane stands in `lanes` */
     size_t turn;
-    uint64_t missed;
+    _Atomic uint64_t missed;
 };
 
 enum tb_err
@@ -122,7 +122,8 @@ find_lane(struct tb_spool_follower *follower, const char *prefix, size_t prefix_
         free_lane(lane);
         return err;
     }
-    follower->lanes[follower->lane_count++] = lane;
+    follower->lanes[follower->lane_count] = lane;
+    follower->lane_count++;
     *out = lane;
     return TB_OK;
 }

@@ -275,10 +275,11 @@ an_alert_that_joins_makes_the_box_longer_by_what_is_left_and_no_wall_clock(void 
 {
     static const int64_t moved_s[] = {0, 7200, -7200};
     struct place *p = *state;
-    int64_t utc_ns = tb_clock_utc_ns(), boot_ns = tb_clock_boot_ns(), before;
+    int64_t utc_ns = p->capture.deadline.utc_ns - 90 * TB_NS_PER_S; /* when it began */
+    int64_t boot_ns = p->capture.deadline.boot_ns - 90 * TB_NS_PER_S, before;
 
     for (size_t i = 0; i < sizeof(moved_s) / sizeof(moved_s[0]); i++) {
-        /* somebody sets the clock of the host, and half a minute goes by */
+        /* somebody sets the clock of the host, and half a minute has gone by */
         tb_clock_fake(utc_ns + (moved_s[i] + 30) * TB_NS_PER_S, boot_ns + 30 * TB_NS_PER_S);
         before = p->capture.deadline.utc_ns;
         assert_int_equal(join(p, (100 + (int64_t)i * 10) * TB_NS_PER_S), TB_INTAKE_JOINED);
