@@ -106,10 +106,12 @@ struct tb_intake_preview {
     struct tb_verdict verdict; /* of a request: to capture */
 };
 /* One for each alert as tb_intake_event_read gives them, for the caller to free.  Of several
- * one that cannot be read is refused.  `sender` as of tb_intake_from; errors as of
- * tb_intake_event and tb_intake_request. */
+ * one that cannot be read is refused.  `sender` as of tb_intake_from; `row`: of a body that
+ * holds several only the one that it is of, NULL: all.  Errors as of tb_intake_event and
+ * tb_intake_request; TB_EFORMAT also for a row that is of none of them. */
 TB_NODISCARD enum tb_err tb_intake_preview_event(const struct tb_policy *policy,
                                                  struct tb_bytes body, const char *sender,
+                                                 const struct tb_alert_row *row,
                                                  struct tb_intake_preview **out,
                                                  size_t *out_count, struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_intake_preview_request(const struct tb_policy *policy,

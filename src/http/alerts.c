@@ -187,19 +187,25 @@ void
 tb_http_replay_alert(struct tb_http_call *call)
 {
     struct tb_intake_from from = {.remote = call->remote, .token_name = call->token_name};
-    struct tb_alert_row row;
+    struct tb_alert_row *row;
     const char *key = NULL;
     struct tb_fail fail = {0};
 
-    if (!tb_http_read_idempotency_key(call, &key) || !load_alert(call, &row)) {
+    call->replayed = row = malloc(sizeof(*row));
+    if (row == NULL) {
+        (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for this call");
+        tb_http_problem_of(call, &fail);
         return;
     }
-    name_sender(call, &row);
+    if (!tb_http_read_idempotency_key(call, &key) || !load_alert(call, row)) {
+        return;
+    }
+    name_sender(call, row);
     if (tb_http_plan_event(call)) {
         return;
     }
     from.sender = tb_http_sender(call);
-    if (tb_intake_replay_read(&call->server->deps.config->policy, &row, key,
+    if (tb_intake_replay_read(&call->server->deps.config->policy, row, key,
                               tb_buf_view(&call->request_body), &from, &call->ready,
                               &fail) != TB_OK) {
         tb_http_problem_of_body(call, &fail);

@@ -172,6 +172,8 @@ enum {
     TB_LATER_AT_ONCE = TB_INTAKE_AT_ONCE
 };
 extern const struct tb_later_kind tb_later_aws;
+/* `run` of calls that have nothing in common: each by its `later`. */
+void tb_later_run_alone(struct tb_http_call *const *calls, size_t count);
 
 struct tb_later {
     const struct tb_later_kind *kind;    /* set once */
@@ -256,6 +258,9 @@ struct tb_http_call {
     /* Set by a handler that needs AWS for its answer: runs on a thread where that may take its
      * time, and leaves the answer.  Reads nothing of the connection. */
     void (*later)(struct tb_http_call *call);
+    bool later_plan; /* `later` is a plan */
+    /* The stored alert whose body this is, owned; NULL: the body was posted. */
+    struct tb_alert_row *replayed;
     /* Set by a handler of alerts and requests, owned: committed together with others.  A chain,
      * for a body that holds several; `capture` of the only one is owned too. */
     struct tb_intake_ready *ready;
@@ -288,6 +293,7 @@ struct tb_http_server {
     struct tb_peers peers;
     struct tb_rates addresses, callers; /* callers: by their token */
     struct tb_later later;
+    struct tb_later plans;
     struct tb_later commits;
     struct tb_later sns; /* that need a certificate first */
     struct tb_viewers viewers;
@@ -385,6 +391,7 @@ extern const struct tb_later_kind tb_later_sns;
 bool tb_http_is_from_sns(struct tb_http_call *call);
 void tb_http_post_sns(struct tb_http_call *call);
 
+extern const struct tb_later_kind tb_later_plans;
 /* plan.c: true when it was ?dry_run=1 (or a wrong value of it) and is taken care of. */
 bool tb_http_plan_event(struct tb_http_call *call);
 bool tb_http_plan_capture(struct tb_http_call *call);

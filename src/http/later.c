@@ -10,8 +10,8 @@
 
 #include "http_int.h"
 
-static void
-run_aws(struct tb_http_call *const *calls, size_t count)
+void
+tb_later_run_alone(struct tb_http_call *const *calls, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         calls[i]->later(calls[i]);
@@ -20,13 +20,13 @@ run_aws(struct tb_http_call *const *calls, size_t count)
 
 /* Threads of their own: whoever reaches the port may make these wait. */
 const struct tb_later_kind tb_later_sns = {
-    .name = "http sns", .threads = 2, .at_once = 1, .queue = 64, .run = run_aws};
+    .name = "http sns", .threads = 2, .at_once = 1, .queue = 64, .run = tb_later_run_alone};
 
 const struct tb_later_kind tb_later_aws = {.name = "http later",
                                            .threads = TB_LATER_THREADS,
                                            .at_once = 1,
                                            .queue = 64,
-                                           .run = run_aws};
+                                           .run = tb_later_run_alone};
 
 /* Some of those that wait, in their order. */
 static size_t

@@ -310,6 +310,7 @@ finish_call(struct tb_http_call *call)
     if (call->later != NULL || call->ready != NULL) {
         if (tb_later_take(call->ready != NULL ? &call->server->commits
                           : call->from_sns    ? &call->server->sns
+                          : call->later_plan  ? &call->server->plans
                                               : &call->server->later,
                           call)) {
             return MHD_YES; /* comes back here when it has run */
@@ -362,6 +363,7 @@ on_completed(void *arg, struct MHD_Connection *connection, void **slot,
     drop_body(call);
     tb_viewer_drop(call->viewer);
     tb_buf_release(&call->answer.body);
+    free(call->replayed);
     free(call);
     *slot = NULL;
     tb_mutex_lock(&server->mu);
@@ -564,6 +566,9 @@ tb_http_server_start(const struct tb_http_server_deps *deps, int listen_fd,
         err = tb_later_start(&server->later, &tb_later_aws, fail);
     }
     if (err == TB_OK) {
+        err = tb_later_start(&server->plans, &tb_later_plans, fail);
+    }
+    if (err == TB_OK) {
         err = tb_later_start(&server->commits, &tb_later_commits, fail);
     }
     if (err == TB_OK && tb_sns_listens(deps->sns)) {
@@ -605,6 +610,7 @@ tb_http_server_stop(struct tb_http_server *server)
     if (server->daemon != NULL) {
         server->listen_fd = MHD_quiesce_daemon(server->daemon);
         tb_later_stop(&server->later);
+        tb_later_stop(&server->plans);
         tb_later_stop(&server->sns);
         tb_later_stop(&server->commits);
         tb_viewers_stop(&server->viewers);
@@ -621,6 +627,7 @@ tb_http_server_stop(struct tb_http_server *server)
         MHD_stop_daemon(server->daemon);
     }
     tb_later_release(&server->later);
+    tb_later_release(&server->plans);
     tb_later_release(&server->sns);
     tb_later_release(&server->commits);
     tb_viewers_release(&server->viewers);

@@ -263,9 +263,9 @@ is_part(const struct tb_intake_ready *r, const struct tb_alert_row *row)
            strcmp(row->key + len - part, r->part) == 0;
 }
 
-/* Of a body that holds several alerts the one that the row is of alone stays. */
-static enum tb_err
-keep_one(struct tb_intake_ready **first, const struct tb_alert_row *row, struct tb_fail *fail)
+enum tb_err
+intake_keep_one(struct tb_intake_ready **first, const struct tb_alert_row *row,
+                struct tb_fail *fail)
 {
     struct tb_intake_ready **found = NULL, *one;
 
@@ -302,7 +302,7 @@ tb_intake_replay_read(const struct tb_policy *policy, const struct tb_alert_row 
     enum tb_err err = tb_intake_event_read(policy, body, from, &first, fail);
 
     if (err == TB_OK) {
-        err = keep_one(&first, row, fail);
+        err = intake_keep_one(&first, row, fail);
     }
     if (err == TB_OK && idempotency_key == NULL &&
         tb_capture_id_new(random, tb_clock_utc_ns() / TB_NS_PER_S) != TB_OK) {

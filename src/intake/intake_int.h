@@ -2,7 +2,7 @@
 #ifndef TAPBOX_INTAKE_INT_H
 #define TAPBOX_INTAKE_INT_H
 
-#include <tapbox/alert.h>
+#include <tapbox/intake.h>
 
 enum {
     INTAKE_MAX_PARTS = 64 /* alerts of one body, those that were split included */
@@ -14,5 +14,10 @@ enum {
  * its own of it, with a key of its own.  False: there is none; nothing has changed.
  */
 bool intake_split(struct tb_alert *whole, struct tb_alert *out);
+
+/* Of a body that holds several alerts the one that the row is of alone stays.  TB_EFORMAT: it is
+ * not among them. */
+TB_NODISCARD enum tb_err intake_keep_one(struct tb_intake_ready **first,
+                                         const struct tb_alert_row *row, struct tb_fail *fail);
 
 #endif

@@ -1,6 +1,6 @@
 /* What would become of a body: adapter and policy as for a real one, and nothing is committed.
  */
-#include <tapbox/intake.h>
+#include "intake_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +21,8 @@ preview_one(const struct tb_policy *policy, const struct tb_intake_ready *ready,
 
 enum tb_err
 tb_intake_preview_event(const struct tb_policy *policy, struct tb_bytes body,
-                        const char *sender, struct tb_intake_preview **out, size_t *out_count,
-                        struct tb_fail *fail)
+                        const char *sender, const struct tb_alert_row *row,
+                        struct tb_intake_preview **out, size_t *out_count, struct tb_fail *fail)
 {
     const struct tb_intake_from from = {.remote = "", .token_name = "", .sender = sender};
     struct tb_intake_ready *first = NULL;
@@ -30,7 +30,11 @@ tb_intake_preview_event(const struct tb_policy *policy, struct tb_bytes body,
     size_t count = 0;
     enum tb_err err = tb_intake_event_read(policy, body, &from, &first, fail);
 
+    if (err == TB_OK && row != NULL) {
+        err = intake_keep_one(&first, row, fail);
+    }
     if (err != TB_OK) {
+        tb_intake_ready_free(first);
         return err;
     }
     for (const struct tb_intake_ready *r = first; r != NULL; r = r->next) {

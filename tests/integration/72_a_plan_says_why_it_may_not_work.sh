@@ -109,6 +109,50 @@ foreign 7
 foreign 9
 same 'three are the most' '1: block ec2_refuses, block sessions_full' "$(found "$instance")"
 
+# --- a body of many alerts: it is bounded, and nothing else waits for it
+jq --arg eni "$eni" --arg instance "$instance" '.detail |= (.type = "AttackSequence:EC2/CompromisedInstanceGroup" | .id += "5e9" | del(.resource)
+    | .service = {serviceName: "guardduty", detectorId: "d", detection: {sequence: {resources: ([{uid: $eni, resourceType: "EC2_NETWORK_INTERFACE"},
+        {uid: $instance, resourceType: "EC2_INSTANCE", data: {ec2Instance: {ec2NetworkInterfaceUids: [$eni]}}}]
+        + [range(19) | {uid: "i-0a1b2c3d4e5f601\(. + 10)", resourceType: "EC2_INSTANCE"}])}}})' "$TB_WORK/finding.json" >"$TB_WORK/many.json"
+same 'of a body of many alerts 16 are looked at, the others are told that they were not' 'several 20 15 4' "$(
+    plan --event "$TB_WORK/many.json" | jq -r '"\(.decision) \(.alerts | length) \([.alerts[].checks[] | select(.code == "source_not_found")] | length) \(
+        [.alerts[16:][].checks[] | select(.code == "not_looked_at")] | length)"'
+)"
+running=$(lab_record workload2 5m)
+lab_wait_for_state "$running" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
+many_plans() { # of ten clients, as long as EC2 is slow
+    local i pids=()
+    for i in 1 2 3 4 5 6 7 8 9 10; do
+        lab_call POST '/v1/events?dry_run=1' --max-time 100 -d "@$TB_WORK/many.json" >"$TB_WORK/plan.$i" &
+        pids+=($!)
+    done
+    wait "${pids[@]}"
+}
+described() { lab_awsim_ask /objects | jq '.requests.DescribeInstances.ok // 0'; }
+described_more() { [ "$(described)" -gt "$1" ]; }
+before=$(described)
+lab_awsim_ask /faults -X PUT -d '[{"action": "DescribeInstances", "do": {"latency_ms": 2000}}]' >/dev/null
+many_plans &
+plans=$!
+expect 'ten such plans of a slow EC2 are being made' lab_wait 20 described_more "$before"
+same 'an extension is answered meanwhile' 200 "$(lab_status_of POST "/v1/captures/$running/extend" -d '{"duration": "1m"}')"
+jq '.detail.id += "a1e"' "$TB_WORK/finding.json" >"$TB_WORK/live.json"
+same 'and an alert, within a second' '202 true' "$(LAB_TOKEN=$LAB_ALERT_TOKEN lab_call POST /v1/events -d "@$TB_WORK/live.json" \
+    -o "$TB_WORK/live" -w '%{http_code} %{time_total}' | awk '{print $1, ($2 < 1) ? "true" : $2}')"
+expect 'before the plans are there' kill -0 "$plans"
+lab_awsim_ask /faults -X PUT -d '[]' >/dev/null
+wait "$plans"
+same 'each of which has its answer' 10 "$(jq -r .decision "$TB_WORK"/plan.* | grep -c '^several$')"
+lab_call POST "/v1/captures/$running/stop" >/dev/null
+lab_wait_for_state "$running" sealed 20 || give_up 'and is sealed' "$LAB_DIR/logs/tapbox.log"
+
+# one part of it that was stored is planned alone
+LAB_TOKEN=$LAB_ALERT_TOKEN lab_call POST /v1/events -d "@$TB_WORK/many.json" >/dev/null
+part=$(lab_call GET /v1/alerts?limit=1 | jq -r '.alerts[0].id')
+same 'a stored part of a body of many is planned alone' 'refuse i-0a1b2c3d4e5f60128' "$(
+    lab_call POST "/v1/alerts/$part/replay?dry_run=1" | jq -r '"\(.decision) \(.sources[0].instance)"'
+)"
+
 # --- one thing wrong at a time
 change() { # CASE EXPECTED JQ-FILTER [ARGUMENTS OF plan]
     local name=$1 expected=$2

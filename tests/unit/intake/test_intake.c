@@ -360,7 +360,7 @@ each_instance_of_an_attack_sequence_is_captured_by_itself(void **state)
 
     make_sequence(4, &body);
     assert_int_equal(
-        tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, &previews, &count, NULL),
+        tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, NULL, &previews, &count, NULL),
         TB_OK);
     assert_int_equal(count, 5);
     assert_string_equal(previews[0].verdict.request.enis[0], "eni-00000aaa");
@@ -396,13 +396,24 @@ each_instance_of_an_attack_sequence_is_captured_by_itself(void **state)
         TB_OK);
     assert_string_equal(again->request.instance, "i-00000002");
     tb_intake_ready_free(again);
+    /* and planned alone */
+    assert_int_equal(tb_intake_preview_event(&policy, tb_buf_view(&kept), NULL, &row, &previews,
+                                             &count, NULL),
+                     TB_OK);
+    assert_int_equal(count, 1);
+    assert_string_equal(previews[0].verdict.request.instance, "i-00000002");
+    free(previews);
+    (void)tb_str_copy(row.sender_id, sizeof(row.sender_id), "another");
+    assert_int_equal(tb_intake_preview_event(&policy, tb_buf_view(&kept), NULL, &row, &previews,
+                                             &count, NULL),
+                     TB_EFORMAT);
     assert_int_equal(tb_store_alert_find(p->store, 0, "seq", &row, &kept, NULL), TB_OK);
 
     /* what an alert does not hold is said, once */
     tb_buf_reset(&body);
     make_sequence(50, &body);
     assert_int_equal(
-        tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, &previews, &count, NULL),
+        tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, NULL, &previews, &count, NULL),
         TB_OK);
     assert_int_equal(count, TB_ALERT_MAX_SOURCES);
     assert_non_null(
@@ -416,7 +427,7 @@ each_instance_of_an_attack_sequence_is_captured_by_itself(void **state)
             &policy,
             tb_bytes_str("{\"Findings\":[{\"Id\":\"two\"},{\"ProductArn\":\"arn:p\","
                          "\"Id\":\"three\"}]}"),
-            NULL, &previews, &count, NULL),
+            NULL, NULL, &previews, &count, NULL),
         TB_OK);
     assert_int_equal(count, 2);
     assert_int_equal(previews[0].verdict.decision, TB_DECISION_REFUSE);
