@@ -17,7 +17,7 @@
 
 enum {
     TB_ALERT_ADAPTER_SIZE = 32,
-    TB_ALERT_MAX_SOURCES = TB_CAPTURE_MAX_SOURCES,
+    TB_ALERT_MAX_SOURCES = 64, /* attack sequences name dozens of instances */
     TB_ALERT_MAX_INDICATORS = 64,
     TB_ALERT_MAX_TAGS = 50, /* EC2's own ceiling for one resource */
     TB_ALERT_JSON_MAX_BYTES = 256 * 1024
@@ -73,7 +73,7 @@ struct tb_alert {
     int64_t first_seen_utc_ns, seen_utc_ns; /* of the activity: first and last */
     struct tb_alert_source sources[TB_ALERT_MAX_SOURCES];
     size_t source_count;
-    size_t sources_left_out; /* that were named beyond TB_ALERT_MAX_SOURCES */
+    size_t sources_left_out; /* named beyond TB_ALERT_MAX_SOURCES: at least so many */
     struct tb_indicator indicators[TB_ALERT_MAX_INDICATORS];
     size_t indicator_count;
     size_t indicators_left_out;

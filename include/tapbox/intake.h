@@ -18,6 +18,7 @@ struct tb_intake_result {
     char reason[TB_CAPTURE_MAX_TEXT];
     char rule[TB_RULE_NAME_SIZE]; /* that decided; "" : none */
     enum tb_why why;              /* nothing is captured */
+    size_t left_out;              /* sources that no capture of it covers: see tb_verdict */
     struct tb_alert alert;
 };
 
@@ -56,7 +57,7 @@ struct tb_intake_ready {
     struct tb_capture_request request;
     char reason[TB_CAPTURE_MAX_TEXT];
     char key[TB_CAPTURE_MAX_TEXT];
-    char part[TB_AWS_ID_SIZE];    /* the instance of an alert that was split; "" : it was not */
+    char part[TB_AWS_ID_SIZE]; /* of an alert that was split: ends its key; "" : it was not */
     struct tb_intake_ready *next; /* of the same body; NULL: the last */
 };
 void tb_intake_ready_free(struct tb_intake_ready *first); /* with those after it */

@@ -124,6 +124,8 @@ struct tb_verdict {
     char reason[TB_CAPTURE_MAX_TEXT];
     /* With TB_DECISION_CAPTURE, and with a sample that is only planned: as it would be. */
     bool planned;
+    /* of those: sources that the alert names and one capture does not hold; at least so many */
+    size_t left_out;
     int64_t cooldown_ns;
     struct tb_capture_request request;
 };

@@ -74,7 +74,8 @@ tb_cli_plan_offline(const struct tb_policy *policy, struct tb_bytes event, const
     struct tb_intake_preview *previews = NULL;
     struct tb_json *list = NULL, *one = NULL;
     size_t count = 0;
-    enum tb_err err = tb_intake_preview_event(policy, event, sender, NULL, &previews, &count, fail);
+    enum tb_err err =
+        tb_intake_preview_event(policy, event, sender, NULL, &previews, &count, fail);
 
     list = count > 1 ? tb_json_array() : NULL;
     for (size_t i = 0; i < count; i++) {

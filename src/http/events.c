@@ -79,6 +79,14 @@ tb_http_server_took(struct tb_http_server *server, const struct tb_intake_result
         atomic_fetch_add(&server->counters.not_captured[result->why], 1);
     }
     count_alert(server, result);
+    if (result->left_out > 0 &&
+        (result->outcome == TB_INTAKE_CREATED || result->outcome == TB_INTAKE_JOINED)) {
+        atomic_fetch_add(&server->counters.sources_left_out, result->left_out);
+        tb_log(TB_LOG_WARN, result->capture_id,
+               "alert %.128s names %zu or more sources beyond what is captured for one alert: "
+               "nothing is recorded of them",
+               result->alert.id, result->left_out);
+    }
     /* What joins may make a box longer, which a worker sees within a second: waking all of them
      * for each of thousands of alerts would cost more than the alerts. */
     if (server->deps.control != NULL &&
@@ -190,6 +198,9 @@ result_json(struct tb_http_call *call, const struct tb_intake_ready *ready)
     tb_json_set_str(out, "reason", result->reason);
     if (result->alert.adapter[0] != 0) {
         tb_json_set(out, "alert", alert_json(&result->alert));
+    }
+    if (result->left_out > 0) {
+        tb_json_set_int(out, "left_out", (int64_t)result->left_out);
     }
     if (result->capture_id[0] == '\0') {
         return out;

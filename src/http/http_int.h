@@ -81,6 +81,7 @@ struct tb_http_counters {
     atomic_ullong intake[TB_INTAKE_OUTCOME_COUNT];
     atomic_ullong not_captured[TB_WHY_COUNT];           /* of those ignored or refused */
     atomic_ullong received, not_understood, not_stored; /* bodies of POST /v1/events */
+    atomic_ullong sources_left_out; /* named by alerts, in no capture of them */
     /* from headers to answer, of alerts and requests; the last is for what took longer */
     atomic_ullong latencies[TB_HTTP_LATENCIES + 1], latency_sum_ns;
     atomic_ullong alerts[TB_HTTP_MAX_SENDERS][TB_INTAKE_OUTCOME_COUNT];

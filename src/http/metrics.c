@@ -103,6 +103,14 @@ put_not_captured(struct tb_http_server *server, struct tb_buf *out)
 }
 
 static void
+put_value(struct tb_buf *out, const char *name, const char *type, const char *help,
+          unsigned long long value)
+{
+    put_family(out, name, type, help);
+    tb_buf_printf(out, "%s %llu\n", name, value);
+}
+
+static void
 put_received(struct tb_http_server *server, struct tb_buf *out)
 {
     const struct tb_http_counters *c = &server->counters;
@@ -123,6 +131,9 @@ put_received(struct tb_http_server *server, struct tb_buf *out)
                   "tapbox_intake_not_taken_total{why=\"not_understood\"} %llu\n"
                   "tapbox_intake_not_taken_total{why=\"not_stored\"} %llu\n",
                   atomic_load(&c->not_understood), atomic_load(&c->not_stored));
+    put_value(out, "tapbox_alert_sources_left_out_total", "counter",
+              "Instances and interfaces that alerts named beyond what is captured for one.",
+              atomic_load(&c->sources_left_out));
     put_family(out, "tapbox_intake_seconds", "histogram",
                "From the headers of an alert or request by HTTP to its answer.");
     for (size_t i = 0; i <= TB_HTTP_LATENCIES; i++) {
@@ -162,14 +173,6 @@ put_queue(const struct tb_queue_counters *queue, struct tb_buf *out)
                "nothing.");
     tb_buf_printf(out, "tapbox_sqs_poll_failures_total %llu\n",
                   atomic_load(&queue->polls_failed));
-}
-
-static void
-put_value(struct tb_buf *out, const char *name, const char *type, const char *help,
-          unsigned long long value)
-{
-    put_family(out, name, type, help);
-    tb_buf_printf(out, "%s %llu\n", name, value);
 }
 
 static void

@@ -124,6 +124,7 @@ decide(const struct tb_policy *policy, struct tb_bytes body, const struct tb_int
 
     tb_policy_decide(policy, alert, NULL, 0, &verdict);
     out->result.why = verdict.why;
+    out->result.left_out = verdict.left_out;
     (void)tb_str_copy(out->result.rule, sizeof(out->result.rule), verdict.rule);
     (void)tb_str_copy(out->reason, sizeof(out->reason), verdict.reason);
     out->intake = (struct tb_intake){.adapter = alert->adapter,
@@ -171,19 +172,20 @@ static enum tb_err
 split(struct chain *chain, struct tb_alert *whole, struct tb_fail *fail)
 {
     struct tb_alert *part = malloc(sizeof(*part));
+    char name[TB_AWS_ID_SIZE];
     enum tb_err err = TB_OK;
 
     if (part == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory for an alert");
     }
-    while (err == TB_OK && chain->count < INTAKE_MAX_PARTS && intake_split(whole, part)) {
+    while (err == TB_OK && chain->count < INTAKE_MAX_PARTS && intake_split(whole, part, name)) {
         struct tb_intake_ready *r = add_ready(chain, fail);
 
         if (r == NULL) {
             err = TB_ENOMEM;
         } else {
             r->result.alert = *part;
-            (void)tb_str_copy(r->part, sizeof(r->part), part->sources[0].instance);
+            (void)tb_str_copy(r->part, sizeof(r->part), name);
         }
     }
     free(part);

@@ -170,6 +170,9 @@ tb_intake_preview_json(const struct tb_intake_preview *preview, bool blocked)
                     tb_decision_name(blocked ? TB_DECISION_REFUSE : verdict->decision));
     tb_json_set_str(out, "reason", verdict->reason);
     tb_json_set_text(out, "rule", verdict->rule);
+    if (verdict->left_out > 0) {
+        tb_json_set_int(out, "left_out", (int64_t)verdict->left_out);
+    }
     if (preview->alert.adapter[0] != 0) {
         tb_json_set(out, "alert", alert_json(&preview->alert));
     } else {

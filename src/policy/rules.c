@@ -206,10 +206,9 @@ choose_sources(const struct tb_alert *alert, enum tb_profile_sources wanted,
     }
 }
 
-/* Instances that one capture cannot hold beside what was chosen: said, not silently dropped. */
-static void
-say_left_out(const struct tb_alert *alert, const struct tb_capture_request *request,
-             char reason[TB_CAPTURE_MAX_TEXT])
+/* Instances and interfaces that one capture cannot hold beside what was chosen. */
+static size_t
+count_left_out(const struct tb_alert *alert, const struct tb_capture_request *request)
 {
     size_t left_out = alert->sources_left_out;
 
@@ -222,9 +221,7 @@ say_left_out(const struct tb_alert *alert, const struct tb_capture_request *requ
         }
         left_out += !chosen;
     }
-    if (left_out > 0) {
-        SAY(reason, "; %zu more that the alert names are not covered", left_out);
-    }
+    return left_out;
 }
 
 /* --- the request --- */
@@ -290,6 +287,7 @@ plan(const struct tb_policy *policy, const struct tb_alert *alert, const struct 
         apply_profile(policy, alert, profile, out);
     }
     choose_sources(alert, profile != NULL ? profile->sources : TB_SOURCES_NAMED, r);
+    out->left_out = count_left_out(alert, r);
     (void)tb_str_copy(r->account, sizeof(r->account), alert->account);
     (void)tb_str_copy(r->region, sizeof(r->region), alert->region);
     (void)tb_str_copy(r->finding_id, sizeof(r->finding_id), alert->id);
@@ -302,14 +300,18 @@ plan(const struct tb_policy *policy, const struct tb_alert *alert, const struct 
 }
 
 static void
-say_what(const struct tb_alert *alert, const struct tb_capture_request *request, char *reason)
+say_what(const struct tb_alert *alert, struct tb_verdict *out)
 {
-    SAY(reason, "%.120s (severity %.1f) at %.60s", alert->type, alert->severity,
+    const struct tb_capture_request *request = &out->request;
+
+    SAY(out->reason, "%.120s (severity %.1f) at %.60s", alert->type, alert->severity,
         request->eni_count > 0 ? request->enis[0] : request->instance);
     if (request->eni_count > 1) {
-        SAY(reason, " and %zu more", request->eni_count - 1);
+        SAY(out->reason, " and %zu more", request->eni_count - 1);
     }
-    say_left_out(alert, request, reason);
+    if (out->left_out > 0) { /* not silently dropped */
+        SAY(out->reason, "; %zu more that the alert names are not covered", out->left_out);
+    }
 }
 
 /* --- the decision --- */
@@ -425,7 +427,7 @@ decide_by_rules(const struct tb_policy *policy, const struct tb_alert *alert,
         SAY(out->reason,
             "sample finding: only planned; a real one is captured by rule '%s': ", rule->name);
     }
-    say_what(alert, &out->request, out->reason);
+    say_what(alert, out);
 }
 
 void
@@ -448,5 +450,5 @@ tb_policy_decide(const struct tb_policy *policy, const struct tb_alert *alert,
         say_no(out, TB_DECISION_IGNORE, TB_WHY_ARCHIVED);
         SAY(out->reason, "archived finding: somebody has put it aside: ");
     }
-    say_what(alert, &out->request, out->reason);
+    say_what(alert, out);
 }

@@ -241,7 +241,7 @@ BOTH, SEEN = f"{I}/{E0} {I}/{E1}", f"{I}/{E1}"
 TCP = "198.51.100.23:443:49152:tcp:out"
 POD = {"kubernetesWorkloadDetails": {"name": "api-7f9c", "namespace": "web", "type": "pods"}}
 DETAILS = base()["resource"]["instanceDetails"]
-MANY = [member("EC2_INSTANCE", f"arn:aws:ec2:eu-central-1:444455556666:instance/i-{n:017x}", ec2Instance={}) for n in range(40)]
+MANY = [member("EC2_INSTANCE", f"arn:aws:ec2:eu-central-1:444455556666:instance/i-{n:017x}", ec2Instance={}) for n in range(80)]
 
 # name, finding, decision, sources, indicators, reason
 SHAPES = [
@@ -315,8 +315,10 @@ SHAPES = [
     ("a sequence about stolen keys of an instance", sequence(member("ACCESS_KEY", "AKIAEXAMPLE", accessKey={"principalId": "AROA1:" + I})),
      "capture", I + "/", "", ""),
     ("a sequence about buckets", sequence(member("S3_BUCKET", "b")), "refuse", "", "", "attack sequence that names no instance"),
-    ("a sequence of forty instances", sequence(*MANY), "capture", " ".join(f"i-{i:017x}/" for i in range(16)), "",
-     "24 more that the alert names are not covered"),
+    ("a sequence of sixty-four instances", sequence(*MANY[:64]), "capture", " ".join(f"i-{i:017x}/" for i in range(64)), "",
+     "(severity 9.0) at i-00000000000000000$"),
+    ("a sequence of eighty", sequence(*MANY), "capture", " ".join(f"i-{i:017x}/" for i in range(64)), "",
+     "16 more that the alert names are not covered"),
 ]
 
 

@@ -5,18 +5,20 @@
 #include "guardduty_int.h"
 
 enum {
-    /* Real sequences name dozens.  Uids refer to other resources, so that time grows with the
-     * product of these. */
-    RESOURCES_MAX = 1000,
-    UIDS_MAX = 100,
+    COMPARISONS_MAX =
+        4000000 /* of uids that refer to other resources, in one sequence: 20 ms */
+};
+
+struct sequence {
+    const struct tb_json *resources;
+    size_t comparisons;
+    struct tb_alert *out;
 };
 
 static size_t
-count_up_to(const struct tb_json *list, size_t max)
+count_of(const struct tb_json *list)
 {
-    size_t count = tb_json_is_array(list) ? tb_json_count(list) : 0;
-
-    return count < max ? count : max;
+    return tb_json_is_array(list) ? tb_json_count(list) : 0;
 }
 
 static bool
@@ -27,12 +29,12 @@ id_of_resource(const struct tb_json *resource, const char *prefix, char out[TB_A
 }
 
 static const struct tb_json *
-find_resource(const struct tb_json *resources, const char *uid)
+find_resource(struct sequence *s, const char *uid)
 {
-    size_t count = uid == NULL ? 0 : count_up_to(resources, RESOURCES_MAX);
+    size_t count = uid == NULL ? 0 : count_of(s->resources);
 
-    for (size_t i = 0; i < count; i++) {
-        const struct tb_json *r = tb_json_item(resources, i);
+    for (size_t i = 0; i < count && s->comparisons < COMPARISONS_MAX; i++, s->comparisons++) {
+        const struct tb_json *r = tb_json_item(s->resources, i);
         const char *its = tb_webhook_str(r, "uid");
 
         if (its != NULL && strcmp(its, uid) == 0) {
@@ -44,11 +46,10 @@ find_resource(const struct tb_json *resources, const char *uid)
 
 /* The id that a uid stands for, in itself or in the resource it refers to. */
 static bool
-id_of_uid(const struct tb_json *resources, const char *uid, const char *prefix,
-          char out[TB_AWS_ID_SIZE])
+id_of_uid(struct sequence *s, const char *uid, const char *prefix, char out[TB_AWS_ID_SIZE])
 {
     return tb_webhook_find_id(uid, prefix, out) ||
-           id_of_resource(find_resource(resources, uid), prefix, out);
+           id_of_resource(find_resource(s, uid), prefix, out);
 }
 
 static void
@@ -86,12 +87,10 @@ add_whole_instance(const char *instance, struct tb_alert *out)
 }
 
 static void
-read_instance(const struct tb_json *resources, const struct tb_json *resource,
-              struct tb_alert *out)
+read_instance(struct sequence *s, const struct tb_json *resource)
 {
     const struct tb_json *uids =
         tb_webhook_at(resource, "data/ec2Instance/ec2NetworkInterfaceUids");
-    size_t count = count_up_to(uids, UIDS_MAX);
     char instance[TB_AWS_ID_SIZE];
     char eni[TB_AWS_ID_SIZE];
     bool named = false;
@@ -99,23 +98,22 @@ read_instance(const struct tb_json *resources, const struct tb_json *resource,
     if (!id_of_resource(resource, "i-", instance)) {
         return;
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count_of(uids); i++) {
         const char *uid = tb_json_str(tb_json_item(uids, i), "");
 
-        if (id_of_uid(resources, uid, "eni-", eni)) {
-            add_interface(find_resource(resources, uid), instance, eni, out);
+        if (id_of_uid(s, uid, "eni-", eni)) {
+            add_interface(find_resource(s, uid), instance, eni, s->out);
             named = true;
         }
     }
     if (!named) {
-        add_whole_instance(instance, out);
+        add_whole_instance(instance, s->out);
     }
 }
 
 /* Groups (cluster, launch template, VPC, ...) list their member instances. */
 static void
-read_members(const struct tb_json *resources, const struct tb_json *resource,
-             struct tb_alert *out)
+read_members(struct sequence *s, const struct tb_json *resource)
 {
     static const char *const groups[] = {
         "eksCluster",        "ecsCluster", "iamInstanceProfile", "autoscalingAutoScalingGroup",
@@ -126,13 +124,12 @@ read_members(const struct tb_json *resources, const struct tb_json *resource,
     for (size_t g = 0; g < sizeof(groups) / sizeof(groups[0]); g++) {
         const struct tb_json *uids =
             tb_webhook_at(tb_webhook_at(data, groups[g]), "ec2InstanceUids");
-        size_t count = count_up_to(uids, UIDS_MAX);
 
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < count_of(uids); i++) {
             char instance[TB_AWS_ID_SIZE];
 
-            if (id_of_uid(resources, tb_json_str(tb_json_item(uids, i), ""), "i-", instance)) {
-                add_whole_instance(instance, out);
+            if (id_of_uid(s, tb_json_str(tb_json_item(uids, i), ""), "i-", instance)) {
+                add_whole_instance(instance, s->out);
             }
         }
     }
@@ -158,28 +155,31 @@ is_type(const struct tb_json *resource, const char *type)
     return its != NULL && strcasecmp(its, type) == 0;
 }
 
-/* Instances first, so that an interface is entered together with its instance. */
+/*
+ * Instances first, so that an interface is entered together with its instance.  What did not
+ * fit is counted once: the passes after the first meet the same ones again.
+ */
 static void
-read_resources(const struct tb_json *resources, struct tb_alert *out)
+read_resources(struct sequence *s)
 {
-    size_t count = count_up_to(resources, RESOURCES_MAX);
+    size_t count = count_of(s->resources);
+    char eni[TB_AWS_ID_SIZE];
 
     for (size_t i = 0; i < count; i++) {
-        if (is_type(tb_json_item(resources, i), "EC2_INSTANCE")) {
-            read_instance(resources, tb_json_item(resources, i), out);
+        if (is_type(tb_json_item(s->resources, i), "EC2_INSTANCE")) {
+            read_instance(s, tb_json_item(s->resources, i));
         }
     }
-    for (size_t i = 0; i < count; i++) {
-        const struct tb_json *r = tb_json_item(resources, i);
-        char eni[TB_AWS_ID_SIZE];
+    for (size_t i = 0; i < count && s->out->sources_left_out == 0; i++) {
+        const struct tb_json *r = tb_json_item(s->resources, i);
 
         if (is_type(r, "EC2_NETWORK_INTERFACE") && id_of_resource(r, "eni-", eni)) {
-            add_interface(r, "", eni, out);
+            add_interface(r, "", eni, s->out);
         }
     }
-    for (size_t i = 0; i < count; i++) {
-        read_members(resources, tb_json_item(resources, i), out);
-        read_key(tb_json_item(resources, i), out);
+    for (size_t i = 0; i < count && s->out->sources_left_out == 0; i++) {
+        read_members(s, tb_json_item(s->resources, i));
+        read_key(tb_json_item(s->resources, i), s->out);
     }
 }
 
@@ -201,10 +201,10 @@ void
 guardduty_read_sequence(const struct tb_json *sequence, struct tb_alert *out)
 {
     const struct tb_json *endpoints = tb_webhook_at(sequence, "endpoints");
-    size_t count = count_up_to(endpoints, RESOURCES_MAX);
+    struct sequence s = {.resources = tb_webhook_at(sequence, "resources"), .out = out};
 
-    read_resources(tb_webhook_at(sequence, "resources"), out);
-    for (size_t i = 0; i < count; i++) {
+    read_resources(&s);
+    for (size_t i = 0; i < count_of(endpoints); i++) {
         read_endpoint(tb_json_item(endpoints, i), out);
     }
     if (out->source_count == 0) {

@@ -342,6 +342,10 @@ take_source(const struct tb_sender *sender, const char *found, struct tb_alert *
     return true;
 }
 
+enum {
+    VALUES_MAX = 1000 /* of one list that are looked at for sources */
+};
+
 static void
 read_sources(const struct tb_sender *sender, const struct tb_json *body, struct tb_alert *out)
 {
@@ -350,9 +354,11 @@ read_sources(const struct tb_sender *sender, const struct tb_json *body, struct 
     char where[160];
 
     for (size_t v = 0; v < sender->source.count && out->source_count == 0; v++) {
-        for (size_t i = 0; i <= TB_ALERT_MAX_SOURCES * 4 &&
-                           mapping_evaluate(sender->source.at[v], body, i, found);
-             i++) {
+        for (size_t i = 0; mapping_evaluate(sender->source.at[v], body, i, found); i++) {
+            if (i == VALUES_MAX) {
+                out->sources_left_out++; /* at least */
+                break;
+            }
             if (!take_source(sender, found, out) && other[0] == 0) {
                 (void)tb_str_copy(other, sizeof(other), found);
             }

@@ -398,7 +398,7 @@ read_resources(const struct tb_json *finding, const struct tb_json *action,
         read_tags(tb_webhook_at(list, "tags"), out);
     } else {
         add_seen(list, action, out);
-        for (size_t i = 0; i < tb_json_count(list) && i < RESOURCES_MAX; i++) {
+        for (size_t i = 0; i < tb_json_count(list); i++) {
             const struct tb_json *at = tb_json_item(list, i);
             struct securityhub_resource r = resource_of(at, address);
             size_t before = out->source_count;

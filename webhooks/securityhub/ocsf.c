@@ -127,7 +127,7 @@ read_resources(const struct tb_json *finding, struct tb_alert *out)
     const struct tb_json *list = tb_webhook_at(finding, "resources");
     struct securityhub_resource first = {0};
 
-    for (size_t i = 0; i < tb_json_count(list) && i < RESOURCES_MAX; i++) {
+    for (size_t i = 0; i < tb_json_count(list); i++) {
         struct securityhub_resource r = resource_of(tb_json_item(list, i));
         size_t before = out->source_count;
 

@@ -356,12 +356,13 @@ each_instance_of_an_attack_sequence_is_captured_by_itself(void **state)
     struct tb_intake_ready *again = NULL;
     struct tb_alert_row row;
     struct tb_json *json;
+    int64_t left_out = 0;
     size_t count = 0;
 
     make_sequence(4, &body);
-    assert_int_equal(
-        tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, NULL, &previews, &count, NULL),
-        TB_OK);
+    assert_int_equal(tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, NULL, &previews,
+                                             &count, NULL),
+                     TB_OK);
     assert_int_equal(count, 5);
     assert_string_equal(previews[0].verdict.request.enis[0], "eni-00000aaa");
     for (size_t i = 1; i < count; i++) {
@@ -411,14 +412,18 @@ each_instance_of_an_attack_sequence_is_captured_by_itself(void **state)
 
     /* what an alert does not hold is said, once */
     tb_buf_reset(&body);
-    make_sequence(50, &body);
-    assert_int_equal(
-        tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, NULL, &previews, &count, NULL),
-        TB_OK);
+    make_sequence(80, &body);
+    assert_int_equal(tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, NULL, &previews,
+                                             &count, NULL),
+                     TB_OK);
     assert_int_equal(count, TB_ALERT_MAX_SOURCES);
     assert_non_null(
-        strstr(previews[0].verdict.reason, "more that the alert names are not covered"));
+        strstr(previews[0].verdict.reason, "16 more that the alert names are not covered"));
+    assert_int_equal(previews[0].verdict.left_out, 16);
     assert_null(strstr(previews[1].verdict.reason, "not covered"));
+    json = tb_intake_preview_json(&previews[0], false);
+    assert_true(tb_json_int(json, "/left_out", &left_out) && left_out == 16);
+    tb_json_free(json);
     free(previews);
 
     /* of several in a body each has its plan, or why it has none */
@@ -438,6 +443,118 @@ each_instance_of_an_attack_sequence_is_captured_by_itself(void **state)
     tb_json_free(json);
     free(previews);
     tb_buf_release(&kept);
+    tb_buf_release(&body);
+}
+
+/* tapbox's own alert of `count` interfaces. */
+static void
+make_interfaces(unsigned count, struct tb_buf *out)
+{
+    tb_buf_reset(out);
+    tb_buf_put_str(out, "{\"tapbox\":1,\"id\":\"many\",\"type\":\"t\",\"source\":[");
+    for (unsigned i = 0; i < count; i++) {
+        tb_buf_printf(out, "%s\"eni-%08x\"", i > 0 ? "," : "", i);
+    }
+    tb_buf_put_str(out, "]}");
+}
+
+static void
+more_interfaces_than_a_capture_holds_are_several_captures(void **state)
+{
+    static const struct {
+        unsigned interfaces;
+        size_t captures, last, left_out;
+    } cases[] = {{16, 1, 16, 0}, {17, 2, 1, 0}, {40, 3, 8, 0}, {64, 4, 16, 0}, {70, 4, 16, 6}};
+    struct place *p = *state;
+    struct tb_buf body = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_buf kept = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_intake_preview *previews = NULL;
+    struct tb_alert_row row;
+    size_t count = 0;
+
+    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+        bool named[64] = {false};
+        size_t all = 0;
+
+        make_interfaces(cases[c].interfaces, &body);
+        assert_int_equal(tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, NULL,
+                                                 &previews, &count, NULL),
+                         TB_OK);
+        assert_int_equal(count, cases[c].captures);
+        assert_int_equal(previews[0].verdict.left_out, cases[c].left_out);
+        for (size_t i = 0; i < count; i++) {
+            const struct tb_capture_request *r = &previews[i].verdict.request;
+
+            assert_true(r->eni_count <= TB_CAPTURE_MAX_SOURCES);
+            assert_true(i == 0 || previews[i].verdict.left_out == 0);
+            for (size_t e = 0; e < r->eni_count; e++, all++) {
+                unsigned long n = strtoul(r->enis[e] + 4, NULL, 16);
+
+                assert_true(n < 64 && !named[n]); /* each once */
+                named[n] = true;
+            }
+        }
+        assert_int_equal(all, cases[c].interfaces - cases[c].left_out);
+        free(previews);
+    }
+
+    /* delivered again they are the same; one of them is found by its name */
+    make_interfaces(40, &body);
+    for (int i = 0; i < 2; i++) {
+        p->told = 0;
+        assert_int_equal(
+            tb_intake_event(p->store, &policy, tb_buf_view(&body), &bus, note, p, NULL), TB_OK);
+        assert_int_equal(p->told, 3);
+        assert_int_equal(p->result.outcome, i == 0 ? TB_INTAKE_CREATED : TB_INTAKE_DUPLICATE);
+    }
+    assert_int_equal(tb_store_alert_find(p->store, 0, "many/eni-00000027", &row, &kept, NULL),
+                     TB_OK);
+    assert_int_equal(tb_intake_preview_event(&policy, tb_buf_view(&kept), NULL, &row, &previews,
+                                             &count, NULL),
+                     TB_OK);
+    assert_int_equal(count, 1);
+    assert_string_equal(previews[0].verdict.request.enis[0], "eni-00000018");
+    free(previews);
+    tb_buf_release(&kept);
+    tb_buf_release(&body);
+}
+
+/* An instance whose interfaces are named is in one capture, whatever stands beside it. */
+static void
+the_interfaces_of_an_instance_stay_together(void **state)
+{
+    struct tb_buf body = TB_BUF_INIT(TB_EVENT_MAX_BYTES);
+    struct tb_intake_preview *previews = NULL;
+    size_t count = 0;
+
+    (void)state;
+    tb_buf_put_str(&body,
+                   "{\"id\":\"seq\",\"type\":\"AttackSequence:EC2/x\",\"severity\":9,"
+                   "\"arn\":\"arn:aws:guardduty:r:111122223333:detector/d/finding/seq\","
+                   "\"service\":{\"serviceName\":\"guardduty\",\"detection\":{\"sequence\":"
+                   "{\"resources\":[{}");
+    for (unsigned i = 0; i < 7; i++) {
+        tb_buf_printf(&body,
+                      ",{\"resourceType\":\"EC2_INSTANCE\",\"uid\":\"i-%08x\",\"data\":"
+                      "{\"ec2Instance\":{\"ec2NetworkInterfaceUids\":[",
+                      i);
+        for (unsigned k = 0; k < 3; k++) {
+            tb_buf_printf(&body, "%s\"eni-%08x\"", k > 0 ? "," : "", 16 * i + k);
+        }
+        tb_buf_put_str(&body, "]}}}");
+    }
+    tb_buf_put_str(&body, "]}}}}");
+    assert_int_equal(tb_intake_preview_event(&policy, tb_buf_view(&body), NULL, NULL, &previews,
+                                             &count, NULL),
+                     TB_OK);
+    assert_int_equal(count, 3); /* five of them, and two by themselves */
+    assert_int_equal(previews[0].verdict.request.eni_count, 15);
+    assert_string_equal(previews[1].verdict.request.instance, "i-00000006");
+    assert_string_equal(previews[2].verdict.request.instance, "i-00000005");
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(previews[i].verdict.left_out, 0);
+    }
+    free(previews);
     tb_buf_release(&body);
 }
 
@@ -500,6 +617,8 @@ main(void)
         CASE(bodies_nobody_can_read_are_the_senders_fault),
         CASE(a_finding_by_two_roads_makes_one_capture),
         CASE(of_several_findings_each_is_committed_by_itself),
+        CASE(more_interfaces_than_a_capture_holds_are_several_captures),
+        CASE(the_interfaces_of_an_instance_stay_together),
         CASE(each_instance_of_an_attack_sequence_is_captured_by_itself),
         CASE(an_analysts_request_is_made_once_for_each_of_their_keys),
         CASE(a_bad_request_or_key_is_refused_by_name),

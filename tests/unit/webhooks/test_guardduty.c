@@ -487,7 +487,7 @@ more_sources_and_indicators_than_fit_are_bounded_and_counted(void **state)
     tb_buf_put_str(&body,
                    "{\"id\":\"f\",\"type\":\"t\",\"service\":{\"serviceName\":\"guardduty\","
                    "\"detection\":{\"sequence\":{\"resources\":[");
-    for (int i = 0; i < 30; i++) {
+    for (int i = 0; i < 78; i++) {
         tb_buf_printf(&body, "%s{\"resourceType\":\"EC2_INSTANCE\",\"uid\":\"i-%08x\"}",
                       i > 0 ? "," : "", (unsigned)i);
     }
