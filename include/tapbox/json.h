@@ -61,6 +61,8 @@ void tb_json_set_copy(struct tb_json *object, const char *key, const struct tb_j
 void tb_json_add(struct tb_json *array, struct tb_json *value);
 void tb_json_add_str(struct tb_json *array, const char *value);
 void tb_json_add_int(struct tb_json *array, int64_t value);
+/* At most the first `count` elements stay of the array at `pointer`; what is none stays. */
+void tb_json_cut(struct tb_json *root, const char *pointer, size_t count);
 
 /* Appends the text: compact with sorted keys (one canonical form), or indented by two in the
  * order of insertion. */

@@ -29,8 +29,8 @@ TB_NODISCARD enum tb_err tb_summary_live_start(const struct tb_summary_live_deps
                                                struct tb_summary_live **out,
                                                struct tb_fail *fail);
 void tb_summary_live_stop(struct tb_summary_live *live);
-/* The document with at most `top` rows of each table (a kept one has those it was kept with),
- * for the caller to tb_json_free.  TB_ENOTFOUND: nothing of it was recorded yet. */
+/* The document with at most `top` rows of each table, for the caller to tb_json_free.
+ * TB_ENOTFOUND: nothing of it was recorded yet. */
 TB_NODISCARD enum tb_err tb_summary_live_document(struct tb_summary_live *live,
                                                   const char *capture_id, size_t top,
                                                   struct tb_json **out, struct tb_fail *fail);

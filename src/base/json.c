@@ -412,6 +412,17 @@ tb_json_add_str(struct tb_json *array, const char *value)
     add_or_break(to_jansson(array), make_string(value));
 }
 
+void
+tb_json_cut(struct tb_json *root, const char *pointer, size_t count)
+{
+    /* the node is a part of the tree that the caller gives to be changed */
+    json_t *array = to_jansson((struct tb_json *)(uintptr_t)tb_json_at(root, pointer));
+
+    while (json_is_array(array) && json_array_size(array) > count) {
+        (void)json_array_remove(array, json_array_size(array) - 1);
+    }
+}
+
 static int
 append_to_buf(const char *text, size_t len, void *arg)
 {

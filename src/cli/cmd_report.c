@@ -36,7 +36,7 @@ static const char help[] =
     "  -o, --output FILE      where to; - is standard output\n"
     "  -p, --policy FILE      whose senders the alerts of a folder without a summary are "
     "of\n"
-    "      --role ARN         read S3 as this role (sts:AssumeRole with the environment's\n"
+    "      --role ARN         read s3:// as this role (sts:AssumeRole with the environment's\n"
     "                         credentials)\n" TB_API_HELP;
 
 enum {
@@ -417,6 +417,12 @@ run(struct report_job *job)
     job->page.from = job->where;
     job->page.key = "";
     if (tb_capture_id_valid(job->where) && access(job->where, F_OK) != 0) {
+        if (job->role != NULL || job->policy != NULL) {
+            return tb_cli_usage("report",
+                                "--%s is for files: of a capture by its id the service has "
+                                "the summary; give its folder or s3://BUCKET/PREFIX",
+                                job->role != NULL ? "role" : "policy");
+        }
         job->page.from = "the service";
         status = ask(job);
     } else if (read_files(job, &fail) != TB_OK) {

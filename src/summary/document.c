@@ -223,19 +223,28 @@ sighting_json(const struct tb_ioc *ioc, const struct tb_sighting *sighting)
     return out;
 }
 
+static const struct {
+    const char *name, *rows; /* its place, and that of its rows */
+    enum summary_tables kind;
+} tables[] = {{"protocols", "/protocols/rows", SUMMARY_PROTOCOLS},
+              {"tcp", "/tcp/rows", SUMMARY_TCP},
+              {"udp", "/udp/rows", SUMMARY_UDP},
+              {"ip", "/ip/rows", SUMMARY_IP},
+              {"dns", "/dns/rows", SUMMARY_DNS},
+              {"tls", "/tls/rows", SUMMARY_TLS},
+              {"http", "/http/rows", SUMMARY_HTTP}};
+
+void
+summary_document_cut(struct tb_json *root, size_t top)
+{
+    for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+        tb_json_cut(root, tables[i].rows, top);
+    }
+}
+
 struct tb_json *
 tb_summary_json(const struct tb_summary *summary, size_t top)
 {
-    static const struct {
-        const char *name;
-        enum summary_tables kind;
-    } tables[] = {{"protocols", SUMMARY_PROTOCOLS},
-                  {"tcp", SUMMARY_TCP},
-                  {"udp", SUMMARY_UDP},
-                  {"ip", SUMMARY_IP},
-                  {"dns", SUMMARY_DNS},
-                  {"tls", SUMMARY_TLS},
-                  {"http", SUMMARY_HTTP}};
     struct tb_json *out = tb_json_object();
     struct tb_json *seen = tb_json_array();
 

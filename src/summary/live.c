@@ -540,14 +540,17 @@ live_document_locked(struct tb_summary_live *live, const struct followed *one, s
 }
 
 static enum tb_err
-kept_document(struct tb_summary_live *live, const char *capture_id, struct tb_json **out,
-              struct tb_fail *fail)
+kept_document(struct tb_summary_live *live, const char *capture_id, size_t top,
+              struct tb_json **out, struct tb_fail *fail)
 {
     struct tb_buf text = TB_BUF_INIT(TB_SUMMARY_MAX_BYTES);
     enum tb_err err = tb_store_summary_get(live->deps.store, capture_id, &text, fail);
 
     if (err == TB_OK) {
         err = tb_json_parse_max(tb_buf_view(&text), TB_SUMMARY_MAX_BYTES, out, fail);
+    }
+    if (err == TB_OK) {
+        summary_document_cut(*out, top);
     }
     tb_buf_release(&text);
     return err;
@@ -566,7 +569,7 @@ tb_summary_live_document(struct tb_summary_live *live, const char *capture_id, s
         err = live_document_locked(live, one, top, out, fail);
     }
     tb_mutex_unlock(&live->mu);
-    return one != NULL ? err : kept_document(live, capture_id, out, fail);
+    return one != NULL ? err : kept_document(live, capture_id, top, out, fail);
 }
 
 void

@@ -299,6 +299,8 @@ struct tb_summary {
 /* "10.0.0.1" or "2001:db8::1"; `out` holds TB_IP_TEXT_SIZE. */
 void summary_address_text(char *out, const struct summary_address *address, bool is_v6);
 bool summary_address_parse(const char *text, struct summary_address *out);
+/* Leaves at most `top` rows of each table in a document. */
+void summary_document_cut(struct tb_json *root, size_t top);
 void summary_conversation_read(const struct summary_entry *entry,
                                struct summary_ends *out_a_to_b, bool *out_is_v6);
 

@@ -122,6 +122,11 @@ expect_failure 'somebody else may not' 's3:ListBucket' as_desk
 expect 'but as the role' as_desk --role "$role" --fingerprint "$key"
 expect 'gets it' tshark -n -r "$TB_WORK/dns.pcapng" -q
 expect 'verify too' as DESK desk-secret lab_exec capture "$LAB_OUT/tapbox" verify "s3://desk-evidence/$capture" --fingerprint "$key" --role "$role"
+expect 'report too' as DESK desk-secret lab_exec capture "$LAB_OUT/tapbox" report "s3://desk-evidence/$capture" --role "$role" --json -o "$TB_WORK/report.json"
+same 'with what the manifest says' "$(jq -c .segments "$down/$capture/manifest.json")" "$(jq -c .manifest.segments "$TB_WORK/report.json")"
+expect_failure 'without the role it may not' 's3:ListBucket' as DESK desk-secret lab_exec capture "$LAB_OUT/tapbox" report "s3://desk-evidence/$capture" -o -
+expect_failure 'of a capture of the service a role is refused' '--role is for files' \
+    lab_exec capture "$LAB_OUT/tapbox" report "$capture" --role "$role" -o -
 expect_failure 'a role that there is not is told' 'cannot assume' as_desk --role arn:aws:iam::111122223333:role/none
 expect_failure 'as is what is no role' 'not the ARN' as_desk --role reader
 expect_failure 'or a role for a path' 'a role is for' fetch "$down/$capture" --role arn:aws:iam::111122223333:role/reader --port 53 -o "$TB_WORK/dns.pcapng"

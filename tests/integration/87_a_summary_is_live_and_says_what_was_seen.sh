@@ -64,6 +64,8 @@ lab_call POST "/v1/captures/$capture/stop" >/dev/null
 lab_wait_for_state "$capture" sealed 40 || not_ok 'the capture is sealed' "$lab_why"
 summary . >"$TB_WORK/summary.json"
 same 'the summary stays, and is whole' 'true 0' "$(jq -r '"\(.is_final) \(.not_read.segments)"' "$TB_WORK/summary.json")"
+same 'of an ended capture, too' '2 true' \
+    "$(lab_call GET "/v1/captures/$capture/summary?top=2" | jq -r '"\(.tcp.rows | length) \(.tcp.count > 2)"')"
 same 'a top that is none is refused' 400 "$(lab_status_of GET "/v1/captures/$capture/summary?top=-1")"
 same 'of a capture that is not there' 404 "$(lab_status_of GET /v1/captures/cap-20260102T030405Z-00000001/summary)"
 lab_download >/dev/null
@@ -90,6 +92,16 @@ rm "$TB_WORK/changed/summary.json"
 expect_failure 'a missing one, too' 'summary.json' client verify "$TB_WORK/changed" --key "$LAB_DIR/state/evidence.key.pub"
 same 'made anew of the segments it is the same' "$(jq -S '[.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]' "$TB_WORK/summary.json")" \
     "$(client report "$TB_WORK/changed" --json | jq -S '.summary | [.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]')"
+place=$(LAB_TOKEN=$LAB_RESPONDER_TOKEN lab_call GET "/v1/captures/$capture/files" | jq -r .place)
+expect 'a page comes from S3' client report "$place" -o "$TB_WORK/s3.html"
+same 'which says what that of the folder does' "$(client report "$evidence" --json | jq -S . | md5sum)" "$(client report "$place" --json | jq -S . | md5sum)"
+lab_s3 cp --recursive --only-show-errors "$evidence/segments" "s3://$LAB_BUCKET/bare/segments"
+lab_s3 cp --recursive --only-show-errors "$evidence/alerts" "s3://$LAB_BUCKET/bare/alerts"
+same 'of segments alone in S3 the numbers are made here' "$(jq -S '[.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]' "$TB_WORK/summary.json" | md5sum)" \
+    "$(client report "s3://$LAB_BUCKET/bare" --json | jq -S '.summary | [.tcp, .udp, .dns, .tls, .timeline, .ioc_seen]' | md5sum)"
+for option in --role --policy; do
+    expect_failure "$option is refused of what the service has" "$option is for files" client report "$capture" -o - "$option" x
+done
 # The same alert by a sender that only a policy describes, and that the manifest names.
 cat >"$TB_WORK/policy.yaml" <<'END'
 senders: {mine: {id: /id, type: Mine, source: /who, indicators: [{ip: /peer, port: /port}]}}
@@ -103,7 +115,7 @@ same 'with it, what it speaks of was seen' "$(jq -c '.ioc_seen[0] | [.value, .po
 echo 'rules: 1' >"$TB_WORK/policy.yaml"
 expect_failure 'a policy that is none is refused with its line' 'policy.yaml:[0-9]' client report "$TB_WORK/changed" --json \
     --policy "$TB_WORK/policy.yaml"
-for page in service folder; do
+for page in service folder s3; do
     for part in '<h1>'"$capture" 'indicators seen' '<svg' 'SHA-256' 'signing key'; do
         expect "the page from the $page has $part" grep -qF "$part" "$TB_WORK/$page.html"
     done

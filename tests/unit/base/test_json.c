@@ -147,6 +147,26 @@ members_come_in_the_order_of_the_text(void **state)
     tb_json_free(root);
 }
 
+static void
+an_array_is_cut_and_nothing_else(void **state)
+{
+    struct tb_json *root = parse("{\"a\":{\"rows\":[1,2,3]},\"b\":\"text\"}");
+    struct tb_buf out = TB_BUF_INIT(64);
+
+    (void)state;
+    tb_json_cut(root, "/a/rows", 4);
+    assert_int_equal(tb_json_count(tb_json_at(root, "/a/rows")), 3);
+    tb_json_cut(root, "/a/rows", 1);
+    tb_json_cut(root, "/a", 0);
+    tb_json_cut(root, "/b", 0);
+    tb_json_cut(root, "/none", 0);
+    assert_int_equal(tb_json_dump(root, false, &out, NULL), TB_OK);
+    assert_int_equal(out.len, strlen("{\"a\":{\"rows\":[1]},\"b\":\"text\"}"));
+    assert_memory_equal(out.at, "{\"a\":{\"rows\":[1]},\"b\":\"text\"}", out.len);
+    tb_buf_release(&out);
+    tb_json_free(root);
+}
+
 int
 main(void)
 {
@@ -158,6 +178,7 @@ main(void)
         cmocka_unit_test(text_that_is_not_utf_8_is_kept_readable),
         cmocka_unit_test(a_dump_over_the_ceiling_is_an_error),
         cmocka_unit_test(members_come_in_the_order_of_the_text),
+        cmocka_unit_test(an_array_is_cut_and_nothing_else),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -184,6 +184,30 @@ one_that_the_process_does_not_know_any_more_is_begun_anew(void **state)
     wait_for(rig, id, "/not_read/segments", 0);
 }
 
+static void
+a_kept_document_has_at_most_as_many_rows_as_are_asked_for(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_json *root = NULL;
+    char id[TB_CAPTURE_ID_SIZE];
+
+    test_evidence_recording(&rig->evidence, 1, 1, 0, id);
+    test_evidence_end(&rig->evidence, id);
+    assert_int_equal(tb_store_summary_put(
+                         rig->deps.store, id,
+                         tb_bytes_str("{\"packets\":9,\"tcp\":{\"count\":3,\"rows\":[1,2,3]},"
+                                      "\"http\":{\"count\":1,\"rows\":[1]}}"),
+                         NULL),
+                     TB_OK);
+    assert_int_equal(tb_summary_live_start(&rig->deps, &rig->live, NULL), TB_OK);
+    assert_int_equal(tb_summary_live_document(rig->live, id, 2, &root, NULL), TB_OK);
+    assert_int_equal(tb_json_count(tb_json_at(root, "/tcp/rows")), 2);
+    assert_int_equal(number(root, "/tcp/rows/1"), 2); /* the largest come first */
+    assert_int_equal(number(root, "/tcp/count"), 3);
+    assert_int_equal(tb_json_count(tb_json_at(root, "/http/rows")), 1);
+    tb_json_free(root);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -192,6 +216,8 @@ main(int argc, char **argv)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
             one_that_the_process_does_not_know_any_more_is_begun_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_kept_document_has_at_most_as_many_rows_as_are_asked_for, setup, teardown),
     };
 
     if (argc == 2 && strcmp(argv[1], "summarize") == 0) {
