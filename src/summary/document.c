@@ -258,7 +258,8 @@ tb_summary_json(const struct tb_summary *summary, size_t top)
     set_count(out, "fragments", summary->fragments);
     set_count(out, "fragment_bytes", summary->fragment_bytes);
     set_count(out, "unread_datagrams", summary_fragments_lost(summary->fragment_store));
-    set_count(out, "unread_streams", summary_streams_lost(summary->streams));
+    set_count(out, "unread_streams",
+              summary_streams_lost(summary->streams) + summary_quic_lost(summary->quic));
     for (size_t i = 0; i < summary->iocs.count; i++) {
         tb_json_add(seen, sighting_json(&summary->iocs.list[i], &summary->iocs.sightings[i]));
     }

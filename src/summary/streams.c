@@ -6,15 +6,11 @@
  */
 #include "summary_int.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 enum {
-    AT_ONCE = 1024,     /* streams that are held: 20 MiB at the most */
-    WINDOW = 20 * 1024, /* octets of one; a ClientHello may have 16 KiB */
-    FIRST_ROOM = 4096,  /* octets; most hold less */
-    MAX_RANGES = 8,     /* holes before the window is given up */
-    FAR = 1 << 20,      /* a jump by more is another connection, or nonsense */
+    AT_ONCE = 1024, /* streams that are held: 20 MiB at the most */
+    FAR = 1 << 20,  /* a jump by more is another connection, or nonsense */
     DNS_PORT = 53,
     DNS_LENGTH = 2,
     DNS_HEAD = 12
@@ -27,20 +23,13 @@ enum kind {
     HTTP
 };
 
-struct range {
-    uint32_t from, to;
-};
-
 struct summary_stream {
     struct summary_stream *newer, *older;
     struct summary_way *way;
     enum kind kind;
-    bool is_dns;     /* by its port */
-    uint32_t base;   /* sequence number of octets[0] */
-    uint8_t *octets; /* owned */
-    size_t room;
-    struct range ranges[MAX_RANGES]; /* that are there, in order */
-    size_t range_count;
+    bool is_dns;   /* by its port */
+    uint32_t base; /* sequence number of the window's first octet */
+    struct summary_window window;
 };
 
 struct summary_streams {
@@ -74,7 +63,7 @@ close_stream(struct summary_streams *streams, struct summary_stream *stream)
 {
     unlink_stream(streams, stream);
     stream->way->stream = NULL;
-    free(stream->octets);
+    summary_window_release(&stream->window);
     free(stream);
 }
 
@@ -138,46 +127,18 @@ end_stream(struct summary_streams *streams, struct summary_stream *stream)
     struct summary_way *way = stream->way;
 
     way->next_sequence = stream->base;
-    if (stream->range_count > 0) {
-        way->next_sequence += stream->ranges[stream->range_count - 1].to;
+    if (stream->window.range_count > 0) {
+        way->next_sequence += stream->window.ranges[stream->window.range_count - 1].to;
     }
     way->is_known = true;
     way->has_begun = true;
     close_stream(streams, stream);
 }
 
-/* Adds a range, joining those that it touches; false when there are too many holes. */
-static bool
-add_range(struct summary_stream *stream, struct range one)
-{
-    size_t kept = 0, at = 0;
-    struct range next[MAX_RANGES + 1];
-
-    while (at < stream->range_count && stream->ranges[at].to < one.from) {
-        next[kept++] = stream->ranges[at++];
-    }
-    while (at < stream->range_count && stream->ranges[at].from <= one.to) {
-        one.from = one.from < stream->ranges[at].from ? one.from : stream->ranges[at].from;
-        one.to = one.to > stream->ranges[at].to ? one.to : stream->ranges[at].to;
-        at++;
-    }
-    next[kept++] = one;
-    while (at < stream->range_count) {
-        next[kept++] = stream->ranges[at++];
-    }
-    if (kept > MAX_RANGES) {
-        return false;
-    }
-    memcpy(stream->ranges, next, kept * sizeof(*next));
-    stream->range_count = kept;
-    return true;
-}
-
 static bool
 insert(struct summary_stream *stream, uint32_t sequence, struct tb_bytes octets)
 {
     int32_t at = (int32_t)(sequence - stream->base);
-    size_t end;
 
     if (at < 0) { /* sent again, perhaps with more behind it */
         size_t old = (size_t) - (int64_t)at;
@@ -188,55 +149,8 @@ insert(struct summary_stream *stream, uint32_t sequence, struct tb_bytes octets)
         octets = tb_bytes_of(octets.at + old, octets.len - old);
         at = 0;
     }
-    if (at >= WINDOW) {
-        return true; /* its turn comes, or not */
-    }
-    if (octets.len > (size_t)(WINDOW - at)) {
-        octets.len = (size_t)(WINDOW - at);
-    }
-    end = (size_t)at + octets.len;
-    if (end > stream->room) {
-        size_t room = end <= FIRST_ROOM ? FIRST_ROOM : WINDOW;
-        uint8_t *more = realloc(stream->octets, room);
-
-        if (more == NULL) {
-            return false;
-        }
-        stream->octets = more;
-        stream->room = room;
-    }
-    assert(stream->octets != NULL); /* `end` is above 0 */
-    memcpy(stream->octets + at, octets.at, octets.len);
-    return add_range(stream, (struct range){(uint32_t)at, (uint32_t)end});
-}
-
-/* What is there without a hole. */
-static struct tb_bytes
-in_order(const struct summary_stream *stream)
-{
-    bool any = stream->range_count > 0 && stream->ranges[0].from == 0;
-
-    return tb_bytes_of(stream->octets, any ? stream->ranges[0].to : 0);
-}
-
-/* The first `count` octets are read. */
-static void
-shift(struct summary_stream *stream, uint32_t count)
-{
-    size_t kept = 0;
-
-    memmove(stream->octets, stream->octets + count, stream->room - count);
-    stream->base += count;
-    for (size_t i = 0; i < stream->range_count; i++) {
-        struct range one = stream->ranges[i];
-
-        if (one.to > count) {
-            one.from = one.from > count ? one.from - count : 0;
-            one.to -= count;
-            stream->ranges[kept++] = one;
-        }
-    }
-    stream->range_count = kept;
+    return summary_window_put(&stream->window, (size_t)at, octets); /* (beyond it: its turn
+                                                                      comes, or not) */
 }
 
 /* Reads whole messages; false when the stream is done with for now. */
@@ -244,22 +158,23 @@ static bool
 read_dns(struct summary_streams *streams, struct summary_stream *stream)
 {
     for (;;) {
-        struct tb_bytes there = in_order(stream);
+        struct tb_bytes there = summary_window_in_order(&stream->window);
         size_t len;
 
         if (there.len < DNS_LENGTH) {
-            return stream->range_count > 0;
+            return stream->window.range_count > 0;
         }
         len = tb_get_be16(there.at);
         if (len < DNS_HEAD) {
             return false;
         }
         if (there.len < DNS_LENGTH + len) {
-            streams->lost += DNS_LENGTH + len > WINDOW ? 1 : 0;
-            return DNS_LENGTH + len <= WINDOW;
+            streams->lost += DNS_LENGTH + len > SUMMARY_WINDOW ? 1 : 0;
+            return DNS_LENGTH + len <= SUMMARY_WINDOW;
         }
         streams->sink.dns(streams->sink.arg, tb_bytes_of(there.at + DNS_LENGTH, len));
-        shift(stream, (uint32_t)(DNS_LENGTH + len));
+        summary_window_shift(&stream->window, (uint32_t)(DNS_LENGTH + len));
+        stream->base += (uint32_t)(DNS_LENGTH + len);
     }
 }
 
@@ -279,7 +194,7 @@ decide(const struct summary_stream *stream, struct tb_bytes there)
 static bool
 consume(struct summary_streams *streams, struct summary_stream *stream)
 {
-    struct tb_bytes there = in_order(stream);
+    struct tb_bytes there = summary_window_in_order(&stream->window);
     char name[SUMMARY_NAME_SIZE] = "";
     enum summary_found found;
 
@@ -300,7 +215,7 @@ consume(struct summary_streams *streams, struct summary_stream *stream)
     if (found == SUMMARY_FOUND && name[0] != '\0') {
         (stream->kind == TLS ? streams->sink.tls : streams->sink.http)(streams->sink.arg, name);
     }
-    if (found == SUMMARY_MORE && there.len >= WINDOW) {
+    if (found == SUMMARY_MORE && there.len >= SUMMARY_WINDOW) {
         streams->lost++;
         return false;
     }
@@ -350,7 +265,7 @@ summary_streams_add(struct summary_streams *streams, struct summary_way *way,
     ahead = (int32_t)(sequence - way->next_sequence);
     if (stream == NULL) {
         bool begins = is_dns || summary_hello_begins(octets) || summary_http_begins(octets);
-        bool waits = way->is_known && !way->has_begun && ahead > 0 && ahead < WINDOW;
+        bool waits = way->is_known && !way->has_begun && ahead > 0 && ahead < SUMMARY_WINDOW;
 
         if (!begins && !waits) {
             way->next_sequence = sequence + (uint32_t)octets.len;

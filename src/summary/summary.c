@@ -67,6 +67,9 @@ tb_summary_new(struct tb_summary **out, struct tb_fail *fail)
     if (err == TB_OK) {
         err = summary_streams_new(&sink, &summary->streams);
     }
+    if (err == TB_OK) {
+        err = summary_quic_new(on_server_name, summary, &summary->quic);
+    }
     if (err != TB_OK) {
         tb_summary_free(summary);
         return tb_fail_set(fail, err, "cannot begin a summary");
@@ -86,6 +89,7 @@ tb_summary_free(struct tb_summary *summary)
         }
         summary_fragments_free(summary->fragment_store);
         summary_streams_free(summary->streams);
+        summary_quic_free(summary->quic);
         summary_iocs_release(&summary->iocs);
         free(summary);
     }
@@ -300,6 +304,8 @@ take_udp(struct tb_summary *summary, struct summary_ends *ends, bool is_v6,
             tb_bytes_of(datagram.payload.at + VXLAN_HEAD, datagram.payload.len - VXLAN_HEAD),
             &inside);
         take_layers(summary, &inside, depth + 1);
+    } else if (summary_quic_begins(datagram.payload)) {
+        summary_quic_add(summary->quic, ends, datagram.payload);
     }
 }
 

@@ -3,8 +3,10 @@
  *
  * frame.c      one frame, down to its transport header (pure)
  * fragments.c  datagrams that came in pieces
- * dns.c hello.c http.c quic.c   names in payloads (pure)
+ * dns.c hello.c http.c   names in payloads (pure)
+ * window.c     the first octets of what comes in pieces
  * streams.c    the beginnings of TCP streams, in order
+ * quic.c       the ClientHellos in QUIC's Initial packets
  * table.c      counters by key, bounded
  * timeline.c   packets and bytes per interval
  * iocs.c       what the alert spoke of
@@ -76,6 +78,13 @@ struct summary_datagram { /* UDP */
     struct tb_bytes payload;
 };
 bool summary_udp_read(struct tb_bytes rest, struct summary_datagram *out);
+
+/* A packet between two ends. */
+struct summary_ends {
+    struct summary_address src, dst;
+    uint16_t src_port, dst_port;
+    uint8_t protocol;
+};
 
 /* --- counters by key --- */
 
@@ -179,6 +188,29 @@ bool summary_hello_begins(struct tb_bytes octets);
 enum summary_found summary_http_read(struct tb_bytes octets, char out[SUMMARY_NAME_SIZE]);
 bool summary_http_begins(struct tb_bytes octets);
 
+/* --- the first octets of what comes in pieces, in any order --- */
+
+enum {
+    SUMMARY_WINDOW = 20 * 1024, /* octets; a ClientHello may have 16 KiB */
+    SUMMARY_WINDOW_RANGES = 32 /* stretches between holes; browsers shuffle QUIC's on purpose */
+};
+struct summary_range {
+    uint32_t from, to;
+};
+struct summary_window { /* begins as zeros */
+    uint8_t *octets;    /* owned */
+    size_t room;
+    struct summary_range ranges[SUMMARY_WINDOW_RANGES]; /* that are there, in order */
+    size_t range_count;
+};
+/* What lies beyond the window is left out.  False: too many holes, or no memory. */
+bool summary_window_put(struct summary_window *window, size_t at, struct tb_bytes octets);
+/* What is there without a hole; lent until the next call. */
+struct tb_bytes summary_window_in_order(const struct summary_window *window);
+/* The first `count` octets, which are there, go. */
+void summary_window_shift(struct summary_window *window, uint32_t count);
+void summary_window_release(struct summary_window *window);
+
 /* --- the beginnings of TCP streams --- */
 
 struct summary_stream_sink {
@@ -198,6 +230,23 @@ void summary_streams_add(struct summary_streams *streams, struct summary_way *wa
 void summary_streams_forget(struct summary_streams *streams, struct summary_way *way);
 /* Streams given up before their beginning was whole: too many at once, or too long. */
 uint64_t summary_streams_lost(const struct summary_streams *streams);
+
+/* --- QUIC's Initial packets (RFC 9000, 9001, 9369): anybody has the keys --- */
+
+struct summary_quic;
+TB_NODISCARD enum tb_err summary_quic_new(summary_name_fn *on_name, void *arg,
+                                          struct summary_quic **out);
+void summary_quic_free(struct summary_quic *quic);
+/* Whether a datagram's payload begins as QUIC that can be read. */
+bool summary_quic_begins(struct tb_bytes datagram);
+/* Tells the server name once the ClientHello is whole, or "". */
+void summary_quic_add(struct summary_quic *quic, const struct summary_ends *ends,
+                      struct tb_bytes datagram);
+/* The same of one packet's frames, decrypted; the connection is made if need be. */
+void summary_quic_frames(struct summary_quic *quic, const struct summary_ends *ends,
+                         struct tb_bytes frames);
+/* Given up before their ClientHello was whole: too many at once, or too long. */
+uint64_t summary_quic_lost(const struct summary_quic *quic);
 
 /* --- timeline --- */
 
@@ -238,12 +287,6 @@ struct summary_iocs {
     bool any_port, any_domain;
 };
 
-/* A packet between two ends. */
-struct summary_ends {
-    struct summary_address src, dst;
-    uint16_t src_port, dst_port;
-    uint8_t protocol;
-};
 void summary_iocs_init(struct summary_iocs *iocs);
 void summary_iocs_release(struct summary_iocs *iocs);
 /* TB_EINVAL, TB_EFULL; *out_new false when it was there. */
@@ -287,6 +330,7 @@ struct tb_summary {
     struct summary_table tables[SUMMARY_TABLE_COUNT];
     struct summary_fragments *fragment_store;
     struct summary_streams *streams;
+    struct summary_quic *quic;
     struct summary_timeline timeline;
     struct summary_iocs iocs;
     /* the packet in hand */

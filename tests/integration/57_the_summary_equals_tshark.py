@@ -1,5 +1,7 @@
 #!/usr/bin/python3
 """Summaries against tshark: every capture of ../shared, and random traffic made here, whole and sliced."""
+import hashlib
+import hmac
 import json
 import os
 import random
@@ -9,6 +11,8 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 import summary_and_tshark  # noqa: E402
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: E402
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: E402
 from recorder import *  # noqa: E402,F403
 
 OUT = os.environ.get("TB_OUT", os.path.join(ROOT, "build/debug"))
@@ -194,6 +198,44 @@ class Traffic:
         return self.caught
 
 
+class Quic:
+    """A client's Initial packets (RFC 9001, 9369)."""
+
+    SALTS = {1: "38762cf7f55934b34d179ae6a4c80cadccbb7f0a", 0x6B3343CF: "0dede3def700a6db819381be6e269dcbf9bd2ed9"}
+
+    def __init__(self, number, version=1):
+        self.id = hashlib.sha256(b"%d" % number).digest()[:8]
+        self.version = version
+        self.packets = 0
+        word = b"quicv2 " if version != 1 else b"quic "
+        secret = self.expand(hmac.digest(bytes.fromhex(self.SALTS[version]), self.id, "sha256"), b"client in", 32)
+        self.key, self.iv, self.hp = (self.expand(secret, word + part, size) for part, size in ((b"key", 16), (b"iv", 12), (b"hp", 16)))
+
+    @staticmethod
+    def expand(secret, label, size):
+        label = b"tls13 " + label
+        return hmac.digest(secret, struct.pack(">HB", size, len(label)) + label + b"\0\1", "sha256")[:size]
+
+    @staticmethod
+    def crypto(offset, piece):
+        return b"\6" + struct.pack(">HH", 0x4000 | offset, 0x4000 | len(piece)) + piece
+
+    def initial(self, frames, *, number_size=1, token=b"", to=None, size=1162):
+        """One packet; `to` is the id that a server chose."""
+        to = self.id if to is None else to
+        frames += bytes(max(0, size - len(frames)))
+        number = self.packets.to_bytes(number_size, "big")
+        head = bytes([0xC0 | (0x10 if self.version != 1 else 0) | (number_size - 1)]) + struct.pack(">I", self.version)
+        head += bytes([len(to)]) + to + b"\0" + struct.pack(">H", 0x4000 | len(token)) + token
+        head += struct.pack(">H", 0x4000 | (number_size + len(frames) + 16))
+        nonce = (int.from_bytes(self.iv, "big") ^ self.packets).to_bytes(12, "big")
+        sealed = AESGCM(self.key).encrypt(nonce, frames, head + number)
+        self.packets += 1
+        mask = Cipher(algorithms.AES(self.hp), modes.ECB()).encryptor().update((number + sealed)[4:20])
+        number = bytes(a ^ b for a, b in zip(number, mask[1:]))
+        return bytes([head[0] ^ mask[0] & 15]) + head[1:] + number + sealed
+
+
 class Unusual(Traffic):
     """What is rare, one by one; each has a client of its own, which names it in a difference."""
 
@@ -320,6 +362,39 @@ class Unusual(Traffic):
         self.ip("10.2.8.4", "10.2.8.2", 6, segment[:12] + b"\xf0" + segment[13:])  # a header longer than all
         self.ip("10.2.8.5", "10.2.8.2", 132, struct.pack(">HHII", 9, 9, 1, 0))
 
+    def quic(self):
+        """ClientHellos in Initial packets: in pieces, in any order, sent again, with other things around them."""
+        server = "198.51.100.44"
+        for number, (version, size, token, v6) in enumerate([(1, 1, b"", False), (0x6B3343CF, 2, b"", False), (1, 4, b"t" * 70, True)]):
+            client = Quic(number, version)
+            hello = self.named(f"quic-{number}.example")[5:]
+            self.udp("2001:db8:a::1" if v6 else "10.2.10.%d" % (number + 1), "2001:db8:a::2" if v6 else server, 50000, 443 + number,
+                     client.initial(client.crypto(0, hello), number_size=size, token=token))
+        hello = self.named("quic-pieces.example", 1000)[5:]
+        cuts = [0, 3, 50, 60, 200, 400, 401, 700, 900, 1000, len(hello)]
+        pieces = [(a, hello[a:b]) for a, b in zip(cuts, cuts[1:])]
+        for number in range(3):
+            self.random.shuffle(pieces)
+            client = Quic(10 + number)
+            frames = b"".join(client.crypto(*piece) + b"\1\0\0"[:self.random.randrange(4)] for piece in pieces)
+            self.udp("10.2.11.%d" % (number + 1), server, 50000, 443, client.initial(frames))
+        client = Quic(20)  # with an acknowledgement before it, and a packet of 0-RTT behind
+        packet = client.initial(b"\2\0\0\0\0" + client.crypto(0, self.named("quic-ack.example")[5:]), size=400)
+        self.udp("10.2.12.1", server, 50000, 443, packet + b"\xd0\0\0\0\1\x08" + client.id + b"\0\x40\x20" + bytes(32))
+        client = Quic(21)  # an end without a name, and what is damaged
+        self.udp("10.2.12.2", server, 50000, 443, client.initial(b"\x1c\0\0\0"))
+        packet = client.initial(client.crypto(0, self.named("quic-damaged.example")[5:]))
+        self.udp("10.2.12.3", server, 50000, 443, packet[:-1] + bytes([packet[-1] ^ 1]))
+        self.udp("10.2.12.4", server, 50000, 443, packet[:700])
+
+    def quic_in_packets(self):
+        """A ClientHello over more than one packet, which post-quantum keys make usual."""
+        hello = self.named("quic-long.example", 1900)[5:]
+        for number, order in enumerate([(0, 1), (0, 1, 1)]):
+            client = Quic(30 + number)
+            for i in order:
+                self.udp("10.2.13.%d" % (number + 1), "198.51.100.44", 50000, 443, client.initial(client.crypto(1100 * i, hello[1100 * i:1100 * (i + 1)])))
+
     def errors(self):
         """ICMP errors that quote TCP, whole and cut: what they quote is not counted."""
         segment = struct.pack(">HHIIBBHHH", 443, 50000, 1, 1, 0x50, 16, 100, 0, 0)
@@ -338,7 +413,7 @@ class Unusual(Traffic):
             self.piece(ends, 1009, text[9:])
 
     def make_all(self, *others):
-        for one in (self.hellos, self.names, self.headers, self.requests, *others):
+        for one in (self.hellos, self.names, self.headers, self.requests, self.quic, self.quic_in_packets, *others):
             one()
         return self.caught
 

@@ -36,7 +36,7 @@ MODULES = {
 
 # Public headers; one that is not here is an error.
 HEADERS = {
-    "base": "attr build cert crash err bytes limits clock log digest pubkey secret io json thread ids",
+    "base": "attr build cert cipher crash err bytes limits clock log digest pubkey secret io json thread ids",
     "model": "alert filter request capture",
     "net": "http_client",
     "priv": "compartment sandbox",
