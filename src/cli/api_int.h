@@ -127,5 +127,7 @@ const struct tb_json *tb_show_ledger(const struct tb_json *capture);
 /* A whole number; 0 when there is none. */
 int64_t tb_show_number(const struct tb_json *node, const char *pointer);
 void tb_show_capture(const struct tb_json *capture);
+/* Its segments and the AWS objects. */
+void tb_show_objects(const struct tb_json *capture);
 
 #endif

@@ -14,9 +14,9 @@ enum {
 static const char help[] =
     "Usage: tapbox show CAPTURE [--json]\n"
     "\n"
-    "Shows a capture: its state, times, interfaces, where its packets went, its segments and\n"
-    "its AWS objects; whether what the alert speaks of was seen, the traffic over time, the\n"
-    "largest conversations and the names asked for most.\n"
+    "Shows a capture: its state, times, interfaces and where its packets went; whether what\n"
+    "the alert speaks of was seen, the traffic over time, the largest conversations and the\n"
+    "names asked for most; its segments and its AWS objects.\n"
     "\n" TB_API_HELP;
 
 /* There is none before anything was recorded, and of what an earlier tapbox recorded. */
@@ -76,6 +76,7 @@ tb_cmd_show(int argc, char **argv)
     if (status == TB_EXIT_OK && !api.json) {
         tb_show_capture(answer);
         show_summary(&api, argv[optind]);
+        tb_show_objects(answer); /* last: there may be many, and they are not the answer */
         status = tb_cli_finish_stdout("show");
     }
     tb_json_free(answer);

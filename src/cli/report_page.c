@@ -12,6 +12,10 @@
 #include "api_int.h"
 #include "report_int.h"
 
+enum {
+    GAPS_IN_HEAD = 5
+};
+
 static const char style[] =
     ":root{color-scheme:light "
     "dark;--bg:#fff;--fg:#1c2430;--dim:#5b6675;--line:#d9dee5;--soft:#f4f6f8;"
@@ -201,6 +205,29 @@ put_time(struct tb_buf *out, const struct tb_json *row, const char *pointer)
 
 /* --- sections --- */
 
+/* At most `most` of what is missing. */
+static void
+put_gaps(const struct tb_report *r, size_t most, struct tb_buf *out)
+{
+    const struct tb_json *gaps = tb_json_at(r->manifest, "/completeness/gaps");
+    size_t count = tb_json_count(gaps);
+
+    for (size_t i = 0; i < count && i < most; i++) {
+        const char *text = tb_json_str(tb_json_item(gaps, i), "/text");
+        long long packets = (long long)tb_show_number(tb_json_item(gaps, i), "/packets");
+
+        tb_buf_put_str(out, "<p class=\"badge warn\">gap: ");
+        tb_report_put_text(out, text != NULL ? text : "");
+        if (packets > 0) {
+            tb_buf_printf(out, " (%lld packets)", packets);
+        }
+        tb_buf_put_str(out, "</p>\n");
+    }
+    if (count > most) {
+        tb_buf_printf(out, "<p class=\"dim\">%zu more gaps are below.</p>\n", count - most);
+    }
+}
+
 static void
 put_head(const struct tb_report *r, struct tb_buf *out)
 {
@@ -240,7 +267,9 @@ put_head(const struct tb_report *r, struct tb_buf *out)
                        tb_json_count(seen));
         put_badge(out, seen_count > 0 ? "bad" : "", line);
     }
-    tb_buf_put_str(out, "</div></header>\n");
+    tb_buf_put_str(out, "</div>\n");
+    put_gaps(r, GAPS_IN_HEAD, out);
+    tb_buf_put_str(out, "</header>\n");
 }
 
 static void
@@ -441,7 +470,6 @@ put_ledger(const struct tb_report *r, struct tb_buf *out)
 {
     const struct tb_json *ledger =
         r->manifest != NULL ? tb_json_at(r->manifest, "/ledger") : tb_show_ledger(r->capture);
-    const struct tb_json *gaps = tb_json_at(r->manifest, "/completeness/gaps");
     const struct tb_json *blind = tb_json_at(r->manifest, "/never_mirrored_by_aws");
 
     if (ledger == NULL) {
@@ -453,16 +481,8 @@ put_ledger(const struct tb_report *r, struct tb_buf *out)
             out, "<p class=\"dim\">The verdict on completeness is made when the capture is "
                  "sealed: it is in manifest.json.</p>\n");
     }
-    for (size_t i = 0; i < tb_json_count(gaps); i++) {
-        const char *text = tb_json_str(tb_json_item(gaps, i), "/text");
-
-        tb_buf_put_str(out, "<p class=\"badge warn\">gap: ");
-        tb_report_put_text(out, text != NULL ? text : "");
-        if (tb_show_number(tb_json_item(gaps, i), "/packets") > 0) {
-            tb_buf_printf(out, " (%lld packets)",
-                          (long long)tb_show_number(tb_json_item(gaps, i), "/packets"));
-        }
-        tb_buf_put_str(out, "</p>\n");
+    if (tb_json_count(tb_json_at(r->manifest, "/completeness/gaps")) > GAPS_IN_HEAD) {
+        put_gaps(r, SIZE_MAX, out);
     }
     tb_buf_put_str(out, "<dl>\n");
     for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
@@ -522,7 +542,6 @@ put_summary(const struct tb_report *r, struct tb_buf *out)
     static const char *const others[] = {"name", "#times", "first (UTC)", "last (UTC)", NULL};
     long long missed = (long long)tb_show_number(r->summary, "/not_read/segments");
 
-    put_sightings(r, out);
     tb_buf_printf(out, "<h2>Traffic over time <span class=\"dim\">(%lld packets)</span></h2>\n",
                   (long long)tb_show_number(r->summary, "/packets"));
     if (missed > 0) {
@@ -563,6 +582,9 @@ tb_report_page(const struct tb_report *r, struct tb_buf *out, struct tb_fail *fa
     tb_report_put_text(out, title_of(r));
     tb_buf_printf(out, "</title>\n<style>%s</style></head>\n<body>\n", style);
     put_head(r, out);
+    if (r->summary != NULL) { /* what the reader came for is first */
+        put_sightings(r, out);
+    }
     put_what_happened(r, out);
     if (r->summary != NULL) {
         put_summary(r, out);

@@ -6,7 +6,8 @@
 #include "api_int.h"
 
 enum {
-    SHOWN_TEXT = 300
+    SHOWN_TEXT = 300,
+    LAST_SEGMENTS = 8
 };
 
 const char *
@@ -259,19 +260,26 @@ show_checklist(const struct tb_json *checklist)
     }
 }
 
+static bool
+is_uploaded(const struct tb_json *segment)
+{
+    const char *state = tb_json_str(segment, "/state");
+
+    return state != NULL && strcmp(state, "uploaded") == 0;
+}
+
+/* Those that S3 does not have, those that were repaired, and the last few. */
 static void
 show_segments(const struct tb_json *segments)
 {
     int64_t total = 0, packets = 0;
-    size_t uploaded = 0, count = tb_json_count(segments);
+    size_t uploaded = 0, left_out = 0, count = tb_json_count(segments);
     char bytes[32];
 
     for (size_t i = 0; i < count; i++) {
-        const char *state = tb_json_str(tb_json_item(segments, i), "/state");
-
         total += tb_show_number(tb_json_item(segments, i), "/bytes");
         packets += tb_show_number(tb_json_item(segments, i), "/packets");
-        uploaded += state != NULL && strcmp(state, "uploaded") == 0 ? 1 : 0;
+        uploaded += is_uploaded(tb_json_item(segments, i)) ? 1 : 0;
     }
     tb_show_bytes(bytes, sizeof(bytes), total);
     printf("  segments   %zu sealed, %zu in S3; %s, %lld packets\n", count, uploaded, bytes,
@@ -284,6 +292,10 @@ show_segments(const struct tb_json *segments)
         bool recovered = false;
 
         (void)tb_json_bool(one, "/recovered", &recovered);
+        if (is_uploaded(one) && !recovered && i + LAST_SEGMENTS < count) {
+            left_out++;
+            continue;
+        }
         tb_show_bytes(bytes, sizeof(bytes), size);
         if (sent > 0 && sent < size) {
             (void)snprintf(part, sizeof(part), ", %d %% in S3",
@@ -292,6 +304,9 @@ show_segments(const struct tb_json *segments)
         printf("             %s  %s  %s%s%s\n", tb_show_text(one, "/name", name, sizeof(name)),
                bytes, tb_show_text(one, "/state", state, sizeof(state)), part,
                recovered ? "  recovered" : "");
+    }
+    if (left_out > 0) {
+        printf("             and %zu more that S3 has: --json lists them\n", left_out);
     }
 }
 
@@ -358,6 +373,11 @@ tb_show_capture(const struct tb_json *capture)
     show_sources(capture);
     show_ledger(tb_show_ledger(capture));
     show_checklist(tb_json_at(capture, "/checklist"));
+}
+
+void
+tb_show_objects(const struct tb_json *capture)
+{
     if (tb_json_at(capture, "/segments") != NULL) {
         show_segments(tb_json_at(capture, "/segments"));
         show_resources(tb_json_at(capture, "/resources"));

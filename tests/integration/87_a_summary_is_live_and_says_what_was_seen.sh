@@ -79,6 +79,7 @@ same 'the first sight is in the custody log' 1 \
 client() { lab_exec capture env TAPBOX_URL="$LAB_API" TAPBOX_TOKEN="$LAB_RESPONDER_TOKEN" "$LAB_OUT/tapbox" "$@"; }
 client show "$capture" >"$TB_WORK/show.txt"
 expect 'tapbox show tells of the peer' grep -qE '^  SEEN +ip .* port 443: [0-9]+ packets' "$TB_WORK/show.txt"
+same 'before it lists segments' 'SEEN segments' "$(awk '$1 == "SEEN" || $1 == "segments" { print $1 }' "$TB_WORK/show.txt" | xargs)"
 expect 'and draws the timeline' grep -qE '^  timeline +[.:=+*#@-]' "$TB_WORK/show.txt"
 expect 'a page comes from the service' client report "$capture" -o "$TB_WORK/service.html"
 expect 'and from the folder' client report "$evidence" -o "$TB_WORK/folder.html"

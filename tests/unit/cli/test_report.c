@@ -128,6 +128,30 @@ what_is_missing_is_said(void **state)
 }
 
 static void
+what_a_responder_asks_first_stands_first(void **state)
+{
+    struct tb_json *manifest =
+        parse("{\"completeness\":{\"complete\":\"no\",\"gaps\":["
+              "{\"text\":\"one\"},{\"text\":\"two\",\"packets\":4},{},{},"
+              "{},{\"text\":\"six\"},{\"text\":\"seven\"}]},"
+              "\"ledger\":{\"received\":1}}");
+    struct tb_json *summary = parse(summary_text);
+    char *page = page_of(NULL, manifest, summary);
+    const char *gap = strstr(page, "gap: two (4 packets)");
+    const char *seen = strstr(page, "<h2>What the alert spoke of");
+    const char *happened = strstr(page, "<h2>What happened");
+
+    (void)state;
+    assert_true(gap != NULL && seen != NULL && happened != NULL);
+    assert_true(gap < seen && seen < happened);
+    assert_non_null(strstr(page, "2 more gaps are below"));
+    assert_true(strstr(page, "gap: seven") > happened);
+    free(page);
+    tb_json_free(manifest);
+    tb_json_free(summary);
+}
+
+static void
 a_capture_without_anything_has_a_page_too(void **state)
 {
     struct tb_json *nothing = parse("{}");
@@ -191,6 +215,7 @@ main(void)
         cmocka_unit_test(what_strangers_wrote_is_text_and_nothing_else),
         cmocka_unit_test(it_loads_nothing_and_lets_only_its_own_script_run),
         cmocka_unit_test(what_is_missing_is_said),
+        cmocka_unit_test(what_a_responder_asks_first_stands_first),
         cmocka_unit_test(a_capture_without_anything_has_a_page_too),
         cmocka_unit_test(numbers_become_columns_and_lose_nothing),
         cmocka_unit_test(the_terminal_gets_sightings_a_timeline_and_names),
