@@ -6,17 +6,17 @@
 #   integration  tests/integration/NN_*, real programs in the lab, with the programs of MODE
 #   lint         layout, layers, headers, shell, Python, static analysis
 #   fuzz         every fuzzer for a few seconds (SECONDS_EACH=5), starting from its corpus
-#   all          all that has to pass: lint, unit (debug, asan, tsan), corpus (debug, asan), fuzz, integration
-#                with the release build
-# It builds what it needs.  JOBS programs run side by side (default: one a core; of the integration tests, which
-# mostly wait, half as many again).  Logs are kept in DIR/test/, how long each took in DIR/test/GROUP/seconds (elapsed,
-# of the processor for itself and for the kernel); a failed case's log is shown at the end.  The very last line is "N passed, N failed", with ", N skipped" behind it if
-# any; the exit status is 1 if any failed.
+#   all          all that has to pass: unit (debug, asan, tsan), corpus (debug, asan), integration with the release
+#                build, and beside these lint and fuzz
+# It builds what it needs.  JOBS programs run side by side (default: three on two cores, for most wait now and then;
+# of lint and the fuzzers, one a core).  Logs are kept in DIR/test/, how long each took in DIR/test/GROUP/seconds
+# (elapsed, of the processor for itself, of the processor for the kernel); a failed case's log is shown at the end.
+# The very last line is "N passed, N failed", with ", N skipped" behind it if any; the exit status is 1 if any failed.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 usage() {
-    sed -n '3,11s/^# //p' tests/run.sh >&2
+    sed -n '3,10s/^# //p' tests/run.sh >&2
     exit 2
 }
 
@@ -63,7 +63,7 @@ fail() { # CASE LOG
 }
 
 # What runs side by side leaves its log, its status and its seconds; `judge` reads them afterwards, in order.
-jobs=${JOBS:-$(nproc)} running=0 order=()
+jobs=${JOBS:-$((($(nproc) * 3 + 1) / 2))} running=0 order=()
 case $jobs in '' | *[!0-9]* | 0) echo "run.sh: JOBS is '$jobs': a number from 1 on" >&2 && exit 2 ;; esac
 
 beside=''
@@ -171,7 +171,7 @@ run_unit() { # MODE
             plain=(setarch -R)
         fi
         while IFS= read -r program; do
-            start cases "${program#"$build/$1/unit/"}" 120 "${plain[@]}" "$program"
+            start cases "${program#"$build/$1/unit/"}" 300 "${plain[@]}" "$program"
         done < <(find "$build/$1/unit" -type f -name 'test_*' -perm -u+x 2>/dev/null | sort |
             while IFS= read -r path; do # not what was built from a source that is gone
                 [ ! -f "tests/unit/${path#"$build/$1/unit/"}.c" ] || echo "$path"
@@ -194,7 +194,7 @@ run_corpus() { # MODE
 }
 
 run_fuzz() {
-    local source name found
+    local source name found jobs=${JOBS:-$(nproc)}
     begin fuzz
     if built fuzz fuzzers; then
         mkdir -p "$build/test/fuzz/crashes"
@@ -203,8 +203,8 @@ run_fuzz() {
             name=$(basename "$source" .c)
             found=$build/fuzz/found/$name
             mkdir -p "$found"
-            start command "$name" $((${SECONDS_EACH:-5} * 3 + 60)) "$build/fuzz/fuzz/$name" \
-                -max_total_time="${SECONDS_EACH:-5}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+            start command "$name" $((${SECONDS_EACH:-5} * 3 + 300)) "$build/fuzz/fuzz/$name" \
+                -max_total_time="${SECONDS_EACH:-5}" -timeout=30 -rss_limit_mb=2048 -print_final_stats=1 \
                 -artifact_prefix="$build/test/fuzz/crashes/$name-" "$found" "tests/fuzz/corpus/${name#fuzz_}/"
         done
     fi
@@ -212,7 +212,7 @@ run_fuzz() {
 }
 
 run_integration() { # MODE
-    local script jobs=${JOBS:-$((($(nproc) * 3 + 1) / 2))}
+    local script
     begin "integration"
     if built "$1" all; then
         # (a lab has its own metadata service, and no other is in reach from there)
@@ -228,6 +228,7 @@ run_integration() { # MODE
 }
 
 run_lint() {
+    local jobs=${JOBS:-$(nproc)}
     begin lint
     start command layers 900 tests/lint/layers.py
     start command format 900 tests/lint/format.sh
@@ -240,24 +241,23 @@ run_lint() {
     finish
 }
 
-# Lint only computes, and nothing in it looks at a clock: it has what the tests, which wait a lot, leave of the
-# processors, in a run of its own.
-lint_begin() {
-    nice -n 19 tests/run.sh --build "$build" lint >"$logs/lint.log" 2>&1 </dev/null &
+# Lint and the fuzzers only compute: they have what the tests, which wait a lot, leave of the processors, in a run of
+# their own.  (Where they have less of them, the fuzzers get longer.)
+beside_begin() {
+    SECONDS_EACH=${SECONDS_EACH:-10} nice -n 19 tests/run.sh --build "$build" lint fuzz >"$logs/beside.log" 2>&1 </dev/null &
     beside=$!
     disown "$beside" # no `wait` of the tests' waits for it
 }
 
-lint_end() {
-    local p f last
+beside_end() {
+    local last
     tail -f /dev/null --pid="$beside"
-    beside='' part=lint last=$(tail -n 1 "$logs/lint.log")
-    head -n -1 "$logs/lint.log"
+    beside='' part='lint and fuzz' last=$(tail -n 1 "$logs/beside.log")
+    head -n -1 "$logs/beside.log"
     if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed ]]; then
-        p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]}
-        passed=$((passed + p)) failed=$((failed + f))
+        passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
     else
-        fail 'the run came to no end' "$logs/lint.log"
+        fail 'the run came to no end' "$logs/beside.log"
     fi
 }
 
@@ -269,15 +269,14 @@ for group in "${groups[@]}"; do
     lint) run_lint ;;
     fuzz) run_fuzz ;;
     all)
-        lint_begin
+        beside_begin
         run_unit debug
         run_corpus debug
         run_unit asan
         run_corpus asan
         run_unit tsan
-        run_fuzz
         run_integration release
-        lint_end
+        beside_end
         ;;
     esac
 done
