@@ -317,7 +317,8 @@ const struct tb_config_key tb_config_keys[] = {
     {"cloudwatch.namespace", TEXT(cloudwatch_namespace), "", false, valid_namespace,
      "a CloudWatch namespace such as tapbox; not AWS's own",
      "where each minute in which the service is ready becomes a point of the metric Ready "
-     "(dimension Owner), for an alarm on its absence; empty: none"},
+     "(dimension Owner), for an alarm on its absence; the host's role has to allow this "
+     "namespace; empty: none"},
     {"capture.duration", TB_CONFIG_DURATION, AT(policy.bounds.default_duration_ns), 0, 1,
      TB_CAPTURE_MAX_DURATION_S, "15m", false, NULL, NULL,
      "time box of a capture that asks for none"},

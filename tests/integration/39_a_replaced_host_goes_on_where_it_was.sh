@@ -29,7 +29,7 @@ lab_s3 cp --only-show-errors "$package" "s3://$LAB_BUCKET/packages/tapbox.deb" |
 
 volume=vol-0a1b2c3d4e5f60001 eni=$(lab_eni capture)
 tests/support/user_data.py capture-host.yaml HostTemplate AWS::Region="$LAB_REGION" \
-    StateVolume=$volume CaptureInterface="$eni" Owner=tapbox Bucket="$LAB_BUCKET" KmsKey=tapbox-key \
+    StateVolume=$volume CaptureInterface="$eni" Owner=tapbox MetricNamespace=tapbox Bucket="$LAB_BUCKET" KmsKey=tapbox-key \
     CaptureInterface.PrimaryPrivateIpAddress="$(lab_field "$LAB_INTERFACES" capture 6)" \
     QueueUrl="$LAB_EC2_URL/$LAB_ACCOUNT/alerts" PackageUri="s3://$LAB_BUCKET/packages/tapbox.deb" \
     ReaderRole.Arn="arn:aws:iam::$LAB_ACCOUNT:role/reader" |

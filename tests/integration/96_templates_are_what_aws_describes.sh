@@ -62,6 +62,13 @@ planted 'no action ec2:DeleteTrafficMirorSession' 's/DeleteTrafficMirrorSession/
 planted 'can only be allowed on "\*"' '/Sid: Look/,/Resource:/s,Resource: .*,Resource: "arn:aws:ec2:*:*:instance/*",' sweeper.yaml
 planted 'none of the actions is about such a resource' 's,traffic-mirror-\*/\*"$,volume/*",' sweeper.yaml
 planted 'does not know the condition key' 's/"aws:ResourceTag.tapbox:owner"/"ec2:InstanceType"/' sweeper.yaml
+planted 'needs itself: ' 's/^  HostRole:/&\n    DependsOn: AssumeOthers/' capture-host.yaml
+planted 'ValueOf: SubnetId has no Zone' 's/ValueOf": \[SubnetId, AvailabilityZone/ValueOf": [SubnetId, Zone/' capture-host.yaml
+planted 'turns it away' '/^  EndpointGroup:/,/^  [A-Z]/{/CidrIpv6/d;s,CidrIp: 0.0.0.0/0,SourceSecurityGroupId: !Ref HostGroup,}' capture-host.yaml
+planted 'is lost with its stack: DeletionPolicy' '/^  StateVolume:/,/^  [A-Z]/s/^    DeletionPolicy: .*//' capture-host.yaml
+planted 'may be led by any account' '/^  WebhookRole:/,/^  [A-Z]/{/SourceAccount/d}' evidence.yaml
+planted 'names the partition aws' 's/"arn:\$\{AWS::Partition\}:iam/"arn:aws:iam/' evidence.yaml
+planted 'a volume is not encrypted' 's/, Encrypted: true//' sweeper.yaml
 planted 'parameter is used nowhere' 's/!Ref InstanceType/t3.nano/' sweeper.yaml
 check "${mistakes[@]%%|*}" >"$TB_WORK/found" 2>&1
 for mistake in "${mistakes[@]}"; do

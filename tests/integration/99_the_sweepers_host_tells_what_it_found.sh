@@ -17,7 +17,7 @@ exec /usr/bin/aws --endpoint-url "$LAB_EC2_URL" "\$@"
 END
 chmod +x "$TB_WORK/bin/aws"
 
-tests/support/user_data.py sweeper.yaml SweeperTemplate AWS::Region="$LAB_REGION" Owner=tapbox PackageUri=s3://p/t.deb Roles= ExternalId= |
+tests/support/user_data.py sweeper.yaml SweeperTemplate AWS::Region="$LAB_REGION" Owner=tapbox PackageUri=s3://p/t.deb Roles= ExternalId= MetricNamespace=tapbox |
     sed -n "/^cat >.usr.local.lib.tapbox.sweep /,/^END$/p" | sed '1d;$d' | sed "s,/usr/bin/tapbox,$TB_OUT/tapbox," >"$TB_WORK/sweep"
 sweep() { lab_exec remote env PATH="$TB_WORK/bin:$PATH" bash "$TB_WORK/sweep"; }
 expect 'the sweeper sweeps' sweep

