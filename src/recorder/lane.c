@@ -23,6 +23,7 @@ enum {
     RETRY_MS = 1000,       /* a source that fails (interface down) is asked this often */
     GIVE_UP_TRIES = 30,    /* and then given up: whoever starts us opens a new one */
     DRAIN_MS = 2000,       /* what is in the ring at the end, while the writer catches up */
+    HUNG_MS = 10 * 1000,   /* a disk that took nothing for so long ends nobody's capture late */
     BLOCK_MS = 50,         /* packets wait in the kernel until their block is given (20) */
     SLAB_WAIT_MS = 20,     /* so late, stops are seen while no slab comes back */
     ADOPT_WAIT_MS = 800    /* a caller of the recorder waits a second */
@@ -87,8 +88,8 @@ stop_stream(struct tb_lane *lane, struct tb_stream *stream)
 
 /*
  * Whether nothing more can come for it: what came before its end may still be in the ring, when
- * the lane was held up.  It is waited for while the lane has no slab, and then for a bounded
- * time.
+ * the lane was held up.  It is waited for while the lane has no slab (until tb_lane_may_hold
+ * says no), and then for a bounded time.
  */
 static bool
 is_over(const struct tb_lane *lane, struct tb_stream *stream)
@@ -118,6 +119,7 @@ tb_lane_look(struct tb_lane *lane, int64_t now_boot_ns, bool all)
     int64_t next_ms = LOOK_EVERY_MS;
 
     lane->lane.now_boot_ns = now_boot_ns;
+    lane->lane.ending = false;
     for (size_t i = 0; table != NULL && i < table->armed_count; i++) {
         struct tb_armed *armed = table->armed[i];
         struct tb_stream *stream = &armed->streams[lane->index];
@@ -131,6 +133,7 @@ tb_lane_look(struct tb_lane *lane, int64_t now_boot_ns, bool all)
         }
         if (stream->lane.ending_boot_ns != 0) {
             next_ms = BLOCK_MS;
+            lane->lane.ending = true;
         }
         if (stream->lane.slab != NULL &&
             now_boot_ns - stream->lane.slab->opened_boot_ns >=
@@ -139,6 +142,24 @@ tb_lane_look(struct tb_lane *lane, int64_t now_boot_ns, bool all)
         }
     }
     lane->lane.next_look_boot_ns = now_boot_ns + next_ms * TB_NS_PER_MS;
+}
+
+/*
+ * While packets wait for slabs, nothing is read, and no stream comes to its end.  A disk that
+ * hangs may never give one back: then what is in the ring is counted as dropped, so that those
+ * whose time is over are told to be.
+ */
+bool
+tb_lane_may_hold(const struct tb_lane *lane)
+{
+    int64_t held_ns = lane->lane.now_boot_ns - lane->lane.held_boot_ns;
+
+    if (!lane->lane.ending) {
+        return true;
+    }
+    return lane->lane.may_hold
+               ? lane->lane.held_len == 0 || held_ns < HUNG_MS * TB_NS_PER_MS
+               : atomic_load_explicit(&lane->pool.available, memory_order_relaxed) > 0;
 }
 
 static void
@@ -247,6 +268,7 @@ receive(void *arg)
         lane->lane.now_boot_ns = now;
         if (now >= lane->lane.next_look_boot_ns) {
             tb_lane_look(lane, now, false);
+            lane->lane.may_hold = tb_lane_may_hold(lane);
         }
         if (now - lane->lane.stats_boot_ns >= STATS_EVERY_MS * TB_NS_PER_MS) {
             count_ring_drops(lane);

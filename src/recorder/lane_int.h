@@ -309,7 +309,8 @@ struct tb_lane {
         bool may_hold;
         uint8_t *held; /* owned: TB_OUTER_MAX_BYTES */
         size_t held_len;
-        int64_t held_utc_ns;
+        int64_t held_utc_ns, held_boot_ns; /* when it came; since when it is held */
+        bool ending;                       /* a stream's end is past, what came before is not */
     } lane;
     struct {
         struct tb_room room;
@@ -359,6 +360,8 @@ void tb_lane_wait_for_slab(struct tb_lane *lane);
 /* Ends what is to end once the lane has read what came before that (a bounded time later), and
  * hands over what is old enough; `all`: ends everything, now. */
 void tb_lane_look(struct tb_lane *lane, int64_t now_boot_ns, bool all);
+/* After a look: whether packets may go on waiting for slabs. */
+bool tb_lane_may_hold(const struct tb_lane *lane);
 
 /* --- the writer --- */
 

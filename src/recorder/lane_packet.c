@@ -192,6 +192,7 @@ hold(struct tb_lane *lane, int64_t utc_ns, struct tb_bytes frame)
         memcpy(lane->lane.held, frame.at, frame.len);
         lane->lane.held_len = frame.len;
         lane->lane.held_utc_ns = utc_ns;
+        lane->lane.held_boot_ns = lane->lane.now_boot_ns;
     }
     return false;
 }

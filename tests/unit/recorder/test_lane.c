@@ -439,6 +439,46 @@ without_a_slab_a_packet_is_held_and_comes_before_the_next(void **state)
 }
 
 static void
+a_disk_that_hangs_keeps_no_capture_from_its_end(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_lane *lane = &rig->lane;
+    struct tb_slab *taken[64];
+    int64_t now = tb_clock_boot_ns();
+    struct packet p;
+    size_t count = 0;
+
+    rig->spec.deadline_boot_ns = now + SECOND;
+    arm(rig);
+    lane->lane.may_hold = true;
+    tb_lane_look(lane, now, false);
+    while ((taken[count] = tb_slab_take(&lane->pool, true, false)) != NULL) {
+        count++;
+    }
+    make_mirrored(&p, VNI, 100);
+    assert_false(tb_lane_packet(lane, now, view(&p)));
+    tb_lane_look(lane, now + INT64_C(10) * SECOND - 1, false);
+    assert_true(tb_lane_may_hold(lane));
+    tb_lane_look(lane, now + INT64_C(10) * SECOND, false); /* no slab for ten seconds */
+    assert_false(lane->lane.may_hold = tb_lane_may_hold(lane));
+    assert_true(tb_lane_take_held(lane));
+    assert_true(tb_lane_packet(lane, now + 1, view(&p))); /* what was in the ring behind it */
+    assert_false(tb_lane_may_hold(lane));                 /* until a slab comes back */
+    tb_slab_give_back(&lane->pool, taken[--count]);
+    assert_true(tb_lane_may_hold(lane));
+    taken[count++] = tb_slab_take(&lane->pool, true, false);
+    tb_lane_look(lane, now + INT64_C(12) * SECOND, false);
+    assert_true(tb_lane_may_hold(lane)); /* nobody waits for his end any more */
+    write_all(rig);
+    assert_true(tb_armed_is_closed(rig->armed));
+    assert_int_equal(capture_ledger(rig).queue_dropped, 2);
+    expect_balanced(rig);
+    while (count > 0) {
+        tb_slab_give_back(&lane->pool, taken[--count]);
+    }
+}
+
+static void
 what_needs_no_slab_is_not_held(void **state)
 {
     struct rig *rig = *state;
@@ -936,6 +976,7 @@ main(void)
         CASE(the_filter_sees_the_inner_frame),
         CASE(a_filter_that_would_run_wild_is_refused),
         CASE(without_a_slab_a_packet_is_held_and_comes_before_the_next),
+        CASE(a_disk_that_hangs_keeps_no_capture_from_its_end),
         CASE(what_needs_no_slab_is_not_held),
         CASE(when_every_slab_is_open_they_are_handed_over),
         CASE(without_a_slab_packets_are_counted_and_the_next_one_says_how_many),
