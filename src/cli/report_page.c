@@ -37,6 +37,7 @@ static const char style[] =
     ".badges{display:flex;flex-wrap:wrap;gap:.5rem;margin:.8rem 0}.badge{padding:.15rem "
     ".6rem;border-radius:1rem;"
     "background:var(--soft);border:1px solid var(--line);overflow-wrap:anywhere}"
+    "td .badge{white-space:nowrap}p.badge{width:fit-content}"
     ".bad{color:var(--bad);background:var(--badbg);border-color:var(--bad)}"
     ".good{color:var(--good);background:var(--goodbg);border-color:var(--good)}"
     ".warn{color:var(--warn);background:var(--warnbg);border-color:var(--warn)}"
