@@ -66,7 +66,6 @@ struct preflight_facts {
 
     const struct tb_capture *captures; /* that are not final */
     size_t capture_count;
-    uint32_t max_concurrent;
 
     struct preflight_unknown unknown[PREFLIGHT_MAX_UNKNOWN];
     size_t unknown_count;

@@ -247,22 +247,42 @@ check_credentials(const struct preflight_facts *facts, struct tb_plan *out)
     return true;
 }
 
+/* Of whom it is: one that names no account is our own. */
+static const char *
+account_of(const struct preflight_facts *facts, const struct tb_capture_request *request)
+{
+    return request->account[0] != '\0' ? request->account : facts->account;
+}
+
 static void
 check_places(const struct preflight_facts *facts, struct tb_plan *out)
 {
-    size_t running = 0;
+    const char *account = account_of(facts, facts->request);
+    size_t running = 0, running_there = 0;
+    uint32_t of_account;
 
-    for (size_t i = 0; i < facts->capture_count; i++) {
-        enum tb_capture_state state = facts->captures[i].state;
-
-        running += state == TB_CAPTURE_PLANNED || tb_capture_state_is_live(state) ? 1 : 0;
+    if (facts->config == NULL || out->joins[0] != '\0') {
+        return;
     }
-    if (facts->max_concurrent > 0 && running >= facts->max_concurrent &&
-        out->joins[0] == '\0') {
+    of_account = facts->config->max_per_account;
+    for (size_t i = 0; i < facts->capture_count; i++) {
+        const struct tb_capture *one = &facts->captures[i];
+
+        if (one->state == TB_CAPTURE_PLANNED || tb_capture_state_is_live(one->state)) {
+            running++;
+            running_there += strcmp(account_of(facts, &one->request), account) == 0 ? 1 : 0;
+        }
+    }
+    if (running >= facts->config->max_concurrent) {
         preflight_say(out, "no_place", TB_CHECK_WARN, "",
                       "%zu of %u captures run (capture.max_concurrent): it would wait for a "
                       "place, by severity",
-                      running, facts->max_concurrent);
+                      running, facts->config->max_concurrent);
+    } else if (of_account != 0 && running_there >= of_account) {
+        preflight_say(out, "no_place", TB_CHECK_WARN, "",
+                      "%zu of %u captures of account %s run (capture.max_per_account): it "
+                      "would wait for a place there, by severity",
+                      running_there, of_account, account);
     }
 }
 

@@ -566,7 +566,6 @@ tb_control_plan(struct tb_control *control, const struct tb_capture_request *req
     s->facts.bucket_name = control->deps.config->s3_bucket;
     s->facts.captures = captures;
     s->facts.capture_count = count;
-    s->facts.max_concurrent = control->deps.config->max_concurrent;
     /* What is somewhere else cannot be looked at from here. */
     if (!preflight_request_blocked(request, s->facts.config, s->facts.account, s->facts.region,
                                    &blocked) &&

@@ -78,6 +78,9 @@ class Scene:
 def play(scene):
     ours = [scene.find(n, 5) for n in (1, 2)]
     scene.becomes("two of our account begin", ours, ["recording"] * 2)
+    checks = json.loads(scene.cli("plan", "--json", world.eni(4)))["checks"]
+    is_("a plan says that the next one would wait", [c["severity"] for c in checks if c["code"] == "no_place" and
+                                                     "capture.max_per_account" in c["text"]] == ["warn"], checks)
     mild, severe = scene.find(3, 2), scene.find(4, 8.9)
     scene.becomes("the third and fourth wait, the more severe in front", [severe, mild], [1, 2])
     away = scene.find(5, 4)

@@ -114,6 +114,7 @@ begin(void **state TB_UNUSED)
     w.filter[0].tags = (struct tb_ec2_tags){w.filter_tags, 2};
     w.filters = (struct tb_ec2_filters){w.filter, 1, 0};
     w.lifetime.source = "environment";
+    w.config.max_concurrent = 10;
     w.facts = (struct preflight_facts){
         .request = &w.request,
         .config = &w.config,
@@ -135,7 +136,6 @@ begin(void **state TB_UNUSED)
         .bucket_name = "evidence",
         .lifetime = &w.lifetime,
         .captures = w.capture,
-        .max_concurrent = 10,
     };
     w.facts.bucket.known = w.facts.dry_run[0].known = w.facts.dry_run[1].known = true;
     return 0;
@@ -175,6 +175,18 @@ expect(const char *code, const char *severity)
         }
         fail_msg("expected one %s '%s', and nothing more", severity, code);
     }
+}
+
+/* What the check of that name says; "" without one. */
+static const char *
+text_of(const char *code)
+{
+    for (size_t i = 0; i < plan.check_count; i++) {
+        if (strcmp(plan.checks[i].code, code) == 0) {
+            return plan.checks[i].text;
+        }
+    }
+    return "";
 }
 
 static void
@@ -531,11 +543,18 @@ what_runs_already_is_joined_or_waited_for(void **state TB_UNUSED)
     w.capture[0].stop_asked = true;
     expect("price", "info");
     assert_string_equal(plan.joins, "");
-    w.facts.max_concurrent = 1;
+    w.config.max_concurrent = 1;
     expect("no_place", "warn");
+    assert_non_null(strstr(text_of("no_place"), "capture.max_concurrent"));
+    w.config.max_concurrent = 2;
+    w.config.max_per_account = 1;
+    expect("no_place", "warn"); /* both are of our own account */
+    assert_non_null(strstr(text_of("no_place"), "capture.max_per_account"));
+    SET(w.capture[0].request.account, "222233334444");
+    expect("price", "info");
+    w.config.max_per_account = 0;
     w.facts.unknown[0] = (struct preflight_unknown){"the moon", {.text = "clouds"}};
     w.facts.unknown_count = 1;
-    w.facts.max_concurrent = 2;
     expect("not_known", "warn");
 }
 
