@@ -179,6 +179,10 @@ change 'a type that AWS does not list is warned of' '0: warn instance_type' \
     "(.instances[] | select(.id == \"$instance\")).type = \"t2.micro\""
 warm
 same 'and EC2 has the last word' '1: block source_unsupported, warn instance_type' "$(found "$instance")"
+change 'an interface that is attached to nothing cannot be mirrored' '1: block not_attached' \
+    "(.enis[] | select(.id == \"$eni\")) |= del(.instance, .device_index)" "$eni"
+change 'nor can one whose instance is terminated' '1: block instance_gone' \
+    "(.instances[] | select(.id == \"$instance\")).state = \"terminated\"" "$eni"
 change 'an instance that is stopped is told' '0: warn instance_state' \
     "(.instances[] | select(.id == \"$instance\")).state = \"stopped\""
 change 'the security group of the target has to let it in' '1: block target_group' \
