@@ -209,6 +209,14 @@ claim(struct worker *worker, struct control_busy *out, int64_t *out_wait_ns)
     }
     tb_mutex_lock(&control->mu);
     self = control->locked.self;
+    /* One that a worker has in hands is about to take a place: whoever comes behind it in the
+     * queue must not take that meanwhile. */
+    for (size_t i = 0; i < count; i++) {
+        if (due[i].state == TB_CAPTURE_REQUESTED &&
+            find_busy_locked(control, due[i].id) != NULL) {
+            due[i].state = TB_CAPTURE_PLANNED;
+        }
+    }
     for (size_t i = 0; i < count; i++) {
         int64_t wait = wait_of(control, &due[i]);
         int64_t pause = pause_left_locked(control, due[i].id);
