@@ -230,12 +230,12 @@ run_integration() { # MODE
 run_lint() {
     local jobs=${JOBS:-$(nproc)}
     begin lint
-    start command layers 900 tests/lint/layers.py
-    start command format 900 tests/lint/format.sh
-    start command headers 900 tests/lint/headers.sh "$build"
-    start command shell 900 tests/lint/shell.sh
-    start command python 900 tests/lint/python.sh
-    start command text 900 tests/lint/text.sh
+    start command layers 1800 tests/lint/layers.py
+    start command format 1800 tests/lint/format.sh
+    start command headers 1800 tests/lint/headers.sh "$build"
+    start command shell 1800 tests/lint/shell.sh
+    start command python 1800 tests/lint/python.sh
+    start command text 1800 tests/lint/text.sh
     start command cppcheck 1800 tests/lint/cppcheck.sh "$build"
     start command clang-tidy 1800 tests/lint/tidy.sh "$build"
     finish
