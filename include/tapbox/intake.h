@@ -47,6 +47,7 @@ TB_NODISCARD enum tb_err tb_intake_request(struct tb_store *store,
 struct tb_intake_ready {
     /* in: where the capture as it is after the commit goes, lent; NULL: nowhere */
     struct tb_capture *capture;
+    bool only_made; /* only of one that this alert made */
     /* out, of the commit */
     enum tb_err err; /* as tb_intake_event's */
     struct tb_fail fail;

@@ -91,6 +91,7 @@ TB_NODISCARD enum tb_err tb_store_intake(struct tb_store *store, const struct tb
 struct tb_intake_item {
     const struct tb_intake *intake; /* lent */
     struct tb_capture *capture;     /* NULL, or lent: filled when there is one */
+    bool only_made;                 /* only when this alert made it */
     enum tb_err err;                /* of this one: the others may be in */
     struct tb_fail fail;
     enum tb_intake_outcome outcome; /* these two with TB_OK */

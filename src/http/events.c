@@ -32,13 +32,12 @@ alert_json(const struct tb_alert *alert)
     return out;
 }
 
-/* Who asked for it may see what came of that, and so may those who may see captures.  Another
- * one's, that an alert merely joined, tells its sender no more than its id. */
+/* Who asked for a capture may see what came of that, and so may those who may see captures.
+ * Another one's, that an alert merely joined, tells its sender no more than its id. */
 static bool
-may_see(const struct tb_http_call *call, enum tb_intake_outcome outcome)
+may_see_all(const struct tb_http_call *call)
 {
-    return outcome == TB_INTAKE_CREATED ||
-           (call->roles & (TB_ROLE_ANALYST | TB_ROLE_RESPONDER | TB_ROLE_ADMIN)) != 0;
+    return (call->roles & (TB_ROLE_ANALYST | TB_ROLE_RESPONDER | TB_ROLE_ADMIN)) != 0;
 }
 
 const char *
@@ -120,6 +119,7 @@ tb_http_add_capture(struct tb_http_call *call, struct tb_intake_ready *ready)
 {
     struct tb_fail fail;
 
+    ready->only_made = !may_see_all(call);
     ready->capture = calloc(1, sizeof(*ready->capture));
     if (ready->capture == NULL) {
         (void)tb_fail_set(&fail, TB_ENOMEM, "no memory for this call");
@@ -206,7 +206,7 @@ result_json(struct tb_http_call *call, const struct tb_intake_ready *ready)
         return out;
     }
     /* It is committed: whatever happens now, the sender must not send it again. */
-    if (ready->has_capture && ready->capture != NULL && may_see(call, result->outcome)) {
+    if (ready->has_capture) {
         tb_json_set(out, "capture",
                     tb_http_capture_json(call->server, ready->capture, NULL, NULL));
     } else {

@@ -70,6 +70,7 @@ commit_batch(struct tb_store *store, struct tb_intake_ready *const *ready, size_
     for (size_t i = 0; i < count; i++) {
         items[i].intake = &ready[i]->intake;
         items[i].capture = ready[i]->capture;
+        items[i].only_made = ready[i]->only_made;
     }
     tb_store_intake_many(store, items, count);
     for (size_t i = 0; i < count; i++) {

@@ -2,11 +2,12 @@
  * SQLite's log is copied into the database beside the commits, not by them: a commit that does
  * it (SQLite's own way, every 1000 pages) makes all who wait for it wait for two more flushes.
  *
- * Thread `checkpoint`: waits for a commit that finds the log long; has a connection of its own,
- * and takes the store's lock for one thing only.  The log begins anew, and is as good as empty,
- * when a commit finds all of it copied: under a load that never pauses there would be no such
- * commit, so a log that got very long is copied to its end while nobody can commit.  Most of it
- * is copied already by then.
+ * Thread `checkpoint`: waits for a commit that finds the log longer by so much than it was the
+ * last time (each copy flushes the disk twice, which the commits beside it have to wait for);
+ * has a connection of its own, and takes the store's lock for one thing only.  The log begins
+ * anew, and is as good as empty, when a commit finds all of it copied: under a load that never
+ * pauses there would be no such commit, so a log that got very long is copied to its end while
+ * nobody can commit.  Most of it is copied already by then.
  */
 #include "store_int.h"
 
@@ -16,7 +17,7 @@
 
 enum {
     /* pages (4 KiB) in the log */
-    LONG_PAGES = 2000,
+    LONGER_PAGES = 2000,
     VERY_LONG_PAGES = 8000, /* 32 MiB, which opening the store after a crash has to read */
 };
 
@@ -30,6 +31,7 @@ struct store_checkpoints {
     struct tb_cond moved;
     struct { /* touched only while holding mu */
         bool due, stopping;
+        int pages_then; /* in this log, when it was copied last */
     } locked;
 };
 
@@ -41,12 +43,16 @@ on_commit(void *arg, sqlite3 *db, const char *name, int pages)
 
     (void)db;
     (void)name;
-    if (pages >= LONG_PAGES) {
-        tb_mutex_lock(&c->mu);
+    tb_mutex_lock(&c->mu);
+    if (pages < c->locked.pages_then) {
+        c->locked.pages_then = 0; /* it began anew */
+    }
+    if (pages - c->locked.pages_then >= LONGER_PAGES) {
+        c->locked.pages_then = pages;
         c->locked.due = true;
         tb_cond_signal(&c->moved);
-        tb_mutex_unlock(&c->mu);
     }
+    tb_mutex_unlock(&c->mu);
     return SQLITE_OK;
 }
 

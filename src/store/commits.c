@@ -148,7 +148,8 @@ read_captures_locked(struct tb_store *store, struct tb_intake_item *first)
     for (struct tb_intake_item *w = first; w != NULL; w = w->next) {
         const struct tb_intake_item *shown;
 
-        if (w->err != TB_OK || w->capture == NULL || w->capture_id[0] == 0) {
+        if (w->err != TB_OK || w->capture == NULL || w->capture_id[0] == 0 ||
+            (w->only_made && w->outcome != TB_INTAKE_CREATED)) {
             continue;
         }
         shown = find_shown(first, w);

@@ -6,10 +6,14 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+#include <sqlite3.h>
 
 #include <tapbox/clock.h>
 #include <tapbox/io.h>
@@ -19,7 +23,9 @@ enum {
     BATCH = 64,
     BATCHES_MAX = 200, /* of 4 MiB and more: many times the length at which it begins anew */
     BODY_BYTES = 60000,
-    LOG_SALT_AT = 16, /* of a log's header: another number each time it begins anew */
+    BATCHES_LONG = 3,    /* after so many the log has been copied */
+    COMMITS_SMALL = 200, /* which together make it longer by less than it has to be */
+    LOG_SALT_AT = 16,    /* of a log's header: another number each time it begins anew */
     LOG_SALT_BYTES = 8,
 };
 
@@ -78,9 +84,9 @@ give_key(char key[32], unsigned batch, unsigned i)
     (void)snprintf(key, 32, "%u-%u", batch, i);
 }
 
-/* One commit of alerts that nobody captures; how many were there before. */
+/* One commit of `count` alerts that nobody captures; how many were there before. */
 static unsigned
-commit_batch(const struct place *p, unsigned batch)
+commit_some(const struct place *p, unsigned batch, unsigned count, size_t body_bytes)
 {
     static uint8_t body[BODY_BYTES];
     struct tb_intake intakes[BATCH];
@@ -88,23 +94,64 @@ commit_batch(const struct place *p, unsigned batch)
     char keys[BATCH][32];
     unsigned before = 0;
 
-    for (unsigned i = 0; i < BATCH; i++) {
+    assert_true(count <= BATCH && body_bytes <= BODY_BYTES);
+    for (unsigned i = 0; i < count; i++) {
         give_key(keys[i], batch, i);
         intakes[i] = (struct tb_intake){.adapter = "guardduty",
                                         .key = keys[i],
-                                        .body = tb_bytes_of(body, sizeof(body)),
+                                        .body = tb_bytes_of(body, body_bytes),
                                         .content_type = "application/json",
                                         .remote = "",
                                         .token_name = "",
                                         .decision_reason = ""};
         items[i].intake = &intakes[i];
     }
-    tb_store_intake_many(p->store, items, BATCH);
-    for (unsigned i = 0; i < BATCH; i++) {
+    tb_store_intake_many(p->store, items, count);
+    for (unsigned i = 0; i < count; i++) {
         assert_int_equal(items[i].err, TB_OK);
         before += items[i].outcome == TB_INTAKE_DUPLICATE;
     }
     return before;
+}
+
+static unsigned
+commit_batch(const struct place *p, unsigned batch)
+{
+    return commit_some(p, batch, BATCH, BODY_BYTES);
+}
+
+/* A number of a thread of ours, by the thread's name, from its "status". */
+static long
+thread_number(const char *name, const char *what)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    const struct dirent *task;
+    long found = -1;
+
+    assert_non_null(tasks);
+    while ((task = readdir(tasks)) != NULL && found < 0) {
+        char path[300], text[4096], line[64];
+        const char *at;
+        ssize_t n;
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/task/%s/status", task->d_name);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+        tb_close(&fd);
+        if (n <= 0) {
+            continue; /* "." and ".." */
+        }
+        text[n] = 0;
+        (void)snprintf(line, sizeof(line), "Name:\t%s\n", name);
+        (void)snprintf(path, sizeof(path), "\n%s:", what);
+        at = strstr(text, path);
+        if (strncmp(text, line, strlen(line)) == 0 && at != NULL) {
+            found = strtol(at + strlen(path), NULL, 10);
+        }
+    }
+    (void)closedir(tasks);
+    return found;
 }
 
 static void
@@ -131,11 +178,44 @@ the_log_begins_anew_though_commits_never_pause(void **state)
     }
 }
 
+/* Each copy flushes the disk twice, which commits beside it wait for. */
+static void
+a_long_log_is_not_copied_after_each_commit(void **state)
+{
+    struct place *p = *state;
+    sqlite3 *reader = NULL;
+    long woken;
+
+    /* somebody reads along, so that the log cannot begin anew */
+    assert_int_equal(commit_batch(p, 0), 0);
+    assert_int_equal(sqlite3_open(p->path, &reader), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM alerts", NULL, NULL, NULL),
+        SQLITE_OK);
+    woken = thread_number("checkpoint", "voluntary_ctxt_switches");
+    assert_true(woken >= 0);
+    for (unsigned i = 1; i <= BATCHES_LONG; i++) {
+        assert_int_equal(commit_batch(p, i), 0);
+    }
+    while (thread_number("checkpoint", "voluntary_ctxt_switches") == woken) {
+        (void)usleep(1000); /* until it has copied for the first time */
+    }
+    woken = thread_number("checkpoint", "voluntary_ctxt_switches");
+    for (unsigned i = 0; i < COMMITS_SMALL; i++) {
+        assert_int_equal(commit_some(p, BATCHES_MAX + i, 1, 1), 0);
+    }
+    assert_true(thread_number("checkpoint", "voluntary_ctxt_switches") <
+                woken + COMMITS_SMALL / 2);
+    assert_int_equal(sqlite3_close(reader), SQLITE_OK);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_log_begins_anew_though_commits_never_pause, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_long_log_is_not_copied_after_each_commit, set_up,
                                         tear_down),
     };
 

@@ -218,20 +218,23 @@ several_by_one_caller_each_have_an_outcome_of_their_own(void **state)
     struct place *p = *state;
     struct tb_intake_item *items = calloc(MANY, sizeof(*items));
     struct tb_intake *intakes = calloc(MANY, sizeof(*intakes));
-    struct tb_capture *captures = calloc(4, sizeof(*captures));
+    struct tb_capture *captures = calloc(6, sizeof(*captures));
     struct caller *callers = callers_of(p, "i-00000001"); /* keys key-0 .. */
 
     assert_true(items != NULL && intakes != NULL && captures != NULL);
     (void)tb_str_copy(callers[2].request.instance, TB_AWS_ID_SIZE, "i-00000002");
     callers[3].request.instance[0] = 0; /* no source */
+    (void)tb_str_copy(callers[4].request.instance, TB_AWS_ID_SIZE, "i-00000003");
     for (size_t i = 0; i < MANY; i++) {
         intakes[i] = intake_of(&callers[i % THREADS]); /* the last third is delivered twice */
         items[i].intake = &intakes[i];
-        items[i].capture = i < 4 ? &captures[i] : NULL;
+        items[i].capture = i < 6 ? &captures[i] : NULL;
+        items[i].only_made = i >= 4;
     }
     tb_store_intake_many(p->store, items, MANY);
     for (size_t i = 0; i < MANY; i++) {
-        bool first = i == 0 || i == 2;
+        bool first = i == 0 || i == 2 || i == 4;
+        size_t its = i % THREADS;
 
         if (i % THREADS == 3) {
             assert_int_equal(items[i].err, TB_EINVAL);
@@ -242,8 +245,9 @@ several_by_one_caller_each_have_an_outcome_of_their_own(void **state)
         assert_int_equal(items[i].outcome, i >= THREADS ? TB_INTAKE_DUPLICATE
                                            : first      ? TB_INTAKE_CREATED
                                                         : TB_INTAKE_JOINED);
-        assert_string_equal(items[i].capture_id, items[i % THREADS == 2 ? 2 : 0].capture_id);
-        assert_int_equal(items[i].has_capture, i < 4);
+        assert_string_equal(items[i].capture_id,
+                            items[its == 2 || its == 4 ? its : 0].capture_id);
+        assert_int_equal(items[i].has_capture, i <= 4); /* the fifth made no capture */
     }
     assert_string_equal(captures[0].id, items[0].capture_id);
     assert_string_equal(captures[1].id, items[0].capture_id);
