@@ -1,9 +1,7 @@
 /* JSON by jansson, behind bounded reading and forgiving look-ups. */
-#include <tapbox/json.h>
+#include "json_int.h"
 
 #include <stdlib.h>
-
-#include <jansson.h>
 
 #include <tapbox/clock.h>
 #include <tapbox/limits.h>
@@ -260,9 +258,8 @@ tb_json_array(void)
     return from_jansson(json_array());
 }
 
-/* A member under this key says that a value could not be made; the dump then fails. */
-static const char broken_key[] = "\x01"
-                                 "broken";
+const char base_json_broken[] = "\x01"
+                                "broken";
 
 static void
 set_or_break(json_t *object, const char *key, json_t *value)
@@ -273,7 +270,7 @@ set_or_break(json_t *object, const char *key, json_t *value)
     }
     /* _set_new fails for a NULL value and for text that is not UTF-8 */
     if (json_object_set_new(object, key, value) != 0) {
-        (void)json_object_set_new(object, broken_key, json_true());
+        (void)json_object_set_new(object, base_json_broken, json_true());
     }
 }
 
@@ -389,7 +386,7 @@ add_or_break(json_t *array, json_t *value)
     if (json_array_append_new(array, value) != 0) {
         json_t *mark = json_object();
 
-        set_or_break(mark, broken_key, json_true());
+        set_or_break(mark, base_json_broken, json_true());
         (void)json_array_append_new(array, mark);
     }
 }
@@ -452,7 +449,7 @@ is_broken(const struct tb_json *node)
 
         json_object_foreach(object, key, value)
         {
-            if (strcmp(key, broken_key) == 0 || is_broken(from_jansson_const(value))) {
+            if (strcmp(key, base_json_broken) == 0 || is_broken(from_jansson_const(value))) {
                 return true;
             }
         }
@@ -464,17 +461,22 @@ enum tb_err
 tb_json_dump(const struct tb_json *root, bool indented, struct tb_buf *out,
              struct tb_fail *fail)
 {
-    size_t flags =
-        indented ? JSON_INDENT(2) | JSON_PRESERVE_ORDER : JSON_COMPACT | JSON_SORT_KEYS;
+    const json_t *node = to_jansson_const(root);
+    bool written;
+    enum tb_err err;
 
-    if (root == NULL || is_broken(root)) {
+    if (root == NULL || (indented && is_broken(root))) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory to build a JSON document");
     }
-    if (json_dump_callback(to_jansson_const(root), append_to_buf, out,
-                           flags | JSON_ENCODE_ANY) != 0) {
-        enum tb_err err = tb_buf_check(out, "a JSON document", fail);
-
-        return err != TB_OK ? err : tb_fail_set(fail, TB_ENOMEM, "cannot write JSON");
+    written =
+        indented
+            ? json_dump_callback(node, append_to_buf, out,
+                                 JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_ENCODE_ANY) == 0
+            : base_json_write(node, out);
+    if (written) {
+        return TB_OK;
     }
-    return TB_OK;
+    err = tb_buf_check(out, "a JSON document", fail);
+    return err != TB_OK ? err
+                        : tb_fail_set(fail, TB_ENOMEM, "no memory to build a JSON document");
 }

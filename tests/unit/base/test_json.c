@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+
 #include <tapbox/json.h>
 #include <tapbox/limits.h>
 
@@ -106,6 +108,69 @@ a_built_document_has_one_canonical_form(void **state)
 }
 
 static void
+every_value_has_its_canonical_text(void **state)
+{
+    static const struct {
+        const char *text, *canonical;
+    } cases[] = {
+        {" { } ", "{}"},
+        {"[ ]", "[]"},
+        {"{\"b\": [1, {\"d\": null, \"c\": true}], \"a\": false}",
+         "{\"a\":false,\"b\":[1,{\"c\":true,\"d\":null}]}"},
+        /* one key begins another, upper case comes first, and octets count, not letters */
+        {"{\"ab\":1,\"a\":2,\"B\":3,\"\u00e9\":4,\"\":5}",
+         "{\"\":5,\"B\":3,\"a\":2,\"ab\":1,\"\xc3\xa9\":4}"},
+        {"[0, -1, 9223372036854775807, -9223372036854775808]",
+         "[0,-1,9223372036854775807,-9223372036854775808]"},
+        {"[1.0, 0.1, -2.5e-7, 1e300]", "[1.0,0.10000000000000001,-2.4999999999999999e-7,"
+                                       "1.0000000000000001e300]"},
+        {"\"\\u0001\\u001f\\b\\f\\n\\r\\t\\\"\\\\\\/\\u007f\"",
+         "\"\\u0001\\u001F\\b\\f\\n\\r\\t\\\"\\\\/\x7f\""},
+        {"[\"\\ud83d\\ude00\\u20ac\", \"a\\nb\", \"\"]",
+         "[\"\xf0\x9f\x98\x80\xe2\x82\xac\",\"a\\nb\",\"\"]"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tb_buf text = TB_BUF_INIT(1000);
+        struct tb_json *root = NULL;
+
+        tb_buf_printf(&text, "[%s]", cases[i].text); /* a document is an object or an array */
+        assert_int_equal(tb_json_parse(tb_buf_view(&text), &root, NULL), TB_OK);
+        tb_buf_reset(&text);
+        assert_int_equal(tb_json_dump(tb_json_item(root, 0), false, &text, NULL), TB_OK);
+        assert_string_equal(tb_buf_str(&text), cases[i].canonical);
+        tb_buf_release(&text);
+        tb_json_free(root);
+    }
+}
+
+static void
+many_members_come_in_the_order_of_their_keys(void **state)
+{
+    enum {
+        MANY = 200
+    };
+    struct tb_json *root = tb_json_object();
+    struct tb_buf out = TB_BUF_INIT(10000), wanted = TB_BUF_INIT(10000);
+
+    (void)state;
+    for (unsigned i = 0; i < MANY; i++) {
+        char key[16];
+
+        (void)snprintf(key, sizeof(key), "k%03u", i * 77 % MANY); /* each of them once */
+        tb_json_set_int(root, key, i * 77 % MANY);
+        tb_buf_printf(&wanted, "%s\"k%03u\":%u", i == 0 ? "{" : ",", i, i);
+    }
+    tb_buf_put_str(&wanted, "}");
+    assert_int_equal(tb_json_dump(root, false, &out, NULL), TB_OK);
+    assert_string_equal(tb_buf_str(&out), tb_buf_str(&wanted));
+    tb_buf_release(&out);
+    tb_buf_release(&wanted);
+    tb_json_free(root);
+}
+
+static void
 text_that_is_not_utf_8_is_kept_readable(void **state)
 {
     struct tb_json *root = tb_json_object();
@@ -126,7 +191,9 @@ a_dump_over_the_ceiling_is_an_error(void **state)
     struct tb_buf out = TB_BUF_INIT(8);
 
     (void)state;
+    tb_buf_put_str(&out, "as");
     assert_int_equal(tb_json_dump(root, false, &out, NULL), TB_ETOOBIG);
+    assert_int_equal(out.len, 2); /* what was there before */
     assert_int_equal(tb_json_dump(NULL, false, &out, NULL), TB_ENOMEM);
     tb_buf_release(&out);
     tb_json_free(root);
@@ -175,6 +242,8 @@ main(void)
         cmocka_unit_test(depth_is_bounded_and_brackets_in_strings_do_not_count),
         cmocka_unit_test(a_pointer_finds_values_and_misses_quietly),
         cmocka_unit_test(a_built_document_has_one_canonical_form),
+        cmocka_unit_test(every_value_has_its_canonical_text),
+        cmocka_unit_test(many_members_come_in_the_order_of_their_keys),
         cmocka_unit_test(text_that_is_not_utf_8_is_kept_readable),
         cmocka_unit_test(a_dump_over_the_ceiling_is_an_error),
         cmocka_unit_test(members_come_in_the_order_of_the_text),
