@@ -55,6 +55,7 @@ struct tb_intake_ready {
     bool has_capture;
     /* between the two: points into itself, so it is not moved */
     struct tb_intake intake;
+    struct tb_intake_prepared *prepared; /* owned; NULL: none */
     struct tb_capture_request request;
     char reason[TB_CAPTURE_MAX_TEXT];
     char key[TB_CAPTURE_MAX_TEXT];

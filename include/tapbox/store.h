@@ -54,7 +54,19 @@ struct tb_intake {
     int64_t
         most_duration_ns; /* an alert that joins extends up to this after the request; 0: no */
     int64_t cooldown_ns;  /* a finding captured so shortly before is ignored; 0: never */
+    /* lent, of this very intake; NULL: tb_store_intake makes it */
+    const struct tb_intake_prepared *prepared;
 };
+
+/*
+ * Hash and texts of an alert as its row holds them.  Where one thread commits for many, those
+ * who read the bodies make this beforehand, side by side.  The caller frees *out when the
+ * alert is committed.  Errors: TB_ENOMEM, TB_ETOOBIG.  Threads: pure.
+ */
+TB_NODISCARD enum tb_err tb_store_prepare(const struct tb_intake *intake,
+                                          struct tb_intake_prepared **out,
+                                          struct tb_fail *fail);
+void tb_store_prepared_free(struct tb_intake_prepared *prepared);
 
 enum tb_intake_outcome {
     TB_INTAKE_CREATED,   /* a new capture in state requested */
@@ -98,6 +110,7 @@ struct tb_intake_item {
     char capture_id[TB_CAPTURE_ID_SIZE];
     bool has_capture; /* *capture is what it was right after the commit */
     bool done;        /* the store's own, like what follows */
+    struct tb_intake_prepared *made;
     struct tb_intake_item *next;
 };
 /* tb_store_intake for each, in their order; comes back when all are done. */

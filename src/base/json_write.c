@@ -111,7 +111,7 @@ static bool
 write_object(const json_t *node, struct tb_buf *out)
 {
     struct named some[MEMBERS_ON_STACK];
-    size_t count = json_object_size(node), i = 0;
+    size_t count = json_object_size(node), filled = 0;
     struct named *members = count <= MEMBERS_ON_STACK ? some : malloc(count * sizeof(*members));
     /* jansson's iterators want a mutable object, and change nothing */
     json_t *object = (json_t *)(uintptr_t)node;
@@ -122,10 +122,10 @@ write_object(const json_t *node, struct tb_buf *out)
     }
     for (void *at = json_object_iter(object); at != NULL;
          at = json_object_iter_next(object, at)) {
-        members[i++] = (struct named){.key = json_object_iter_key(at),
-                                      .value = json_object_iter_value(at)};
+        members[filled++] = (struct named){.key = json_object_iter_key(at),
+                                           .value = json_object_iter_value(at)};
     }
-    written = write_members(members, count, out);
+    written = write_members(members, filled, out);
     if (members != some) {
         free(members);
     }

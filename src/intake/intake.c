@@ -57,6 +57,7 @@ tb_intake_ready_free(struct tb_intake_ready *first)
     while (first != NULL) {
         struct tb_intake_ready *next = first->next;
 
+        tb_store_prepared_free(first->prepared);
         free(first);
         first = next;
     }
@@ -237,6 +238,8 @@ tb_intake_event_read(const struct tb_policy *policy, struct tb_bytes body,
     for (struct tb_intake_ready *r = chain.first; r != NULL; r = r->next) {
         if (r->err == TB_OK) {
             decide(policy, body, from, r);
+            r->err = tb_store_prepare(&r->intake, &r->prepared, &r->fail);
+            r->intake.prepared = r->prepared;
         }
     }
     *out = chain.first;

@@ -49,8 +49,12 @@ static void
 take_one_locked(struct tb_store *store, struct tb_intake_item *w) TB_REQUIRES(store->mu)
 {
     struct store_taken taken = {.outcome = TB_INTAKE_IGNORED};
+    struct tb_intake intake = *w->intake;
 
-    w->err = store_take_in_locked(store, w->intake, &taken, &w->fail);
+    if (intake.prepared == NULL) {
+        intake.prepared = w->made;
+    }
+    w->err = store_take_in_locked(store, &intake, &taken, &w->fail);
     if (w->err == TB_OK) {
         w->outcome = taken.outcome;
         (void)tb_str_copy(w->capture_id, sizeof(w->capture_id), taken.capture_id);
@@ -218,14 +222,24 @@ lead_locked(struct tb_store *store) TB_REQUIRES(store->queue_mu)
     tb_cond_broadcast(&store->queue_moved);
 }
 
+static void
+begin(struct tb_intake_item *item)
+{
+    item->made = NULL;
+    item->err = check_intake(item->intake, &item->fail);
+    if (item->err == TB_OK && item->intake->prepared == NULL) {
+        item->err = tb_store_prepare(item->intake, &item->made, &item->fail);
+    }
+    item->done = item->err != TB_OK;
+    item->has_capture = false;
+    item->next = NULL;
+}
+
 void
 tb_store_intake_many(struct tb_store *store, struct tb_intake_item *items, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        items[i].err = check_intake(items[i].intake, &items[i].fail);
-        items[i].done = items[i].err != TB_OK;
-        items[i].has_capture = false;
-        items[i].next = NULL;
+        begin(&items[i]);
     }
     tb_mutex_lock(&store->queue_mu);
     for (size_t i = 0; i < count; i++) {
@@ -244,6 +258,10 @@ tb_store_intake_many(struct tb_store *store, struct tb_intake_item *items, size_
         }
     }
     tb_mutex_unlock(&store->queue_mu);
+    for (size_t i = 0; i < count; i++) {
+        tb_store_prepared_free(items[i].made);
+        items[i].made = NULL;
+    }
 }
 
 enum tb_err

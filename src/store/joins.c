@@ -136,23 +136,20 @@ read_filter_locked(struct tb_store *store, const char *id, struct tb_bytes known
  * there already: they are told by the text, which costs less than reading it.) */
 enum tb_err
 store_widen_joined_locked(struct tb_store *store, const char *id,
-                          const struct tb_filter *wanted, struct tb_fail *fail)
+                          const struct tb_filter *wanted, const char *wanted_text,
+                          struct tb_fail *fail)
 {
     struct tb_filter now = {.kind = TB_FILTER_ALL}, joined;
     struct tb_buf text = TB_BUF_INIT(TB_FILTER_JSON_MAX_BYTES);
     struct tb_json *detail;
     struct store_query q;
     bool same = false;
-    enum tb_err err = store_filter_text(wanted, &text, fail);
+    enum tb_err err =
+        read_filter_locked(store, id, tb_bytes_str(wanted_text), &same, &now, fail);
 
-    if (err == TB_OK) {
-        err = read_filter_locked(store, id, tb_buf_view(&text), &same, &now, fail);
-    }
     if (err != TB_OK || same || tb_filter_covers(&now, wanted)) {
-        tb_buf_release(&text);
         return err;
     }
-    text.len = 0;
     tb_filter_join(&now, wanted, &joined);
     err = store_filter_text(&joined, &text, fail);
     if (err == TB_OK) {
@@ -330,7 +327,7 @@ store_join_holders_locked(struct tb_store *store, const char *id, int64_t most_d
             err = read_filter_locked(store, id, tb_bytes_str(""), &known, &wanted, fail);
         }
         if (err == TB_OK) {
-            err = store_widen_joined_locked(store, holder, &wanted, fail);
+            err = store_widen_joined_locked(store, holder, &wanted, "", fail);
         }
         if (err == TB_OK) {
             err =

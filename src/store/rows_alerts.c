@@ -33,43 +33,29 @@ find_key_locked(struct tb_store *store, const struct tb_intake *intake, struct s
     return err;
 }
 
-enum tb_err
-store_filter_text(const struct tb_filter *filter, struct tb_buf *out, struct tb_fail *fail)
-{
-    struct tb_json *json = tb_filter_json(filter);
-    enum tb_err err = tb_json_dump(json, false, out, fail);
-
-    tb_json_free(json);
-    return err;
-}
-
 static enum tb_err
-insert_capture_locked(struct tb_store *store, const char *id,
-                      const struct tb_capture_request *r, int64_t now, struct tb_fail *fail)
-    TB_REQUIRES(store->mu)
+insert_capture_locked(struct tb_store *store, const char *id, const struct tb_intake *intake,
+                      int64_t now, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
-    struct tb_buf filter = TB_BUF_INIT(TB_FILTER_JSON_MAX_BYTES);
+    const struct tb_capture_request *r = intake->capture;
     struct store_query q;
-    enum tb_err err = store_filter_text(&r->filter, &filter, fail);
+    enum tb_err err = store_open_locked(
+        store,
+        "INSERT INTO captures (id, state, instance, account, region, duration_ns, filter,"
+        " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"
+        " requested_by, requested_utc_ns, due_steady_ns, packet_length, rule, undecided,"
+        " primary_only, priority, lock_mode, retention_ns, legal_hold)"
+        " VALUES (?, 'requested', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+        " ?, ?, ?, ?, ?)",
+        &q, fail);
 
-    if (err == TB_OK) {
-        err = store_open_locked(
-            store,
-            "INSERT INTO captures (id, state, instance, account, region, duration_ns, filter,"
-            " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"
-            " requested_by, requested_utc_ns, due_steady_ns, packet_length, rule, undecided,"
-            " primary_only, priority, lock_mode, retention_ns, legal_hold)"
-            " VALUES (?, 'requested', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-            " ?, ?, ?, ?, ?)",
-            &q, fail);
-    }
     if (err == TB_OK) {
         store_bind_text(&q, id);
         store_bind_text(&q, r->instance);
         store_bind_text(&q, r->account);
         store_bind_text(&q, r->region);
         store_bind_int(&q, r->duration_ns);
-        store_bind_text(&q, tb_buf_str(&filter));
+        store_bind_text(&q, intake->prepared->filter);
         store_bind_int(&q, r->snaplen);
         store_bind_int(&q, (int64_t)r->max_bytes);
         store_bind_text(&q, r->bpf);
@@ -91,7 +77,6 @@ insert_capture_locked(struct tb_store *store, const char *id,
         store_bind_int(&q, r->legal_hold);
         err = store_run_locked(&q, NULL, fail);
     }
-    tb_buf_release(&filter);
     return err;
 }
 
@@ -140,7 +125,7 @@ create_locked(struct tb_store *store, const struct tb_intake *intake,
     enum tb_err err = new_id_locked(store, now, out, fail);
 
     if (err == TB_OK) {
-        err = insert_capture_locked(store, out, r, now, fail);
+        err = insert_capture_locked(store, out, intake, now, fail);
     }
     for (size_t i = 0; i < r->eni_count && err == TB_OK; i++) {
         err = insert_eni_locked(store, out, i, r->enis[i], fail);
@@ -175,22 +160,6 @@ next_number_locked(struct tb_store *store, const char *capture_id, int64_t *out,
     return err;
 }
 
-/* As JSON for the row; nothing of a request. */
-static enum tb_err
-write_parsed(const struct tb_alert *alert, struct tb_buf *out, struct tb_fail *fail)
-{
-    struct tb_json *json;
-    enum tb_err err;
-
-    if (alert == NULL) {
-        return TB_OK;
-    }
-    json = tb_alert_json(alert);
-    err = tb_json_dump(json, false, out, fail);
-    tb_json_free(json);
-    return err;
-}
-
 static enum tb_err
 insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
                     const struct store_taken *taken, int64_t number, struct tb_fail *fail)
@@ -200,23 +169,15 @@ insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
         [TB_INTAKE_CREATED] = "created", [TB_INTAKE_JOINED] = "joined",
         [TB_INTAKE_IGNORED] = "ignored", [TB_INTAKE_COOLING] = "ignored",
         [TB_INTAKE_REFUSED] = "refused", [TB_INTAKE_NOTED] = "noted"};
-    struct tb_buf parsed = TB_BUF_INIT(TB_ALERT_JSON_MAX_BYTES);
-    struct tb_buf filter = TB_BUF_INIT(TB_FILTER_JSON_MAX_BYTES);
     const struct tb_capture_request *r = intake->capture;
     struct store_query q;
-    enum tb_err err = write_parsed(intake->alert, &parsed, fail);
+    enum tb_err err = store_open_locked(
+        store,
+        "INSERT INTO alerts (adapter, key, outcome, capture_id, number, reason,"
+        " content_type, remote, token_name, received_utc_ns, body, sender_id, parsed,"
+        " rule, filter) VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        &q, fail);
 
-    if (err == TB_OK && r != NULL) {
-        err = store_filter_text(&r->filter, &filter, fail);
-    }
-    if (err == TB_OK) {
-        err = store_open_locked(
-            store,
-            "INSERT INTO alerts (adapter, key, outcome, capture_id, number, reason,"
-            " content_type, remote, token_name, received_utc_ns, body, sender_id, parsed,"
-            " rule, filter) VALUES (?, ?, ?, ?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            &q, fail);
-    }
     if (err == TB_OK) {
         store_bind_text(&q, intake->adapter);
         store_bind_text_or_null(&q, intake->key);
@@ -232,13 +193,11 @@ insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
         store_bind_int(&q, intake->received_utc_ns);
         store_bind_blob(&q, intake->body);
         store_bind_text(&q, intake->alert != NULL ? intake->alert->id : "");
-        store_bind_text(&q, tb_buf_str(&parsed));
+        store_bind_text(&q, intake->prepared->parsed);
         store_bind_text(&q, r != NULL ? r->rule : "");
-        store_bind_text(&q, tb_buf_str(&filter));
+        store_bind_text(&q, intake->prepared->filter);
         err = store_run_locked(&q, NULL, fail);
     }
-    tb_buf_release(&filter);
-    tb_buf_release(&parsed);
     return err;
 }
 
@@ -284,7 +243,8 @@ place_locked(struct tb_store *store, const struct tb_intake *intake, struct stor
     if (err == TB_OK && out->joins.count > 0) {
         memcpy(out->capture_id, out->joins.ids[0], sizeof(out->capture_id));
         out->outcome = TB_INTAKE_JOINED;
-        err = store_widen_joined_locked(store, out->capture_id, &intake->capture->filter, fail);
+        err = store_widen_joined_locked(store, out->capture_id, &intake->capture->filter,
+                                        intake->prepared->filter, fail);
         return err != TB_OK ? err
                             : store_extend_joined_locked(store, out->capture_id,
                                                          intake->capture->duration_ns,
@@ -403,7 +363,7 @@ describe_alert(const struct tb_intake *intake, const struct store_taken *taken)
     tb_json_set_str(detail, "decision", decisions[taken->outcome]);
     store_set_text(detail, "reason", intake->decision_reason);
     tb_json_set_str(detail, "received", received);
-    store_set_sha256(detail, "sha256", taken->body.octets);
+    store_set_sha256(detail, "sha256", intake->prepared->body.octets);
     return detail;
 }
 
@@ -434,17 +394,17 @@ note_arrival_locked(struct tb_store *store, const struct tb_intake *intake,
 
 /* Its interfaces are tapped by several captures: the alert is evidence of each. */
 static enum tb_err
-join_also_locked(struct tb_store *store, const struct tb_intake *intake,
-                 const struct store_taken *first, const char *id, struct tb_fail *fail)
-    TB_REQUIRES(store->mu)
+join_also_locked(struct tb_store *store, const struct tb_intake *intake, const char *id,
+                 struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
-    struct store_taken taken = {.outcome = TB_INTAKE_JOINED, .body = first->body};
+    struct store_taken taken = {.outcome = TB_INTAKE_JOINED};
     struct tb_intake copy = *intake;
     int64_t number = 0;
     enum tb_err err;
 
     assert(intake->capture != NULL); /* what joins would have been captured */
-    err = store_widen_joined_locked(store, id, &intake->capture->filter, fail);
+    err = store_widen_joined_locked(store, id, &intake->capture->filter,
+                                    intake->prepared->filter, fail);
     if (err == TB_OK) {
         err = store_extend_joined_locked(store, id, intake->capture->duration_ns,
                                          intake->most_duration_ns, fail);
@@ -466,11 +426,8 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
 {
     bool found = false;
     int64_t number = 0;
-    enum tb_err err = tb_sha256(intake->body, &out->body);
+    enum tb_err err = TB_OK;
 
-    if (err != TB_OK) {
-        return tb_fail_set(fail, err, "SHA-256 of an alert failed");
-    }
     if (intake->key[0] != 0) {
         err = find_key_locked(store, intake, out, &found, fail);
         if (err != TB_OK || found) {
@@ -494,7 +451,7 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
         err = note_alert_locked(store, intake, out, number, fail);
     }
     for (size_t i = 1; i < out->joins.count && err == TB_OK; i++) {
-        err = join_also_locked(store, intake, out, out->joins.ids[i], fail);
+        err = join_also_locked(store, intake, out->joins.ids[i], fail);
     }
     return err == TB_OK ? note_arrival_locked(store, intake, out, fail) : err;
 }

@@ -130,10 +130,12 @@ TB_NODISCARD enum tb_err
 store_extend_joined_locked(struct tb_store *store, const char *id, int64_t duration_ns,
                            int64_t most_duration_ns, struct tb_fail *fail)
     TB_REQUIRES(store->mu);
-/* The filter of the capture `id` lets through what `wanted` does, too. */
+/* The filter of the capture `id` lets through what `wanted` (`text`: as its column holds it)
+ * does, too. */
 TB_NODISCARD enum tb_err store_widen_joined_locked(struct tb_store *store, const char *id,
                                                    const struct tb_filter *wanted,
-                                                   struct tb_fail *fail) TB_REQUIRES(store->mu);
+                                                   const char *text, struct tb_fail *fail)
+    TB_REQUIRES(store->mu);
 /* The alerts of `id` join the captures that its gaps name. */
 TB_NODISCARD enum tb_err store_join_holders_locked(struct tb_store *store, const char *id,
                                                    int64_t most_duration_ns,
@@ -144,9 +146,16 @@ struct store_taken {
     enum tb_intake_outcome outcome;
     char capture_id[TB_CAPTURE_ID_SIZE];
     struct store_joins joins; /* the first is capture_id */
-    struct tb_sha256 body;
 };
-/* Inside a transaction; a failure leaves it to the caller to undo what was done. */
+
+struct tb_intake_prepared {
+    struct tb_sha256 body;
+    const char *parsed, *filter; /* columns of `alerts`; in: */
+    char texts[];
+};
+
+/* Of an alert that is prepared, inside a transaction; a failure leaves it to the caller to undo
+ * what was done. */
 TB_NODISCARD enum tb_err store_take_in_locked(struct tb_store *store,
                                               const struct tb_intake *intake,
                                               struct store_taken *out, struct tb_fail *fail)
