@@ -260,15 +260,18 @@ load(const struct tb_aws_reach *reach, const struct source *first,
     return tb_fail_set(fail, TB_EDENIED, "no AWS credentials (%s)", looked);
 }
 
+/* Not at once, and while what is there is still good: after half of its time. */
 static int64_t
-when_again(int64_t now_utc_s)
+when_again(int64_t now_utc_s, int64_t expires_utc_s)
 {
     uint8_t random = 0;
+    int64_t wait_s, half_s = (expires_utc_s - now_utc_s) / 2;
 
     if (tb_random(&random, sizeof(random)) != TB_OK) {
         random = 0;
     }
-    return now_utc_s + AGAIN_S + random % AGAIN_S;
+    wait_s = AGAIN_S + random % AGAIN_S;
+    return now_utc_s + (half_s > 0 && half_s < wait_s ? half_s : wait_s);
 }
 
 static bool
@@ -313,13 +316,14 @@ refresh_locked(struct tb_aws_credential_provider *provider, struct tb_fail *fail
     provider->locked.refreshing = false;
     /* Also after a failure: what a service called expired is all there is. */
     provider->locked.stale = false;
-    provider->locked.again_utc_s = when_again(tb_clock_utc_ns() / TB_NS_PER_S);
     if (err == TB_OK) {
         tb_aws_credentials_release(&provider->locked.now);
         provider->locked.now = fresh;
         provider->locked.have = true;
         provider->locked.from = from;
     }
+    provider->locked.again_utc_s =
+        when_again(tb_clock_utc_ns() / TB_NS_PER_S, provider->locked.now.expires_utc_s);
     tb_cond_broadcast(&provider->refreshed);
     return err;
 }

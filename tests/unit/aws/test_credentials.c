@@ -326,6 +326,23 @@ they_are_fetched_anew_a_quarter_of_an_hour_before_the_end(void **state TB_UNUSED
 }
 
 static void
+those_that_live_for_seconds_are_fetched_anew_after_half_of_them(void **state TB_UNUSED)
+{
+    static const struct http_peer_step steps[] = {
+        TOKEN_STEP,
+        ROLE_STEP,
+        {ROLE, 200, NULL, KEYS("ASIA1", "2026-01-02T03:04:17Z"), .how = 0},
+        {ROLE, 200, NULL, KEYS("ASIA2", "2026-01-02T10:04:05Z"), .how = 0}};
+
+    http_peer_script(peer, steps, 4);
+    assert_key("ASIA1");
+    tb_clock_fake_advance(5 * TB_NS_PER_S);
+    assert_key("ASIA1");
+    tb_clock_fake_advance(TB_NS_PER_S);
+    assert_key("ASIA2");
+}
+
+static void
 old_ones_are_given_out_while_no_new_ones_come(void **state TB_UNUSED)
 {
     static const struct http_peer_step steps[] = {
@@ -465,6 +482,7 @@ main(void)
         CASE(a_fault_of_the_metadata_service_is_passing),
         CASE(documents_that_are_no_credentials_are_refused),
         CASE(they_are_fetched_anew_a_quarter_of_an_hour_before_the_end),
+        CASE(those_that_live_for_seconds_are_fetched_anew_after_half_of_them),
         CASE(old_ones_are_given_out_while_no_new_ones_come),
         CASE(one_thread_fetches_for_all),
         CASE(a_region_is_found_on_the_instance),
