@@ -65,6 +65,7 @@ extern const struct action ec2_network_actions[];
 extern const struct action ec2_tag_actions[];
 extern const struct action sts_actions[];
 extern const struct action cloudwatch_actions[];
+extern const char sts_unsigned_action[]; /* what it takes proves itself */
 
 /* Refuse the call: always returns false. */
 bool fail(struct call *c, int status, const char *code, const char *format, ...)

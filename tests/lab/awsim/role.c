@@ -13,7 +13,7 @@ static void
 read_role(struct form *f, const struct state *st, struct role *r, json_t *j)
 {
     char start[64];
-    form_keys(f, j, "arn external_id trusts max_session_s credentials_s deny");
+    form_keys(f, j, "arn external_id trusts web_identity max_session_s credentials_s deny");
     form_copy(f, j, "arn", NULL, r->arn, sizeof(r->arn));
     snprintf(start, sizeof(start), "arn:%s:iam::%s:role/", st->partition, r->account->id);
     const char *name = strrchr(r->arn, '/');
@@ -41,6 +41,7 @@ read_role(struct form *f, const struct state *st, struct role *r, json_t *j)
         }
         memcpy(r->trusts[r->ntrusts++], id, 13);
     }
+    r->web = web_identity_read(f, json_object_get(j, "web_identity"));
     r->max_session_s = form_number(f, j, "max_session_s", 3600);
     r->credentials_s = form_number(f, j, "credentials_s", 0);
     if (r->max_session_s < 3600 || r->max_session_s > MAX_SESSION_S) {
@@ -80,6 +81,7 @@ roles_free(struct role *r)
         free(r->deny);
         free(r->trusts);
         free(r->external_id);
+        web_identity_free(r->web);
         free(r);
         r = next;
     }

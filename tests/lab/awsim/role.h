@@ -4,6 +4,7 @@
 
 #include "form.h"
 #include "objects.h"
+#include "web_identity.h"
 
 struct role {
     struct role *next;
@@ -14,6 +15,7 @@ struct role {
     char *external_id;  /* NULL: none is asked for */
     char (*trusts)[13]; /* accounts that may assume it */
     size_t ntrusts;
+    struct web_identity *web; /* NULL: none may */
     long max_session_s;
     long credentials_s; /* 0: they live as long as was asked for */
     char **deny;

@@ -79,6 +79,36 @@ check_duration(struct call *c, const struct role *r, long *out_s)
     return true;
 }
 
+/* Fresh credentials of the role, and who that is. */
+static void
+give_session(struct call *c, const struct role *r, const char *session, long duration_s)
+{
+    char assumed[256];
+    char user_id[128];
+    char expires[32];
+    snprintf(assumed, sizeof(assumed), "arn:%s:sts::%s:assumed-role/%s/%s", c->st->partition,
+             r->account->id, r->name, session);
+    snprintf(user_id, sizeof(user_id), "%s:%s", r->id, session);
+    long long expires_s =
+        now_ns() / 1000000000LL + (r->credentials_s > 0 ? r->credentials_s : duration_s);
+    struct key *k = key_issue(c->st, r->account, expires_s, assumed, user_id);
+    k->deny = xalloc((r->ndeny + 1) * sizeof(char *));
+    for (size_t i = 0; i < r->ndeny; i++) {
+        k->deny[k->ndeny++] = xdup(r->deny[i]);
+    }
+    xml_open(&c->out, "Credentials");
+    xml_text(&c->out, "AccessKeyId", k->access);
+    xml_text(&c->out, "SecretAccessKey", k->secret);
+    xml_text(&c->out, "SessionToken", k->token);
+    time_text(expires, expires_s);
+    xml_text(&c->out, "Expiration", expires);
+    xml_close(&c->out, "Credentials");
+    xml_open(&c->out, "AssumedRoleUser");
+    xml_text(&c->out, "AssumedRoleId", user_id);
+    xml_text(&c->out, "Arn", assumed);
+    xml_close(&c->out, "AssumedRoleUser");
+}
+
 static bool
 assume_role(struct call *c)
 {
@@ -103,32 +133,38 @@ assume_role(struct call *c)
     if (!check_duration(c, r, &duration_s)) {
         return false;
     }
-    char assumed[256];
-    char user_id[128];
-    char expires[32];
-    snprintf(assumed, sizeof(assumed), "arn:%s:sts::%s:assumed-role/%s/%s", c->st->partition,
-             r->account->id, r->name, session);
-    snprintf(user_id, sizeof(user_id), "%s:%s", r->id, session);
-    long long expires_s =
-        now_ns() / 1000000000LL + (r->credentials_s > 0 ? r->credentials_s : duration_s);
-    struct key *k = key_issue(c->st, r->account, expires_s, assumed, user_id);
-    k->deny = xalloc((r->ndeny + 1) * sizeof(char *));
-    for (size_t i = 0; i < r->ndeny; i++) {
-        k->deny[k->ndeny++] = xdup(r->deny[i]);
-    }
     xml_open(&c->out, "AssumeRoleResult");
-    xml_open(&c->out, "Credentials");
-    xml_text(&c->out, "AccessKeyId", k->access);
-    xml_text(&c->out, "SecretAccessKey", k->secret);
-    xml_text(&c->out, "SessionToken", k->token);
-    time_text(expires, expires_s);
-    xml_text(&c->out, "Expiration", expires);
-    xml_close(&c->out, "Credentials");
-    xml_open(&c->out, "AssumedRoleUser");
-    xml_text(&c->out, "AssumedRoleId", user_id);
-    xml_text(&c->out, "Arn", assumed);
-    xml_close(&c->out, "AssumedRoleUser");
+    give_session(c, r, session, duration_s);
     xml_close(&c->out, "AssumeRoleResult");
+    return true;
+}
+
+static bool
+assume_role_with_web_identity(struct call *c)
+{
+    const char *arn = arg_text(&c->query, "RoleArn");
+    const char *session = arg_text(&c->query, "RoleSessionName");
+    const char *token = arg_text(&c->query, "WebIdentityToken");
+    long duration_s;
+    if (!check_text(c, "RoleArn", 20, 2048, "_+=,.@-:/") ||
+        !check_text(c, "RoleSessionName", 2, 64, "_+=,.@-") || !check_policy(c)) {
+        return false;
+    }
+    const struct role *r = role_find(c->st, arn);
+    if (r == NULL || r->web == NULL) {
+        return fail(c, 403, "AccessDenied",
+                    "Not authorized to perform sts:AssumeRoleWithWebIdentity");
+    }
+    if (!web_identity_check(r->web, token, now_ns() / 1000000000LL, &c->refusal) ||
+        !check_duration(c, r, &duration_s)) {
+        return false;
+    }
+    xml_open(&c->out, "AssumeRoleWithWebIdentityResult");
+    give_session(c, r, session, duration_s);
+    xml_text(&c->out, "SubjectFromWebIdentityToken", web_identity_subject(r->web));
+    xml_text(&c->out, "Provider", web_identity_issuer(r->web));
+    xml_text(&c->out, "Audience", web_identity_audience(r->web));
+    xml_close(&c->out, "AssumeRoleWithWebIdentityResult");
     return true;
 }
 
@@ -146,7 +182,21 @@ static const struct param assume_params[] = {
     {.path = "SourceIdentity", .type = P_TEXT},
     {.path = NULL}};
 
+static const struct param web_identity_params[] = {
+    {.path = "RoleArn", .type = P_TEXT, .required = true},
+    {.path = "RoleSessionName", .type = P_TEXT, .required = true},
+    {.path = "WebIdentityToken", .type = P_TEXT, .required = true},
+    {.path = "ProviderId", .type = P_TEXT},
+    {.path = "DurationSeconds", .type = P_INT, .min = DURATION_MIN_S, .max = DURATION_MAX_S},
+    {.path = "Policy", .type = P_TEXT, .max = 2048},
+    {.path = "PolicyArns.member.#.arn", .type = P_TEXT},
+    {.path = NULL}};
+
+const char sts_unsigned_action[] = "AssumeRoleWithWebIdentity";
+
 const struct action sts_actions[] = {
     {"AssumeRole", SERVICE_STS, assume_params, assume_role, false},
+    {sts_unsigned_action, SERVICE_STS, web_identity_params, assume_role_with_web_identity,
+     false},
     {"GetCallerIdentity", SERVICE_STS, no_params, get_caller_identity, false},
     {NULL, SERVICE_STS, NULL, NULL, false}};
