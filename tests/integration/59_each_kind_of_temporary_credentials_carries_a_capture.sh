@@ -130,6 +130,7 @@ faults() { lab_awsim_ask /faults -X PUT -d "$1" >/dev/null; }
 begin() { # NAME VARIABLE=VALUE...
     local name=$1
     shift
+    # shellcheck disable=SC2163 # what it gets are assignments
     export AWS_SHARED_CREDENTIALS_FILE=/dev/null "$@"
     lab_tapbox_start || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
     capture=$(lab_record workload 5m)
