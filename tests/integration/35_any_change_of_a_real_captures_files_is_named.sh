@@ -2,7 +2,8 @@
 # Evidence of a whole service (two lanes, several segments, joined alerts, two keys, the host's log, entries after
 # sealing) is changed at random, one thing at a time: bits, lengths, names, files of another capture, older
 # manifests, custody logs cut or mixed.  verify names the file and the capture each time.
-# CHANGES=N: how many (default 75); SEED=N.
+# Before that it is verified where there is nothing but the program and the keys.
+# CHANGES=N: how many (default 200); SEED=N.
 set -u
 # shellcheck source-path=SCRIPTDIR source=../support/cases.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
@@ -38,6 +39,22 @@ lab_tapbox_stop
 lab_download
 keys=(--key "$LAB_DIR/state/evidence.key.pub" --key "$LAB_DIR/new.key.pub")
 expect 'the evidence holds' "$TB_OUT/tapbox" verify "$LAB_DIR/evidence" "${keys[@]}" --whole
+
+# A bare machine: the program with the libraries it names, the keys and the evidence; no /proc, /dev, /etc, /tmp, no network.
+bare=$TB_WORK/bare
+mkdir "$bare"
+ldd "$TB_OUT/tapbox" | grep -oE '/[^ ]+' | while read -r library; do install -D "$library" "$bare$library"; done
+cp "$TB_OUT/tapbox" "$bare/tapbox"
+cp "$LAB_DIR/state/evidence.key.pub" "$bare/first.pub"
+cp "$LAB_DIR/new.key.pub" "$bare/second.pub"
+cp -a "$LAB_DIR/evidence" "$bare/evidence"
+on_bare_machine() { env -i /usr/bin/unshare -n /usr/sbin/chroot "$bare" /tapbox verify /evidence --key /first.pub --key /second.pub --whole --deep "$@"; }
+expect 'it holds on a bare machine' on_bare_machine
+segment=$(find "$bare/evidence" -name '*.zst' -size +1k | head -n 1)
+printf x | dd of="$segment" bs=1 seek=700 conv=notrunc status=none
+same 'where a changed segment is named, too' "segments/${segment##*/} hash" \
+    "$(on_bare_machine --json | jq -r '.findings[] | select(.kind == "hash") | "\(.file) \(.kind)"')"
+rm -rf "$bare"
 expect 'every change is named' /usr/bin/python3 "$cases_root/tests/support/change_evidence.py" "$TB_OUT/tapbox" "$LAB_DIR/evidence" \
-    "${CHANGES:-75}" "${SEED:-1}" "${keys[@]}"
+    "${CHANGES:-200}" "${SEED:-1}" "${keys[@]}"
 finish

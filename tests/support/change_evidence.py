@@ -3,17 +3,20 @@
 
 usage: tests/support/change_evidence.py TAPBOX FOLDER CHANGES SEED VERIFY'S ARGUMENTS...
 The keys beside it are changed too, but neither deleted nor renamed: they vouch for nothing.
-Prints each change that was not named, and how many there were of each kind; status 1 if there was one.  FOLDER is as
-it was afterwards.
+Prints each change that was not named, and how many there were of each kind; status 1 if there was one.  Each processor
+has its share, on a copy; a change depends on SEED and its number alone.
 """
 import collections
+import concurrent.futures
 import json
+import os
 import pathlib
 import random
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 UNIT = re.compile(r"^(.*/)?((?:cap|log)-[^/]+)/(.+)$")
 
@@ -179,29 +182,37 @@ def named(expected, found):
     return all(is_named(one) for one in expected)
 
 
+def work(job, jobs, tapbox, folder, count, seed, arguments):
+    """Every jobs-th change, on a copy; what was done of each kind, and a line for each that was not named."""
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = pathlib.Path(temporary) / "evidence"
+        shutil.copytree(folder, copy)
+        evidence = Evidence(tapbox, copy, arguments)
+        done, missed = collections.Counter(), []
+        for number in range(job, count, jobs):
+            way = WAYS[number % len(WAYS)]
+            changed, expected = way(evidence, random.Random(f"{seed}/{number}"))
+            found = evidence.found(changed)
+            done[way.__name__] += 1
+            if not named(expected, found):
+                missed.append(f"{number}, {way.__name__}: {sorted(changed)} should give {sorted(map(str, expected))}, "
+                              f"gave {sorted(map(str, found))}")
+        if evidence.found({}):
+            missed.append(f"put back, it does not hold: {evidence.found({})}")
+        return done, missed, len(evidence.files)
+
+
 def main():
     tapbox, folder, count, seed, *arguments = sys.argv[1:]
-    kept = pathlib.Path(folder + ".kept")
-    shutil.copytree(folder, kept)
-    evidence = Evidence(tapbox, pathlib.Path(folder), arguments)
-    rnd = random.Random(int(seed))
-    done = collections.Counter()
-    missed = 0
-    for number in range(int(count)):
-        way = WAYS[number % len(WAYS)]
-        changed, expected = way(evidence, rnd)
-        found = evidence.found(changed)
-        done[way.__name__] += 1
-        if not named(expected, found):
-            missed += 1
-            print(f"{way.__name__}: {sorted(changed)} should give {sorted(map(str, expected))}, gave {sorted(map(str, found))}")
-    if evidence.found({}):
-        missed += 1
-        print(f"put back, it does not hold: {evidence.found({})}")
-    shutil.rmtree(folder)
-    kept.rename(folder)
-    print(", ".join(f"{count} {way}" for way, count in done.items()), f"over {len(evidence.files)} files: {missed} not named")
-    sys.exit(missed > 0)
+    jobs = os.cpu_count() or 1
+    done, missed, files = collections.Counter(), [], 0
+    with concurrent.futures.ProcessPoolExecutor(jobs) as pool:
+        for result in [pool.submit(work, job, jobs, tapbox, folder, int(count), seed, arguments) for job in range(jobs)]:
+            ways, lines_of_it, files = result.result()
+            done += ways
+            missed += lines_of_it
+    print("\n".join([*missed, ", ".join(f"{count} {way}" for way, count in done.items()) + f" over {files} files: {len(missed)} not named"]))
+    sys.exit(len(missed) > 0)
 
 
 if __name__ == "__main__":
