@@ -251,8 +251,35 @@ migrate_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(store->
     return err;
 }
 
-/* The same clock for as long as the host runs, whoever sets the other one.  Whatever was to be
- * waited for is looked at once: a new boot may begin before the last one ended. */
+/* A new boot may begin before the last one ended, by UTC: then nothing of that is still to
+ * come. What was to be waited for is looked at once. */
+static enum tb_err
+end_future_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    static const char *const ends[] = {
+        "UPDATE captures SET due_steady_ns = ?1"
+        " WHERE state NOT IN ('sealed', 'refused', 'failed') AND due_steady_ns > ?1",
+        "UPDATE captures SET stopped_steady_ns = min(stopped_steady_ns, ?1),"
+        " ended_steady_ns = min(ended_steady_ns, ?1)"
+        " WHERE stopped_steady_ns > ?1 OR ended_steady_ns > ?1",
+        "UPDATE resources SET created_steady_ns = min(created_steady_ns, ?1),"
+        " gone_steady_ns = min(gone_steady_ns, ?1)"
+        " WHERE created_steady_ns > ?1 OR gone_steady_ns > ?1"};
+    enum tb_err err = TB_OK;
+
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]) && err == TB_OK; i++) {
+        struct store_query q;
+
+        err = store_open_locked(store, ends[i], &q, fail);
+        if (err == TB_OK) {
+            store_bind_int(&q, tb_store_steady_ns(store));
+            err = store_run_locked(&q, NULL, fail);
+        }
+    }
+    return err;
+}
+
+/* The same clock for as long as the host runs, whoever sets the other one. */
 static enum tb_err
 start_clock_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
@@ -285,18 +312,7 @@ start_clock_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(sto
             err = store_run_locked(&q, NULL, fail);
         }
     }
-    if (err == TB_OK) {
-        err = store_open_locked(store,
-                                "UPDATE captures SET due_steady_ns = ?1"
-                                " WHERE state NOT IN ('sealed', 'refused', 'failed')"
-                                " AND due_steady_ns > ?1",
-                                &q, fail);
-    }
-    if (err != TB_OK) {
-        return err;
-    }
-    store_bind_int(&q, tb_store_steady_ns(store));
-    return store_run_locked(&q, NULL, fail);
+    return err == TB_OK ? end_future_locked(store, fail) : err;
 }
 
 int64_t

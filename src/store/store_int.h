@@ -14,7 +14,7 @@
 #include <tapbox/thread.h>
 
 enum {
-    STORE_MAX_STATEMENTS = 128 /* distinct statements in src/store/, with room */
+    STORE_MAX_STATEMENTS = 160 /* distinct statements in src/store/, with room */
 };
 
 struct tb_store {

@@ -661,6 +661,43 @@ nobody_who_sets_the_clock_moves_the_stores(void **state)
     tb_clock_real();
 }
 
+/* The clock was an hour ahead when the host started last time, and is right this time. */
+static void
+nothing_of_an_earlier_boot_is_still_to_come(void **state)
+{
+    struct place *p = *state;
+    char id[TB_CAPTURE_ID_SIZE];
+    struct tb_resource intent = {.kind = TB_RESOURCE_SESSION, .key = "eni-1"};
+    struct tb_resource *list = NULL;
+    struct tb_capture *c;
+    size_t count = 0;
+    int64_t row = 0;
+
+    make_capture(p->store, id);
+    (void)tb_str_copy(intent.capture_id, sizeof(intent.capture_id), id);
+    assert_int_equal(tb_store_resource_intend(p->store, &intent, &row, NULL), TB_OK);
+    assert_int_equal(tb_store_resource_created(p->store, row, "tms-1", "", NULL), TB_OK);
+    assert_int_equal(tb_store_resource_gone(p->store, row, TB_RESOURCE_DELETED, "", NULL),
+                     TB_OK);
+    move_through(p->store, id, TB_CAPTURE_SEALED);
+    run_sql(p, "UPDATE steady SET boot_id = 'another';"
+               "UPDATE captures SET stopped_steady_ns = stopped_steady_ns + 3600000000000,"
+               " ended_steady_ns = ended_steady_ns + 3600000000000;"
+               "UPDATE resources SET created_steady_ns = created_steady_ns + 3600000000000,"
+               " gone_steady_ns = gone_steady_ns + 3600000000000");
+    reopen(p);
+    c = get(p->store, id);
+    assert_true(c->stopped_steady_ns <= tb_store_steady_ns(p->store));
+    assert_true(c->ended_steady_ns <= tb_store_steady_ns(p->store));
+    free(c);
+    assert_int_equal(tb_store_resource_list(p->store, id, true, &list, &count, NULL), TB_OK);
+    assert_int_equal(count, 1);
+    assert_true(list[0].created_steady_ns <= tb_store_steady_ns(p->store));
+    assert_true(list[0].gone_steady_ns <= tb_store_steady_ns(p->store));
+    assert_true(list[0].gone_steady_ns > 0);
+    tb_resources_free(list, count);
+}
+
 static void
 what_waits_is_looked_at_once_when_the_store_is_opened(void **state)
 {
@@ -1207,6 +1244,7 @@ main(void)
         CASE(sources_deadline_and_ledger_are_replaced_whole),
         CASE(a_retry_leaves_its_error_until_the_next_step_and_the_last_one_stays),
         CASE(nobody_who_sets_the_clock_moves_the_stores),
+        CASE(nothing_of_an_earlier_boot_is_still_to_come),
         CASE(what_waits_is_looked_at_once_when_the_store_is_opened),
         CASE(a_stop_is_due_at_once_and_keeps_its_first_reason),
         CASE(lists_are_in_their_order_and_within_their_limit),
