@@ -224,6 +224,11 @@ TB_NODISCARD enum tb_err tb_store_capture_sources(struct tb_store *store, const 
 TB_NODISCARD enum tb_err tb_store_capture_deadline(struct tb_store *store, const char *id,
                                                    const struct tb_deadline *deadline,
                                                    struct tb_fail *fail);
+/* The same deadline, counted in this boot.  Nothing when it was counted so before, or is
+ * another one by now. */
+TB_NODISCARD enum tb_err tb_store_capture_recount(struct tb_store *store, const char *id,
+                                                  const struct tb_deadline *deadline,
+                                                  struct tb_fail *fail);
 /* Look at it again at `due_steady_ns`; adds one to attempt when `failed` is not NULL and keeps
  * its text as the capture's error; else attempts are counted anew. */
 TB_NODISCARD enum tb_err tb_store_capture_later(struct tb_store *store, const char *id,

@@ -86,6 +86,7 @@ struct tb_control {
         struct control_busy busy[WORKERS];
         struct control_self self;
         int64_t aws_offset_s; /* AWS's clock less the store's, seconds */
+        bool aws_told;        /* by AWS; else by this host when control began */
         /* short waits that are not worth a commit; a new start looks at once anyway */
         struct control_pause pauses[TB_RECORDER_MAX_CAPTURES];
         struct control_expiry expiries[TB_RECORDER_MAX_CAPTURES];
@@ -156,6 +157,8 @@ void control_together(struct control_task *tasks, size_t count);
 
 /* AWS's clock against ours, from the Date of its answers: what expiry tags are written by. */
 void control_note_aws_time(struct tb_control *control, int64_t server_utc_s);
+/* What AWS's clock shows now, to a second; until AWS has told, this host's when it started. */
+int64_t control_aws_now_ns(struct tb_control *control);
 /* The deadline by AWS's clock, whatever the wall clock here has done since it was set. */
 int64_t control_expires_utc_s(struct tb_control *control, const struct tb_deadline *deadline);
 
@@ -275,6 +278,10 @@ bool control_is_about_standing(enum tb_err err, const struct tb_fail *fail);
 TB_NODISCARD enum tb_err control_try_to_extend(struct tb_control *control,
                                                const struct tb_capture *capture,
                                                int64_t *again_ns, struct tb_fail *fail);
+/* A deadline of an earlier boot ends by AWS's clock, as soon as that has been told, and is
+ * counted in this boot from there on: the host may have started with a wrong clock, and
+ * somebody may set it.  True when it was: the store has it. */
+bool control_recount_deadline(struct tb_control *control, const struct tb_capture *capture);
 /* What a crash amid an extension left behind, or a withdrawal while EC2 refused: the deadline
  * that stands goes into the tags.  A failure is logged, and the reconciler notes it anew. */
 void control_settle_expiry(struct tb_control *control, const struct tb_capture *capture);

@@ -1,5 +1,5 @@
-/* A later deadline: in the tags and confirmed, then in the recorder, then in the store; and
- * tags that say another one than the store. */
+/* A later deadline: in the tags and confirmed, then in the recorder, then in the store; tags
+ * that say another one than the store; and deadlines of an earlier boot. */
 #include "control_int.h"
 
 #include <tapbox/log.h>
@@ -269,4 +269,63 @@ control_try_to_extend(struct tb_control *control, const struct tb_capture *captu
     tb_log_fail(TB_LOG_ERROR, capture->id, fail, "cannot be extended; the deadline stands");
     return tb_store_capture_refuse_extend(control->deps.store, capture->id,
                                           capture->extend_to_utc_ns, fail);
+}
+
+/* --- a deadline of an earlier boot --- */
+
+/* When it ends by AWS's clock: as its sessions were told. */
+static enum tb_err
+find_end(struct tb_control *control, const struct tb_capture *capture, int64_t *out_utc_ns,
+         struct tb_fail *fail)
+{
+    struct tb_resource *rows = NULL;
+    size_t count = 0;
+    enum tb_err err =
+        tb_store_resource_list(control->deps.store, capture->id, false, &rows, &count, fail);
+
+    *out_utc_ns = capture->deadline.utc_ns;
+    for (size_t i = 0; i < count && err == TB_OK; i++) {
+        if (rows[i].kind == TB_RESOURCE_SESSION && rows[i].expires_utc_s != 0) {
+            *out_utc_ns = rows[i].expires_utc_s * TB_NS_PER_S;
+        }
+    }
+    tb_resources_free(rows, count);
+    return err;
+}
+
+bool
+control_recount_deadline(struct tb_control *control, const struct tb_capture *capture)
+{
+    struct tb_fail fail = {0};
+    struct tb_deadline deadline;
+    int64_t end_utc_ns;
+    bool told;
+    enum tb_err err;
+
+    tb_mutex_lock(&control->mu);
+    told = control->locked.aws_told;
+    tb_mutex_unlock(&control->mu);
+    if (!told || tb_clock_boot_id()[0] == 0 ||
+        tb_deadline_is_of_this_boot(&capture->deadline)) {
+        return false;
+    }
+    err = find_end(control, capture, &end_utc_ns, &fail);
+    if (err == TB_OK) {
+        deadline = tb_deadline_in(end_utc_ns - control_aws_now_ns(control));
+        deadline.utc_ns = capture->deadline.utc_ns;
+        err = tb_store_capture_recount(control->deps.store, capture->id, &deadline, &fail);
+    }
+    if (err != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, capture->id, &fail,
+                    "its deadline is still judged by the wall clock");
+        return false;
+    }
+    tb_log(TB_LOG_INFO, capture->id, "begun before this boot: by AWS's clock %lld s are left",
+           (long long)(tb_deadline_left_ns(&deadline) / TB_NS_PER_S));
+    /* one that does not know it yet is told when it is armed */
+    if (tb_recorder_extend(control->deps.recorder, capture->id, deadline.boot_ns, &fail) !=
+        TB_OK) {
+        tb_log_fail(TB_LOG_DEBUG, capture->id, &fail, "the recorder is not told");
+    }
+    return true;
 }

@@ -10,18 +10,14 @@ control_forget_old(struct tb_control *control)
 {
     int64_t keep_ns = control->deps.config->store_keep_ns;
     struct tb_fail fail = {0};
-    int64_t now_ns;
     size_t count = 0;
 
     if (keep_ns == 0) {
         return hour_ns;
     }
     /* by AWS's clock: a wrong one of ours must not make everything old */
-    tb_mutex_lock(&control->mu);
-    now_ns =
-        tb_store_steady_ns(control->deps.store) + control->locked.aws_offset_s * TB_NS_PER_S;
-    tb_mutex_unlock(&control->mu);
-    if (tb_store_forget(control->deps.store, now_ns - keep_ns, &count, &fail) != TB_OK) {
+    if (tb_store_forget(control->deps.store, control_aws_now_ns(control) - keep_ns, &count,
+                        &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "old octets stay in the store");
     } else if (count > 0) {
         tb_log(TB_LOG_INFO, NULL, "%zu alerts and summaries are older than store.keep", count);

@@ -9,7 +9,7 @@
 static const int64_t settle_ns = 60 * TB_NS_PER_S;
 enum {
     tries_before_belief = 6, /* with pauses in between, some ten seconds */
-    sweep_slack_s = 2        /* between a deadline by our clock and by that of a sweep */
+    sweep_slack_s = 2        /* between what we know of AWS's clock and what a sweep does */
 };
 
 static const enum tb_ec2_kind ec2_kind[TB_RESOURCE_KIND_COUNT] = {
@@ -261,10 +261,10 @@ find_intended(struct tb_control *control, struct tb_resource *resource, uint32_t
 
 /* What has expired may have been deleted by a sweep from elsewhere, which costs no packet. */
 static bool
-may_be_swept(const struct tb_resource *resource)
+may_be_swept(struct tb_control *control, const struct tb_resource *resource)
 {
     return resource->expires_utc_s != 0 &&
-           tb_clock_utc_ns() / TB_NS_PER_S > resource->expires_utc_s + sweep_slack_s;
+           control_aws_now_ns(control) / TB_NS_PER_S > resource->expires_utc_s + sweep_slack_s;
 }
 
 enum tb_err
@@ -310,7 +310,7 @@ control_delete(struct tb_control *control, struct tb_resource *resource, uint32_
         /* An earlier request of ours may have deleted it, its answer lost. */
         bool never_had = !asked_before && answer.tries == 1;
 
-        if (never_had && !may_be_swept(resource)) {
+        if (never_had && !may_be_swept(control, resource)) {
             end = TB_RESOURCE_FOUND_GONE;
         }
         err = believe_not_found(control, resource, attempt, &answer);

@@ -311,7 +311,7 @@ watch_capture(struct reconcile *r, const char *id, const struct tb_ec2_sessions 
                            row->aws_id);
         }
         /* one that is being extended says what is to come */
-        if (capture->extend_to_utc_ns == 0 &&
+        if (capture->extend_to_utc_ns <= capture->deadline.utc_ns &&
             is_unsettled(r->account->control, capture, sessions, row->aws_id)) {
             control_note_unsettled(r->account->control, id);
         }

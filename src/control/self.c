@@ -147,19 +147,27 @@ control_note_aws_time(struct tb_control *control, int64_t server_utc_s)
         tb_mutex_lock(&control->mu);
         control->locked.aws_offset_s =
             server_utc_s - tb_store_steady_ns(control->deps.store) / TB_NS_PER_S;
+        control->locked.aws_told = true;
         tb_mutex_unlock(&control->mu);
     }
 }
 
 int64_t
-control_expires_utc_s(struct tb_control *control, const struct tb_deadline *deadline)
+control_aws_now_ns(struct tb_control *control)
 {
-    int64_t at_ns = tb_store_steady_ns(control->deps.store) + tb_deadline_left_ns(deadline);
     int64_t offset_s;
 
     tb_mutex_lock(&control->mu);
     offset_s = control->locked.aws_offset_s;
     tb_mutex_unlock(&control->mu);
+    return tb_store_steady_ns(control->deps.store) + offset_s * TB_NS_PER_S;
+}
+
+int64_t
+control_expires_utc_s(struct tb_control *control, const struct tb_deadline *deadline)
+{
+    int64_t at_ns = control_aws_now_ns(control) + tb_deadline_left_ns(deadline);
+
     /* to the nearest second: a deadline is a whole one by the clock that it was set by */
-    return (at_ns + TB_NS_PER_S / 2) / TB_NS_PER_S + offset_s;
+    return (at_ns + TB_NS_PER_S / 2) / TB_NS_PER_S;
 }

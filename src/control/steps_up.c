@@ -571,6 +571,9 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
     if (stop != TB_STOP_NONE) {
         return bring_down(control, capture, stop, fail);
     }
+    if (control_recount_deadline(control, capture)) {
+        return TB_OK; /* from the store again: it may be over */
+    }
     *out_again_ns = left_ns < watch_period_ns ? left_ns : watch_period_ns;
     if (capture->source_news) {
         /* first, so that news which comes while EC2 is asked is not lost */

@@ -307,21 +307,24 @@ tb_store_capture_refuse_extend(struct tb_store *store, const char *id, int64_t t
                      id, to_utc_ns, NULL, fail);
 }
 
-/* The AWS objects of the capture expire with it. */
+/* The AWS objects of the capture expire as much later, by AWS's clock; before the deadline is
+ * changed. */
 static enum tb_err
-extend_resources_locked(struct tb_store *store, const char *id, int64_t expires_utc_s,
+extend_resources_locked(struct tb_store *store, const char *id, int64_t deadline_utc_ns,
                         struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     struct store_query q;
-    enum tb_err err = store_open_locked(store,
-                                        "UPDATE resources SET expires_utc_s = ?"
-                                        " WHERE capture_id = ? AND state <> 'gone'",
-                                        &q, fail);
+    enum tb_err err = store_open_locked(
+        store,
+        "UPDATE resources SET expires_utc_s = expires_utc_s"
+        " + (?1 - (SELECT deadline_utc_ns FROM captures WHERE id = ?2)) / 1000000000"
+        " WHERE capture_id = ?2 AND state <> 'gone' AND expires_utc_s <> 0",
+        &q, fail);
 
     if (err != TB_OK) {
         return err;
     }
-    store_bind_int(&q, expires_utc_s);
+    store_bind_int(&q, deadline_utc_ns);
     store_bind_text(&q, id);
     return store_run_locked(&q, NULL, fail);
 }
@@ -357,13 +360,16 @@ tb_store_capture_extended(struct tb_store *store, const char *id,
     if (err != TB_OK) {
         goto out;
     }
-    err = store_open_locked(
-        store,
-        "UPDATE captures SET deadline_utc_ns = ?, deadline_boot_ns = ?,"
-        " deadline_boot_id = ? WHERE id = ? AND state = 'recording' AND stop_asked = 0"
-        " AND extend_to_utc_ns >= ?1" /* it may have been withdrawn */
-        " AND " STORE_LEFT_NS " > 0", /* its sessions may be gone */
-        &q, fail);
+    err = extend_resources_locked(store, id, deadline->utc_ns, fail);
+    if (err == TB_OK) {
+        err = store_open_locked(
+            store,
+            "UPDATE captures SET deadline_utc_ns = ?, deadline_boot_ns = ?,"
+            " deadline_boot_id = ? WHERE id = ? AND state = 'recording' AND stop_asked = 0"
+            " AND extend_to_utc_ns >= ?1" /* it may have been withdrawn */
+            " AND " STORE_LEFT_NS " > 0", /* its sessions may be gone */
+            &q, fail);
+    }
     if (err == TB_OK) {
         store_bind_int(&q, deadline->utc_ns);
         store_bind_int(&q, deadline->boot_ns);
@@ -378,14 +384,35 @@ tb_store_capture_extended(struct tb_store *store, const char *id,
         err = settle_asks_locked(store, id, deadline->utc_ns, fail);
     }
     if (err == TB_OK) {
-        err = extend_resources_locked(store, id, deadline->utc_ns / TB_NS_PER_S, fail);
-    }
-    if (err == TB_OK) {
         err = note_deadline_locked(store, id, "deadline", NULL, deadline->utc_ns, fail);
     }
     err = store_end_locked(store, err, fail);
 
 out:
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_capture_recount(struct tb_store *store, const char *id,
+                         const struct tb_deadline *deadline, struct tb_fail *fail)
+{
+    struct store_query q;
+    enum tb_err err;
+
+    store_lock(store, "capture_recount");
+    err =
+        store_open_locked(store,
+                          "UPDATE captures SET deadline_boot_ns = ?1, deadline_boot_id = ?2"
+                          " WHERE id = ?3 AND deadline_utc_ns = ?4 AND deadline_boot_id <> ?2",
+                          &q, fail);
+    if (err == TB_OK) {
+        store_bind_int(&q, deadline->boot_ns);
+        store_bind_text(&q, deadline->boot_id);
+        store_bind_text(&q, id);
+        store_bind_int(&q, deadline->utc_ns);
+        err = store_run_locked(&q, NULL, fail);
+    }
     tb_mutex_unlock(&store->mu);
     return err;
 }

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import signal
+import sqlite3
 import sys
 import tempfile
 
@@ -56,6 +57,18 @@ class Scene:
                     if o["kind"] == "session" and o["tags"]["tapbox:capture"] == key]
         return session
 
+    def of_another_boot(self, key):
+        link = sqlite3.connect(self.service.state + "/tapbox.db")
+        with link:
+            link.execute("UPDATE captures SET deadline_boot_id = 'another', deadline_boot_ns = 7 WHERE id = ?", (key,))
+        link.close()
+
+    def is_of_this_boot(self, key):
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot_id:
+            this = boot_id.read().strip()
+        return this in [row["deadline_boot_id"] for row in self.service.rows("SELECT id, deadline_boot_id FROM captures")
+                        if row["id"] == key]
+
     def tag_is_right(self, key):
         expires = verdict.utc_ns(self.session(key)["tags"]["tapbox:expires"])
         return abs(expires - self.row(key)["deadline_utc_ns"]) <= 2 * NS
@@ -71,7 +84,7 @@ class Scene:
 
 
 def play(scene):
-    stuck, longer, killed = scene.record(1, "3s"), scene.record(2, "6s"), scene.record(3, "9s")
+    stuck, longer, killed, rebooted = (scene.record(n, duration) for n, duration in ((1, "3s"), (2, "6s"), (3, "9s"), (5, "12s")))
     # a retry that waits, when the clock is set back by less than a minute: the pause must not become longer by that
     scene.awsim.faults([REFUSED])
     wait_until("a delete that fails", lambda: scene.awsim.ask("/requests").get("DeleteTrafficMirrorSession", {}).get("errors"), 30)
@@ -88,14 +101,20 @@ def play(scene):
     made = scene.record(4, "3s")
     is_("so do the tags of what is begun then", scene.tag_is_right(made), scene.session(made))
     scene.ends_in_time("a capture whose teardown failed when the clock was set back ends in time", stuck, lifted_ns)
-    # the service is away, the clock is not what it was, and a new process knows nothing of it
+    # the service is away, the clock is not what it was, and a new process knows nothing of it; one capture is of another boot
     scene.service.end(signal.SIGKILL)
     scene.service.set_clock(-2 * HOUR_S)
+    was_ns = scene.row(rebooted)["deadline_utc_ns"]
+    scene.of_another_boot(rebooted)
     scene.start()
+    wait_until("AWS's time", lambda: scene.is_of_this_boot(rebooted), 20)
+    off_s = (scene.row(rebooted)["deadline_utc_ns"] - was_ns) / NS
+    is_("a deadline of another boot is where AWS's clock has it", abs(off_s) <= 2.5, off_s)
     scene.service.set_clock(3 * HOUR_S)
     scene.ends_in_time("one that was begun a day ahead ends in time", made)
     scene.ends_in_time("one that was extended a day ahead ends in time", longer)
     scene.ends_in_time("one that a killed service left ends in time", killed)
+    scene.ends_in_time("one of another boot ends in time", rebooted)
     left = [o for o in verdict.owned(scene.awsim.history(), OWNER) if not o["until_ns"] and "tapbox:expires" in o["tags"]]
     is_("nothing with an expiry is left", left == [], left)
 

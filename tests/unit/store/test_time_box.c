@@ -242,6 +242,55 @@ what_aws_refuses_is_asked_for_by_nobody_any_more(void **state)
     assert_true(p->capture.extend_to_utc_ns == 0);
 }
 
+/* Of AWS's clock, which may be another than that of the deadline. */
+static void
+what_expires_with_it_expires_as_much_later(void **state)
+{
+    struct place *p = *state;
+    struct tb_resource intent = {
+        .kind = TB_RESOURCE_SESSION, .key = "eni-1", .expires_utc_s = 1000};
+    int64_t to = p->capture.deadline.utc_ns + 60 * TB_NS_PER_S;
+    struct tb_resource *list = NULL;
+    size_t count = 0;
+    int64_t row = 0;
+
+    (void)tb_str_copy(intent.capture_id, sizeof(intent.capture_id), p->id);
+    assert_int_equal(tb_store_resource_intend(p->store, &intent, &row, NULL), TB_OK);
+    assert_int_equal(confirm(p, to), TB_ESTATE); /* nobody asks for it */
+    assert_int_equal(tb_store_capture_ask_extend(p->store, p->id, to, NULL, NULL), TB_OK);
+    assert_int_equal(confirm(p, to), TB_OK);
+    assert_int_equal(tb_store_resource_list(p->store, p->id, false, &list, &count, NULL),
+                     TB_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(list[0].expires_utc_s, 1060);
+    tb_resources_free(list, count);
+}
+
+static void
+a_deadline_of_an_earlier_boot_is_counted_in_this_one(void **state)
+{
+    struct place *p = *state;
+    struct tb_deadline of_before = p->capture.deadline, now, later;
+
+    (void)tb_str_copy(of_before.boot_id, sizeof(of_before.boot_id), "another");
+    of_before.boot_ns = 7;
+    assert_int_equal(tb_store_capture_deadline(p->store, p->id, &of_before, NULL), TB_OK);
+    now = tb_deadline_in(30 * TB_NS_PER_S);
+    now.utc_ns = of_before.utc_ns - 1; /* it was extended in the meantime */
+    assert_int_equal(tb_store_capture_recount(p->store, p->id, &now, NULL), TB_OK);
+    read_capture(p);
+    assert_int_equal(p->capture.deadline.boot_ns, 7);
+    now.utc_ns = of_before.utc_ns;
+    assert_int_equal(tb_store_capture_recount(p->store, p->id, &now, NULL), TB_OK);
+    later = tb_deadline_moved(&now, TB_NS_PER_S); /* once is enough */
+    later.utc_ns = now.utc_ns;
+    assert_int_equal(tb_store_capture_recount(p->store, p->id, &later, NULL), TB_OK);
+    read_capture(p);
+    assert_int_equal(p->capture.deadline.boot_ns, now.boot_ns);
+    assert_true(tb_deadline_is_of_this_boot(&p->capture.deadline));
+    assert_true(p->capture.deadline.utc_ns == of_before.utc_ns);
+}
+
 static void
 what_was_stopped_is_not_extended(void **state)
 {
@@ -395,6 +444,8 @@ main(void)
         CASE(one_that_is_withdrawn_leaves_the_others_asked_for),
         CASE(one_that_an_alert_asked_for_outlives_a_withdrawal),
         CASE(what_aws_refuses_is_asked_for_by_nobody_any_more),
+        CASE(what_expires_with_it_expires_as_much_later),
+        CASE(a_deadline_of_an_earlier_boot_is_counted_in_this_one),
         CASE(what_was_stopped_is_not_extended),
         CASE(what_is_over_is_not_extended),
         CASE(an_alert_that_joins_makes_the_box_longer_by_what_is_left_and_no_wall_clock),
