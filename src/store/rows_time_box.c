@@ -400,7 +400,7 @@ tb_store_capture_recount(struct tb_store *store, const char *id,
     struct store_query q;
     enum tb_err err;
 
-    store_lock(store, "capture_recount");
+    store_lock(store, NULL); /* lost in a crash, it is counted again */
     err =
         store_open_locked(store,
                           "UPDATE captures SET deadline_boot_ns = ?1, deadline_boot_id = ?2"
