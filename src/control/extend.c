@@ -273,23 +273,26 @@ control_try_to_extend(struct tb_control *control, const struct tb_capture *captu
 
 /* --- a deadline of an earlier boot --- */
 
-/* When it ends by AWS's clock: as its sessions were told. */
+/* When it ends by AWS's clock: as its sessions were told; of several the earliest, as one that
+ * was made in this boot went by this host's. */
 static enum tb_err
 find_end(struct tb_control *control, const struct tb_capture *capture, int64_t *out_utc_ns,
          struct tb_fail *fail)
 {
     struct tb_resource *rows = NULL;
+    int64_t end_utc_s = 0;
     size_t count = 0;
     enum tb_err err =
         tb_store_resource_list(control->deps.store, capture->id, false, &rows, &count, fail);
 
-    *out_utc_ns = capture->deadline.utc_ns;
     for (size_t i = 0; i < count && err == TB_OK; i++) {
-        if (rows[i].kind == TB_RESOURCE_SESSION && rows[i].expires_utc_s != 0) {
-            *out_utc_ns = rows[i].expires_utc_s * TB_NS_PER_S;
+        if (rows[i].kind == TB_RESOURCE_SESSION && rows[i].expires_utc_s != 0 &&
+            (end_utc_s == 0 || rows[i].expires_utc_s < end_utc_s)) {
+            end_utc_s = rows[i].expires_utc_s;
         }
     }
     tb_resources_free(rows, count);
+    *out_utc_ns = end_utc_s != 0 ? end_utc_s * TB_NS_PER_S : capture->deadline.utc_ns;
     return err;
 }
 

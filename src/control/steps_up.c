@@ -440,6 +440,9 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
     if (stop != TB_STOP_NONE) {
         return give_up_arming(control, capture, stop, fail);
     }
+    if (control_recount_deadline(control, capture)) {
+        return TB_OK; /* from the store again: it may be over */
+    }
     work = malloc(sizeof(*work));
     if (work == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory to arm a capture");
