@@ -6,20 +6,25 @@ enum {
     PROBES_MAX = 1000 /* of one list that are looked at; real ones have a few */
 };
 
-/* "0.0.0.0" and "::" stand for nobody: a filter for them would let nothing through. */
-static bool
-add_address(struct tb_alert *out, const char *text, const struct tb_indicator *more)
-{
-    return text != NULL && text[strspn(text, "0.:")] != 0 &&
-           tb_webhook_add_address(out, text, more);
-}
-
 /* Flow-log findings know IPv4 only; the IPv6 address beside one is a filler. */
 static void
 add_remote(struct tb_alert *out, const struct tb_json *details, const struct tb_indicator *more)
 {
-    if (!add_address(out, tb_webhook_str(details, "ipAddressV4"), more)) {
-        (void)add_address(out, tb_webhook_str(details, "ipAddressV6"), more);
+    if (!tb_webhook_add_address(out, tb_webhook_str(details, "ipAddressV4"), more)) {
+        (void)tb_webhook_add_address(out, tb_webhook_str(details, "ipAddressV6"), more);
+    }
+}
+
+static void
+read_protocol(const struct tb_json *action, struct tb_indicator *out)
+{
+    const char *text = tb_webhook_str(action, "protocol");
+
+    if (text != NULL) {
+        (void)tb_webhook_lower_name(out->protocol, sizeof(out->protocol), text);
+    } else {
+        (void)tb_webhook_name_or_number(out->protocol, sizeof(out->protocol), action,
+                                        "protocol");
     }
 }
 
@@ -30,8 +35,7 @@ read_connection(const struct tb_json *net, struct tb_alert *out)
                                 .local_port = tb_webhook_port(net, "localPortDetails/port"),
                                 .on_wire = true};
 
-    (void)tb_webhook_lower_name(more.protocol, sizeof(more.protocol),
-                                tb_webhook_str(net, "protocol"));
+    read_protocol(net, &more);
     (void)tb_webhook_lower_name(more.direction, sizeof(more.direction),
                                 tb_webhook_str(net, "connectionDirection"));
     add_remote(out, tb_webhook_at(net, "remoteIpDetails"), &more);
@@ -58,8 +62,7 @@ read_dns(const struct tb_json *dns, struct tb_alert *out)
 {
     struct tb_indicator more = {.direction = "outbound", .on_wire = true};
 
-    (void)tb_webhook_lower_name(more.protocol, sizeof(more.protocol),
-                                tb_webhook_str(dns, "protocol"));
+    read_protocol(dns, &more);
     (void)tb_webhook_add_domain(out, tb_webhook_str(dns, "domain"), &more);
 }
 
@@ -73,7 +76,7 @@ read_call(const struct tb_json *call, struct tb_alert *out)
     add_remote(out, tb_webhook_at(call, "remoteIpDetails"), &more);
     (void)tb_webhook_add_domain(out, tb_webhook_str(call, "domainDetails/domain"), &more);
     for (size_t i = 0; tb_json_is_array(ips) && i < tb_json_count(ips) && i < PROBES_MAX; i++) {
-        (void)add_address(out, tb_json_str(tb_json_item(ips, i), ""), &more);
+        (void)tb_webhook_add_address(out, tb_json_str(tb_json_item(ips, i), ""), &more);
     }
 }
 

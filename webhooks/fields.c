@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,6 +179,22 @@ tb_webhook_lower_name(char *out, size_t cap, const char *text)
 }
 
 bool
+tb_webhook_name_or_number(char *out, size_t cap, const struct tb_json *node, const char *path)
+{
+    const char *text = tb_webhook_str(node, path);
+    int64_t number;
+
+    if (text == NULL && tb_json_int(tb_webhook_at(node, path), "", &number) && number >= 0) {
+        int len = snprintf(out, cap, "%" PRId64, number);
+
+        if (len > 0 && (size_t)len < cap) {
+            return true;
+        }
+    }
+    return tb_webhook_name(out, cap, text);
+}
+
+bool
 tb_webhook_find_id(const char *text, const char *prefix, char out[TB_AWS_ID_SIZE])
 {
     enum {
@@ -201,6 +218,35 @@ tb_webhook_find_id(const char *text, const char *prefix, char out[TB_AWS_ID_SIZE
         at += n;
     }
     return false;
+}
+
+int
+tb_webhook_parse_address(const char *text, unsigned char out[TB_WEBHOOK_ADDRESS_BYTES])
+{
+    static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff}; /* ::ffff:0:0/96 */
+    unsigned char octets[TB_WEBHOOK_ADDRESS_BYTES] = {0};
+    int family = text != NULL && strchr(text, ':') != NULL ? AF_INET6 : AF_INET;
+
+    if (text == NULL || inet_pton(family, text, octets) != 1) {
+        return 0;
+    }
+    if (family == AF_INET6 && memcmp(octets, mapped, sizeof(mapped)) == 0) {
+        memmove(octets, octets + sizeof(mapped), sizeof(octets) - sizeof(mapped));
+        memset(octets + 4, 0, sizeof(octets) - 4);
+        family = AF_INET;
+    }
+    memcpy(out, octets, sizeof(octets));
+    return family;
+}
+
+bool
+tb_webhook_same_address(const char *a, const char *b)
+{
+    unsigned char left[TB_WEBHOOK_ADDRESS_BYTES], right[TB_WEBHOOK_ADDRESS_BYTES];
+    int family = tb_webhook_parse_address(a, left);
+
+    return family != 0 && family == tb_webhook_parse_address(b, right) &&
+           memcmp(left, right, sizeof(left)) == 0;
 }
 
 int64_t
@@ -292,12 +338,14 @@ add_indicator(struct tb_alert *out, const struct tb_indicator *made)
 bool
 tb_webhook_add_address(struct tb_alert *out, const char *text, const struct tb_indicator *more)
 {
+    static const unsigned char nobody[TB_WEBHOOK_ADDRESS_BYTES];
     struct tb_indicator made = *more;
-    unsigned char octets[sizeof(struct in6_addr)];
-    int family = text != NULL && strchr(text, ':') != NULL ? AF_INET6 : AF_INET;
+    unsigned char octets[TB_WEBHOOK_ADDRESS_BYTES];
+    int family = tb_webhook_parse_address(text, octets);
 
     made.kind = TB_INDICATOR_IP;
-    if (text == NULL || inet_pton(family, text, octets) != 1 ||
+    /* a filter for nobody would let nothing through */
+    if (family == 0 || memcmp(octets, nobody, sizeof(nobody)) == 0 ||
         inet_ntop(family, octets, made.value, sizeof(made.value)) == NULL) {
         return false;
     }

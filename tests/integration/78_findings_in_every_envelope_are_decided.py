@@ -102,7 +102,12 @@ def address(text):
         made = ipaddress.ip_address(text)
     except ValueError:
         return None
+    made = getattr(made, "ipv4_mapped", None) or made
     return None if made.is_unspecified else made
+
+
+def listed(value):
+    return value if isinstance(value, list) else []
 
 
 def first(*texts):
@@ -122,7 +127,7 @@ def expected_peers(finding):
         if name == "networkConnectionAction":
             remote(action.get("remoteIpDetails"), True)
         elif name == "portProbeAction":
-            for probe in action.get("portProbeDetails") or []:
+            for probe in listed(action.get("portProbeDetails"))[:64]:
                 remote(probe.get("remoteIpDetails"), True)
         elif name == "dnsRequestAction":
             found.add((action["domain"], True))
@@ -145,17 +150,29 @@ def expected_interfaces(finding):
     if not re.fullmatch(r"i-[0-9a-f]{8,40}", instance):
         named = re.search(r":(i-[0-9a-f]{8,40})$", (resource.get("accessKeyDetails") or {}).get("principalId") or "")
         instance = named.group(1) if named else ""
-    mine = [ni for ni in details.get("networkInterfaces") or [] if ni.get("networkInterfaceId")]
+    mine = [ni for ni in listed(details.get("networkInterfaces")) if ni.get("networkInterfaceId")]
     net = ((finding.get("service") or {}).get("action") or {}).get("networkConnectionAction") or {}
     if net.get("localNetworkInterface"):
         return {f"{instance}/{net['localNetworkInterface']}"}
-    probes = (((finding.get("service") or {}).get("action") or {}).get("portProbeAction") or {}).get("portProbeDetails") or []
+    probes = listed((((finding.get("service") or {}).get("action") or {}).get("portProbeAction") or {}).get("portProbeDetails"))
     local = [one.get("localIpDetails") or {} for one in [net, *probes]]
     wanted = {address(ip or "") for one in local for ip in one.values()} - {None}
     seen = {f"{instance}/{ni['networkInterfaceId']}" for ni in mine for text in
-            [ni.get("privateIpAddress"), *(ni.get("ipv6Addresses") or []),
+            [ni.get("privateIpAddress"), ni.get("publicIp"), *(ni.get("ipv6Addresses") or []),
              *(one.get("privateIpAddress") for one in ni.get("privateIpAddresses") or [])] if address(text or "") in wanted}
     return seen or {f"{instance}/{ni['networkInterfaceId']}" for ni in mine} or ({instance + "/"} if instance else set())
+
+
+def severity_of(finding):
+    """0: unknown."""
+    text = finding.get("severity")
+    if isinstance(text, bool):
+        return 0
+    try:
+        severity = float(text)
+    except (TypeError, ValueError):
+        return 0
+    return severity if 0 <= severity <= 10 else 0
 
 
 def extracted(what, finding, answer):
@@ -168,10 +185,11 @@ def extracted(what, finding, answer):
         yield f"{what}: sources {sorted(got)}, extracted {sorted(expected_interfaces(finding))}"
     if answer["decision"] == "refuse" and expected_interfaces(finding):
         yield f"{what}: refused ({answer['reason']}), extracted {sorted(expected_interfaces(finding))}"
-    account = finding.get("accountId") or ""
+    account = str(finding.get("accountId") or "")
     if not re.fullmatch(r"[0-9]{12}", account):
         account = ENVELOPE_ACCOUNT if "EventBridge" in what else None
-    for name, want in (("account", account), *((name, finding.get(name)) for name in ("id", "type", "severity", "region"))):
+    for name, want in (("account", account), ("severity", severity_of(finding)),
+                       *((name, finding.get(name)) for name in ("id", "type", "region"))):
         if answer["alert"][name] != want:
             yield f"{what}: {name} '{answer['alert'][name]}', extracted '{want}'"
 
@@ -234,6 +252,22 @@ def sequence(*resources, endpoints=()):
 
 def member(kind, uid, **data):
     return {"uid": uid, "name": "", "resourceType": kind, "data": data}
+
+
+def changed_to_null(member):
+    return {**base(), member: None}
+
+
+def connection_to_null(member):
+    finding = base()
+    finding["service"]["action"]["networkConnectionAction"][member] = None
+    return finding
+
+
+def sequence_of(resources):
+    finding = sequence()
+    finding["service"]["detection"]["sequence"]["resources"] = resources
+    return finding
 
 
 I, E0, E1 = "i-0a1b2c3d4e5f60718", "eni-0a1b2c3d4e5f60718", "eni-0b1c2d3e4f5061728"
@@ -302,6 +336,61 @@ SHAPES = [
         ("EBSSnapshot", "snapshot"), ("EC2Image", "image"), ("EBSRecoveryPoint", "backup"))),
     ("a volume of an instance", resource("EBSVolume"), "capture", SEEN, TCP, ""),
     ("a resource that does not exist yet", resource("QuantumLink", False), "refuse", "", TCP, "QuantumLink"),
+    ("numbers as texts", changed(severity="8", service__count="3", service__action__networkConnectionAction__remotePortDetails={"port": "443"},
+                                 service__action__networkConnectionAction__localPortDetails={"port": "49152"}), "capture", SEEN, TCP, "severity 8"),
+    ("nulls for what may be unknown", changed(severity=None, title=None, description=None, service__additionalInfo=None,
+                                              service__evidence=None), "capture", SEEN, TCP, ""),
+    ("a severity of null", changed_to_null("severity"), "capture", SEEN, TCP, ""),
+    *((f"a severity that cannot be read: {odd}", changed(severity=odd), "capture", SEEN, TCP, "") for odd in (
+        11, -1, "high", "", "8 or so", True, [8], {"label": "HIGH"})),
+    ("an id of null", changed_to_null("id"), "error", "", "", ""),
+    ("a type in small letters", changed(type="backdoor:ec2/c&cactivity.b"), "capture", SEEN, TCP, "command-and-control"),
+    ("a resource type in capitals", resource("INSTANCE"), "capture", SEEN, TCP, "command-and-control"),
+    ("a direction and protocol in small letters", connection(protocol="tcp", connectionDirection="outbound"), "capture", SEEN, TCP, ""),
+    ("a protocol as a number", connection(protocol=17), "capture", SEEN, "198.51.100.23:443:49152:17:out", ""),
+    ("an account as a number", changed(accountId=444455556666), "capture", SEEN, TCP, ""),
+    ("a protocol of null", connection_to_null("protocol"), "capture", SEEN, "198.51.100.23:443:49152::out", ""),
+    ("a direction that is not known", connection(connectionDirection="UNKNOWN"), "capture", SEEN, "198.51.100.23:443:49152:tcp:unk", ""),
+    ("a peer in IPv6 that is IPv4", connection(remoteIpDetails={"ipAddressV6": "::ffff:198.51.100.23"}), "capture", SEEN, TCP, ""),
+    ("a peer that is no address", connection(remoteIpDetails={"ipAddressV4": "not an address"}), "capture", SEEN, "", ""),
+    ("a port that is none", connection(remotePortDetails={"port": 70000}), "capture", SEEN, "198.51.100.23::49152:tcp:out", ""),
+    ("the public address of the second of two interfaces", changed(
+        resource__instanceDetails__networkInterfaces=[{**DETAILS["networkInterfaces"][0], "publicIp": "203.0.113.1"},
+                                                      {**DETAILS["networkInterfaces"][1], "publicIp": "203.0.113.2"}],
+        service__action__networkConnectionAction__localIpDetails={"ipAddressV4": "203.0.113.2"}), "capture", SEEN, TCP, ""),
+    ("interfaces without an instance", changed(resource__instanceDetails={"instanceId": None, "networkInterfaces": DETAILS["networkInterfaces"]}),
+     "capture", f"/{E1}", TCP, ""),
+    ("interfaces that are no list", changed(resource__instanceDetails={"instanceId": I, "networkInterfaces": DETAILS["networkInterfaces"][0]}),
+     "capture", I + "/", TCP, ""),
+    ("an id that is no instance's", changed(resource__instanceDetails={"instanceId": "i-123", "networkInterfaces": []}), "refuse", "", TCP,
+     "does not name"),
+    ("a title in another script and direction", changed(title="\u202eabc \u0441\u0435\u0440\u0432\u0435\u0440 \u4e3b\u6a5f\u0007"), "capture", SEEN, TCP, ""),
+    ("a task on EC2 seen by the agent", {**resource("ECSCluster", ecsClusterDetails={"name": "c", "taskDetails": {"launchType": "EC2"}}), "service": {
+        "serviceName": "guardduty", "runtimeDetails": {"process": {"name": "xmrig"}}, "archived": False}}, "capture", BOTH, "", ""),
+    ("a pod seen by the agent", {**resource("EKSCluster", kubernetesDetails=POD), "type": "Backdoor:Runtime/C&CActivity.B!DNS", "service": {
+        "serviceName": "guardduty", "action": {"actionType": "DNS_REQUEST", "dnsRequestAction": {"domain": "c2.example", "protocol": "UDP"}},
+        "runtimeDetails": {"process": {"name": "sh"}}, "archived": False}}, "capture", BOTH, "c2.example:::udp:out", ""),
+    ("a Lambda function in a VPC", resource("Lambda", False, lambdaDetails={"functionName": "f", "vpcConfig": {"subnetIds": ["subnet-1"]}}),
+     "refuse", "", TCP, "Lambda"),
+    ("probes of two interfaces", changed(type="Recon:EC2/PortProbeUnprotectedPort", severity=2, service__action={
+        "actionType": "PORT_PROBE", "portProbeAction": {"portProbeDetails": [
+            {"localPortDetails": {"port": 22 + n}, "localIpDetails": {"ipAddressV4": ni["privateIpAddress"]},
+             "remoteIpDetails": {"ipAddressV4": "192.0.2.10"}} for n, ni in enumerate(DETAILS["networkInterfaces"])]}}), "ignore", BOTH,
+     "192.0.2.10::22::inb 192.0.2.10::23::inb", "port was probed"),
+    ("probes that are no list", changed(service__action={"actionType": "PORT_PROBE", "portProbeAction": {"portProbeDetails": {"a": 1}}}),
+     "capture", BOTH, "", ""),
+    ("two thousand peers", changed(service__action={"actionType": "PORT_PROBE", "portProbeAction": {"portProbeDetails": [
+        {"remoteIpDetails": {"ipAddressV4": f"198.18.{n // 256}.{n % 256}"}} for n in range(2000)]}}), "capture", BOTH,
+     " ".join(f"198.18.0.{n}::::inb" for n in range(64)), ""),
+    ("a sample said by a text", changed(service__additionalInfo={"sample": "true"}), "ignore", SEEN, TCP, "sample finding"),
+    ("additional words that are no JSON", changed(service__additionalInfo={"value": "{sample", "type": "default"}), "capture", SEEN, TCP, ""),
+    ("archived, said by a text", changed(service__archived="true"), "ignore", SEEN, TCP, "archived finding"),
+    ("a sequence in small letters, by ARNs", sequence(
+        member("ec2_instance", f"arn:aws:ec2:eu-central-1:444455556666:instance/{I}", ec2Instance={
+            "ec2NetworkInterfaceUids": [f"arn:aws:ec2:eu-central-1:444455556666:network-interface/{E1}"]})), "capture", SEEN, "", ""),
+    ("a sequence without resources", sequence_of(None), "refuse", "", "", "attack sequence that names no instance"),
+    ("a sequence of a cluster's members", sequence(member("EKS_CLUSTER", "c", eksCluster={"ec2InstanceUids": [I, "i-0123456789abcdef0", I]})),
+     "capture", I + "/ i-0123456789abcdef0/", "", ""),
     ("a sample", changed(service__additionalInfo={"sample": True}), "ignore", SEEN, TCP, "sample finding: only planned"),
     ("a sample as the API says it", changed(service__additionalInfo={"value": '{"sample":true}', "type": "default"}), "ignore", SEEN,
      TCP, "sample finding"),
@@ -359,7 +448,7 @@ def main():
             for envelope, body in envelopes(finding).items():
                 answer = plan(work, body, policy)
                 problems += compare(envelope, answer, [decision, sources, indicators], reason)
-                if "detection" not in finding["service"]:
+                if "detection" not in finding["service"] and decision != "error":
                     problems += extracted(envelope, finding, answer)
             case(name, problems)
         if os.path.isdir(FINDINGS):

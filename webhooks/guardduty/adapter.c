@@ -63,33 +63,28 @@ make_key(const struct tb_json *finding, const char *id, struct tb_alert *out)
     }
 }
 
-static enum tb_err
-read_severity(const struct tb_json *finding, double *out, struct tb_fail *fail)
+/* 0, unknown, where it cannot be read: EventBridge would drop at once what is refused. */
+static double
+read_severity(const struct tb_json *finding)
 {
-    const struct tb_json *severity = tb_webhook_at(finding, "severity");
+    double severity = 0;
 
-    if (severity == NULL) {
-        *out = 0; /* unknown */
-        return TB_OK;
-    }
-    if (!tb_json_number(severity, "", out) || !(*out >= 0 && *out <= 10)) {
-        return tb_fail_set(fail, TB_EFORMAT,
-                           "GuardDuty finding: severity is not a number from 0 to 10");
-    }
-    return TB_OK;
+    return tb_webhook_number(finding, "severity", &severity) && severity > 0 && severity <= 10
+               ? severity
+               : 0;
 }
 
 /* The finding's own account and Region: an administrator's bus carries those of its members. */
 static void
 read_place(const struct tb_event *event, struct tb_alert *out)
 {
-    const char *account = tb_webhook_str(event->detail, "accountId");
-
-    if (account == NULL || !tb_account_valid(account)) {
-        account = event->account;
-    }
-    if (account != NULL && tb_account_valid(account)) {
-        (void)tb_str_copy(out->account, sizeof(out->account), account);
+    if (!tb_webhook_name_or_number(out->account, sizeof(out->account), event->detail,
+                                   "accountId") ||
+        !tb_account_valid(out->account)) {
+        out->account[0] = 0;
+        if (event->account != NULL && tb_account_valid(event->account)) {
+            (void)tb_str_copy(out->account, sizeof(out->account), event->account);
+        }
     }
     if (!tb_webhook_name(out->region, sizeof(out->region),
                          tb_webhook_str(event->detail, "region"))) {
@@ -120,13 +115,11 @@ read_finding(const struct tb_event *event, struct tb_alert *out, struct tb_fail 
     if (err == TB_OK) {
         err = read_required(finding, "type", out->type, sizeof(out->type), fail);
     }
-    if (err == TB_OK) {
-        err = read_severity(finding, &out->severity, fail);
-    }
     if (err != TB_OK) {
         return err;
     }
     (void)tb_str_copy(out->id, sizeof(out->id), id);
+    out->severity = read_severity(finding);
     make_key(finding, id, out);
     tb_webhook_clean_text(out->summary, sizeof(out->summary), tb_webhook_str(finding, "title"));
     read_place(event, out);

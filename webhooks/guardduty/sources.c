@@ -1,7 +1,6 @@
 /* Where a finding's traffic can be mirrored: interfaces, an instance, or why there is none. */
 #include "guardduty_int.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 
 /* Resource types in our words, and why they have nothing to mirror.  `even_with_instance`: an
@@ -69,31 +68,20 @@ why_no_instance(const struct tb_json *finding)
     return NULL;
 }
 
-/* Whether both are the same address: IPv6 has several ways to write one.  NULL is none. */
-static bool
-same_address(const char *a, const char *b)
-{
-    struct in6_addr left, right;
-
-    return a != NULL && b != NULL &&
-           (strcmp(a, b) == 0 ||
-            (inet_pton(AF_INET6, a, &left) == 1 && inet_pton(AF_INET6, b, &right) == 1 &&
-             memcmp(&left, &right, sizeof(left)) == 0));
-}
-
 /* Whether one of the interface's addresses is `ip`. */
 static bool
 has_address(const struct tb_json *ni, const char *ip)
 {
     const struct tb_json *more = tb_webhook_at(ni, "privateIpAddresses");
     const struct tb_json *v6 = tb_webhook_at(ni, "ipv6Addresses");
-    bool found = same_address(tb_webhook_str(ni, "privateIpAddress"), ip);
+    bool found = tb_webhook_same_address(tb_webhook_str(ni, "privateIpAddress"), ip);
 
     for (size_t i = 0; tb_json_is_array(more) && i < tb_json_count(more) && !found; i++) {
-        found = same_address(tb_webhook_str(tb_json_item(more, i), "privateIpAddress"), ip);
+        found = tb_webhook_same_address(
+            tb_webhook_str(tb_json_item(more, i), "privateIpAddress"), ip);
     }
     for (size_t i = 0; tb_json_is_array(v6) && i < tb_json_count(v6) && !found; i++) {
-        found = same_address(tb_json_str(tb_json_item(v6, i), ""), ip);
+        found = tb_webhook_same_address(tb_json_str(tb_json_item(v6, i), ""), ip);
     }
     return found;
 }
@@ -151,6 +139,10 @@ add_seen(const struct tb_json *nis, const char *instance, const char *eni,
         } else if (s.eni[0] != 0 && has_address(ni, local->other)) {
             found = true;
             ip = local->other;
+        } else if (s.eni[0] != 0 &&
+                   tb_webhook_same_address(tb_webhook_str(ni, "publicIp"), local->ip)) {
+            found = true;
+            ip = NULL; /* translated on the way: on the wire is the private one */
         }
     }
     if (!found && eni[0] == 0) {

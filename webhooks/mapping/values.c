@@ -101,7 +101,8 @@ mapping_is_within(const char *address, const struct tb_words *networks)
 {
     struct network one;
 
-    if (address == NULL || !parse_network(address, &one)) {
+    one.family = tb_webhook_parse_address(address, one.octets);
+    if (one.family == 0) {
         return false;
     }
     for (size_t i = 0; i < networks->count; i++) {

@@ -242,7 +242,7 @@ is_own(const struct tb_json *finding, const char *ip)
             for (size_t k = 0; k < tb_json_count(ips) && k < ITEMS_MAX; k++) {
                 const char *text = tb_json_str(tb_json_item(ips, k), "");
 
-                if (text != NULL && strcmp(text, ip) == 0) {
+                if (tb_webhook_same_address(text, ip)) {
                     return true;
                 }
             }

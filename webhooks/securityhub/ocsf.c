@@ -163,7 +163,7 @@ is_ours(const struct tb_json *end, const struct tb_alert *alert)
         }
     }
     for (size_t i = 0; ip != NULL && i < alert->source_count; i++) {
-        if (strcmp(alert->sources[i].ip, ip) == 0) {
+        if (tb_webhook_same_address(alert->sources[i].ip, ip)) {
             return true;
         }
     }

@@ -87,8 +87,7 @@ add_interface(const struct securityhub_resource *r, const char *instance, const 
         (void)tb_webhook_name(s.subnet, sizeof(s.subnet),
                               tb_webhook_str(r->details, "subnetId"));
     }
-    s.seen_here =
-        s.eni[0] != 0 && s.ip[0] != 0 && r->address != NULL && strcmp(s.ip, r->address) == 0;
+    s.seen_here = s.eni[0] != 0 && tb_webhook_same_address(s.ip, r->address);
     tb_webhook_add_source(out, &s);
 }
 

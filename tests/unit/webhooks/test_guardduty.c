@@ -229,12 +229,6 @@ what_is_missing_or_wrong_is_named(void **state)
          "id is not a name"},
         {"{\"detail-type\":\"GuardDuty Finding\",\"detail\":{\"id\":\"a\"}}", TB_EFORMAT,
          "type is missing"},
-        {"{\"detail-type\":\"GuardDuty Finding\",\"detail\":{\"id\":\"a\",\"type\":\"t\","
-         "\"severity\":\"high\"}}",
-         TB_EFORMAT, "severity"},
-        {"{\"detail-type\":\"GuardDuty Finding\",\"detail\":{\"id\":\"a\",\"type\":\"t\","
-         "\"severity\":11}}",
-         TB_EFORMAT, "severity"},
     };
     struct tb_alert *a = calloc(1, sizeof(*a));
 
@@ -433,6 +427,77 @@ an_interface_is_found_by_its_ipv6_address_and_nobody_is_no_peer(void **state)
                   a, NULL),
         TB_OK);
     assert_int_equal(a->indicator_count, 0);
+    free(a);
+}
+
+/* A NAT gateway or EC2 itself translates: what the interface sends is from its private address.
+ */
+static void
+a_public_local_address_names_the_interface_and_a_mapped_peer_is_ipv4(void **state)
+{
+    struct tb_alert *a = malloc(sizeof(*a));
+
+    (void)state;
+    assert_int_equal(
+        read_text(BARE(",\"action\":{\"networkConnectionAction\":{\"localIpDetails\":{"
+                       "\"ipAddressV4\":\"203.0.113.2\"},\"protocol\":6,\"remoteIpDetails\":{"
+                       "\"ipAddressV6\":\"::ffff:198.51.100.7\"}}}}" NAMED
+                       ",\"resource\":{\"instanceDetails\":{\"instanceId\":\"i-12345678\","
+                       "\"networkInterfaces\":[{\"networkInterfaceId\":\"eni-11111111\","
+                       "\"publicIp\":\"203.0.113.1\"},"
+                       "{\"networkInterfaceId\":\"eni-22222222\",\"publicIp\":\"203.0.113.2\","
+                       "\"privateIpAddress\":\"10.0.0.2\"}]}}"),
+                  a, NULL),
+        TB_OK);
+    assert_int_equal(a->source_count, 1);
+    assert_source(a, 0, "i-12345678", "eni-22222222", "10.0.0.2", true);
+    assert_int_equal(a->indicator_count, 1);
+    assert_string_equal(a->indicators[0].value, "198.51.100.7");
+    assert_string_equal(a->indicators[0].protocol, "6");
+    assert_int_equal(
+        read_text(BARE(",\"action\":{\"networkConnectionAction\":{\"remoteIpDetails\":{"
+                       "\"ipAddressV6\":\"::ffff:0.0.0.0\"}}}}" NAMED),
+                  a, NULL),
+        TB_OK);
+    assert_int_equal(a->indicator_count, 0);
+    free(a);
+}
+
+static void
+a_severity_that_cannot_be_read_is_unknown_and_loses_no_alert(void **state)
+{
+    static const struct {
+        const char *member;
+        double is;
+    } cases[] = {
+        {"", 0},
+        {",\"severity\":8.5", 8.5},
+        {",\"severity\":\"8.5\"", 8.5},
+        {",\"severity\":10", 10},
+        {",\"severity\":10.1", 0},
+        {",\"severity\":-1", 0},
+        {",\"severity\":null", 0},
+        {",\"severity\":\"high\"", 0},
+        {",\"severity\":\"\"", 0},
+        {",\"severity\":\"1e999\"", 0},
+        {",\"severity\":true", 0},
+        {",\"severity\":{}", 0},
+    };
+    struct tb_alert *a = malloc(sizeof(*a));
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char body[256];
+
+        (void)snprintf(body, sizeof(body),
+                       "{\"detail-type\":\"GuardDuty Finding\",\"detail\":{\"id\":\"f\","
+                       "\"type\":\"t\"%s}}",
+                       cases[i].member);
+        assert_int_equal(read_text(body, a, NULL), TB_OK);
+        if (a->severity < cases[i].is - 1e-9 || a->severity > cases[i].is + 1e-9) {
+            fail_msg("%s: %f", body, a->severity);
+        }
+    }
     free(a);
 }
 
@@ -659,6 +724,8 @@ main(void)
         cmocka_unit_test(each_kind_of_resource_gives_its_source_or_its_reason),
         cmocka_unit_test(an_interface_that_only_the_action_knows_is_taken),
         cmocka_unit_test(an_interface_is_found_by_its_ipv6_address_and_nobody_is_no_peer),
+        cmocka_unit_test(a_public_local_address_names_the_interface_and_a_mapped_peer_is_ipv4),
+        cmocka_unit_test(a_severity_that_cannot_be_read_is_unknown_and_loses_no_alert),
         cmocka_unit_test(the_envelope_lends_account_and_region_where_the_finding_has_none),
         cmocka_unit_test(
             titles_lose_what_could_forge_a_terminal_and_are_cut_between_characters),

@@ -339,7 +339,7 @@ own_networks_hold_what_lies_in_them(void **state)
         bool own;
     } cases[] = {{"10.255.0.1", true},      {"11.0.0.1", false},       {"192.0.2.127", false},
                  {"192.0.2.128", true},     {"2001:db8:1:2::3", true}, {"2001:db8:2::1", false},
-                 {"::ffff:10.0.0.1", false}};
+                 {"::ffff:10.0.0.1", true}, {"::ffff:11.0.0.1", false}};
     struct read *r = *state;
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
