@@ -17,15 +17,21 @@
 #include "wire.h"
 
 static size_t
-put_packet(uint8_t *at, size_t cap)
+put_packet_with(uint8_t *at, size_t cap, struct tb_bytes payload)
 {
-    struct wire udp = wire_udp(5000, 7, tb_bytes_str("hello"));
+    struct wire udp = wire_udp(5000, 7, payload);
     struct wire frame = wire_ipv4(1, 2, 17, 1, 0, wire_bytes(&udp));
     struct tb_pcapng_packet packet = {.utc_ns = INT64_C(1700000000) * TB_NS_PER_S,
                                       .captured = (uint32_t)frame.len,
                                       .original = (uint32_t)frame.len};
 
     return tb_pcapng_put_packet(at, cap, &packet, frame.at);
+}
+
+static size_t
+put_packet(uint8_t *at, size_t cap)
+{
+    return put_packet_with(at, cap, tb_bytes_str("hello"));
 }
 
 static void
@@ -67,6 +73,39 @@ chunks_go_in_and_sightings_and_a_document_come_out(void **state)
                                          seen, &count, NULL),
                      TB_EFORMAT);
     assert_int_equal(tb_summarizer_crashes(summarizer), 0);
+    tb_summarizer_free(summarizer);
+    free(seen);
+}
+
+/* In the sandbox: the library of ciphers may want files and calls at its first use. */
+static void
+the_process_decrypts_the_first_packets_of_quic(void **state)
+{
+    struct tb_sighting *seen = calloc(TB_SUMMARY_MAX_IOCS, sizeof(*seen));
+    struct tb_summarizer *summarizer = NULL;
+    struct tb_json *root = NULL;
+    uint8_t datagram[512], block[1024];
+    FILE *file = fopen("tests/fuzz/corpus/quic/initial-v1", "rb");
+    size_t len, count = 0;
+    uint64_t packets = 0;
+
+    (void)state;
+    assert_non_null(seen);
+    assert_non_null(file);
+    len = fread(datagram, 1, sizeof(datagram), file);
+    (void)fclose(file);
+    assert_in_range(len, 200, sizeof(datagram) - 1);
+    /* (the first octet is the fuzzer's) */
+    len = put_packet_with(block, sizeof(block), tb_bytes_of(datagram + 1, len - 1));
+    assert_int_equal(tb_summarizer_new(&summarizer, NULL), TB_OK);
+    assert_int_equal(tb_summarizer_begin(summarizer, 0, NULL), TB_OK);
+    assert_int_equal(tb_summarizer_chunk(summarizer, 0, tb_bytes_of(block, len), &packets, seen,
+                                         &count, NULL),
+                     TB_OK);
+    assert_int_equal(tb_summarizer_document(summarizer, 0, 10, &root, NULL), TB_OK);
+    assert_non_null(tb_json_str(root, "/tls/rows/0/name"));
+    assert_int_equal(tb_summarizer_crashes(summarizer), 0);
+    tb_json_free(root);
     tb_summarizer_free(summarizer);
     free(seen);
 }
@@ -122,6 +161,7 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_go_in_and_sightings_and_a_document_come_out),
+        cmocka_unit_test(the_process_decrypts_the_first_packets_of_quic),
         cmocka_unit_test(a_crash_is_counted_and_another_process_begins_anew_a_second_later),
     };
 
