@@ -11,7 +11,8 @@ export checks
 
 tidy() { # FILE: comments (NOLINT) and the macros' definitions are looked at, too
     local flags=(-std=c17 -D_GNU_SOURCE -Iinclude '-DTB_VERSION="lint"') key
-    key=$({ echo "$checks"; clang "${flags[@]}" -E -C -dD "$1"; } | sha256sum)
+    # (of what the compiler could not read, nothing says what it was: all of that would be one file)
+    key=$(set -o pipefail && { echo "$checks" && clang "${flags[@]}" -E -C -dD "$1"; } | sha256sum) || return 1
     key=$known/${key%% *}
     if [ -e "$key" ]; then
         touch "$key"
