@@ -48,6 +48,8 @@ struct tb_s3_ack {
     char etag[TB_S3_ETAG_SIZE];
     char version[1024];
     char request_id[80];
+    char sse[16];         /* what S3 says it encrypted it with; "" : it did not say */
+    char kms_key[256];    /* and with which key */
     bool checksum_echoed; /* else the signed payload hash vouches for it (DESIGN 4.5) */
     bool added_version;   /* the key was taken, and nobody may look: see tb_s3_put */
 };

@@ -50,6 +50,13 @@ struct tb_manifest_skips {
     char why[256];
 };
 
+/* How the objects were asked to be kept; NULL and "": nothing was asked for. */
+struct tb_manifest_storage {
+    const char *sse, *kms_key, *lock_mode, *storage_class, *tags;
+    int64_t retention_s; /* with a lock_mode */
+    bool legal_hold;
+};
+
 struct tb_manifest_input { /* all borrowed */
     const struct tb_capture *capture;
     const struct tb_manifest_alert *alerts;
@@ -67,6 +74,7 @@ struct tb_manifest_input { /* all borrowed */
     const struct tb_manifest_skips *skips; /* of each source instance */
     size_t skip_count;                     /* 0: nobody asked CloudWatch */
     struct tb_bytes summary;               /* summary.json; empty: there is none */
+    struct tb_manifest_storage storage;
     int64_t now_utc_ns;
 };
 

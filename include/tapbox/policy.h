@@ -57,9 +57,7 @@ struct tb_profile {
     struct tb_filter filter; /* its rules with TB_FILTER_RULES */
     char *bpf;               /* "" : none */
     uint32_t packet_length;
-    char lock_mode[16];
-    int64_t retention_ns;
-    bool legal_hold;
+    struct tb_storage storage;
     int32_t priority;
     int64_t cooldown_ns; /* -1: as configured */
 };

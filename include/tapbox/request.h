@@ -12,6 +12,18 @@
 #include <tapbox/filter.h>
 #include <tapbox/limits.h>
 
+/* How a capture's objects are kept in S3, as the policy's profile wants it; "", 0 and false: as
+ * configured. */
+struct tb_storage {
+    char lock_mode[16];   /* Object Lock: "none", "GOVERNANCE", "COMPLIANCE" */
+    int64_t retention_ns; /* with the latter two */
+    bool legal_hold;
+    char sse[16];      /* encryption: "AES256", "aws:kms", "aws:kms:dsse" */
+    char kms_key[256]; /* with the latter two; "" : the configured one, else the bucket's */
+    char storage_class[32];
+    char tags[512]; /* "key=value&key=value"; instead of the configured ones */
+};
+
 struct tb_capture_request {
     /* What to tap: one instance (all its interfaces) or named interfaces.  An interface wins
      * when both are given.  At least one is not empty. */
@@ -39,12 +51,9 @@ struct tb_capture_request {
     char rule[TB_RULE_NAME_SIZE]; /* the rule that decided; "" : none, an analyst asked */
     /* the rule can only be told with what EC2 knows of the source: planning decides again */
     bool undecided;
-    bool primary_only;    /* of an instance, the interface with device index 0 */
-    int32_t priority;     /* of those that wait for a place: higher goes first */
-    char lock_mode[16];   /* Object Lock of its objects: "" as configured, "none", "GOVERNANCE",
-                             "COMPLIANCE" */
-    int64_t retention_ns; /* with the latter two; 0: as configured */
-    bool legal_hold;
+    bool primary_only; /* of an instance, the interface with device index 0 */
+    int32_t priority;  /* of those that wait for a place: higher goes first */
+    struct tb_storage storage;
 };
 
 /* Ceilings that configuration sets for every request. */

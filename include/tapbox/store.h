@@ -436,6 +436,8 @@ struct tb_segment_row {
     char s3_key[TB_S3_KEY_SIZE];
     char s3_version[1024];
     char s3_request_id[80];
+    char s3_sse[16];      /* what S3 says it encrypted it with; "" : it did not say */
+    char s3_kms_key[256]; /* and with which key */
     int64_t uploaded_utc_ns;
     uint64_t acknowledged_bytes; /* by S3: of its parts while they go, then all of it */
     bool local;                  /* the spooled file is still there */

@@ -60,9 +60,9 @@ TB_NODISCARD enum tb_err tb_upload_keys(struct tb_store *store, struct tb_aws *a
                                         const struct tb_s3_bucket *bucket, const char *prefix,
                                         struct tb_fail *fail);
 
-/* How the objects of a capture are kept: as configured, but for what its policy's profile says
- * of Object Lock.  Lends what `configured` and `request` own. */
+/* How the objects of a capture are kept: as configured, but for what its policy's profile wants
+ * otherwise.  Lends what `configured` and `wished` own. */
 struct tb_s3_posture tb_upload_posture(const struct tb_s3_posture *configured,
-                                       const struct tb_capture_request *request);
+                                       const struct tb_storage *wished);
 
 #endif

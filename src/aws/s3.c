@@ -142,6 +142,14 @@ s3_read_ack(const struct tb_aws_result *result, struct tb_s3_ack *out)
                                sizeof(out->version))) {
         out->version[0] = '\0';
     }
+    if (!tb_http_answer_header(answer, "x-amz-server-side-encryption", out->sse,
+                               sizeof(out->sse))) {
+        out->sse[0] = '\0';
+    }
+    if (!tb_http_answer_header(answer, "x-amz-server-side-encryption-aws-kms-key-id",
+                               out->kms_key, sizeof(out->kms_key))) {
+        out->kms_key[0] = '\0';
+    }
     (void)tb_str_copy(out->request_id, sizeof(out->request_id), result->request_id);
 }
 

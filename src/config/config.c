@@ -167,8 +167,8 @@ is_nothing(const yaml_event_t *event)
 
 /* --- names of keys --- */
 
-static size_t
-find_key(const char *name)
+size_t
+tb_config_find(const char *name)
 {
     for (size_t i = 0; i < tb_config_key_count; i++) {
         if (strcmp(tb_config_keys[i].name, name) == 0) {
@@ -224,7 +224,7 @@ complain_unknown(struct walk *w, size_t line, const char *name)
 static bool
 take_key(struct walk *w, const char *name, size_t line, const yaml_event_t *value)
 {
-    size_t i = find_key(name);
+    size_t i = tb_config_find(name);
     struct tb_fail why = {0};
 
     if (i == tb_config_key_count) {
@@ -562,29 +562,29 @@ check_whole(struct walk *w)
         }
     }
     if (w->config->s3_kms_key[0] != '\0' && strncmp(w->config->s3_sse, "aws:kms", 7) != 0) {
-        complain(w, w->seen_line[find_key("s3.kms_key")], "s3.kms_key",
+        complain(w, w->seen_line[tb_config_find("s3.kms_key")], "s3.kms_key",
                  "needs s3.sse: aws:kms");
     }
     /* the default written out is no wish */
     if (w->config->s3_retention_ns != default_retention_ns &&
         w->config->s3_object_lock_mode[0] == '\0') {
-        complain(w, w->seen_line[find_key("s3.retention")], "s3.retention",
+        complain(w, w->seen_line[tb_config_find("s3.retention")], "s3.retention",
                  "needs s3.object_lock_mode: GOVERNANCE or COMPLIANCE");
     }
     if ((w->config->tls_certificate[0] == '\0') != (w->config->tls_key[0] == '\0')) {
         const char *there = w->config->tls_key[0] == '\0' ? "tls.certificate" : "tls.key";
 
-        complain(w, w->seen_line[find_key(there)], there,
+        complain(w, w->seen_line[tb_config_find(there)], there,
                  "tls.certificate and tls.key go together");
     }
     if (w->config->tls_client_ca[0] != '\0' && w->config->tls_certificate[0] == '\0') {
-        complain(w, w->seen_line[find_key("tls.client_ca")], "tls.client_ca",
+        complain(w, w->seen_line[tb_config_find("tls.client_ca")], "tls.client_ca",
                  "needs tls.certificate and tls.key");
     }
     if (bounds->default_duration_ns > bounds->max_duration_ns) {
-        size_t at = w->seen_line[find_key("capture.duration")];
+        size_t at = w->seen_line[tb_config_find("capture.duration")];
 
-        complain(w, at != 0 ? at : w->seen_line[find_key("capture.max_duration")],
+        complain(w, at != 0 ? at : w->seen_line[tb_config_find("capture.max_duration")],
                  "capture.duration", "is longer than capture.max_duration");
     }
 }

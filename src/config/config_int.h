@@ -31,6 +31,8 @@ struct tb_config_key {
 
 extern const struct tb_config_key tb_config_keys[];
 extern const size_t tb_config_key_count;
+/* The place in the table; tb_config_key_count: no such key. */
+size_t tb_config_find(const char *name);
 
 enum {
     TB_CONFIG_MAX_NAME = 128 /* of "section.key" in a message */

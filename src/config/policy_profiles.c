@@ -1,4 +1,5 @@
 /* The profiles of the policy's file: what a capture is like. */
+#include "config_int.h"
 #include "policy_reader_int.h"
 
 #include <ctype.h>
@@ -251,7 +252,7 @@ read_lock_mode(struct policy_reader *r, const char *key, const yaml_node_t *n, v
                          strcmp(text, "none") != 0)) {
         policy_not_a(r, n, key, "GOVERNANCE, COMPLIANCE or none");
     } else {
-        (void)tb_str_copy(at, sizeof(((struct tb_profile *)NULL)->lock_mode), text);
+        (void)tb_str_copy(at, sizeof(((struct tb_storage *)NULL)->lock_mode), text);
     }
 }
 
@@ -259,16 +260,72 @@ static void
 read_object_lock(struct policy_reader *r, const char *key, const yaml_node_t *n, void *at)
 {
     static const struct policy_member members[] = {
-        {"mode", read_lock_mode, POLICY_AT(tb_profile, lock_mode)},
-        {"retention", policy_read_duration, POLICY_AT(tb_profile, retention_ns)},
-        {"legal_hold", policy_read_bool, POLICY_AT(tb_profile, legal_hold)},
+        {"mode", read_lock_mode, POLICY_AT(tb_profile, storage.lock_mode)},
+        {"retention", policy_read_duration, POLICY_AT(tb_profile, storage.retention_ns)},
+        {"legal_hold", policy_read_bool, POLICY_AT(tb_profile, storage.legal_hold)},
         {NULL, NULL, 0}};
-    struct tb_profile *profile = at;
+    const struct tb_storage *storage = &((struct tb_profile *)at)->storage;
 
     policy_read_mapping(r, n, key, members, at);
-    if (profile->retention_ns != 0 &&
-        (profile->lock_mode[0] == 0 || strcmp(profile->lock_mode, "none") == 0)) {
+    if (storage->retention_ns != 0 &&
+        (storage->lock_mode[0] == 0 || strcmp(storage->lock_mode, "none") == 0)) {
         policy_complain(r, n, key, "retention needs mode: GOVERNANCE or COMPLIANCE");
+    }
+}
+
+/* Values as those of the same names below s3 in tapbox.yaml. */
+static void
+read_s3_text(struct policy_reader *r, const char *key, const yaml_node_t *n, void *at,
+             size_t cap, const char *config_key)
+{
+    const struct tb_config_key *known = &tb_config_keys[tb_config_find(config_key)];
+    const char *text = policy_text_of(n);
+
+    if (text == NULL || text[0] == '\0' || !known->valid(text) || !tb_str_copy(at, cap, text)) {
+        policy_not_a(r, n, key, known->expects);
+    }
+}
+
+#define STORAGE_SIZE(field) sizeof(((struct tb_storage *)NULL)->field)
+
+static void
+read_sse(struct policy_reader *r, const char *key, const yaml_node_t *n, void *at)
+{
+    read_s3_text(r, key, n, at, STORAGE_SIZE(sse), "s3.sse");
+}
+
+static void
+read_kms_key(struct policy_reader *r, const char *key, const yaml_node_t *n, void *at)
+{
+    read_s3_text(r, key, n, at, STORAGE_SIZE(kms_key), "s3.kms_key");
+}
+
+static void
+read_storage_class(struct policy_reader *r, const char *key, const yaml_node_t *n, void *at)
+{
+    read_s3_text(r, key, n, at, STORAGE_SIZE(storage_class), "s3.storage_class");
+}
+
+static void
+read_tags(struct policy_reader *r, const char *key, const yaml_node_t *n, void *at)
+{
+    read_s3_text(r, key, n, at, STORAGE_SIZE(tags), "s3.tags");
+}
+
+static void
+read_s3(struct policy_reader *r, const char *key, const yaml_node_t *n, void *at)
+{
+    static const struct policy_member members[] = {
+        {"sse", read_sse, POLICY_AT(tb_profile, storage.sse)},
+        {"kms_key", read_kms_key, POLICY_AT(tb_profile, storage.kms_key)},
+        {"storage_class", read_storage_class, POLICY_AT(tb_profile, storage.storage_class)},
+        {"tags", read_tags, POLICY_AT(tb_profile, storage.tags)},
+        {NULL, NULL, 0}};
+    const struct tb_storage *storage = &((struct tb_profile *)at)->storage;
+
+    policy_read_mapping(r, n, key, members, at);
+    if (storage->kms_key[0] != '\0' && strncmp(storage->sse, "aws:kms", 7) != 0) {
+        policy_complain(r, n, key, "kms_key needs sse: aws:kms");
     }
 }
 
@@ -289,6 +346,7 @@ static const struct policy_member profile_members[] = {
     {"packet_length", read_packet_length, POLICY_AT(tb_profile, packet_length)},
     {"snaplen", read_snaplen, POLICY_AT(tb_profile, snaplen)},
     {"object_lock", read_object_lock, 0},
+    {"s3", read_s3, 0},
     {"priority", read_priority, POLICY_AT(tb_profile, priority)},
     {"cooldown", read_cooldown, POLICY_AT(tb_profile, cooldown_ns)},
     {NULL, NULL, 0}};

@@ -54,9 +54,7 @@ take_profile(const struct tb_capture_request *from, struct tb_capture_request *t
     memcpy(to->rule, from->rule, sizeof(to->rule));
     to->primary_only = from->primary_only;
     to->priority = from->priority;
-    memcpy(to->lock_mode, from->lock_mode, sizeof(to->lock_mode));
-    to->retention_ns = from->retention_ns;
-    to->legal_hold = from->legal_hold;
+    to->storage = from->storage;
     to->undecided = false;
 }
 

@@ -276,6 +276,18 @@ put(void *arg, const char *name, const char *content_type, struct tb_bytes conte
                             content_type, content, fail);
 }
 
+static struct tb_manifest_storage
+storage_of(const struct tb_s3_posture *posture)
+{
+    return (struct tb_manifest_storage){.sse = posture->sse,
+                                        .kms_key = posture->kms_key,
+                                        .lock_mode = posture->lock_mode,
+                                        .storage_class = posture->storage_class,
+                                        .tags = posture->tags,
+                                        .retention_s = posture->retention_s,
+                                        .legal_hold = posture->legal_hold};
+}
+
 /* Everything besides the segments, which are in S3 already.  *out_early: CloudWatch is waited
  * for. */
 static enum tb_err
@@ -307,7 +319,8 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
                                      .now_utc_ns = tb_clock_utc_ns()}};
     enum tb_err err;
 
-    to.bucket.posture = tb_upload_posture(&to.bucket.posture, &capture->request);
+    to.bucket.posture = tb_upload_posture(&to.bucket.posture, &capture->request.storage);
+    seal.input.storage = storage_of(&to.bucket.posture);
     *out_early = !control_skips_get(control, capture, skips, &seal.input.skip_count);
     if (*out_early) {
         return TB_OK;

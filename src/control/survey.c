@@ -135,26 +135,25 @@ static void
 ask_bucket(void *arg)
 {
     struct survey *s = arg;
+    struct tb_s3_bucket bucket = s->control->deps.bucket;
     char key[TB_S3_KEY_SIZE], token[65];
     struct tb_fail lock;
+
+    bucket.posture = tb_upload_posture(&bucket.posture, &s->request->storage);
 
     s->facts.bucket.answer.err = tb_uuid_new(token);
     if (s->facts.bucket.answer.err == TB_OK) {
         (void)snprintf(key, sizeof(key), "%s/preflight-%s", s->control->deps.config->s3_prefix,
                        token);
-        s->facts.bucket.answer.err =
-            tb_s3_probe(s->control->deps.aws, &s->control->deps.bucket, key,
-                        &s->facts.bucket.left, &s->facts.bucket.answer);
-        if (s->facts.bucket.answer.err == TB_OK &&
-            wishes_lock(&s->control->deps.bucket.posture) &&
-            tb_s3_lock_check(s->control->deps.aws, &s->control->deps.bucket, &lock) ==
-                TB_ENOTFOUND) {
+        s->facts.bucket.answer.err = tb_s3_probe(
+            s->control->deps.aws, &bucket, key, &s->facts.bucket.left, &s->facts.bucket.answer);
+        if (s->facts.bucket.answer.err == TB_OK && wishes_lock(&bucket.posture) &&
+            tb_s3_lock_check(s->control->deps.aws, &bucket, &lock) == TB_ENOTFOUND) {
             s->facts.bucket.answer = lock;
             s->facts.bucket.refused = "object_lock";
         } else if (s->facts.bucket.answer.err != TB_OK &&
                    !tb_err_is_retryable(s->facts.bucket.answer.err)) {
-            s->facts.bucket.refused =
-                tb_s3_posture_refused(s->control->deps.aws, &s->control->deps.bucket, key);
+            s->facts.bucket.refused = tb_s3_posture_refused(s->control->deps.aws, &bucket, key);
         } else if (s->facts.bucket.answer.err == TB_OK) {
             s->facts.bucket.unread = !can_settle(s->control, key);
         }

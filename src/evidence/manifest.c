@@ -179,8 +179,35 @@ segments_json(const struct tb_manifest_input *input)
         tb_json_set_time(one, "uploaded", segment->uploaded_utc_ns);
         tb_json_set_text(one, "s3_version", segment->s3_version);
         tb_json_set_text(one, "s3_request_id", segment->s3_request_id);
+        tb_json_set_text(one, "s3_encryption", segment->s3_sse);
+        tb_json_set_text(one, "s3_kms_key", segment->s3_kms_key);
         tb_json_add(out, one);
     }
+    return out;
+}
+
+/* What S3 made of it stands with each segment. */
+static struct tb_json *
+storage_json(const struct tb_manifest_storage *storage)
+{
+    const struct {
+        const char *key, *value;
+    } texts[] = {{"encryption", storage->sse},
+                 {"kms_key", storage->kms_key},
+                 {"object_lock", storage->lock_mode},
+                 {"storage_class", storage->storage_class},
+                 {"tags", storage->tags}};
+    struct tb_json *out = tb_json_object();
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        tb_json_set_text(out, texts[i].key, texts[i].value != NULL ? texts[i].value : "");
+    }
+    if (storage->lock_mode != NULL && storage->lock_mode[0] != '\0') {
+        tb_json_set_int(out, "retention_seconds", storage->retention_s);
+    } else {
+        tb_json_set_null(out, "retention_seconds");
+    }
+    tb_json_set_bool(out, "legal_hold", storage->legal_hold);
     return out;
 }
 
@@ -511,6 +538,7 @@ tb_manifest_build(const struct tb_manifest_input *input, const struct tb_manifes
         tb_json_set(root, "summary", summary_json(input->summary));
     }
     tb_json_set(root, "aws_objects", resources_json(input));
+    tb_json_set(root, "storage", storage_json(&input->storage));
     tb_json_set(root, "segments", segments_json(input));
     tb_json_set(root, "ledger", tb_ledger_json(&capture->ledger));
     if (input->host_ledger != NULL) {

@@ -132,6 +132,7 @@ static struct tb_json *
 profile_json(const struct tb_verdict *verdict)
 {
     const struct tb_capture_request *request = &verdict->request;
+    const struct tb_storage *storage = &request->storage;
     struct tb_json *out = tb_json_object();
 
     tb_json_set_int(out, "duration_seconds", request->duration_ns / TB_NS_PER_S);
@@ -141,9 +142,13 @@ profile_json(const struct tb_verdict *verdict)
     tb_json_set_text(out, "bpf", request->bpf);
     tb_json_set_int(out, "priority", request->priority);
     tb_json_set_bool(out, "primary_only", request->primary_only);
-    tb_json_set_text(out, "object_lock", request->lock_mode);
-    tb_json_set_int(out, "retention_seconds", request->retention_ns / TB_NS_PER_S);
-    tb_json_set_bool(out, "legal_hold", request->legal_hold);
+    tb_json_set_text(out, "object_lock", storage->lock_mode);
+    tb_json_set_int(out, "retention_seconds", storage->retention_ns / TB_NS_PER_S);
+    tb_json_set_bool(out, "legal_hold", storage->legal_hold);
+    tb_json_set_text(out, "encryption", storage->sse);
+    tb_json_set_text(out, "kms_key", storage->kms_key);
+    tb_json_set_text(out, "storage_class", storage->storage_class);
+    tb_json_set_text(out, "tags", storage->tags);
     tb_json_set_int(out, "cooldown_seconds", verdict->cooldown_ns / TB_NS_PER_S);
     return out;
 }

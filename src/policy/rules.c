@@ -258,9 +258,7 @@ apply_profile(const struct tb_policy *policy, const struct tb_alert *alert,
     (void)tb_str_copy(r->bpf, sizeof(r->bpf), profile->bpf != NULL ? profile->bpf : "");
     r->packet_length = profile->packet_length;
     r->priority = profile->priority;
-    memcpy(r->lock_mode, profile->lock_mode, sizeof(r->lock_mode));
-    r->retention_ns = profile->retention_ns;
-    r->legal_hold = profile->legal_hold;
+    r->storage = profile->storage;
     r->primary_only = profile->sources == TB_SOURCES_PRIMARY;
     if (profile->cooldown_ns >= 0) {
         out->cooldown_ns = profile->cooldown_ns;

@@ -44,9 +44,10 @@ insert_capture_locked(struct tb_store *store, const char *id, const struct tb_in
         "INSERT INTO captures (id, state, instance, account, region, duration_ns, filter,"
         " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"
         " requested_by, requested_utc_ns, due_steady_ns, packet_length, rule, undecided,"
-        " primary_only, priority, lock_mode, retention_ns, legal_hold)"
+        " primary_only, priority, lock_mode, retention_ns, legal_hold, sse, kms_key,"
+        " storage_class, tags)"
         " VALUES (?, 'requested', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-        " ?, ?, ?, ?, ?)",
+        " ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         &q, fail);
 
     if (err == TB_OK) {
@@ -72,9 +73,7 @@ insert_capture_locked(struct tb_store *store, const char *id, const struct tb_in
         store_bind_int(&q, r->undecided);
         store_bind_int(&q, r->primary_only);
         store_bind_int(&q, r->priority);
-        store_bind_text(&q, r->lock_mode);
-        store_bind_int(&q, r->retention_ns);
-        store_bind_int(&q, r->legal_hold);
+        store_bind_storage(&q, &r->storage);
         err = store_run_locked(&q, NULL, fail);
     }
     return err;

@@ -81,7 +81,32 @@ read_ledger(struct store_query *q, struct tb_ledger *out, struct tb_fail *fail)
     " stopped_steady_ns, ended_steady_ns, attempt,"                                            \
     " (SELECT coalesce(max(number), 0) FROM alerts WHERE capture_id = captures.id),"           \
     " error_code, error_text, error_request_id, packet_length, rule, undecided, primary_only," \
-    " priority, lock_mode, retention_ns, legal_hold, filter, ledger"
+    " priority, lock_mode, retention_ns, legal_hold, sse, kms_key, storage_class, tags,"       \
+    " filter, ledger"
+
+static void
+read_storage(struct store_query *q, struct tb_storage *s)
+{
+    store_text(q, s->lock_mode, sizeof(s->lock_mode));
+    s->retention_ns = store_int(q);
+    s->legal_hold = store_int(q) != 0;
+    store_text(q, s->sse, sizeof(s->sse));
+    store_text(q, s->kms_key, sizeof(s->kms_key));
+    store_text(q, s->storage_class, sizeof(s->storage_class));
+    store_text(q, s->tags, sizeof(s->tags));
+}
+
+void
+store_bind_storage(struct store_query *q, const struct tb_storage *s)
+{
+    store_bind_text(q, s->lock_mode);
+    store_bind_int(q, s->retention_ns);
+    store_bind_int(q, s->legal_hold);
+    store_bind_text(q, s->sse);
+    store_bind_text(q, s->kms_key);
+    store_bind_text(q, s->storage_class);
+    store_bind_text(q, s->tags);
+}
 
 static enum tb_err
 read_capture(struct store_query *q, struct tb_capture *c, struct tb_fail *fail)
@@ -127,9 +152,7 @@ read_capture(struct store_query *q, struct tb_capture *c, struct tb_fail *fail)
     r->undecided = store_int(q) != 0;
     r->primary_only = store_int(q) != 0;
     r->priority = (int32_t)store_int(q);
-    store_text(q, r->lock_mode, sizeof(r->lock_mode));
-    r->retention_ns = store_int(q);
-    r->legal_hold = store_int(q) != 0;
+    read_storage(q, &r->storage);
     err = tb_filter_parse(store_blob(q), &r->filter, fail);
     if (err == TB_OK) {
         err = read_ledger(q, &c->ledger, fail);

@@ -123,7 +123,7 @@ uploaded_locked(struct tb_store *store, const struct tb_segment_row *segment,
     enum tb_err err =
         store_open_locked(store,
                           "UPDATE segments SET state = 'uploaded', s3_key = ?, s3_version = ?,"
-                          " s3_request_id = ?, uploaded_utc_ns = ?"
+                          " s3_request_id = ?, s3_sse = ?, s3_kms_key = ?, uploaded_utc_ns = ?"
                           " WHERE capture_id = ? AND name = ?",
                           &q, fail);
 
@@ -133,6 +133,8 @@ uploaded_locked(struct tb_store *store, const struct tb_segment_row *segment,
     store_bind_text(&q, segment->s3_key);
     store_bind_text(&q, segment->s3_version);
     store_bind_text(&q, segment->s3_request_id);
+    store_bind_text(&q, segment->s3_sse);
+    store_bind_text(&q, segment->s3_kms_key);
     store_bind_int(&q, segment->uploaded_utc_ns);
     err = update_one_locked(&q, segment->capture_id, segment->name, fail);
     if (err == TB_OK) {
@@ -146,6 +148,8 @@ uploaded_locked(struct tb_store *store, const struct tb_segment_row *segment,
     tb_json_set_str(detail, "key", segment->s3_key);
     store_set_text(detail, "version", segment->s3_version);
     store_set_text(detail, "request_id", segment->s3_request_id);
+    store_set_text(detail, "encryption", segment->s3_sse);
+    store_set_text(detail, "kms_key", segment->s3_kms_key);
     return store_custody_add_locked(store, segment->capture_id, "segment_uploaded", NULL,
                                     detail, fail);
 }
@@ -226,7 +230,8 @@ tb_store_segment_lost(struct tb_store *store, const char *capture_id, const char
 
 #define SEGMENT_COLUMNS                                                                        \
     "capture_id, name, state, bytes, packets, first_utc_ns, last_utc_ns, recovered, sha256,"   \
-    " merkle_root, s3_key, s3_version, s3_request_id, uploaded_utc_ns, local,"                 \
+    " merkle_root, s3_key, s3_version, s3_request_id, s3_sse, s3_kms_key, uploaded_utc_ns, "   \
+    "local,"                                                                                   \
     " CASE state WHEN 'uploaded' THEN bytes ELSE (SELECT coalesce(sum(p.bytes), 0)"            \
     " FROM upload_parts p WHERE p.capture_id = segments.capture_id AND p.name ="               \
     " segments.name) END"
@@ -254,6 +259,8 @@ read_segment(struct store_query *q, struct tb_segment_row *s, struct tb_fail *fa
     store_text(q, s->s3_key, sizeof(s->s3_key));
     store_text(q, s->s3_version, sizeof(s->s3_version));
     store_text(q, s->s3_request_id, sizeof(s->s3_request_id));
+    store_text(q, s->s3_sse, sizeof(s->s3_sse));
+    store_text(q, s->s3_kms_key, sizeof(s->s3_kms_key));
     s->uploaded_utc_ns = store_int(q);
     s->local = store_int(q) != 0;
     s->acknowledged_bytes = (uint64_t)store_int(q);

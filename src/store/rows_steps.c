@@ -369,7 +369,8 @@ tb_store_capture_decided(struct tb_store *store, const char *id,
                             "UPDATE captures SET undecided = 0, duration_ns = ?, filter = ?,"
                             " snaplen = ?, max_bytes = ?, bpf = ?, packet_length = ?, rule = ?,"
                             " primary_only = ?, priority = ?, lock_mode = ?, retention_ns = ?,"
-                            " legal_hold = ? WHERE id = ?",
+                            " legal_hold = ?, sse = ?, kms_key = ?, storage_class = ?,"
+                            " tags = ? WHERE id = ?",
                             &q, fail);
     if (err == TB_OK) {
         store_bind_int(&q, r->duration_ns);
@@ -381,9 +382,7 @@ tb_store_capture_decided(struct tb_store *store, const char *id,
         store_bind_text(&q, r->rule);
         store_bind_int(&q, r->primary_only);
         store_bind_int(&q, r->priority);
-        store_bind_text(&q, r->lock_mode);
-        store_bind_int(&q, r->retention_ns);
-        store_bind_int(&q, r->legal_hold);
+        store_bind_storage(&q, &r->storage);
         err = update_locked(&q, id, fail);
     }
     tb_mutex_unlock(&store->mu);

@@ -84,6 +84,9 @@ void store_bind_text(struct store_query *q, const char *text);
 void store_bind_text_or_null(struct store_query *q, const char *text); /* "" is NULL */
 void store_bind_int(struct store_query *q, int64_t value);
 void store_bind_real(struct store_query *q, double value);
+/* Its columns in this order: lock_mode, retention_ns, legal_hold, sse, kms_key, storage_class,
+ * tags. */
+void store_bind_storage(struct store_query *q, const struct tb_storage *s);
 void store_bind_blob(struct store_query *q, struct tb_bytes bytes);
 
 /* *out_row tells whether there is a row; columns are then read from the first. */

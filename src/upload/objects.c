@@ -126,20 +126,37 @@ tb_upload_keys(struct tb_store *store, struct tb_aws *aws, const struct tb_s3_bu
     return err;
 }
 
+static bool
+is_kms(const char *sse)
+{
+    return sse != NULL && strncmp(sse, "aws:kms", 7) == 0;
+}
+
 struct tb_s3_posture
-tb_upload_posture(const struct tb_s3_posture *configured,
-                  const struct tb_capture_request *request)
+tb_upload_posture(const struct tb_s3_posture *configured, const struct tb_storage *wished)
 {
     struct tb_s3_posture made = *configured;
 
-    if (strcmp(request->lock_mode, "none") == 0) {
+    if (strcmp(wished->lock_mode, "none") == 0) {
         made.lock_mode = NULL;
-    } else if (request->lock_mode[0] != '\0') {
-        made.lock_mode = request->lock_mode;
+    } else if (wished->lock_mode[0] != '\0') {
+        made.lock_mode = wished->lock_mode;
     }
-    if (request->retention_ns != 0) {
-        made.retention_s = request->retention_ns / TB_NS_PER_S;
+    if (wished->retention_ns != 0) {
+        made.retention_s = wished->retention_ns / TB_NS_PER_S;
     }
-    made.legal_hold |= request->legal_hold;
+    made.legal_hold |= wished->legal_hold;
+    if (wished->sse[0] != '\0') {
+        made.sse = wished->sse;
+        made.kms_key = wished->kms_key[0] != '\0'                       ? wished->kms_key
+                       : is_kms(wished->sse) && is_kms(configured->sse) ? configured->kms_key
+                                                                        : NULL;
+    }
+    if (wished->storage_class[0] != '\0') {
+        made.storage_class = wished->storage_class;
+    }
+    if (wished->tags[0] != '\0') {
+        made.tags = wished->tags;
+    }
     return made;
 }

@@ -114,7 +114,7 @@ upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fai
     if (err != TB_OK) {
         goto out;
     }
-    posture = tb_upload_posture(&up->deps.bucket.posture, &capture->request);
+    posture = tb_upload_posture(&up->deps.bucket.posture, &capture->request.storage);
     put.posture = &posture;
     (void)snprintf(name, sizeof(name), "segments/%s", row->name);
     err = tb_spool_open(up->deps.spool_fd, row->capture_id, row->name, &put.body_fd, fail);
@@ -145,6 +145,8 @@ upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fai
     }
     (void)tb_str_copy(row->s3_version, sizeof(row->s3_version), ack.version);
     (void)tb_str_copy(row->s3_request_id, sizeof(row->s3_request_id), ack.request_id);
+    (void)tb_str_copy(row->s3_sse, sizeof(row->s3_sse), ack.sse);
+    (void)tb_str_copy(row->s3_kms_key, sizeof(row->s3_kms_key), ack.kms_key);
     row->uploaded_utc_ns = tb_clock_utc_ns();
     row->state = TB_SEGMENT_UPLOADED;
     err = tb_store_segment_uploaded(up->deps.store, row, fail);

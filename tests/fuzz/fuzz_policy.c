@@ -17,7 +17,7 @@ assert_rules(const struct tb_rules *rules)
 
         assert(p->name[0] != '\0' && p->filter.rule_count <= TB_FILTER_MAX_RULES);
         assert((p->filter.kind == TB_FILTER_RULES) == (p->filter.rule_count > 0));
-        assert(p->duration_ns >= 0 && p->retention_ns >= 0 && p->cooldown_ns >= -1);
+        assert(p->duration_ns >= 0 && p->storage.retention_ns >= 0 && p->cooldown_ns >= -1);
     }
     for (size_t i = 0; i < rules->rule_count; i++) {
         const struct tb_rule *r = &rules->rules[i];

@@ -1,7 +1,8 @@
 #!/bin/bash
-# Profiles of a policy ask for different Object Lock: every object of a capture is kept as its own profile says, and
-# encrypted and tagged as the configuration says; the server refuses to delete what is locked, and AWS's own client
-# says all of it.
+# Profiles of a policy ask for different Object Lock, keys and tags: every object of a capture is kept as its own
+# profile says, and where it says nothing as the configuration does; the server refuses to delete what is locked, and
+# AWS's own client says all of it.  The manifest tells what was asked for, and what S3 made of it; a key that S3 does
+# not know is found by the plan.
 set -u
 # shellcheck source-path=SCRIPTDIR source=../support/cases.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
@@ -56,11 +57,16 @@ END
 }
 cat >"$TB_WORK/policy.yaml" <<END
 profiles:
-  court: {duration: 60s, object_lock: {mode: COMPLIANCE, retention: 48h, legal_hold: true}}
+  court:
+    duration: 60s
+    object_lock: {mode: COMPLIANCE, retention: 48h, legal_hold: true}
+    s3: {sse: aws:kms, kms_key: court-key, storage_class: STANDARD, tags: for=court&team=law}
   desk: {duration: 60s, object_lock: {mode: GOVERNANCE, retention: 2h}}
-  loose: {duration: 60s, object_lock: {mode: none}}
+  loose: {duration: 60s, object_lock: {mode: none}, s3: {sse: aws:kms, tags: for=nobody}}
+  lost: {duration: 60s, s3: {sse: aws:kms, kms_key: no-such-key}}
 rules:
   - {name: grave, when: {severity: ">=8"}, capture: court}
+  - {name: lost, when: {severity: "7"}, capture: lost}
   - {name: usual, when: {severity: ">=4"}, capture: desk}
   - {name: rest, when: {}, capture: loose}
 END
@@ -79,9 +85,9 @@ desk=$id
 capture 2
 loose=$id
 
-same 'of the first profile: compliance, 48 h, held' 'COMPLIANCE 48h ON aws:kms tapbox-key STANDARD team=forensics' "$(kept "$court")"
+same 'of the first profile: compliance, 48 h, held, with the key and the tags of the court' 'COMPLIANCE 48h ON aws:kms court-key STANDARD for=court team=law' "$(kept "$court")"
 same 'of the second: governance, 2 h' 'GOVERNANCE 2h OFF aws:kms tapbox-key STANDARD team=forensics' "$(kept "$desk")"
-same 'of the third: neither' 'none 0h OFF aws:kms tapbox-key STANDARD team=forensics' "$(kept "$loose")"
+same 'of the third: neither, and the configured key' 'none 0h OFF aws:kms tapbox-key STANDARD for=nobody' "$(kept "$loose")"
 same "what is of no capture is as the configuration says: the keys and the host's log" 'GOVERNANCE 5h OFF aws:kms tapbox-key STANDARD team=forensics' \
     "$(kept)"
 
@@ -102,6 +108,18 @@ expect_failure 'what is locked by governance is not deleted' AccessDenied s3api 
 read -r key version < <(segment "$loose")
 expect 'what is not locked can be' s3api delete-object --key "$key" --version-id="$version"
 lab_s3 sync --only-show-errors "s3://$LAB_BUCKET/captures" "$TB_WORK/evidence"
+manifest() { jq -c "$2" "$(find "$TB_WORK/evidence" -path "*$1/manifest.json")"; }
+same 'the manifest says what was asked for' \
+    '{"encryption":"aws:kms","kms_key":"court-key","legal_hold":true,"object_lock":"COMPLIANCE","retention_seconds":172800,"storage_class":"STANDARD","tags":"for=court&team=law"}' \
+    "$(manifest "$court" .storage)"
+same 'of the third, too' \
+    '{"encryption":"aws:kms","kms_key":"tapbox-key","legal_hold":false,"object_lock":null,"retention_seconds":null,"storage_class":null,"tags":"for=nobody"}' \
+    "$(manifest "$loose" .storage)"
+same 'and what S3 says that it did' '["aws:kms court-key"]' "$(manifest "$court" '[.segments[] | "\(.s3_encryption) \(.s3_kms_key)"] | unique')"
+lab_finding workload | jq '.detail.severity = 7' >"$TB_WORK/finding.json"
+same 'a key that S3 does not know is found by the plan' bucket_encryption "$(lab_exec capture curl -sS --max-time 20 -X POST \
+    -H "X-Api-Key: $LAB_ALERT_TOKEN" --data-binary "@$TB_WORK/finding.json" "$LAB_API/v1/events?dry_run=1" |
+    jq -r '[.. | objects | .code? // empty | select(startswith("bucket"))] | unique | join(" ")')"
 same 'and verify misses just that' "$loose ${key#*"$loose/"} missing" \
     "$("$TB_OUT/tapbox" verify "$TB_WORK/evidence" --key "$LAB_DIR/state/evidence.key.pub" --json |
         jq -r '.findings[] | "\(.capture) \(.file) \(.kind)"')"

@@ -4,7 +4,7 @@
 #        tests/lab/radosgw.sh stop DIR
 # It works on any loopback (default 127.0.0.1:7480, virtual hosts BUCKET.s3.localhost), in the lab on the
 # cloud host.  The key is $LAB_ACCESS_KEY/$LAB_SECRET_KEY, by default the lab's.  DIR is wiped by start and
-# holds everything, logs too; SSE-KMS knows the key id tapbox-key.
+# holds everything, logs too; SSE-KMS knows the key ids tapbox-key and court-key.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -120,7 +120,7 @@ rgw enable usage log = false
 rgw enable ops log = false
 rgw crypt require ssl = false
 rgw crypt s3 kms backend = testing
-rgw crypt s3 kms encryption keys = tapbox-key=$(printf 'only-the-lab-knows-this-sse-key!' | base64)
+rgw crypt s3 kms encryption keys = tapbox-key=$(printf 'only-the-lab-knows-this-sse-key!' | base64) court-key=$(printf 'only-the-lab-knows-the-court-key' | base64)
 END
     if [ -n "$sts" ]; then
         printf 'rgw s3 auth use sts = true\nrgw sts key = only-for-the-lab\n' >>ceph.conf

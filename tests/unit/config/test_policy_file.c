@@ -225,6 +225,8 @@ a_profile_gives_what_it_says_and_leaves_the_rest(void **state)
               "remote_port: 443}\n      - {protocol: udp, local_port: 8000-8999}\n"
               "    bpf: tcp port 443\n    packet_length: 128\n    snaplen: 96\n"
               "    object_lock: {mode: GOVERNANCE, retention: 90d, legal_hold: true}\n"
+              "    s3: {sse: aws:kms, kms_key: alias/court, storage_class: STANDARD_IA, tags: "
+              "case=IR-7}\n"
               "    priority: 7\n    cooldown: 0\n"
               "  long: {duration: 2h}\n"
               "rules:\n- {name: r, when: {type: t}, capture: p}\n"
@@ -248,9 +250,13 @@ a_profile_gives_what_it_says_and_leaves_the_rest(void **state)
     assert_string_equal(r->bpf, "tcp port 443");
     assert_int_equal(r->packet_length, 128);
     assert_int_equal(r->snaplen, 96);
-    assert_string_equal(r->lock_mode, "GOVERNANCE");
-    assert_int_equal(r->retention_ns, 90 * 86400 * TB_NS_PER_S);
-    assert_true(r->legal_hold);
+    assert_string_equal(r->storage.lock_mode, "GOVERNANCE");
+    assert_int_equal(r->storage.retention_ns, 90 * 86400 * TB_NS_PER_S);
+    assert_true(r->storage.legal_hold);
+    assert_string_equal(r->storage.sse, "aws:kms");
+    assert_string_equal(r->storage.kms_key, "alias/court");
+    assert_string_equal(r->storage.storage_class, "STANDARD_IA");
+    assert_string_equal(r->storage.tags, "case=IR-7");
     assert_int_equal(r->priority, 7);
     assert_int_equal(v.cooldown_ns, 0);
     assert_string_equal(r->rule, "r");
@@ -341,6 +347,13 @@ each_mistake_is_told_with_line_and_key(void **state)
         {"profiles: {p: {sources: some}}\nrules: []\n", "'some' is not named, all or primary"},
         {"profiles: {p: {object_lock: {mode: SOFT}}}\nrules: []\n", "'SOFT' is not GOVERNANCE"},
         {"profiles: {p: {object_lock: {retention: 1h}}}\nrules: []\n", "retention needs mode"},
+        {"profiles: {p: {s3: {sse: rot13}}}\nrules: []\n", "'rot13' is not AES256, aws:kms or"},
+        {"profiles: {p: {s3: {kms_key: k}}}\nrules: []\n", "kms_key needs sse: aws:kms"},
+        {"profiles: {p: {s3: {sse: AES256, kms_key: k}}}\nrules: []\n", "kms_key needs sse"},
+        {"profiles: {p: {s3: {storage_class: cold}}}\nrules: []\n",
+         "'cold' is not a storage class"},
+        {"profiles: {p: {s3: {tags: team}}}\nrules: []\n", "'team' is not up to ten tags"},
+        {"profiles: {p: {s3: {tags: ''}}}\nrules: []\n", "'' is not up to ten tags"},
         {"profiles: {p: {}, p: {}}\nrules: []\n", "'p' is there twice"},
         {"profiles: {p: {duration: 1m, duration: 2m}}\nrules: []\n",
          "duration: is there twice"},

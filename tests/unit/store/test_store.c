@@ -1093,6 +1093,8 @@ a_segment_goes_from_the_spool_to_s3(void **state)
     (void)tb_str_copy(s.s3_key, sizeof(s.s3_key), "captures/x");
     (void)tb_str_copy(s.s3_version, sizeof(s.s3_version), "v1");
     (void)tb_str_copy(s.s3_request_id, sizeof(s.s3_request_id), "req");
+    (void)tb_str_copy(s.s3_sse, sizeof(s.s3_sse), "aws:kms");
+    (void)tb_str_copy(s.s3_kms_key, sizeof(s.s3_kms_key), "arn:aws:kms:key");
     s.uploaded_utc_ns = 5;
     assert_int_equal(tb_store_segment_uploaded(p->store, &s, NULL), TB_OK);
     assert_int_equal(tb_store_segment_local_gone(p->store, id, s.name, NULL), TB_OK);
@@ -1101,6 +1103,8 @@ a_segment_goes_from_the_spool_to_s3(void **state)
     assert_string_equal(list[0].s3_key, "captures/x");
     assert_string_equal(list[0].s3_version, "v1");
     assert_string_equal(list[0].s3_request_id, "req");
+    assert_string_equal(list[0].s3_sse, "aws:kms");
+    assert_string_equal(list[0].s3_kms_key, "arn:aws:kms:key");
     assert_int_equal(list[0].uploaded_utc_ns, 5);
     assert_false(list[0].local);
     free(list);
