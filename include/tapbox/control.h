@@ -98,6 +98,13 @@ enum tb_sweep_word {
     TB_SWEEP_KEEP,  /* it runs, and has time left by our own clock */
     TB_SWEEP_REMOVE /* it ended a while ago */
 };
+struct tb_swept { /* one object that was deleted; lent */
+    const char *kind, *id;
+    const char *capture; /* NULL, here and below: it has no such tag, or nobody told */
+    const char *expires; /* NULL: a standing object */
+    const char *request_id;
+    int64_t server_utc_s; /* when, by the answer's Date; 0: it had none */
+};
 struct tb_sweep_options {
     const char *owner; /* only objects with this tapbox:owner */
     bool standing;     /* also targets and filters without expiry that nothing uses */
@@ -105,6 +112,9 @@ struct tb_sweep_options {
     /* Who knows the captures may say more than the tags do; NULL: by the tags alone. */
     enum tb_sweep_word (*know)(void *arg, const char *capture_id);
     void *know_arg;
+    /* Gets each object once EC2 has said that it is deleted; NULL: nobody asks. */
+    void (*deleted)(void *arg, const struct tb_swept *one);
+    void *deleted_arg;
 };
 struct tb_sweep_result {
     size_t sessions, filters, targets; /* deleted, or would be */

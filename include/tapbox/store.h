@@ -573,8 +573,8 @@ struct tb_custody_head {
     struct tb_sha256 sha256;
 };
 
-/* Any other act on a capture ("download", ...).  `detail` (an object, or NULL) is taken over.
- */
+/* Any other act on a capture ("download", ...); NULL: an act for the host's log.  `detail` (an
+ * object, or NULL) is taken over. */
 TB_NODISCARD enum tb_err tb_store_custody_add(struct tb_store *store, const char *capture_id,
                                               const char *act, const struct tb_actor *by,
                                               struct tb_json *detail, struct tb_fail *fail);

@@ -18,8 +18,10 @@ struct sweep {
     size_t role_count;
     struct tb_sweep_result result;
     size_t accounts_failed;
+    const char *role; /* whose account is swept now; NULL: our own */
     bool json;
-    struct tb_json *lines; /* with --json: what would have been printed */
+    struct tb_json *lines;   /* with --json: what would have been printed */
+    struct tb_json *deleted; /* and each deletion */
 };
 
 enum {
@@ -49,7 +51,8 @@ print_help(void)
           "  --external-id ID\n"
           "                   what these roles ask for when they are assumed\n"
           "  --json           one JSON object: found (how many objects), sessions, filters,\n"
-          "                   targets, failed, accounts_failed, lines\n"
+          "                   targets, failed, accounts_failed, lines, and deleted: kind, id,\n"
+          "                   capture, expires, request_id, time, role of each\n"
           "\n"
           "Exit status: 0 nothing is left that should not be, 1 something could not be "
           "deleted.\n",
@@ -66,6 +69,27 @@ print_line(void *arg, const char *line)
     } else {
         puts(line);
     }
+}
+
+/* The sweeper's own record: who deleted the object is in CloudTrail under the request's id. */
+static void
+record_deleted(void *arg, const struct tb_swept *one)
+{
+    struct sweep *sweep = arg;
+    struct tb_json *record;
+
+    if (!sweep->json) {
+        return;
+    }
+    record = tb_json_object();
+    tb_json_set_str(record, "kind", one->kind);
+    tb_json_set_str(record, "id", one->id);
+    tb_json_set_str(record, "capture", one->capture);
+    tb_json_set_str(record, "expires", one->expires);
+    tb_json_set_str(record, "request_id", one->request_id);
+    tb_json_set_time(record, "time", one->server_utc_s * TB_NS_PER_S);
+    tb_json_set_str(record, "role", sweep->role);
+    tb_json_add(sweep->deleted, record);
 }
 
 static void
@@ -86,6 +110,7 @@ sweep_account(struct sweep *sweep, struct tb_aws *aws, const char *role)
     struct tb_fail fail = {0};
     enum tb_err err;
 
+    sweep->role = role;
     print_line(sweep, role);
     err = tb_aws_assume(aws, role, sweep->external_id, sweep->options.owner, &there, &fail);
     if (err == TB_OK) {
@@ -170,7 +195,7 @@ print_result(const struct sweep *sweep)
     putchar('\n');
 }
 
-/* The lines are the document's from here. */
+/* The lists are the document's from here. */
 static enum tb_err
 print_result_json(struct sweep *sweep, struct tb_fail *fail)
 {
@@ -188,6 +213,8 @@ print_result_json(struct sweep *sweep, struct tb_fail *fail)
     tb_json_set_int(root, "accounts_failed", (int64_t)sweep->accounts_failed);
     tb_json_set(root, "lines", sweep->lines);
     sweep->lines = NULL;
+    tb_json_set(root, "deleted", sweep->deleted);
+    sweep->deleted = NULL;
     err = tb_json_dump(root, true, &text, fail);
     if (err == TB_OK) {
         puts(tb_buf_str(&text));
@@ -231,11 +258,15 @@ tb_cmd_sweep(int argc, char **argv)
     if (sweep.external_id != NULL && sweep.role_count == 0) {
         return tb_cli_usage("sweep", "--external-id belongs to --role");
     }
+    sweep.options.deleted = record_deleted;
+    sweep.options.deleted_arg = &sweep;
     if (sweep.json) {
         sweep.lines = tb_json_array();
+        sweep.deleted = tb_json_array();
     }
     if (sweep_all(&sweep, &fail) != TB_OK) {
         tb_json_free(sweep.lines);
+        tb_json_free(sweep.deleted);
         return tb_cli_fail("sweep", &fail);
     }
     if (!sweep.json) {

@@ -479,6 +479,27 @@ report_sweep(void *arg, const char *line)
     tb_log(TB_LOG_WARN, NULL, "found by the reconciler: %s", line);
 }
 
+/* What is deleted by its tags has no row of its own in the store: the host's log has it. */
+static void
+note_swept(void *arg, const struct tb_swept *one)
+{
+    const struct control_account *account = arg;
+    struct tb_json *detail = tb_json_object();
+    struct tb_fail fail = {0};
+
+    tb_json_set_str(detail, "kind", one->kind);
+    tb_json_set_str(detail, "id", one->id);
+    tb_json_set_str(detail, "capture", one->capture);
+    tb_json_set_str(detail, "expires", one->expires);
+    tb_json_set_str(detail, "request_id", one->request_id);
+    tb_json_set_time(detail, "deleted", one->server_utc_s * TB_NS_PER_S);
+    tb_json_set_text(detail, "account", account->id);
+    if (tb_store_custody_add(account->control->deps.store, NULL, "aws_swept", NULL, detail,
+                             &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot note what was swept");
+    }
+}
+
 /* How many mirror sessions of the account are not ours: the rogue-mirror watch. */
 static void
 count_foreign(struct control_account *account, const struct tb_ec2_sessions *sessions)
@@ -498,8 +519,11 @@ reconcile_once(struct reconcile *r)
 {
     struct control_account *account = r->account;
     struct tb_control *control = account->control;
-    struct tb_sweep_options sweep = {
-        .owner = control->deps.config->owner, .know = know_capture, .know_arg = control};
+    struct tb_sweep_options sweep = {.owner = control->deps.config->owner,
+                                     .know = know_capture,
+                                     .know_arg = control,
+                                     .deleted = note_swept,
+                                     .deleted_arg = account};
     struct tb_sweep_result swept;
     struct tb_ec2_sessions sessions = {0};
     struct tb_fail fail = {0};

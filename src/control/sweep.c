@@ -67,16 +67,27 @@ judge(struct sweep *sweep, enum tb_ec2_kind kind, const char *noun, const char *
         return;
     }
     err = tb_ec2_delete(sweep->aws, kind, id, &effect, &fail);
+    if (err == TB_OK && sweep->options->deleted != NULL) {
+        const struct tb_swept one = {
+            .kind = noun,
+            .id = id,
+            .capture = capture,
+            .expires = expires,
+            .request_id = effect.request_id[0] != '\0' ? effect.request_id : NULL,
+            .server_utc_s = effect.server_utc_s};
+
+        sweep->options->deleted(sweep->options->deleted_arg, &one);
+    }
     if (err == TB_ENOTFOUND) {
         return; /* EC2 lists for a while what is gone */
     }
     if (err == TB_OK) {
         (*deleted)++;
         if (verdict == TB_SWEEP_STANDING) {
-            say(sweep, "deleted %s %s (standing)", noun, id);
+            say(sweep, "deleted %s %s (standing) request_id=%s", noun, id, effect.request_id);
         } else {
-            say(sweep, "deleted %s %s (expired %s, of %s)", noun, id, expires,
-                capture != NULL ? capture : "no capture");
+            say(sweep, "deleted %s %s (expired %s, of %s) request_id=%s", noun, id, expires,
+                capture != NULL ? capture : "no capture", effect.request_id);
         }
         return;
     }

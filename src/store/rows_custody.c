@@ -203,9 +203,13 @@ tb_store_custody_add(struct tb_store *store, const char *capture_id, const char 
     store_lock(store, "custody_add");
     err = store_begin_locked(store, fail);
     if (err == TB_OK) {
-        err = store_capture_exists_locked(store, capture_id, fail);
+        if (capture_id != NULL) {
+            err = store_capture_exists_locked(store, capture_id, fail);
+        }
         if (err == TB_OK) {
-            err = store_custody_add_locked(store, capture_id, act, by, detail, fail);
+            err = capture_id != NULL
+                      ? store_custody_add_locked(store, capture_id, act, by, detail, fail)
+                      : store_host_note_locked(store, act, by, detail, fail);
             detail = NULL;
         }
         err = store_end_locked(store, err, fail);

@@ -1,0 +1,51 @@
+#!/bin/bash
+# Whoever deletes a session by its tags leaves a record: the service in its host's custody log, signed; the lone
+# sweeper, which has neither key nor store, in its output, and the service then notes that the session is gone.
+set -u
+# shellcheck source-path=SCRIPTDIR source=../support/cases.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+in_lab "$@"
+
+stray() { # a session of ours whose time is over, and that no store knows; its id
+    local target filter
+    target=$(lab_ec2 describe-traffic-mirror-targets | jq -r '.TrafficMirrorTargets[0].TrafficMirrorTargetId')
+    filter=$(lab_ec2 create-traffic-mirror-filter | jq -r .TrafficMirrorFilter.TrafficMirrorFilterId)
+    lab_ec2 create-traffic-mirror-session --network-interface-id "$(lab_eni workload)" --session-number 7 \
+        --traffic-mirror-target-id "$target" --traffic-mirror-filter-id "$filter" --tag-specifications \
+        "ResourceType=traffic-mirror-session,Tags=[{Key=tapbox:owner,Value=tapbox},{Key=tapbox:capture,Value=cap-of-another-life},{Key=tapbox:expires,Value=2026-01-02T03:04:05Z}]" |
+        jq -r .TrafficMirrorSession.TrafficMirrorSessionId
+}
+host_log() { find "$TB_WORK/evidence/custody" -name '*.jsonl' -exec cat {} + 2>/dev/null; }
+is_noted() { # ID
+    lab_s3 sync --only-show-errors "s3://$LAB_BUCKET/captures" "$TB_WORK/evidence"
+    host_log | grep -q "\"act\":\"aws_swept\".*\"id\":\"$1\""
+}
+
+lab_all_up capture.rotate_seconds=1 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"10m\",\"reason\":\"test\"}" | jq -r .capture.id)
+lab_wait_for_state "$id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
+session=$(stray)
+lab_tapbox_stop
+lab_tapbox_start || give_up 'tapbox starts again' "$LAB_DIR/logs/tapbox.log" # (and looks around at once)
+lab_wait 60 is_noted "$session" || give_up "what the service swept is in the host's log" "$LAB_DIR/logs/tapbox.log"
+same 'with all that is known of it' 'session cap-of-another-life 2026-01-02T03:04:05Z true true' \
+    "$(host_log | jq -r 'select(.act == "aws_swept").detail | "\(.kind) \(.capture) \(.expires) \(.request_id | length > 8) \(.deleted > "2026")"')"
+
+# --- the lone sweeper: the capture's own session, whose expiry somebody has moved
+sessions() { lab_awsim_ask /objects | jq -r '.sessions[].id' | sort; }
+own=$(sessions)
+lab_tapbox_stop
+lab_ec2 create-tags --resources "$own" --tags Key=tapbox:expires,Value=2026-01-02T03:04:05Z
+lab_exec remote "$TB_OUT/tapbox" sweep --json >"$TB_WORK/swept.json"
+same 'the sweeper tells what it deleted' "session $own $id 2026-01-02T03:04:05Z true true null" \
+    "$(jq -r '.deleted[] | "\(.kind) \(.id) \(.capture) \(.expires) \(.request_id | length > 8) \(.time > "2026") \(.role)"' "$TB_WORK/swept.json")"
+same 'and it is gone' '' "$(sessions)"
+lab_tapbox_start || give_up 'tapbox starts once more' "$LAB_DIR/logs/tapbox.log"
+lab_wait_for_state "$id" sealed 60 || give_up 'the capture that lost its session is sealed' "$LAB_DIR/logs/tapbox.log"
+lab_tapbox_stop
+rm -rf "$TB_WORK/evidence"
+lab_s3 sync --only-show-errors "s3://$LAB_BUCKET/captures" "$TB_WORK/evidence"
+same 'and its custody log names the session that somebody else deleted' "$own" \
+    "$(find "$TB_WORK/evidence" -path "*$id/custody/0001.jsonl" -exec jq -r 'select(.act == "aws_found_gone" and .detail.kind == "session").detail.id' {} +)"
+expect 'all of it holds' "$TB_OUT/tapbox" verify "$TB_WORK/evidence" --key "$LAB_DIR/state/evidence.key.pub" --whole
+finish
