@@ -172,22 +172,47 @@ valid_topics(const char *text)
     return true;
 }
 
-/* key=value&key=value, as S3 wants it in a header. */
-static bool
-valid_tags(const char *text)
+/* What is behind a tag's key or value (%C3%A4 in it is one character); NULL: it is longer than
+ * S3 takes, or a % in it stands for nothing. */
+static const char *
+skip_tag_text(const char *text, unsigned max_characters)
 {
     static const char plain[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+%:/@";
+    const char *end = text + strspn(text, plain);
+    unsigned characters = 0;
+
+    while (text < end) {
+        if (*text != '%') {
+            characters++;
+            text++;
+        } else if (isxdigit((unsigned char)text[1]) && isxdigit((unsigned char)text[2])) {
+            characters += strchr("89ABab", text[1]) == NULL; /* else UTF-8 goes on */
+            text += 3;
+        } else {
+            return NULL;
+        }
+    }
+    return characters <= max_characters ? end : NULL;
+}
+
+/* key=value&key=value, as S3 wants it in a header.  Source: the S3 guide, object tags: ten,
+ * keys of 128 and values of 256 characters. */
+static bool
+valid_tags(const char *text)
+{
     unsigned tags = 0;
 
     while (*text != '\0') {
-        size_t key = strspn(text, plain), value;
+        const char *end = skip_tag_text(text, 128);
 
-        if (key == 0 || text[key] != '=') {
+        if (end == NULL || end == text || *end != '=') {
             return false;
         }
-        value = strspn(text + key + 1, plain);
-        text += key + 1 + value;
+        text = skip_tag_text(end + 1, 256);
+        if (text == NULL) {
+            return false;
+        }
         tags++;
         if (*text == '&' && text[1] != '\0') {
             text++;
@@ -271,7 +296,8 @@ const struct tb_config_key tb_config_keys[] = {
     {"s3.storage_class", TEXT(s3_storage_class), "", false, valid_storage_class,
      "a storage class such as STANDARD_IA", "storage class; empty: STANDARD"},
     {"s3.tags", TEXT(s3_tags), "", false, valid_tags,
-     "up to ten tags as in a URL: team=forensics&retain=yes",
+     "up to ten tags as in a URL: team=forensics&retain=yes; keys up to 128 characters, values "
+     "up to 256",
      "tags of each object; empty: none"},
     {"s3.reader_role", TEXT(s3_reader_role), "", false, valid_role, "the ARN of an IAM role",
      "role that may read evidence: signs the links of GET /v1/captures/{id}/files, and looks "

@@ -281,8 +281,11 @@ read_s3_text(struct policy_reader *r, const char *key, const yaml_node_t *n, voi
     const struct tb_config_key *known = &tb_config_keys[tb_config_find(config_key)];
     const char *text = policy_text_of(n);
 
-    if (text == NULL || text[0] == '\0' || !known->valid(text) || !tb_str_copy(at, cap, text)) {
+    if (text == NULL || text[0] == '\0' || !known->valid(text)) {
         policy_not_a(r, n, key, known->expects);
+    } else if (!tb_str_copy(at, cap, text)) {
+        policy_complain(r, n, key, "%zu characters, at most %zu are allowed", strlen(text),
+                        cap - 1);
     }
 }
 

@@ -11,6 +11,9 @@
 #include <tapbox/clock.h>
 #include <tapbox/policy_file.h>
 
+#define X16 "xxxxxxxxxxxxxxxx"
+#define X63 X16 X16 X16 "xxxxxxxxxxxxxxx"
+#define X64 X63 "x"
 #define PROFILES "profiles: {p: {filter: all}, q: {filter: peers}}\n"
 
 static struct tb_rules *
@@ -228,7 +231,7 @@ a_profile_gives_what_it_says_and_leaves_the_rest(void **state)
               "    s3: {sse: aws:kms, kms_key: alias/court, storage_class: STANDARD_IA, tags: "
               "case=IR-7}\n"
               "    priority: 7\n    cooldown: 0\n"
-              "  long: {duration: 2h}\n"
+              "  long: {duration: 2h, s3: {tags: " X64 X63 "%C3%A4=" X64 X64 X64 X64 "}}\n"
               "rules:\n- {name: r, when: {type: t}, capture: p}\n"
               "- {name: l, when: {}, capture: long}\n");
     struct tb_alert a = alert_of("t", 8);
@@ -354,6 +357,19 @@ each_mistake_is_told_with_line_and_key(void **state)
          "'cold' is not a storage class"},
         {"profiles: {p: {s3: {tags: team}}}\nrules: []\n", "'team' is not up to ten tags"},
         {"profiles: {p: {s3: {tags: ''}}}\nrules: []\n", "'' is not up to ten tags"},
+        {"profiles: {p: {s3: {tags: a=&b=&c=&d=&e=&f=&g=&h=&i=&j=&k=}}}\nrules: []\n",
+         "is not up to ten tags"},
+        {"profiles: {p: {s3: {tags: " X64 X64 "x=y}}}\nrules: []\n", "keys up to 128 char"},
+        {"profiles: {p: {s3: {tags: x=" X64 X64 X64 X64 "x}}}\nrules: []\n",
+         "values up to 256"},
+        {"profiles: {p: {s3: {tags: x=%C3%}}}\nrules: []\n", "'x=%C3%' is not up to ten tags"},
+        {"profiles: {p: {s3: {tags: x=" X64 X64 X64 X64 "&y=" X64 X64 X64 X64
+         "}}}\nrules: []\n",
+         "tags: 517 characters, at most 511 are allowed"},
+        {"profiles: {p: {s3: {sse: aws:kms, kms_key: " X64 X64 X64 X64 "}}}\nrules: []\n",
+         "kms_key: 256 characters, at most 255 are allowed"},
+        {"profiles: {p: {s3: {sse: aws:kms, kms_key: 'a key'}}}\nrules: []\n",
+         "'a key' is not a KMS key's ARN or id"},
         {"profiles: {p: {}, p: {}}\nrules: []\n", "'p' is there twice"},
         {"profiles: {p: {duration: 1m, duration: 2m}}\nrules: []\n",
          "duration: is there twice"},
