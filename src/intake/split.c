@@ -6,15 +6,21 @@
 
 #include <tapbox/digest.h>
 
-/* The first instance without an interface that goes by itself; source_count: none does. */
+/* The first instance without an interface that goes by itself; source_count: none does, also
+ * where the interfaces that are named beside it are its own. */
 static size_t
 find_unnamed(const struct tb_alert *alert)
 {
-    bool any_named = false;
+    bool any_named = false, any_other = false;
     size_t i;
 
     for (i = 0; i < alert->source_count; i++) {
         any_named = any_named || alert->sources[i].eni[0] != 0;
+        any_other =
+            any_other || strcmp(alert->sources[i].instance, alert->sources[0].instance) != 0;
+    }
+    if (!any_other) {
+        return alert->source_count;
     }
     i = any_named ? 0 : 1;
     while (i < alert->source_count && alert->sources[i].eni[0] != 0) {

@@ -458,6 +458,32 @@ make_interfaces(unsigned count, struct tb_buf *out)
     tb_buf_put_str(out, "]}");
 }
 
+/* Told once without it, and once with it. */
+static void
+an_instance_and_its_own_interface_are_one_capture(void **state)
+{
+    static const char body[] =
+        "{\"id\":\"seq\",\"type\":\"AttackSequence:EC2/x\",\"severity\":9,"
+        "\"arn\":\"arn:aws:guardduty:r:111122223333:detector/d/finding/seq\","
+        "\"service\":{\"serviceName\":\"guardduty\",\"detection\":{\"sequence\":{\"resources\":"
+        "["
+        "{\"resourceType\":\"EC2_INSTANCE\",\"uid\":\"i-00000001\"},"
+        "{\"resourceType\":\"EC2_INSTANCE\",\"uid\":\"i-00000001\",\"data\":{\"ec2Instance\":"
+        "{\"ec2NetworkInterfaceUids\":[\"eni-00000001\"]}}}]}}}}";
+    struct tb_intake_preview *previews = NULL;
+    size_t count = 0;
+
+    (void)state;
+    assert_int_equal(tb_intake_preview_event(&policy, tb_bytes_str(body), NULL, NULL, &previews,
+                                             &count, NULL),
+                     TB_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(previews[0].alert.source_count, 2);
+    assert_int_equal(previews[0].verdict.decision, TB_DECISION_CAPTURE);
+    assert_string_equal(previews[0].verdict.request.instance, "i-00000001");
+    free(previews);
+}
+
 static void
 more_interfaces_than_a_capture_holds_are_several_captures(void **state)
 {
@@ -617,6 +643,7 @@ main(void)
         CASE(bodies_nobody_can_read_are_the_senders_fault),
         CASE(a_finding_by_two_roads_makes_one_capture),
         CASE(of_several_findings_each_is_committed_by_itself),
+        CASE(an_instance_and_its_own_interface_are_one_capture),
         CASE(more_interfaces_than_a_capture_holds_are_several_captures),
         CASE(the_interfaces_of_an_instance_stay_together),
         CASE(each_instance_of_an_attack_sequence_is_captured_by_itself),
