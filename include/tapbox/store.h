@@ -53,7 +53,8 @@ struct tb_intake {
     bool refused; /* without a capture: there is nothing to mirror in it */
     int64_t
         most_duration_ns; /* an alert that joins extends up to this after the request; 0: no */
-    int64_t cooldown_ns;  /* a finding captured so shortly before is ignored; 0: never */
+    /* a finding whose source was captured for it so shortly before is ignored; 0: never */
+    int64_t cooldown_ns;
     /* lent, of this very intake; NULL: tb_store_intake makes it */
     const struct tb_intake_prepared *prepared;
 };

@@ -200,34 +200,62 @@ insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
     return err;
 }
 
-/* The last capture of this finding, when it ended less than the cooldown ago. */
+/* The last capture of this finding that tapped the instance, or the interface, and ended less
+ * than the cooldown ago. */
 static enum tb_err
-find_cooling_locked(struct tb_store *store, const struct tb_intake *intake,
-                    char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
-    TB_REQUIRES(store->mu)
+find_cooling_source_locked(struct tb_store *store, const struct tb_intake *intake,
+                           const char *instance, const char *eni, char out[TB_CAPTURE_ID_SIZE],
+                           bool *out_found, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
-    const char *finding = intake->capture->finding_id;
     struct store_query q;
-    enum tb_err err;
+    enum tb_err err = store_open_locked(
+        store,
+        "SELECT id FROM captures WHERE finding_id = ?1 AND state = 'sealed'"
+        " AND ended_steady_ns > ?2"
+        " AND ((?3 <> '' AND (instance = ?3 OR EXISTS (SELECT 1 FROM capture_sources AS s"
+        "   WHERE s.capture_id = captures.id AND s.instance = ?3)))"
+        "  OR (?4 <> '' AND (EXISTS (SELECT 1 FROM capture_enis AS e"
+        "   WHERE e.capture_id = captures.id AND e.eni = ?4)"
+        "   OR EXISTS (SELECT 1 FROM capture_sources AS s"
+        "   WHERE s.capture_id = captures.id AND s.eni = ?4))))"
+        " ORDER BY number DESC LIMIT 1",
+        &q, fail);
 
-    *out_found = false;
-    if (intake->cooldown_ns == 0 || finding[0] == 0) {
-        return TB_OK;
-    }
-    err = store_open_locked(store,
-                            "SELECT id FROM captures WHERE finding_id = ? AND state = 'sealed'"
-                            " AND ended_steady_ns > ? ORDER BY number DESC LIMIT 1",
-                            &q, fail);
     if (err != TB_OK) {
         return err;
     }
-    store_bind_text(&q, finding);
+    store_bind_text(&q, intake->capture->finding_id);
     store_bind_int(&q, tb_store_steady_ns(store) - intake->cooldown_ns);
+    store_bind_text(&q, instance);
+    store_bind_text(&q, eni);
     err = store_step_locked(&q, out_found, fail);
     if (err == TB_OK && *out_found) {
         store_text(&q, out, TB_CAPTURE_ID_SIZE);
     }
     store_close(&q);
+    return err;
+}
+
+/* An attack sequence is one finding of many instances, and more come to it: what was not
+ * captured does not cool. */
+static enum tb_err
+find_cooling_locked(struct tb_store *store, const struct tb_intake *intake,
+                    char out[TB_CAPTURE_ID_SIZE], bool *out_found, struct tb_fail *fail)
+    TB_REQUIRES(store->mu)
+{
+    const struct tb_capture_request *r = intake->capture;
+    enum tb_err err = TB_OK;
+
+    *out_found = false;
+    if (intake->cooldown_ns == 0 || r->finding_id[0] == 0) {
+        return TB_OK;
+    }
+    if (r->instance[0] != 0) {
+        return find_cooling_source_locked(store, intake, r->instance, "", out, out_found, fail);
+    }
+    for (size_t i = 0; i < r->eni_count && err == TB_OK && (i == 0 || *out_found); i++) {
+        err = find_cooling_source_locked(store, intake, "", r->enis[i], out, out_found, fail);
+    }
     return err;
 }
 

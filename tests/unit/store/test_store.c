@@ -718,6 +718,52 @@ what_waits_is_looked_at_once_when_the_store_is_opened(void **state)
     free(due);
 }
 
+/* An attack sequence is one finding, of which each instance has a capture of its own. */
+static void
+of_a_finding_only_what_was_captured_cools(void **state)
+{
+    static const struct {
+        const char *key, *instance, *enis[2];
+        enum tb_intake_outcome outcome;
+    } then[] = {
+        {"again", "i-0000000a", {NULL}, TB_INTAKE_COOLING},
+        {"more", "i-0000000b", {NULL}, TB_INTAKE_CREATED},
+        {"interface", "", {"eni-0000000c", NULL}, TB_INTAKE_COOLING},
+        {"interfaces", "", {"eni-0000000c", "eni-0000000d"}, TB_INTAKE_CREATED},
+    };
+    struct place *p = *state;
+    struct tb_capture_request r = request_for("i-0000000a", "");
+    char id[TB_CAPTURE_ID_SIZE];
+
+    (void)tb_str_copy(r.finding_id, sizeof(r.finding_id), "sequence");
+    assert_int_equal(take_in(p->store, "1", &r, id), TB_INTAKE_CREATED);
+    move_through(p->store, id, TB_CAPTURE_SEALED);
+    r = request_for("", "eni-0000000c");
+    (void)tb_str_copy(r.finding_id, sizeof(r.finding_id), "sequence");
+    assert_int_equal(take_in(p->store, "2", &r, id), TB_INTAKE_CREATED);
+    move_through(p->store, id, TB_CAPTURE_SEALED);
+    for (size_t i = 0; i < sizeof(then) / sizeof(then[0]); i++) {
+        enum tb_intake_outcome outcome;
+        struct tb_intake intake = {.adapter = "guardduty",
+                                   .key = then[i].key,
+                                   .body = tb_bytes_str("{}"),
+                                   .content_type = "application/json",
+                                   .remote = "127.0.0.1",
+                                   .token_name = "eventbridge",
+                                   .decision_reason = "because",
+                                   .cooldown_ns = 3600 * TB_NS_PER_S,
+                                   .capture = &r};
+
+        r = request_for(then[i].instance, "");
+        (void)tb_str_copy(r.finding_id, sizeof(r.finding_id), "sequence");
+        for (size_t e = 0; e < 2 && then[i].enis[e] != NULL; e++) {
+            (void)tb_str_copy(r.enis[r.eni_count++], sizeof(r.enis[0]), then[i].enis[e]);
+        }
+        assert_int_equal(tb_store_intake(p->store, &intake, &outcome, id, NULL), TB_OK);
+        assert_int_equal(outcome, then[i].outcome);
+    }
+}
+
 static void
 sources_deadline_and_ledger_are_replaced_whole(void **state)
 {
@@ -1250,6 +1296,7 @@ main(void)
         CASE(nobody_who_sets_the_clock_moves_the_stores),
         CASE(nothing_of_an_earlier_boot_is_still_to_come),
         CASE(what_waits_is_looked_at_once_when_the_store_is_opened),
+        CASE(of_a_finding_only_what_was_captured_cools),
         CASE(a_stop_is_due_at_once_and_keeps_its_first_reason),
         CASE(lists_are_in_their_order_and_within_their_limit),
         CASE(a_capture_that_is_not_there_is_not_found),
