@@ -178,13 +178,22 @@ note_latency(struct tb_http_call *call)
     atomic_fetch_add(&counters->latency_sum_ns, (unsigned long long)took_ns);
 }
 
+/* What is not understood is refused, and EventBridge does not send again what was refused: then
+ * the log is where it can be found.  (What is not stored is told with the answer's 503.) */
 static void
-note_not_taken(struct tb_http_call *call, enum tb_err err)
+note_not_taken(struct tb_http_call *call, const struct tb_fail *fail)
 {
     struct tb_http_counters *counters = &call->server->counters;
 
-    atomic_fetch_add(
-        tb_intake_is_senders_fault(err) ? &counters->not_understood : &counters->not_stored, 1);
+    if (!tb_intake_is_senders_fault(fail->err)) {
+        atomic_fetch_add(&counters->not_stored, 1);
+        return;
+    }
+    atomic_fetch_add(&counters->not_understood, 1);
+    if (tb_http_may_log_refusal(call->server)) {
+        tb_log_fail(TB_LOG_WARN, NULL, fail, "an alert from %s of token '%s' is not understood",
+                    call->remote, call->token_name);
+    }
 }
 
 /* One alert's: the decision, and the capture as far as the caller may see it. */
@@ -264,7 +273,7 @@ tb_http_answer_intake(struct tb_http_call *call)
             tb_http_server_took(call->server, &r->result);
             replayed = replayed && r->result.outcome == TB_INTAKE_DUPLICATE;
         } else {
-            note_not_taken(call, r->err);
+            note_not_taken(call, &r->fail);
         }
     }
     if (replayed) {
@@ -308,7 +317,7 @@ tb_http_read_event(struct tb_http_call *call)
     atomic_fetch_add(&call->server->counters.received, 1);
     if (tb_intake_event_read(&deps->config->policy, tb_buf_view(&call->request_body), &from,
                              &call->ready, &fail) != TB_OK) {
-        note_not_taken(call, fail.err);
+        note_not_taken(call, &fail);
         tb_http_problem_of_body(call, &fail);
         return false;
     }
