@@ -17,9 +17,40 @@ is_listed(const struct tb_manifest_skips *list, size_t count, const char *instan
     return false;
 }
 
+/* By AWS's clock, whatever this host's has been set to. */
+struct window {
+    int64_t from_utc_s, to_utc_s;
+};
+
+/* False: nothing was ever mirrored. */
+static bool
+window_of(struct tb_control *control, const struct tb_capture *capture,
+          const struct tb_resource *resources, size_t count, struct window *out)
+{
+    int64_t ahead_ns = control_aws_now_ns(control) - tb_store_steady_ns(control->deps.store);
+    int64_t from_ns = 0, to_ns = capture->stopped_steady_ns;
+
+    for (size_t i = 0; i < count; i++) {
+        if (resources[i].kind == TB_RESOURCE_SESSION &&
+            (from_ns == 0 || resources[i].created_steady_ns < from_ns)) {
+            from_ns = resources[i].created_steady_ns;
+        }
+    }
+    if (from_ns == 0 || to_ns == 0 || capture->recording_utc_ns == 0) {
+        return false;
+    }
+    out->from_utc_s = (from_ns + ahead_ns) / TB_NS_PER_S;
+    out->to_utc_s = (to_ns + ahead_ns + TB_NS_PER_S - 1) / TB_NS_PER_S;
+    if (out->to_utc_s <= out->from_utc_s) {
+        out->to_utc_s = out->from_utc_s + 1;
+    }
+    return true;
+}
+
 /* True when the answer may be another in a while: CloudWatch is minutes late. */
 static bool
-ask(struct tb_control *control, const struct tb_capture *capture, struct tb_manifest_skips *one)
+ask(struct tb_control *control, const struct tb_capture *capture, const struct window *window,
+    struct tb_manifest_skips *one)
 {
     struct tb_mirror_skips skips;
     struct control_account *account = NULL;
@@ -27,9 +58,8 @@ ask(struct tb_control *control, const struct tb_capture *capture, struct tb_mani
     enum tb_err err = control_account_of(control, &capture->request, &account, &why);
 
     if (err == TB_OK) {
-        err = tb_cloudwatch_mirror_skips(
-            account->aws, one->instance, capture->recording_utc_ns / TB_NS_PER_S,
-            (capture->stopped_utc_ns + TB_NS_PER_S - 1) / TB_NS_PER_S, &skips, &why);
+        err = tb_cloudwatch_mirror_skips(account->aws, one->instance, window->from_utc_s,
+                                         window->to_utc_s, &skips, &why);
     }
     if (err != TB_OK) {
         (void)tb_str_copy(one->why, sizeof(one->why), why.text);
@@ -47,15 +77,17 @@ ask(struct tb_control *control, const struct tb_capture *capture, struct tb_mani
 
 bool
 control_skips_get(struct tb_control *control, const struct tb_capture *capture,
+                  const struct tb_resource *resources, size_t resource_count,
                   struct tb_manifest_skips out[TB_CAPTURE_MAX_SOURCES], size_t *out_count)
 {
+    struct window window;
     int64_t wait_until_ns =
         capture->stopped_steady_ns + control->deps.config->evidence_metrics_wait_ns;
     bool is_early = false;
 
     *out_count = 0;
-    if (capture->recording_utc_ns == 0 || capture->stopped_utc_ns == 0) {
-        return true; /* nothing was ever mirrored */
+    if (!window_of(control, capture, resources, resource_count, &window)) {
+        return true;
     }
     for (size_t i = 0; i < capture->source_count; i++) {
         const struct tb_capture_source *source = &capture->sources[i];
@@ -63,7 +95,7 @@ control_skips_get(struct tb_control *control, const struct tb_capture *capture,
         if (source->armed && source->instance[0] != '\0' &&
             !is_listed(out, *out_count, source->instance)) {
             out[*out_count] = (struct tb_manifest_skips){.instance = source->instance};
-            is_early = ask(control, capture, &out[*out_count]) || is_early;
+            is_early = ask(control, capture, &window, &out[*out_count]) || is_early;
             (*out_count)++;
         }
     }
