@@ -8,10 +8,11 @@ in_lab "$@"
 runbook=$cases_root/runbooks/verify-evidence.md
 evidence=$TB_WORK/evidence
 
+has_begun() { case $(lab_state "$id") in '' | null | requested | planned | arming) return 1 ;; esac; } # or is over already
 record() { # [SECONDS]: a capture with some packets; its id in $id
     id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"${1:-2}s\",\"reason\":\"test\"}" |
         jq -r .capture.id)
-    lab_wait_for_state "$id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
+    lab_wait 10 has_begun || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
     lab_exec workload ping -q -c 20 -i 0.02 198.51.100.10 >/dev/null
 }
 sealed() { lab_wait_for_state "$id" sealed 30; }
