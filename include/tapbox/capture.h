@@ -133,9 +133,9 @@ struct tb_capture {
     int64_t extend_to_utc_ns;    /* asked for, not yet confirmed; 0: nothing */
 
     /* by the store's clock (tb_store_steady_ns) */
-    int64_t stopped_steady_ns, ended_steady_ns; /* as above */
-    int64_t due_steady_ns;                      /* when a worker should look at it next */
-    uint32_t attempt;                           /* of the present step, for backoff */
+    int64_t recording_steady_ns, stopped_steady_ns, ended_steady_ns; /* as above */
+    int64_t due_steady_ns; /* when a worker should look at it next */
+    uint32_t attempt;      /* of the present step, for backoff */
 
     struct tb_capture_source sources[TB_CAPTURE_MAX_LISTED];
     size_t source_count;
@@ -148,8 +148,8 @@ struct tb_capture {
     char error_request_id[80];
 };
 
-/* For how long it has recorded, or did; 0: not yet.  Measured by the deadline, which no clock
- * that is set moves. */
+/* For how long it has recorded, or did; 0: not yet.  No wall clock that is set changes it: it
+ * is measured by the deadline, and in the end by the store's clock. */
 int64_t tb_capture_recorded_ns(const struct tb_capture *capture);
 
 #endif

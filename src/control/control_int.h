@@ -292,12 +292,9 @@ bool control_take_unsettled(struct tb_control *control, const char *capture_id);
 
 /* --- what AWS left out of the mirror (skips.c) --- */
 
-/* Of each source instance, while the capture's sessions (among its `resources`, those that are
- * gone too) stood; lent with the capture.  False: asked again in a while the answer may be
- * more.
- */
+/* Of each source instance; lent with the capture.  False: asked again in a while the answer may
+ * be more. */
 bool control_skips_get(struct tb_control *control, const struct tb_capture *capture,
-                       const struct tb_resource *resources, size_t resource_count,
                        struct tb_manifest_skips out[TB_CAPTURE_MAX_SOURCES], size_t *out_count);
 
 /* --- one step of one capture (steps_up.c, steps_down.c) --- */

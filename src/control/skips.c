@@ -22,29 +22,18 @@ struct window {
     int64_t from_utc_s, to_utc_s;
 };
 
-/* False: nothing was ever mirrored. */
-static bool
-window_of(struct tb_control *control, const struct tb_capture *capture,
-          const struct tb_resource *resources, size_t count, struct window *out)
+static struct window
+window_of(struct tb_control *control, const struct tb_capture *capture)
 {
     int64_t ahead_ns = control_aws_now_ns(control) - tb_store_steady_ns(control->deps.store);
-    int64_t from_ns = 0, to_ns = capture->stopped_steady_ns;
+    struct window out = {(capture->recording_steady_ns + ahead_ns) / TB_NS_PER_S,
+                         (capture->stopped_steady_ns + ahead_ns + TB_NS_PER_S - 1) /
+                             TB_NS_PER_S};
 
-    for (size_t i = 0; i < count; i++) {
-        if (resources[i].kind == TB_RESOURCE_SESSION &&
-            (from_ns == 0 || resources[i].created_steady_ns < from_ns)) {
-            from_ns = resources[i].created_steady_ns;
-        }
+    if (out.to_utc_s <= out.from_utc_s) {
+        out.to_utc_s = out.from_utc_s + 1;
     }
-    if (from_ns == 0 || to_ns == 0 || capture->recording_utc_ns == 0) {
-        return false;
-    }
-    out->from_utc_s = (from_ns + ahead_ns) / TB_NS_PER_S;
-    out->to_utc_s = (to_ns + ahead_ns + TB_NS_PER_S - 1) / TB_NS_PER_S;
-    if (out->to_utc_s <= out->from_utc_s) {
-        out->to_utc_s = out->from_utc_s + 1;
-    }
-    return true;
+    return out;
 }
 
 /* True when the answer may be another in a while: CloudWatch is minutes late. */
@@ -77,17 +66,16 @@ ask(struct tb_control *control, const struct tb_capture *capture, const struct w
 
 bool
 control_skips_get(struct tb_control *control, const struct tb_capture *capture,
-                  const struct tb_resource *resources, size_t resource_count,
                   struct tb_manifest_skips out[TB_CAPTURE_MAX_SOURCES], size_t *out_count)
 {
-    struct window window;
+    const struct window window = window_of(control, capture);
     int64_t wait_until_ns =
         capture->stopped_steady_ns + control->deps.config->evidence_metrics_wait_ns;
     bool is_early = false;
 
     *out_count = 0;
-    if (!window_of(control, capture, resources, resource_count, &window)) {
-        return true;
+    if (capture->recording_utc_ns == 0 || capture->stopped_utc_ns == 0) {
+        return true; /* nothing was ever mirrored */
     }
     for (size_t i = 0; i < capture->source_count; i++) {
         const struct tb_capture_source *source = &capture->sources[i];

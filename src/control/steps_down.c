@@ -321,16 +321,9 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
 
     to.bucket.posture = tb_upload_posture(&to.bucket.posture, &capture->request.storage);
     seal.input.storage = storage_of(&to.bucket.posture);
-    err = tb_store_resource_list(control->deps.store, capture->id, true, &resources,
-                                 &seal.input.resource_count, fail);
-    if (err != TB_OK) {
-        return err;
-    }
-    seal.input.resources = resources;
-    *out_early = !control_skips_get(control, capture, resources, seal.input.resource_count,
-                                    skips, &seal.input.skip_count);
+    *out_early = !control_skips_get(control, capture, skips, &seal.input.skip_count);
     if (*out_early) {
-        goto out;
+        return TB_OK;
     }
     if (tb_clock_state_get(&clock)) {
         seal.input.clock = &clock;
@@ -342,6 +335,11 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
     }
     err = control_account_learn(control, account, fail);
     if (err == TB_OK) {
+        err = tb_store_resource_list(control->deps.store, capture->id, true, &resources,
+                                     &seal.input.resource_count, fail);
+        seal.input.resources = resources;
+    }
+    if (err == TB_OK) {
         err = tb_store_host_ledger_get(control->deps.store, capture->id, &host, &known, fail);
         seal.input.host_ledger = known ? &host : NULL;
     }
@@ -352,7 +350,6 @@ put_evidence(struct tb_control *control, const struct tb_capture *capture,
     if (err == TB_OK) {
         err = tb_seal(&seal, fail);
     }
-out:
     tb_resources_free(resources, seal.input.resource_count);
     tb_buf_release(&document);
     tb_buf_release(&rsa2048);

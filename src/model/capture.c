@@ -169,13 +169,13 @@ tb_ledger_add(struct tb_ledger *into, const struct tb_ledger *more)
 int64_t
 tb_capture_recorded_ns(const struct tb_capture *capture)
 {
-    int64_t until_ns = capture->stopped_utc_ns;
-
     if (capture->recording_utc_ns == 0) {
         return 0;
     }
-    if (until_ns == 0) { /* now, as the clock was by which the box was begun */
-        until_ns = capture->deadline.utc_ns - tb_deadline_left_ns(&capture->deadline);
+    if (capture->stopped_steady_ns != 0) {
+        return capture->stopped_steady_ns - capture->recording_steady_ns;
     }
-    return until_ns - capture->recording_utc_ns;
+    /* until now, as the clock was by which the box was begun */
+    return capture->deadline.utc_ns - tb_deadline_left_ns(&capture->deadline) -
+           capture->recording_utc_ns;
 }

@@ -97,6 +97,7 @@ move_locked(struct tb_store *store, const char *id, enum tb_capture_state from,
         "UPDATE captures SET state = ?1, due_steady_ns = ?2, attempt = 0,"
         " stop_reason = CASE WHEN ?3 THEN ?4 ELSE stop_reason END,"
         " recording_utc_ns = CASE WHEN ?5 THEN ?8 ELSE recording_utc_ns END,"
+        " recording_steady_ns = CASE WHEN ?5 THEN ?2 ELSE recording_steady_ns END,"
         " stopped_utc_ns = CASE WHEN ?6 AND recording_utc_ns <> 0 THEN ?8"
         "  ELSE stopped_utc_ns END,"
         " stopped_steady_ns = CASE WHEN ?6 AND recording_utc_ns <> 0 THEN ?2"

@@ -147,8 +147,8 @@ tb_store_usage_since(struct tb_store *store, int64_t since_utc_ns, struct tb_sto
         " THEN max(duration_ns, max(deadline_utc_ns, extend_to_utc_ns)"
         "  - ifnull(nullif(recording_utc_ns, 0), ?2))"
         " WHEN recording_utc_ns > 0" /* while it drains, its sessions are there until now */
-        " THEN max(coalesce(nullif(stopped_utc_ns, 0), nullif(ended_utc_ns, 0), ?2)"
-        "  - recording_utc_ns, 0)"
+        " THEN max(coalesce(nullif(stopped_steady_ns, 0), nullif(ended_steady_ns, 0), ?3)"
+        "  - recording_steady_ns, 0)"
         " ELSE 0 END), 0),"
         " coalesce(sum(json_extract(ledger, '$.written_bytes')), 0)"
         " FROM captures WHERE recording_utc_ns >= ?1"
@@ -157,6 +157,7 @@ tb_store_usage_since(struct tb_store *store, int64_t since_utc_ns, struct tb_sto
     if (err == TB_OK) {
         store_bind_int(&q, since_utc_ns);
         store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_int(&q, tb_store_steady_ns(store));
         err = store_step_locked(&q, &row, fail);
         used.duration_ns = row ? store_int(&q) : 0;
         used.bytes = row ? (uint64_t)store_int(&q) : 0;

@@ -172,7 +172,9 @@ how_long_it_has_recorded_is_no_matter_of_the_wall_clock(void **state)
     assert_true(tb_capture_recorded_ns(c) == 20 * TB_NS_PER_S);
     tb_clock_fake(utc + 86400 * TB_NS_PER_S, boot + 30 * TB_NS_PER_S);
     assert_true(tb_capture_recorded_ns(c) == 30 * TB_NS_PER_S);
-    c->stopped_utc_ns = utc + 25 * TB_NS_PER_S;
+    c->recording_steady_ns = 7000 * TB_NS_PER_S;
+    c->stopped_steady_ns = 7025 * TB_NS_PER_S;
+    c->stopped_utc_ns = utc + 86425 * TB_NS_PER_S;
     assert_true(tb_capture_recorded_ns(c) == 25 * TB_NS_PER_S);
     tb_clock_real();
     free(c);
