@@ -4,6 +4,8 @@
 set -u
 # shellcheck source-path=SCRIPTDIR source=../support/cases.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+# shellcheck source-path=SCRIPTDIR source=../support/runbook.sh
+. "$cases_root/tests/support/runbook.sh"
 in_lab "$@"
 # shellcheck source-path=SCRIPTDIR source=../lab/box.sh
 . "$cases_root/tests/lab/box.sh"
@@ -96,6 +98,8 @@ expect 'the volume is mounted where the state is' box mountpoint -q /var/lib/tap
 same 'nobody else may look into it' 'tapbox 700' "$(box stat -c '%U %a' /var/lib/tapbox)"
 expect 'the configuration is valid' box tapbox check-config
 expect 'tapbox is ready' lab_wait 10 ready
+run_block() { cp "$1" "$(box_file /tmp/block.sh)" && box bash /tmp/block.sh; }
+run_blocks runbooks/deploy.md '3. The capture host'
 expect 'and gives a sign of life' lab_wait 10 beats_more_than 0
 same 'where the alarm looks for it' 'tapbox Owner=tapbox 1' "$(lab_published Ready)"
 key=$(box cat /var/lib/tapbox/evidence.key.pub)

@@ -4,6 +4,8 @@
 set -u
 # shellcheck source-path=SCRIPTDIR source=../support/cases.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+# shellcheck source-path=SCRIPTDIR source=../support/runbook.sh
+. "$cases_root/tests/support/runbook.sh"
 # shellcheck source-path=SCRIPTDIR source=../support/queue.sh
 . "$cases_root/tests/support/queue.sh"
 queue_fetch
@@ -89,16 +91,12 @@ exec curl -sS --fail -H 'Content-Type: application/x-amz-json-1.0' -H "X-Amz-Tar
 END
 chmod +x "$TB_WORK/bin/aws"
 cp "$TB_WORK/finding.json" "$cases_root/webhooks/guardduty/samples/sample.json" "$TB_WORK/desk"
-runbook=$cases_root/runbooks/wire-guardduty.md
-number=0
-while IFS= read -r -d $'\1' block; do
-    number=$((number + 1))
-    printf 'set -eu -o pipefail\ncd %q\n%s' "$TB_WORK/desk" "$block" >"$TB_WORK/block-$number.sh"
-    expect "runbook, block $number: $(head -n 1 <<<"$block" | cut -c1-60)" lab_exec capture env PATH="$TB_WORK/bin:$LAB_OUT:$PATH" \
-        TAPBOX_URL="$LAB_API" TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" ALERT_TOKEN="$LAB_ALERT_TOKEN" SCRAPER_TOKEN="$scraper" \
-        QUEUE_URL="$queue" SQS_URL="$queue_url" bash "$TB_WORK/block-$number.sh"
-done < <(awk '/^```sh$/ { on = 1; next } /^```$/ && on { on = 0; printf "\1" } on' "$runbook")
-same 'all blocks were run' "$(grep -c '^```sh$' "$runbook")" "$number"
+run_block() {
+    cd "$TB_WORK/desk" && lab_exec capture env PATH="$TB_WORK/bin:$LAB_OUT:$PATH" TAPBOX_URL="$LAB_API" \
+        TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" ALERT_TOKEN="$LAB_ALERT_TOKEN" SCRAPER_TOKEN="$scraper" \
+        QUEUE_URL="$queue" SQS_URL="$queue_url" bash "$1"
+}
+run_blocks runbooks/wire-guardduty.md
 lab_tapbox_stop
 
 # A queue that is not there, or a way that is barred: said once, tried again.

@@ -4,8 +4,9 @@
 set -u
 # shellcheck source-path=SCRIPTDIR source=../support/cases.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+# shellcheck source-path=SCRIPTDIR source=../support/runbook.sh
+. "$cases_root/tests/support/runbook.sh"
 in_lab "$@"
-runbook=$cases_root/runbooks/verify-evidence.md
 evidence=$TB_WORK/evidence
 
 has_begun() { case $(lab_state "$id") in '' | null | requested | planned | arming) return 1 ;; esac; } # or is over already
@@ -43,22 +44,18 @@ PREVIOUS=$(folder "$first")
 HOSTLOG=$(find "$evidence" -type d -name 'log-*')
 export EXTRACT=$TB_WORK/extract.pcapng
 expect 'an extract with its proof' "$TB_OUT/tapbox" fetch "$(folder "$second")" --proto icmp -o "$EXTRACT" --proof
-number=0
-while IFS= read -r -d $'\1' block; do
-    number=$((number + 1))
-    printf 'set -euo pipefail\ncd %q\n%s\n' "$(folder "$second")" "$block" >"$TB_WORK/block-$number.sh"
-    expect "runbook, command $number: $(grep -m1 -oE '^(curl|openssl|jq|sha256sum|before|fingerprint|for|test)' <<<"$block")" \
-        lab_exec capture bash "$TB_WORK/block-$number.sh"
-done < <(awk '/^```sh$/ { on = 1; next } /^```$/ && on { on = 0; printf "\1"; next } on' "$runbook")
-expect 'the runbook has commands' test "$number" -ge 10
+FOLDER=$(folder "$second")
+export FOLDER
+fill_in() { sed "s,evidence.key.pub,$LAB_DIR/state/&,; s,s3://BUCKET/captures/2026,s3://$LAB_BUCKET/captures,"; }
+run_block() { cd "$FOLDER" && lab_exec capture env PATH="$TB_OUT:$PATH" bash "$1"; }
+run_blocks runbooks/verify-evidence.md
 same 'the key at /v1/keys is the one beside the state' "$(cat "$LAB_DIR/state/evidence.key.pub")" "$(cat "$KEY")"
 
 # --- and they do find something
 copy() { rm -rf "$TB_WORK/copy" && cp -a "$(folder "$second")" "$TB_WORK/copy"; }
 copy
 printf x | dd of="$TB_WORK/copy/manifest.json" bs=1 seek=300 conv=notrunc status=none
-sed -i "s,^cd .*,cd $TB_WORK/copy," "$TB_WORK"/block-*.sh
-failing=$(for script in "$TB_WORK"/block-*.sh; do lab_exec capture bash "$script" >/dev/null 2>&1 || printf x; done)
+failing=$(for script in "$TB_WORK"/verify-evidence-*.sh; do FOLDER=$TB_WORK/copy run_block "$script" >/dev/null 2>&1 || printf x; done)
 expect 'a changed manifest makes commands of the runbook fail' test -n "$failing"
 
 # --- tapbox verify

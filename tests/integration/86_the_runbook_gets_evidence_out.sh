@@ -1,10 +1,11 @@
 #!/bin/bash
-# runbooks/retrieve-evidence.md, block by block as it stands there, in the lab.
+# runbooks/retrieve-evidence.md and read-a-capture.md, block by block as they stand there, in the lab.
 set -u
 # shellcheck source-path=SCRIPTDIR source=../support/cases.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+# shellcheck source-path=SCRIPTDIR source=../support/runbook.sh
+. "$cases_root/tests/support/runbook.sh"
 in_lab "$@"
-runbook=$cases_root/runbooks/retrieve-evidence.md
 
 lab_all_up capture.rotate_seconds=2 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 capture=$(lab_record workload 5m)
@@ -17,24 +18,23 @@ mkdir -p "$TB_WORK/desk" "$TB_WORK/bin"
 printf '#!/bin/sh\nexec /usr/bin/aws --endpoint-url %s "$@"\n' "$LAB_S3_URL" >"$TB_WORK/bin/aws"
 chmod +x "$TB_WORK/bin/aws"
 
-number=0
-while IFS= read -r -d $'\1' block; do
-    if [ "$block" = END ]; then
-        "$cases_root/tests/lab/traffic.sh" talk quick
-        lab_call POST "/v1/captures/$capture/stop" >/dev/null
-        lab_wait_for_state "$capture" sealed 40 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
-        kill "$talking"
-        continue
-    fi
-    number=$((number + 1))
-    printf 'set -eu -o pipefail\ncd %q\n%s' "$TB_WORK/desk" "$block" >"$TB_WORK/block-$number.sh"
-    expect "block $number: $(grep -m1 -oE '^(curl|tapbox|aws|jq|place|cd) ?[a-z]*' <<<"$block")" \
-        lab_exec capture env PATH="$TB_WORK/bin:$LAB_OUT:$PATH" TAPBOX_URL="$LAB_API" TAPBOX_TOKEN="$LAB_RESPONDER_TOKEN" \
-        CAPTURE="$capture" BUCKET="$LAB_BUCKET" bash "$TB_WORK/block-$number.sh"
-done < <(awk '/^```sh$/ { on = 1; next } /^```$/ && on { on = 0; printf "\1"; next } /^<!-- the capture ends here -->$/ { printf "END\1" } on' "$runbook")
-same 'all blocks were run' "$(grep -c '^```sh$' "$runbook")" "$number"
+the_capture_ends_here() {
+    "$cases_root/tests/lab/traffic.sh" talk quick
+    lab_call POST "/v1/captures/$capture/stop" >/dev/null
+    lab_wait_for_state "$capture" sealed 40 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+    kill "$talking"
+}
+run_block() {
+    cd "$TB_WORK/desk" && lab_exec capture env PATH="$TB_WORK/bin:$LAB_OUT:$PATH" TAPBOX_URL="$LAB_API" \
+        TAPBOX_TOKEN="$LAB_RESPONDER_TOKEN" CAPTURE="$capture" BUCKET="$LAB_BUCKET" bash "$1"
+}
+run_blocks runbooks/retrieve-evidence.md
 expect 'the live file has packets' test "$(tshark -n -r "$TB_WORK/desk/live.pcapng" 2>/dev/null | wc -l)" -gt 5
 same 'both ways to one host give the same' "$(tshark -n -r "$TB_WORK/desk/with-aws/segments/host.pcapng" 2>/dev/null | md5sum)" \
     "$(tshark -n -r "$TB_WORK/desk/host.pcapng" 2>/dev/null | md5sum)"
 expect 'which is something' test "$(tshark -n -r "$TB_WORK/desk/host.pcapng" 2>/dev/null | wc -l)" -gt 5
+ln -s with-tapbox "$TB_WORK/desk/evidence"
+fill_in() { sed "s,s3://my-evidence/.*/\$CAPTURE,$(jq -r .place "$TB_WORK/desk/files.json"),"; }
+run_blocks runbooks/read-a-capture.md
+expect 'the page for the case file has the verdict' grep -qi 'complete' "$TB_WORK/desk/report.html"
 finish

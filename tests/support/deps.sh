@@ -9,7 +9,7 @@ lab=(iproute2 ethtool procps util-linux curl jq openssl zstd tcpdump tshark dnsm
     iputils-ping python3 awscli radosgw ceph-mon ceph-osd ceph-common ca-certificates)
 test=(libcmocka-dev clang clang-format clang-tidy libclang-rt-14-dev llvm cppcheck shellcheck
     python3-boto3 python3-cryptography python3-jsonschema python3-scapy python3-dpkt python3-zstandard tcpreplay netcat-openbsd sqlite3
-    libcap2-bin git strace dpkg-dev systemd man-db zsh python3-yaml xfsprogs)
+    libcap2-bin git strace dpkg-dev systemd man-db zsh python3-yaml xfsprogs nftables)
 bench=(tcpdump tshark stenographer zstd openssl nftables ethtool gnuplot-nox python3-boto3)
 deb=(dpkg-dev)
 # Test peers come from npm: Debian's, where there is none.
