@@ -17,6 +17,13 @@ enum {
     LONG_EVERY = 4,       /* octets of a short match are remembered for long ones */
     LONG_ENOUGH = 48,     /* a match that long will be found by itself */
 
+    /* What looks encrypted is hardly looked at, unless matches are found in it after all
+     * (programs look like that): a look at it costs 1 of `hope`, a match in it gives more. */
+    MIXED_STEP = 3,
+    MIXED_FASTER = 2, /* so much less patience */
+    HOPE_GAIN = 256,
+    HOPE_MAX = 1024,
+
     /* of pcapng blocks */
     BLOCK_MIN_BYTES = 12,
     FRAME_AT = 28,
@@ -48,6 +55,7 @@ struct zmatch_finder {
     const uint8_t *anchor;     /* what comes from here is in no sequence yet */
     const uint8_t *block;      /* where the zstd block begins */
     size_t offset;             /* of the last match: cheap to use again */
+    unsigned hope;             /* to find something in what looks encrypted */
     uint32_t last_packet;      /* position + 1 */
     uint32_t packets[1 << PACKETS_LOG];
     uint32_t shorts[1 << SHORT_LOG];
@@ -274,6 +282,31 @@ remember_short(struct zmatch_finder *f, const uint8_t *at)
     (void)remember(f, f->shorts, SHORT_LOG, short_hash(tb_get_le64(at)), at);
 }
 
+/* Whether 8 octets look as if they were encrypted, compressed or code: as many have their
+ * highest bit set as chance would give (of 14 chance gives, 13 are here).  Text has none. */
+static bool
+is_mixed(uint64_t octets)
+{
+    uint64_t high = octets >> 7 & UINT64_C(0x0101010101010101);
+
+    high = high * UINT64_C(0x0101010101010101) >> 56; /* their sum */
+    return high >= 2 && high <= 6;
+}
+
+/* To the next place that is looked at, `dry` octets behind what was found last. */
+static size_t
+step_over(struct zmatch_finder *f, uint64_t octets, size_t dry, unsigned patience)
+{
+    if (!is_mixed(octets)) {
+        return 1 + (dry >> patience);
+    }
+    if (f->hope > 0) {
+        f->hope--;
+        return 1 + (dry >> patience);
+    }
+    return MIXED_STEP + (dry >> (patience > MIXED_FASTER ? patience - MIXED_FASTER : 1));
+}
+
 static void
 search(struct zmatch_finder *f, const uint8_t *at, const uint8_t *end, unsigned patience)
 {
@@ -301,8 +334,11 @@ search(struct zmatch_finder *f, const uint8_t *at, const uint8_t *end, unsigned 
         }
         there = remember(f, f->shorts, SHORT_LOG, short_hash(octets), at);
         if (there == NULL || ((octets ^ tb_get_le64(there)) & short_mask) != 0) {
-            at += 1 + ((size_t)(at - from) >> patience);
+            at += step_over(f, octets, (size_t)(at - from), patience);
             continue;
+        }
+        if (is_mixed(octets)) {
+            f->hope = f->hope < HOPE_MAX - HOPE_GAIN ? f->hope + HOPE_GAIN : HOPE_MAX;
         }
         from = at;
         at = put_longest(f, at, there, SHORT_BYTES, end);
@@ -376,6 +412,7 @@ zmatch_find(struct zmatch_finder *f, struct tb_bytes plain, unsigned patience,
     f->end = plain.at + plain.len;
     f->count = 0;
     f->offset = 1; /* as zstd begins */
+    f->hope = HOPE_MAX;
     f->full = false;
     f->last_packet = 0;
     memset(f->packets, 0, sizeof(f->packets));

@@ -29,8 +29,9 @@ void zmatch_finder_free(struct zmatch_finder *finder);
 /*
  * For `plain`, whole pcapng blocks (anything else is searched as one payload), at most
  * ZMATCH_MAX_BYTES.  The steps over octets without a match grow by one every 2^`patience`
- * octets.  What is given is for ZSTD_compressSequences with explicit block delimiters, lent
- * until the next call; NULL when there is more than there is room for.
+ * octets, faster over what looks encrypted and was so up to there.  What is given is for
+ * ZSTD_compressSequences with explicit block delimiters, lent until the next call; NULL when
+ * there is more than there is room for.
  */
 const ZSTD_Sequence *zmatch_find(struct zmatch_finder *finder, struct tb_bytes plain,
                                  unsigned patience, size_t *out_count);

@@ -241,6 +241,32 @@ one_finder_forgets_the_chunk_before(void **state)
     assert_true(first > sizeof(payload));
 }
 
+/* Random octets, and in every 32 of them 7 that come again and again: machine code is like
+ * that. */
+static void
+what_looks_encrypted_and_repeats_is_found_behind_what_is_encrypted(void **state)
+{
+    struct rig *rig = *state;
+    uint8_t words[32][7], payload[1024];
+    size_t encrypted;
+
+    fill_random(rig, words[0], sizeof(words));
+    for (size_t n = 0; n < 100; n++) {
+        fill_random(rig, payload, sizeof(payload));
+        assert_true(add_packet(rig, 1, n, payload, sizeof(payload)));
+    }
+    encrypted = compressed(rig, 1);
+    assert_true(encrypted > 100 * sizeof(payload));
+    for (size_t n = 100; n < 600; n++) {
+        fill_random(rig, payload, sizeof(payload));
+        for (size_t at = 0; at < sizeof(payload); at += 32) {
+            memcpy(payload + at + n % 24, words[next_random(rig) % 32], sizeof(words[0]));
+        }
+        assert_true(add_packet(rig, 1, n, payload, sizeof(payload)));
+    }
+    assert_in_range(compressed(rig, 1) - encrypted, 500 * 840, 500 * 910);
+}
+
 int
 main(void)
 {
@@ -253,6 +279,7 @@ main(void)
         CASE(the_largest_packets_end_zstd_blocks_in_the_middle),
         CASE(more_than_there_is_room_for_is_left_to_zstd),
         CASE(one_finder_forgets_the_chunk_before),
+        CASE(what_looks_encrypted_and_repeats_is_found_behind_what_is_encrypted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
