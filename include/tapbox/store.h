@@ -27,6 +27,10 @@ void tb_store_close(struct tb_store *store);
 /* A read and a write that are rolled back: for /readyz. */
 TB_NODISCARD enum tb_err tb_store_check(struct tb_store *store, struct tb_fail *fail);
 
+/* How long the log is that commits go to.  Beyond 64 MiB something keeps it from beginning
+ * anew, which is logged. */
+int64_t tb_store_log_bytes(const struct tb_store *store);
+
 /*
  * The store's own clock: UTC as it was when it was first opened in this boot, going on with
  * CLOCK_BOOTTIME, so that a clock that is set stretches no span and keeps no work waiting.

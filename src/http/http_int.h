@@ -166,6 +166,9 @@ struct tb_later_kind {
     unsigned threads; /* at most TB_LATER_THREADS */
     size_t at_once;   /* calls that one thread takes together, at most TB_LATER_AT_ONCE */
     size_t queue;     /* that may wait for a thread; more are told to come again */
+    /* A thread that has just begun some takes the next so long afterwards, or when there are as
+     * many as it takes: under load more go together, and who comes alone does not wait. */
+    int64_t gather_ns;
     void (*run)(struct tb_http_call *const *calls, size_t count);
 };
 enum {
@@ -186,6 +189,7 @@ struct tb_later {
     struct { /* touched only while holding mu */
         struct tb_http_call *first, **last;
         size_t waiting;
+        bool gathering; /* nobody is to be woken before as many wait as go together */
         bool stopping;
     } locked;
 };

@@ -8,6 +8,8 @@
  */
 #include <microhttpd.h>
 
+#include <tapbox/clock.h>
+
 #include "http_int.h"
 
 void
@@ -47,17 +49,38 @@ take_locked(struct tb_later *later, struct tb_http_call *calls[TB_LATER_AT_ONCE]
     return count;
 }
 
+/* Until `boot_ns`, or until as many are there as go together. */
+static void
+gather_locked(struct tb_later *later, int64_t boot_ns) TB_REQUIRES(later->mu)
+{
+    int64_t left_ns;
+
+    while (!later->locked.stopping && later->locked.waiting < later->kind->at_once &&
+           (left_ns = boot_ns - tb_clock_boot_ns()) > 0) {
+        later->locked.gathering = true;
+        (void)tb_cond_wait_for(&later->more, &later->mu, left_ns);
+    }
+    later->locked.gathering = false;
+}
+
 static void *
 run(void *arg)
 {
     struct tb_later *later = arg;
     struct tb_http_call *calls[TB_LATER_AT_ONCE];
+    int64_t not_before_boot_ns = 0;
 
     tb_mutex_lock(&later->mu);
     for (;;) {
-        size_t count = take_locked(later, calls);
-        bool stopping = later->locked.stopping;
+        size_t count;
+        bool stopping;
 
+        if (later->locked.waiting > 0 && later->kind->gather_ns > 0) {
+            gather_locked(later, not_before_boot_ns);
+            not_before_boot_ns = tb_clock_boot_ns() + later->kind->gather_ns;
+        }
+        count = take_locked(later, calls);
+        stopping = later->locked.stopping;
         if (count == 0 && stopping) {
             break;
         }
@@ -96,7 +119,9 @@ tb_later_take(struct tb_later *later, struct tb_http_call *call)
         call->next = NULL;
         later->locked.waiting++;
         MHD_suspend_connection(call->connection);
-        tb_cond_signal(&later->more);
+        if (!later->locked.gathering || later->locked.waiting >= later->kind->at_once) {
+            tb_cond_signal(&later->more);
+        }
     }
     tb_mutex_unlock(&later->mu);
     return taken;

@@ -6,8 +6,11 @@
  * last time (each copy flushes the disk twice, which the commits beside it have to wait for);
  * has a connection of its own, and takes the store's lock for one thing only.  The log begins
  * anew, and is as good as empty, when a commit finds all of it copied: under a load that never
- * pauses there would be no such commit, so a log that got very long is copied to its end while
- * nobody can commit.  Most of it is copied already by then.
+ * pauses there would be no such commit.  So a log that got very long is copied until few pages
+ * are left, which come while the last ones are copied, and those while nobody can commit.
+ *
+ * A reader of another program that does not end keeps the log from beginning anew: that is
+ * logged, once for each time it gets too long, and counted (tb_store_log_bytes).
  */
 #include "store_int.h"
 
@@ -19,19 +22,25 @@ enum {
     /* pages (4 KiB) in the log */
     LONGER_PAGES = 2000,
     VERY_LONG_PAGES = 8000, /* 32 MiB, which opening the store after a crash has to read */
+    TOO_LONG_PAGES = 16000, /* 64 MiB: it should have begun anew long before */
+    FEW_PAGES = 100,        /* are copied in a few milliseconds */
+    COPIES_MOST = 8,        /* until so few are left; who writes faster than that waits */
+    PAGE_BYTES = 4096 + 24, /* with what the log says of each */
 };
 
 struct store_checkpoints {
     struct tb_store *store;
     pthread_t thread;
     bool started;
-    sqlite3 *db; /* the thread's own, like what follows; NULL until it has something to do */
-    bool failed; /* said once */
+    sqlite3 *db;   /* the thread's own, like what follows; NULL until it has something to do */
+    bool failed;   /* said once, as is: */
+    bool too_long; /* until it begins anew */
     struct tb_mutex mu;
     struct tb_cond moved;
     struct { /* touched only while holding mu */
         bool due, stopping;
-        int pages_then; /* in this log, when it was copied last */
+        int pages;      /* in this log */
+        int pages_then; /* when it was copied last */
     } locked;
 };
 
@@ -44,6 +53,7 @@ on_commit(void *arg, sqlite3 *db, const char *name, int pages)
     (void)db;
     (void)name;
     tb_mutex_lock(&c->mu);
+    c->locked.pages = pages;
     if (pages < c->locked.pages_then) {
         c->locked.pages_then = 0; /* it began anew */
     }
@@ -80,20 +90,31 @@ connect_once(struct store_checkpoints *c)
     return rc;
 }
 
-/* What can be copied without anybody's waiting; false: nothing could be.  `*out_pages`: how
- * long the log is. */
-static bool
-copy(struct store_checkpoints *c, int *out_pages)
+static int
+pages_now(struct store_checkpoints *c)
 {
-    int copied = 0;
+    int pages;
+
+    tb_mutex_lock(&c->mu);
+    pages = c->locked.pages;
+    tb_mutex_unlock(&c->mu);
+    return pages;
+}
+
+/* What can be copied without anybody's waiting; false: nothing could be.  `*out_left`: pages
+ * that are in the log by now and have not been. */
+static bool
+copy(struct store_checkpoints *c, int *out_left)
+{
+    int pages = 0, copied = 0;
     int rc = connect_once(c);
 
     if (rc == SQLITE_OK) {
-        rc = sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, out_pages,
-                                       &copied);
+        rc = sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages, &copied);
     }
     if (rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY) { /* somebody else is at it */
         c->failed = false;
+        *out_left = pages_now(c) - copied;
         return rc == SQLITE_OK;
     }
     if (!c->failed) {
@@ -105,15 +126,36 @@ copy(struct store_checkpoints *c, int *out_pages)
 }
 
 static void
+tell_length(struct store_checkpoints *c)
+{
+    int pages = pages_now(c);
+
+    if (pages >= TOO_LONG_PAGES && !c->too_long) {
+        tb_log(TB_LOG_WARN, NULL,
+               "%s: its log has %d MiB and grows, because another program reads the store and "
+               "does not end ('fuser %s' names it)",
+               c->store->path, pages / (1024 * 1024 / 4096), c->store->path);
+    }
+    c->too_long = pages >= TOO_LONG_PAGES || (c->too_long && pages >= VERY_LONG_PAGES);
+}
+
+static void
 checkpoint(struct store_checkpoints *c)
 {
-    int pages = 0;
+    int left = 0;
+    bool copied = copy(c, &left);
 
-    if (!copy(c, &pages) || pages < VERY_LONG_PAGES || !copy(c, &pages)) {
+    if (copied) {
+        tell_length(c);
+    }
+    if (!copied || pages_now(c) < VERY_LONG_PAGES) {
         return;
     }
+    for (int i = 1; i < COPIES_MOST && copied && left > FEW_PAGES; i++) {
+        copied = copy(c, &left);
+    }
     tb_mutex_lock(&c->store->mu);
-    (void)copy(c, &pages);
+    (void)copy(c, &left);
     tb_mutex_unlock(&c->store->mu);
 }
 
@@ -175,4 +217,10 @@ store_checkpoints_stop(struct store_checkpoints *c)
     tb_cond_release(&c->moved);
     tb_mutex_release(&c->mu);
     free(c);
+}
+
+int64_t
+tb_store_log_bytes(const struct tb_store *store)
+{
+    return (int64_t)pages_now(store->checkpoints) * PAGE_BYTES;
 }

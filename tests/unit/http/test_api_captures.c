@@ -250,6 +250,8 @@ no_traffic_has_a_checklist_until_the_first_packet(void **state)
     assert_true(no_traffic);
     assert_int_equal(call(r, "GET", "/metrics", &r->scraper, NULL, NULL, &out), 200);
     assert_non_null(strstr(tb_buf_str(&out), "\ntapbox_captures_no_traffic 1\n"));
+    assert_non_null(strstr(tb_buf_str(&out), "\ntapbox_store_log_bytes "));
+    assert_null(strstr(tb_buf_str(&out), "\ntapbox_store_log_bytes 0\n"));
     assert_int_equal(tb_store_capture_ledger(r->store, id, &one, NULL), TB_OK);
     assert_int_equal(call(r, "GET", path, &r->analyst, NULL, NULL, &out), 200);
     assert_non_null(strstr(tb_buf_str(&out), "\"no_traffic\": false"));

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 
 #include <tapbox/clock.h>
 #include <tapbox/io.h>
+#include <tapbox/log.h>
 #include <tapbox/store.h>
 
 enum {
@@ -25,7 +27,8 @@ enum {
     BODY_BYTES = 60000,
     BATCHES_LONG = 3,    /* after so many the log has been copied */
     COMMITS_SMALL = 200, /* which together make it longer by less than it has to be */
-    LOG_SALT_AT = 16,    /* of a log's header: another number each time it begins anew */
+    TOO_LONG_BYTES = 64 * 1024 * 1024,
+    LOG_SALT_AT = 16, /* of a log's header: another number each time it begins anew */
     LOG_SALT_BYTES = 8,
 };
 
@@ -209,6 +212,49 @@ a_long_log_is_not_copied_after_each_commit(void **state)
     assert_int_equal(sqlite3_close(reader), SQLITE_OK);
 }
 
+static atomic_uint told;
+
+static bool
+count_lengths(const struct tb_log_event *event)
+{
+    told += strstr(event->text, "another program reads the store") != NULL ? 1 : 0;
+    return true;
+}
+
+static void
+a_reader_that_never_ends_lets_the_log_grow_and_is_told_once(void **state)
+{
+    struct place *p = *state;
+    sqlite3 *reader = NULL;
+    unsigned batches = 0;
+
+    told = 0;
+    tb_log_sink(count_lengths);
+    assert_int_equal(commit_batch(p, batches++), 0);
+    assert_int_equal(sqlite3_open(p->path, &reader), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM alerts", NULL, NULL, NULL),
+        SQLITE_OK);
+    while (told == 0) {
+        assert_true(batches < BATCHES_MAX);
+        assert_int_equal(commit_batch(p, batches++), 0);
+    }
+    assert_true(tb_store_log_bytes(p->store) > TOO_LONG_BYTES);
+    for (unsigned i = 0; i < BATCHES_LONG; i++) {
+        assert_int_equal(commit_batch(p, batches++), 0);
+    }
+    assert_int_equal(told, 1);
+
+    /* it ends: the log begins anew, and who comes next is told again */
+    assert_int_equal(sqlite3_close(reader), SQLITE_OK);
+    while (tb_store_log_bytes(p->store) > TOO_LONG_BYTES / 2) {
+        assert_true(batches < BATCHES_MAX);
+        assert_int_equal(commit_batch(p, batches++), 0);
+    }
+    assert_int_equal(told, 1);
+    tb_log_sink(NULL);
+}
+
 int
 main(void)
 {
@@ -217,6 +263,8 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_long_log_is_not_copied_after_each_commit, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_reader_that_never_ends_lets_the_log_grow_and_is_told_once, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
