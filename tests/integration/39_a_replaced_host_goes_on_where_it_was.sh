@@ -139,7 +139,13 @@ expect 'the volume grows while it records' box xfs_growfs /var/lib/tapbox
 expect 'and has room' test "$(size)" -ge $((small + 150))
 lab_exec workload ping -q -i 0.05 -c 40 "$remote" >/dev/null
 expect 'in the same session' test "$(lab_awsim_ask /objects | jq '.sessions | length')" = 1
-same 'stop is accepted' 202 "$(lab_status_of POST "/v1/captures/$id/stop")"
+run_block() {
+    cp "$1" "$(box_file /tmp/block.sh)" && box env TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" \
+        bash -c 'set -a; . /etc/default/tapbox; set +a; . /tmp/block.sh'
+}
+run_blocks runbooks/incidents.md 'The capture host died'
+ended() { lab_state_is "$id" draining sealing sealed; }
+expect 'with its last command every capture ends' lab_wait 10 ended
 alert=$(lab_call GET /v1/alerts | jq -r '.alerts[0].id')
 forgotten() { [ "$(lab_status_of POST "/v1/alerts/$alert/replay")" = 409 ]; }
 expect "the operator's settings are in force: what was ignored is not kept for longer" lab_wait 10 forgotten
