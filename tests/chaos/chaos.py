@@ -22,9 +22,9 @@ sys.path.insert(0, HERE)
 import host  # noqa: E402
 import life  # noqa: E402
 import sqs  # noqa: E402
+import verdict  # noqa: E402
 import world  # noqa: E402
 
-KINDS = ("leaks", "duplicates", "stuck", "lost_alerts", "other")
 SCRATCH = "/run/chaos"  # the lab's own /run, in memory: SIGKILL asks nothing of a disk
 
 
@@ -67,7 +67,7 @@ def work(names, points, context, seeds, results, failed):
             return
         folder = f"{SCRATCH}/{seed}"
         result = life.live(seed, points, context, names, folder)
-        if context["keep"] or any(result[kind] for kind in KINDS):
+        if context["keep"] or any(result[kind] for kind in verdict.KINDS):
             shutil.rmtree(os.path.join(failed, str(seed)), ignore_errors=True)
             shutil.copytree(folder, os.path.join(failed, str(seed)), ignore=shutil.ignore_patterns("*.sock"))
         shutil.rmtree(folder, ignore_errors=True)
@@ -77,7 +77,7 @@ def work(names, points, context, seeds, results, failed):
 class Tally:
     def __init__(self, points):
         self.points, self.covered = {f"{act}:{side}" for act, side in points}, {}
-        self.count = {kind: 0 for kind in KINDS}
+        self.count = {kind: 0 for kind in verdict.KINDS}
         self.runs = self.captures = self.sessions = self.acks = 0
         self.lag_s, self.lag_of, self.began = 0.0, 0, time.monotonic()
 
@@ -87,7 +87,7 @@ class Tally:
             setattr(self, word, getattr(self, word) + result[word])
         for point in result["covered"]:
             self.covered[point] = self.covered.get(point, 0) + 1
-        for kind in KINDS:
+        for kind in verdict.KINDS:
             self.count[kind] += len(result[kind])
             for sentence in result[kind]:
                 print(f"\rrun {result['seed']}: {kind}: {sentence}", flush=True)
@@ -102,7 +102,7 @@ class Tally:
         return (f"{self.runs}/{of} runs, {self.runs / max(seconds, 0.1):.2f} a second, "
                 f"{len(self.points) - len(self.missing())}/{len(self.points)} points, {self.captures} captures, "
                 f"{self.sessions} sessions, lag {self.lag_s:.1f} s, "
-                + ", ".join(f"{kind} {self.count[kind]}" for kind in KINDS))
+                + ", ".join(f"{kind} {self.count[kind]}" for kind in verdict.KINDS))
 
     def result(self, seed):
         return {"runs": self.runs, "crash_points_covered": len(self.points) - len(self.missing()),

@@ -74,7 +74,7 @@ class Awsim:
     def __init__(self, out, names, folder, description=None):
         self.folder, self.control = folder, folder + "/awsim.sock"
         with open(folder + "/world.json", "w", encoding="utf-8") as file:
-            json.dump(description or world.describe(names, self.control), file)
+            file.write(json.dumps(description or world.describe(names, self.control)))
         with open(folder + "/awsim.log", "w", encoding="utf-8") as log:
             self.process = subprocess.Popen([out + "/awsim", "--world", folder + "/world.json", "--port-file",
                                              folder + "/awsim.port"], stderr=log, stdout=log, preexec_fn=end_with_us)
@@ -208,6 +208,8 @@ class Service:
         self.env = world.environment(names, folder)
         self.clock = ""  # what says by how much it is set
         self.process = None
+        self.mu = threading.Lock()
+        self.store = None  # a connection, while the service runs
         self.killed = False  # by us: its end is no surprise
 
     def may_be_set(self, library):
@@ -228,6 +230,7 @@ class Service:
                       f"--- {text}\n")
 
     def start(self, crash=""):
+        self.leave_store()
         self.note(f"serve starts, crash={crash or 'none'}")
         env = {**self.env, "TAPBOX_CRASH": crash} if crash else self.env
         with open(self.log, "ab") as log:
@@ -265,6 +268,7 @@ class Service:
             return
         self.note(f"{how.name} of the service")
         self.killed = True
+        self.leave_store()
         self.process.send_signal(how)
         try:
             self.process.wait(patience_s)
@@ -308,17 +312,28 @@ class Service:
     # --- what the store says ---
 
     def rows(self, query):
-        try:
-            link = sqlite3.connect(f"file:{self.state}/tapbox.db?mode=ro", uri=True, timeout=5)
-        except sqlite3.Error:
-            return []
-        try:
-            link.row_factory = sqlite3.Row
-            return [dict(row) for row in link.execute(query)]
-        except sqlite3.OperationalError:
-            return []  # killed before there was a table
-        finally:
-            link.close()
+        with self.mu:
+            try:
+                if self.store is None:
+                    self.store = sqlite3.connect(f"file:{self.state}/tapbox.db?mode=ro", uri=True, timeout=5,
+                                                 check_same_thread=False)
+                    self.store.row_factory = sqlite3.Row
+                return [dict(row) for row in self.store.execute(query)]
+            except sqlite3.OperationalError:
+                return []  # killed before there was a table
+            finally:
+                if self.process is None or self.process.poll() is not None:
+                    self.leave_store_locked()
+
+    def leave_store(self):
+        """Who opens or closes the store next is alone with it, and has to repair it or tidy it up."""
+        with self.mu:
+            self.leave_store_locked()
+
+    def leave_store_locked(self):
+        if self.store is not None:
+            self.store.close()
+            self.store = None
 
     def captures(self):
         """Their times by the right clock, and the deadline as it was told to people, who go by the one that was set."""

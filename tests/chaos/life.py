@@ -34,6 +34,8 @@ PLANNING = {"DescribeInstanceTypes", "DescribeSecurityGroups", "DescribeRouteTab
 POLICY = {"ModifyTrafficMirrorSession", "capture_decided"}
 # S3 is asked for parts that it has only after a crash between them, and an upload is forgotten when it is gone: after a
 # crash before its completion was written down.
+PARTS = {"CreateMultipartUpload", "AbortMultipartUpload", "UploadPart", "CompleteMultipartUpload", "ListParts",
+         "ListMultipartUploads", "upload_begun", "upload_part", "upload_forget"}
 AGAIN = {"HeadObject": "PutObject:after", "ListParts": "upload_part:after", "upload_forget": "CompleteMultipartUpload:after"}
 PATIENCE_S = 90  # a capture that is not final so long after everything answers again is stuck
 
@@ -51,6 +53,7 @@ def draw(seed, points):
             "gentle_end": rng.random() < 0.7,
             "policy": act in POLICY or world.dice("policy", seed).random() < 0.25,
             "away": world.dice("away", seed).random() < 0.3,
+            "parts": world.dice("parts", seed).random() < 0.25,
             "queue": (sqs.ACTS[0], "before") in points and (act in sqs.ACTS or world.dice("queue", seed).random() < 0.3)}
     if act in STANDING:
         plan.update(kind="standing", nth=1)
@@ -61,6 +64,7 @@ def draw(seed, points):
     elif plan["kind"] == "serve" and plan["after"] == "restart" and rng.random() < 0.3:
         second = rng.choice(points)
         plan["second"] = f"{second[0]}:{second[1]}#{rng.choice([1, 1, 2])}"
+    plan["parts"] = plan["parts"] or bool(PARTS & {act, plan["second"].split(":")[0]})
     if rng.random() < 0.35:
         plan["recorder_dies_s"] = rng.uniform(0.3, 6)
     if rng.random() < 0.2:
@@ -151,6 +155,7 @@ class Life:
         self.granted = []  # extensions: (capture, deadline)
         self.over = threading.Event()
         self.awsim = self.service = None
+        self.history = {}
 
     def since(self):
         return time.monotonic() - self.began
@@ -365,9 +370,10 @@ class Life:
 
     def is_late(self):
         """Nothing stands in its way any more, and it is not done."""
+        if not self.lifted_ns or time.monotonic() <= self.restarted + PATIENCE_S:
+            return False
         last = max([c["deadline_utc_ns"] for c in self.service.captures().values()] + [self.lifted_ns])
-        return (self.lifted_ns and time.time_ns() > last + PATIENCE_S * verdict.NS
-                and time.monotonic() > self.restarted + PATIENCE_S)
+        return time.time_ns() > last + PATIENCE_S * verdict.NS
 
     def roles(self):
         """Whose accounts are swept; without any it is our own, with our own rights."""
@@ -415,7 +421,7 @@ class Life:
                 self.queue = sqs.Queue(self.owner)
             self.service = host.Service(out, self.names, self.folder, self.owner, self.context["tokens_file"],
                                         policy=world.write_policy(self.folder) if plan["policy"] else "",
-                                        away=plan["away"], queue=self.queue.url if self.queue else "")
+                                        away=plan["away"], parts=plan["parts"], queue=self.queue.url if self.queue else "")
             if plan["clock"]:
                 self.service.may_be_set(self.context["set_clock"])
             self.began = time.monotonic()
@@ -467,8 +473,7 @@ class Life:
                   "other": self.odd + verdict.touched(history, self.owner, planted)
                   + verdict.cut_short(history, self.owner, captures) + verdict.taken_back(self.granted, captures)}
         sessions = [o for o in verdict.owned(history, self.owner) if o["kind"] == "session"]
-        with open(self.folder + "/history.json", "w", encoding="utf-8") as file:
-            json.dump(history, file, indent=1)
+        self.history = history
         return {**result, "lag_s": round(max(lag, longer_lag) / verdict.NS, 2), "covered": self.covered, "captures": len(captures),
                 "sessions": len(sessions), "acks": len(self.acks)}
 
@@ -485,6 +490,8 @@ def live(seed, points, context, names, folder):
         result = {"leaks": [], "duplicates": [], "stuck": [], "lost_alerts": [], "other": [f"the run broke: {e!r}"],
                   "lag_s": 0, "covered": life.covered, "captures": 0, "sessions": 0, "acks": len(life.acks)}
     result.update(seed=seed, seconds=round(time.monotonic() - started, 2))
-    with open(folder + "/run.json", "w", encoding="utf-8") as file:
-        json.dump({"plan": plan, "acks": life.acks, "result": result}, file, indent=1)
+    if context["keep"] or any(result[kind] for kind in verdict.KINDS):
+        for name, what in (("run", {"plan": plan, "acks": life.acks, "result": result}), ("history", life.history)):
+            with open(f"{folder}/{name}.json", "w", encoding="utf-8") as file:
+                json.dump(what, file, indent=1)
     return result

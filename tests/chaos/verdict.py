@@ -9,6 +9,7 @@ import calendar
 import time
 
 NS = 1000000000
+KINDS = ("leaks", "duplicates", "stuck", "lost_alerts", "other")
 FINAL = {"sealed", "refused", "failed"}
 
 

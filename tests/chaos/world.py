@@ -74,7 +74,7 @@ def describe(names, control, instances=INSTANCES, away=False):
     enis.append({"id": STOPPED_ENI, "mac": "02:99:00:00:02:01", "subnet": THERE, "private_ips": [address(251)]})
     whole, far = "10.99.0.0/16", f"10.88.{names.k}.0/24"
     described = {
-        "region": REGION, "api": {"listen": names.gate, "port": 8480}, "control": control,
+        "region": REGION, "ring": {"blocks": 16, "retire_ms": 10}, "api": {"listen": names.gate, "port": 8480}, "control": control,
         "accounts": [{"id": ACCOUNT, "roles": [{"arn": ROLE}], "keys": [{"access_key": KEY, "secret_key": SECRET}]}],
         "vpcs": [{"id": VPC, "cidr": whole}, {"id": FAR_VPC, "cidr": far}],
         "subnets": [{"id": HERE, "vpc": VPC, "cidr": f"10.99.{names.k}.0/29", "az": REGION + "a"},
@@ -116,7 +116,7 @@ def write_policy(folder):
     return folder + "/policy.yaml"
 
 
-def configuration(names, owner, state, tokens, policy="", away=False, queue="", **more):
+def configuration(names, owner, state, tokens, policy="", away=False, queue="", parts=False, **more):
     settings = {"duration": "4s", "max_duration": "1m", "max_concurrent": 30, "rotate_seconds": 1, **more}
     return f"""listen: {names.address}:8480
 state_dir: {state}
@@ -138,7 +138,7 @@ spool:
 s3:
   bucket: {BUCKET}
   path_style: true
-  part_above: 1
+{"  part_above: 1" if parts else ""}
 capture:
 """ + "".join(f"  {key}: {value}\n" for key, value in settings.items()) + "policy:\n  cooldown: 0\n" + (
         f"  file: {policy}\n" if policy else "") + (f"accounts:\n  {AWAY}:\n    role: {AWAY_ROLE}\n" if away else "") + (

@@ -93,6 +93,7 @@ for what, change in (('an unknown key', lambda w: w['enis'][0].update(prot='x'))
                      ('a subnet that is not there', lambda w: w['enis'][0].update(subnet='subnet-0123456789abcdef0')),
                      ('a wrong MAC', lambda w: w['enis'][0].update(mac='0a:00')),
                      ('a port that is not there', lambda w: w['enis'][0].update(port='nosuch0')),
+                     ('a ring without blocks', lambda w: w.update(ring={'blocks': 0})),
                      ('no account', lambda w: w.update(accounts=[])),
                      ('no API', lambda w: w.pop('api'))):
     wrong = world()

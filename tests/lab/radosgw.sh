@@ -90,6 +90,22 @@ log file = $dir/log/\$name.log
 mon cluster log file = $dir/log/cluster.log
 pid file = $dir/run/\$name.pid
 keyring = $dir/keyring
+# What nobody reads is not written down: a request costs less.
+debug ms = 0/0
+debug rgw = 0/0
+debug osd = 0/0
+debug objecter = 0/0
+debug rados = 0/0
+debug objclass = 0/0
+debug filestore = 0/0
+debug monc = 0/0
+debug auth = 0/0
+debug tp = 0/0
+debug timer = 0/0
+debug memstore = 0/0
+ms crc data = false
+ms crc header = false
+osd enable op tracker = false
 [mon.lab]
 mon data = $dir/mon
 mon addr = $mon

@@ -50,6 +50,7 @@ state_init(struct state *st)
     }
     TAILQ_INIT(&st->departed);
     st->limits = (struct limits){.sessions = 10000, .targets = 10000, .filters = 10000};
+    st->ring = (struct ring_shape){.blocks = RING_BLOCKS, .retire_ms = RING_RETIRE_MS};
     st->api.port = -1;
     st->imds.port = -1;
     static const uint8_t router[6] = {0x0a, 0xff, 0xfe, 0x00, 0x00, 0x01};

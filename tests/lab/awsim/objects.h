@@ -14,6 +14,7 @@
 
 #include "ip.h"
 #include "map.h"
+#include "ring.h"
 
 #define ID_MAX 40
 #define SESSIONS_PER_ENI 3
@@ -257,6 +258,7 @@ struct state {
     char dns_suffix[32];
     uint8_t router_mac[6];
     struct limits limits;
+    struct ring_shape ring; /* of every port */
     struct listen api;
     struct listen imds;
     char control_path[108];

@@ -29,9 +29,9 @@
 #include "str.h"
 #include "view.h"
 
-/* An empty ring this long after a moment holds nothing from before it (see RING_RETIRE_MS;
- * older kernels retire by timer ticks of 4 ms). */
-#define SETTLE_NS 12000000L
+/* An empty ring whose blocks are retired at once would hold nothing from before a moment this
+ * long after it (older kernels retire by timer ticks of 4 ms). */
+#define SETTLE_NS 11000000L
 #define STATS_EVERY_NS 100000000L
 #define WAIT_MAX_S 10
 
@@ -292,6 +292,12 @@ block_done(void *arg)
     sender_flush(&port->sender); /* the frames lie in the block that is about to go */
 }
 
+static int64_t
+settle_ns(const struct plane_port *port)
+{
+    return SETTLE_NS + port->plane->st->ring.retire_ms * 1000000;
+}
+
 /* Until when to sleep at most; false ends the thread. */
 static bool
 idle(struct plane_port *port, int *out_timeout_ms)
@@ -301,12 +307,12 @@ idle(struct plane_port *port, int *out_timeout_ms)
         port->stats_ns = now;
         take_drops(port);
     }
-    advance(port, now - SETTLE_NS);
+    advance(port, now - settle_ns(port));
     pthread_mutex_lock(&port->mu);
     bool stop = port->stop;
     *out_timeout_ms = -1;
     if (port->pending != NULL) {
-        int64_t left_ns = port->pending->from_ns + SETTLE_NS - now;
+        int64_t left_ns = port->pending->from_ns + settle_ns(port) - now;
         *out_timeout_ms = left_ns <= 0 ? 0 : (int)(left_ns / 1000000) + 1;
     }
     pthread_mutex_unlock(&port->mu);
@@ -361,13 +367,12 @@ bool
 plane_prepare(struct plane *p, struct eni *source, char *why, size_t why_size)
 {
     struct plane_port *port = source->plane;
-    (void)p;
     if (port == NULL || port->running) {
         return true;
     }
     port->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (port->wake < 0 || !sender_open(&port->sender) ||
-        !ring_open(&port->ring, port->ifindex)) {
+        !ring_open(&port->ring, port->ifindex, &p->st->ring)) {
         snprintf(why, why_size, "%s: %s", port->name, strerror(errno));
         close_port(port);
         return false;

@@ -17,18 +17,19 @@
      TPACKET_ALIGNMENT)
 
 bool
-ring_open(struct ring *r, int ifindex)
+ring_open(struct ring *r, int ifindex, const struct ring_shape *shape)
 {
     int version = TPACKET_V3;
     struct tpacket_req3 req = {.tp_block_size = RING_BLOCK,
-                               .tp_block_nr = RING_BLOCKS,
+                               .tp_block_nr = shape->blocks,
                                .tp_frame_size = TPACKET_ALIGNMENT << 7,
-                               .tp_retire_blk_tov = RING_RETIRE_MS};
-    req.tp_frame_nr = RING_BLOCK / req.tp_frame_size * RING_BLOCKS;
+                               .tp_retire_blk_tov = shape->retire_ms};
+    req.tp_frame_nr = RING_BLOCK / req.tp_frame_size * shape->blocks;
     struct sockaddr_ll at = {
         .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = ifindex};
     r->map = MAP_FAILED;
     r->next = 0;
+    r->blocks = shape->blocks;
     /* protocol 0: nothing arrives before bind names the interface */
     r->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
     if (r->fd < 0) {
@@ -36,8 +37,8 @@ ring_open(struct ring *r, int ifindex)
     }
     if (setsockopt(r->fd, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)) == 0 &&
         setsockopt(r->fd, SOL_PACKET, PACKET_RX_RING, &req, sizeof(req)) == 0) {
-        r->map = mmap(NULL, (size_t)RING_BLOCK * RING_BLOCKS, PROT_READ | PROT_WRITE,
-                      MAP_SHARED, r->fd, 0);
+        r->map = mmap(NULL, (size_t)RING_BLOCK * r->blocks, PROT_READ | PROT_WRITE, MAP_SHARED,
+                      r->fd, 0);
     }
     if (r->map == MAP_FAILED || bind(r->fd, (const struct sockaddr *)&at, sizeof(at)) != 0) {
         ring_close(r);
@@ -51,7 +52,7 @@ ring_close(struct ring *r)
 {
     if (r->fd >= 0) {
         if (r->map != MAP_FAILED) {
-            munmap(r->map, (size_t)RING_BLOCK * RING_BLOCKS);
+            munmap(r->map, (size_t)RING_BLOCK * r->blocks);
         }
         close(r->fd);
         r->fd = -1;
@@ -104,7 +105,7 @@ ring_next_block(struct ring *r, void (*take)(void *arg, const struct ring_frame 
     done(arg);
     atomic_thread_fence(memory_order_release);
     *status = TP_STATUS_KERNEL;
-    r->next = (r->next + 1) % RING_BLOCKS;
+    r->next = (r->next + 1) % r->blocks;
     return true;
 }
 

@@ -11,9 +11,17 @@
 #define RING_BLOCKS 1024u        /* 64 MiB: about a second of 50,000 frames of 1400 octets */
 #define RING_RETIRE_MS 1u        /* a block that is not full comes this late */
 
+/* What the world says of the rings, RING_BLOCKS and RING_RETIRE_MS unless it does: the kernel
+ * clears every block, and looks at it as often as that. */
+struct ring_shape {
+    unsigned blocks;
+    unsigned retire_ms;
+};
+
 struct ring {
     int fd; /* -1: closed */
     uint8_t *map;
+    unsigned blocks;
     unsigned next;
 };
 
@@ -28,7 +36,7 @@ struct ring_frame {
     uint16_t vlan_type;
 };
 
-bool ring_open(struct ring *r, int ifindex);
+bool ring_open(struct ring *r, int ifindex, const struct ring_shape *shape);
 void ring_close(struct ring *r);
 /* Calls `take` for every frame of the next full block, then `done`, then gives it back.
  * False when there is none. */

@@ -454,13 +454,23 @@ load_objects(struct loader *l, json_t *root)
     }
 }
 
+static unsigned
+ring_number(struct loader *l, json_t *ring, const char *key, unsigned otherwise)
+{
+    long n = form_number(&l->form, ring, key, otherwise);
+    if (n < 1 || n > RING_BLOCKS) {
+        form_fail(&l->form, "\"%s\" is not from 1 to %u", key, RING_BLOCKS);
+    }
+    return (unsigned)n;
+}
+
 static void
 load_root(struct loader *l, json_t *root)
 {
     struct state *st = l->st;
     l->form.where = "world";
     form_keys(&l->form, root,
-              "region partition api imds control router_mac limits accounts vpcs subnets "
+              "region partition api imds control router_mac limits ring accounts vpcs subnets "
               "route_tables security_groups instances enis load_balancers generate shares");
     form_copy(&l->form, root, "region", "us-east-1", st->region, sizeof(st->region));
     form_copy(&l->form, root, "partition", "aws", st->partition, sizeof(st->partition));
@@ -485,6 +495,13 @@ load_root(struct loader *l, json_t *root)
         st->limits.sessions = (size_t)form_number(&l->form, limits, "sessions", 10000);
         st->limits.targets = (size_t)form_number(&l->form, limits, "targets", 10000);
         st->limits.filters = (size_t)form_number(&l->form, limits, "filters", 10000);
+    }
+    json_t *ring = json_object_get(root, "ring");
+    if (ring != NULL) {
+        l->form.where = "ring";
+        form_keys(&l->form, ring, "blocks retire_ms");
+        st->ring.blocks = ring_number(l, ring, "blocks", RING_BLOCKS);
+        st->ring.retire_ms = ring_number(l, ring, "retire_ms", RING_RETIRE_MS);
     }
     json_t *api = json_object_get(root, "api");
     l->form.where = "api";
