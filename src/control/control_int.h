@@ -247,6 +247,11 @@ TB_NODISCARD enum tb_err control_capture_filter(struct control_account *account,
                                                 const struct tb_capture *capture,
                                                 char out_id[TB_AWS_ID_SIZE],
                                                 struct tb_fail *fail);
+/* Of what `capture` asks for, what all its sessions are sure to let through now: all of it, or
+ * nothing that one could name, and control_widen does the rest. */
+TB_NODISCARD enum tb_err control_filter_in_place(struct control_account *account,
+                                                 const struct tb_capture *capture,
+                                                 struct tb_filter *out, struct tb_fail *fail);
 /* After alerts that joined: what runs gets what the capture's row says now. */
 TB_NODISCARD enum tb_err control_widen(struct control_account *account,
                                        const struct tb_capture *capture, struct tb_fail *fail);

@@ -232,6 +232,29 @@ control_capture_filter(struct control_account *account, const struct tb_capture 
     return err;
 }
 
+enum tb_err
+control_filter_in_place(struct control_account *account, const struct tb_capture *capture,
+                        struct tb_filter *out, struct tb_fail *fail)
+{
+    struct tb_resource *rows = NULL;
+    size_t count = 0;
+    enum tb_err err;
+
+    *out = capture->request.filter;
+    if (out->kind != TB_FILTER_ALL) {
+        return TB_OK;
+    }
+    err = tb_store_resource_list(account->control->deps.store, capture->id, false, &rows,
+                                 &count, fail);
+    if (err == TB_OK &&
+        control_find_row(account, rows, count, TB_RESOURCE_FILTER, filter_key) != NULL) {
+        /* a session that was made, or intended, before the alert that joined may use it */
+        *out = (struct tb_filter){.kind = TB_FILTER_RULES};
+    }
+    tb_resources_free(rows, count);
+    return err;
+}
+
 /* Rules go with their filter. */
 static enum tb_err
 forget_rules(struct tb_control *control, struct tb_resource *rows, size_t count,

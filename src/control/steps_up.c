@@ -433,6 +433,7 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
     struct tb_fail why = {0};
     char target[TB_AWS_ID_SIZE];
     char filter[TB_AWS_ID_SIZE];
+    struct tb_filter made;
     enum tb_err err;
     enum tb_err kept;
 
@@ -492,8 +493,10 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
         goto out;
     }
     if (err == TB_OK && count_armed(work) > 0) {
-        err = tb_store_capture_filter_made(control->deps.store, capture->id,
-                                           &work->request.filter, fail);
+        err = control_filter_in_place(account, work, &made, fail);
+        if (err == TB_OK) {
+            err = tb_store_capture_filter_made(control->deps.store, capture->id, &made, fail);
+        }
         if (err != TB_OK) {
             goto out;
         }

@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""EC2 shows tags late, refuses them, or does not answer: what an extension waits for, and what does not wait for it."""
+"""EC2 shows tags late, refuses them, or does not answer: what an extension waits for, and what does not wait for it.
+
+And what joins while EC2 does not answer about the session: it gets its traffic all the same.
+"""
 import http.client
 import json
 import os
@@ -17,6 +20,11 @@ import recorder  # noqa: E402
 from recorder import ROOT, finish, inside_the_lab, run, wait_until  # noqa: E402
 
 NS = verdict.NS
+POLICY = """profiles:
+  peers: {filter: peers, duration: 10m}
+rules:
+  - {name: c2, when: {type: "Backdoor:EC2/*"}, capture: peers}
+"""
 saying = threading.Lock()
 
 
@@ -37,7 +45,10 @@ class Scene:
                                     folder + "/tokens").stdout.strip() for role in ("analyst", "alert"))
         self.awsim = host.Awsim(self.out, self.names, folder)
         self.traffic = host.Traffic(self.names)
-        self.service = host.Service(self.out, self.names, folder, "late", folder + "/tokens", max_duration="1h")
+        with open(folder + "/policy.yaml", "w", encoding="utf-8") as file:
+            file.write(POLICY)
+        self.service = host.Service(self.out, self.names, folder, "late", folder + "/tokens", max_duration="1h",
+                                    policy=folder + "/policy.yaml")
         self.service.start()
         wait_until("the service", self.service.ready, 30)
 
@@ -75,6 +86,10 @@ class Scene:
         """By how much the tag is later than the deadline of the store."""
         expires = verdict.utc_ns(self.sessions(key)[0]["tags"]["tapbox:expires"])
         return (expires - self.row(key)["deadline_utc_ns"]) / NS
+
+    def failures(self, key):
+        """How many steps in a row have failed."""
+        return self.service.rows(f"SELECT attempt FROM captures WHERE id = '{key}'")[0]["attempt"]
 
     def lag_s(self, key):
         """How long after its deadline a capture's last session was there."""
@@ -147,6 +162,27 @@ def deadline_amid_the_arming(scene, faults):
     is_(f"nor does a session that is being made keep the one that is there ({lag:.2f} s)", -1 <= lag <= 5, lag)
 
 
+def joined_amid_the_arming(scene, faults):
+    """A session for the peers of a finding was made, unheard; before that is known somebody asks for everything."""
+    faults.put("unheard", {"action": "CreateTrafficMirrorSession", "match": {"NetworkInterfaceId": world.eni(8)},
+                           "do": {"lose": "after", "visible_after_ms": 600000}})
+    key = scene.service.call("POST", "/v1/events", world.finding(world.dice("joined"), 8), scene.bus)[1]["capture"]["id"]
+    wait_until("a step that gave up", lambda: scene.sessions(key) and scene.failures(key) > 0, 60)
+    is_("what asks for everything joins the capture that arms", scene.request(world.eni(8), "10m") == key, key)
+    faults.put("unheard")
+    wait_until("the capture", lambda: scene.row(key)["state"] == "recording", 60)
+
+    def lets_through():
+        objects = scene.awsim.ask("/objects")
+        used = {s["filter"] for s in objects["sessions"] if s["tags"].get("tapbox:capture") == key}
+        return [f["tags"].get("tapbox:standing") for f in objects["filters"] if f["id"] in used]
+    try:
+        wait_until("the wider filter", lambda: lets_through() == ["all"], 20)
+    except RuntimeError:
+        pass
+    is_("and its session lets everything through", lets_through() == ["all"], scene.awsim.ask("/objects")["sessions"])
+
+
 def one_of_two_sources_is_gone(scene, faults):
     """And its session with it: that keeps the capture of the other one from nothing."""
     scene.awsim.change({"attach": {"eni": world.STOPPED_ENI, "instance": world.instance(9)}})
@@ -172,7 +208,8 @@ with tempfile.TemporaryDirectory(dir="/run") as work:
     scene = Scene(work)
     faults = Faults(scene)
     acts = [threading.Thread(target=play, args=(act, scene, faults)) for act in (
-        one_of_two_sources_is_gone, tags_that_are_shown_late, tags_that_are_not_shown, budget, deadline_amid_an_extension, deadline_amid_the_arming)]
+        one_of_two_sources_is_gone, tags_that_are_shown_late, tags_that_are_not_shown, budget, joined_amid_the_arming,
+        deadline_amid_an_extension, deadline_amid_the_arming)]
     for act in acts:
         act.start()
     for act in acts:
