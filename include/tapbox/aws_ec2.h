@@ -132,7 +132,6 @@ enum {
 struct tb_ec2_interface {
     char eni[TB_AWS_ID_SIZE];
     char instance[TB_AWS_ID_SIZE]; /* "" : not attached */
-    char instance_owner[TB_ACCOUNT_SIZE];
     char attachment_status[32];
     uint32_t device_index;
     char status[32];         /* "in-use", "available" */

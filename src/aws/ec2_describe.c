@@ -87,7 +87,6 @@ read_interface(const struct tb_xml_node *item, void *record, struct tb_fail *fai
     const struct tb_ec2_field fields[] = {
         TB_EC2_FIELD("networkInterfaceId", eni->eni),
         TB_EC2_FIELD("attachment/instanceId", eni->instance),
-        TB_EC2_FIELD("attachment/instanceOwnerId", eni->instance_owner),
         TB_EC2_FIELD("attachment/status", eni->attachment_status),
         TB_EC2_FIELD("status", eni->status),
         TB_EC2_FIELD("interfaceType", eni->interface_type),
@@ -192,8 +191,6 @@ read_own_interfaces(const struct tb_xml_node *item, struct tb_ec2_instance *inst
         err = read_interface(node, eni, fail);
         if (err == TB_OK) {
             (void)tb_str_copy(eni->instance, sizeof(eni->instance), instance->instance);
-            (void)tb_str_copy(eni->instance_owner, sizeof(eni->instance_owner),
-                              instance->owner);
             err = tb_xml_copy(item, "placement/availabilityZone", eni->availability_zone,
                               sizeof(eni->availability_zone), fail);
         }

@@ -270,11 +270,34 @@ an_instance_brings_its_interfaces_along(void **state TB_UNUSED)
     assert_int_equal(is.interfaces.count, 2);
     assert_string_equal(is.interfaces.at[0].mac, "0a:1b:2c:3d:4e:5f");
     assert_string_equal(is.interfaces.at[0].instance, "i-1");
-    assert_string_equal(is.interfaces.at[0].instance_owner, "111122223333");
     assert_string_equal(is.interfaces.at[0].availability_zone, "us-east-1a");
     assert_int_equal(is.interfaces.at[0].device_index, 1);
     tb_ec2_instance_release(&is);
     assert_int_equal(is.interfaces.count, 0);
+}
+
+static void
+an_interface_of_a_managed_service_is_described(void **state TB_UNUSED)
+{
+    static const struct http_peer_step steps[] = {
+        {NULL, 200, NULL,
+         "<DescribeNetworkInterfacesResponse><networkInterfaceSet><item>"
+         "<networkInterfaceId>eni-1</networkInterfaceId><ownerId>111122223333</ownerId>"
+         "<requesterId>amazon-elasticache</requesterId><requesterManaged>true</"
+         "requesterManaged>"
+         "<attachment><attachmentId>eni-attach-1</attachmentId><instanceOwnerId>"
+         "amazon-elasticache</instanceOwnerId><status>attached</status></attachment></item>"
+         "</networkInterfaceSet></DescribeNetworkInterfacesResponse>",
+         .how = 0}};
+    const char *eni = "eni-1";
+    struct tb_ec2_interfaces list;
+
+    http_peer_script(peer, steps, 1);
+    assert_int_equal(tb_ec2_interfaces_by_id(aws, &eni, 1, &list, NULL), TB_OK);
+    assert_int_equal(list.count, 1);
+    assert_true(list.at[0].requester_managed);
+    assert_string_equal(list.at[0].instance, "");
+    tb_ec2_interfaces_release(&list);
 }
 
 static void
@@ -372,6 +395,7 @@ main(void)
         cmocka_unit_test(a_page_that_leads_to_itself_ends_it),
         cmocka_unit_test(items_that_make_no_sense_are_refused),
         cmocka_unit_test(an_instance_brings_its_interfaces_along),
+        cmocka_unit_test(an_interface_of_a_managed_service_is_described),
         cmocka_unit_test(only_the_instance_asked_for_is_taken),
         cmocka_unit_test(filters_tell_their_rules_and_services),
         cmocka_unit_test(interfaces_are_never_asked_for_without_saying_which),
