@@ -384,13 +384,14 @@ arm_recorder(struct tb_control *control, const struct tb_capture *capture, struc
 }
 
 /* The recorder may be starting; a number may be free at the next look; memory, disk,
- * credentials and connections come back.  What EC2 or libpcap said of the request itself does
- * not. */
+ * credentials and connections come back, and a proxy that answered in EC2's place lets calls
+ * through again.  What EC2 or libpcap said of the request itself does not. */
 static bool
 may_pass(enum tb_err err, const struct tb_fail *fail)
 {
     return tb_err_is_retryable(err) || err == TB_ECLOSED || err == TB_EEXIST ||
-           (fail->http_status == 0 && err != TB_EINVAL && err != TB_EINTERNAL);
+           ((fail->http_status == 0 || fail->code[0] == 0) && err != TB_EINVAL &&
+            err != TB_EINTERNAL);
 }
 
 static size_t

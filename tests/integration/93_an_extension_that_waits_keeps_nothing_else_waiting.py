@@ -183,6 +183,15 @@ def joined_amid_the_arming(scene, faults):
     is_("and its session lets everything through", lets_through() == ["all"], scene.awsim.ask("/objects")["sessions"])
 
 
+def answered_by_somebody_else(scene, faults):
+    """A proxy on the way refuses some calls by itself, without a word of EC2 in its answer."""
+    faults.put("proxy", {"action": "CreateTrafficMirrorSession", "match": {"NetworkInterfaceId": world.eni(10)}, "to": 2,
+                         "do": {"error": {"status": 403, "code": ""}}})
+    key = scene.request(world.eni(10), "10m")
+    wait_until("its fate", lambda: scene.row(key)["state"] in ("recording", "draining", "failed"), 60)
+    is_("what is not EC2's answer fails no capture", scene.row(key)["state"] == "recording", scene.row(key))
+
+
 def one_of_two_sources_is_gone(scene, faults):
     """And its session with it: that keeps the capture of the other one from nothing."""
     scene.awsim.change({"attach": {"eni": world.STOPPED_ENI, "instance": world.instance(9)}})
@@ -209,7 +218,7 @@ with tempfile.TemporaryDirectory(dir="/run") as work:
     faults = Faults(scene)
     acts = [threading.Thread(target=play, args=(act, scene, faults)) for act in (
         one_of_two_sources_is_gone, tags_that_are_shown_late, tags_that_are_not_shown, budget, joined_amid_the_arming,
-        deadline_amid_an_extension, deadline_amid_the_arming)]
+        answered_by_somebody_else, deadline_amid_an_extension, deadline_amid_the_arming)]
     for act in acts:
         act.start()
     for act in acts:
