@@ -41,7 +41,7 @@ cp "$TB_WORK"/bin/* "$(box_file /usr/bin/)"
 fill_in() {
     sed "s/YOUR-PACKAGES/packages/; s/tapbox_NEW_/tapbox_$version+next_/g; s/i-0123456789abcdef0/$(lab_instance workload)/
         s/tbx_…/$LAB_ANALYST_TOKEN/; s/--duration 2m/--duration 5s/; s/cap-20[^ ]*/$id/
-        s,build/tapbox_0.1.0_,${TB_OUT%/*}/tapbox_${version}_,; s,make deb,& BUILD=${TB_OUT%/*},"
+        s,build/tapbox_0.1.0_,$build/tapbox_${version}_,; s,make deb,& BUILD=$build,"
 }
 run_block() { # on the host
     cp "$1" "$(box_file /tmp/block.sh)"
@@ -49,6 +49,7 @@ run_block() { # on the host
     box env HOME=/root TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" bash -c 'set -a; . /etc/default/tapbox; set +a; cd /root; . /tmp/block.sh'
 }
 LAB_ANALYST_TOKEN='' id=''
+build=$(realpath --relative-to=. "$TB_OUT/..") # (as the build that is there was called: what is made by another name is made anew)
 version=$("$TB_OUT/tapbox" --version | awk 'NR == 1 { print $2 }')
 (
     run_block() { PATH="$TB_WORK/here:$PATH" bash "$1"; }
@@ -56,7 +57,11 @@ version=$("$TB_OUT/tapbox" --version | awk 'NR == 1 { print $2 }')
     exit "$cases_failed"
 ) || cases_failed=1
 expect 'a newer package is built' infra/debian/build.sh "$TB_WORK/package" "$version+next" "$TB_OUT/tapbox"
-expect 'and put where hosts find it' lab_s3 cp --only-show-errors "$TB_WORK/package/tapbox_${version}+next_amd64.deb" s3://packages/
+# (with another default configuration, which dpkg would ask about)
+next=$TB_WORK/package/tapbox_${version}+next_amd64.deb
+dpkg-deb -R "$next" "$TB_WORK/package/next" && echo '# a new default' >>"$TB_WORK/package/next/etc/tapbox/tapbox.yaml" &&
+    dpkg-deb --root-owner-group --build "$TB_WORK/package/next" "$next" >/dev/null
+expect 'and put where hosts find it' lab_s3 cp --only-show-errors "$next" s3://packages/
 lab_s3 cp --only-show-errors "s3://packages/tapbox_${version}_amd64.deb" "$(box_file "/tmp/$version.deb")"
 
 expect 'it installs' box dpkg -i "/tmp/$version.deb"
@@ -112,7 +117,27 @@ lab_exec workload ping -q -i 0.05 -c 200 "$(lab_field "$LAB_INTERFACES" remote 6
 pinging=$!
 recorder=$(box systemctl show -p MainPID --value tapbox-recorder)
 service=$(box systemctl show -p MainPID --value tapbox)
-sleep 1
+pids() { box systemctl show -p MainPID --value tapbox tapbox-recorder | paste -sd' '; }
+runs_on() { # CASE: neither process is another one, and the capture goes on
+    same "$1" "$before recording" "$(pids) $(lab_state "$id")"
+}
+before=$(pids)
+cp "$next" "$(box_file /tmp/next.deb)"
+box mount -t tmpfs -o size=16k full /usr/share/doc/tapbox
+expect_failure 'where the disk is full it does not install' 'No space left' box dpkg --force-confold -i /tmp/next.deb
+runs_on 'and what runs goes on'
+same 'the program is the one before' "$version" "$(box tapbox --version | awk 'NR == 1 { print $2 }')"
+box umount /usr/share/doc/tapbox
+cp "$(box_file /etc/tapbox/tapbox.yaml)" "$TB_WORK/tapbox.yaml.kept"
+echo 'by_hand: 1' >>"$(box_file /etc/tapbox/tapbox.yaml)"
+run_blocks runbooks/deploy.md 'Upgrade'
+runs_on 'a configuration that would be refused restarts nothing'
+rm "$(box_file /etc/tapbox/tapbox.yaml)"
+expect 'one that somebody deleted is no reason to fail' box dpkg --force-confold -i /tmp/next.deb
+runs_on 'and restarts nothing'
+cp "$TB_WORK/tapbox.yaml.kept" "$(box_file /etc/tapbox/tapbox.yaml)"
+expect 'and back to the version before' box dpkg --force-confold -i "/tmp/$version.deb"
+expect 'the service is back' lab_wait 10 lab_tapbox_ready
 run_blocks runbooks/deploy.md 'Upgrade'
 same 'the newer package is there' "$version+next" "$(box dpkg-query -W -f '${Version}' tapbox)"
 expect 'the service is back' lab_wait 10 lab_tapbox_ready
@@ -177,6 +202,7 @@ same 'EC2 has nothing left' '0 0 0' "$(lab_left)"
 same 'nothing of it runs' '' "$(box pgrep -x tapbox)"
 same 'the store and the signing key stay' yes "$(box sh -c '[ -s /var/lib/tapbox/tapbox.db ] && [ -s /var/lib/tapbox/evidence.key ] && echo yes')"
 expect 'and is purged' box dpkg -P tapbox
+same 'they stay even then' yes "$(box sh -c '[ -s /var/lib/tapbox/tapbox.db ] && [ -s /var/lib/tapbox/evidence.key ] && echo yes')"
 same 'no file of the package is left' '' "$(box sh -c 'find /usr /lib/systemd /etc -name "*tapbox*" -not -path "/usr/share/doc/*" 2>/dev/null' |
     grep -vE '^(/etc/systemd/system/tapbox.service.d|/etc/tapbox$)')"
 finish
