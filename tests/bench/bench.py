@@ -3,11 +3,10 @@
 
 usage: tests/bench/bench.py [--build DIR] [--seconds N] [--rows ROW,ROW...]
 rows: cpu rate offline memory evidence programs (default: all)
-Prints a table of goals and what was reached; writes DIR/bench/result.json and DIR/bench/result.png.
-Times are no test: it fails only when something cannot be measured at all.
+Prints a table of goals and what was reached; writes DIR/bench/result.json (after each row, too) and DIR/bench/result.png.
+Times are no test: it fails only when something cannot be measured at all, and then goes on with what can.
 """
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -69,13 +68,26 @@ class Bench:
         self.disk = os.path.join(build, "bench")
         self.rig = None
         self.others = 0  # the most that others took of the CPU
-        self.result = {"machine": machine(), "seconds": seconds}
-        self.table = []
+        self.table, self.failed = [], False
+        self.result = {"machine": machine(), "seconds": seconds, "table": self.table}
 
     def row(self, figure, reached, goal="", good=None):
         self.table.append({"figure": figure, "reached": reached, "goal": goal, "good": good})
         mark = "" if good is None else "  reached" if good else "  MISSED"
         say(f"  {figure}: {reached}{f' (goal {goal})' if goal else ''}{mark}")
+
+    def attempt(self, figure, measure, *arguments):
+        """What it gives; None when it cannot be measured: that loses no other figure."""
+        try:
+            return measure(*arguments)
+        except Exception as problem:  # pylint: disable=broad-exception-caught
+            self.failed = True
+            self.row(figure, f"not measured: {type(problem).__name__}: {problem}")
+            return None
+
+    def save(self):
+        with open(os.path.join(self.disk, "result.json"), "w", encoding="utf-8") as file:
+            json.dump(self.result, file, indent=1)
 
     def live(self, system, profile, rate, seconds, vnis=1):
         """One run: what was sent, what was recorded, what it cost."""
@@ -87,50 +99,66 @@ class Bench:
             self.rig.generator_s = 0.0
             packets, octets, took = self.rig.send(profile, rate, seconds, vnis=vnis)
             got = system.end(packets) if system is not None else {}
+            used = meter.stop()
+            used["processes_s"] += got.get("hash_s", 0)  # (by this process)
             return {"sent": packets, "octets": octets, "rate": packets / took, "took": took,
-                    "generator_s": self.rig.generator_s, **got, **meter.stop()}
+                    "generator_s": self.rig.generator_s, **got, **used}
+        except BaseException:
+            self.rig.clear_away(system)
+            raise
         finally:
             shutil.rmtree(folder)
 
     # --- CPU of each packet ---
 
     def cpu(self):
-        found = self.result["cpu"] = {}
-        for profile, rate in PROFILES.items():
-            say(f"CPU of each packet, {LABELS[profile]}, {rate} packets/s")
-            if not self.rig.drop_behind_tap(True):
-                raise RuntimeError("nft refuses the drop rule")
-            alone = [self.live(None, profile, rate, self.seconds) for _ in range(2)]
-            self.rig.drop_behind_tap(False)
-            base = {key: min(ratio(run[key], run["sent"]) for run in alone) for key in ("machine_s", "processes_s")}
-            systems = [rigs.Tapbox(self.rig), rigs.Tapbox(self.rig, drop_rule=True)] + [p(self.rig) for p in rigs.PEERS]
-            found[profile] = {}
-            for system in systems:
-                # (the row with a goal twice: what else the machine does can only add to a figure)
-                tries = [self.live(system, profile, rate, self.seconds) for _ in range(2 if profile == "imix" else 1)]
-                run = min(tries, key=lambda one: one["processes_s"])
-                run["machine_s"] = min(one["machine_s"] for one in tries)
-                run["machine_ns"] = 1e9 * (ratio(run["machine_s"], run["sent"]) - base["machine_s"])
-                run["processes_ns"] = 1e9 * (ratio(run["processes_s"], run["sent"]) - base["processes_s"])
-                # of that, without what the kernel does in the sender's name: unwrapping, taps, sockets
-                run["own_ns"] = 1e9 * ratio(run["processes_s"] - run["generator_s"], run["sent"])
-                run["others"] = max(0.0, 1 - ratio(run["processes_s"], run["machine_s"]))
-                run["lost"] = max(0, run["sent"] - run["packets"])
-                run["ratio"] = ratio(run["octets"] * (1 - run["lost"] / run["sent"]), run["bytes"])
-                found[profile][system.name] = run
+        self.result["cpu"] = {}
+        for profile in PROFILES:
+            self.attempt(f"CPU a packet, {LABELS[profile]}", self.cpu_of, profile)
+
+    def cpu_of(self, profile):
+        rate, found = PROFILES[profile], {}
+        say(f"CPU of each packet, {LABELS[profile]}, {rate} packets/s")
+        if not self.rig.drop_behind_tap(True):
+            raise RuntimeError("nft refuses the drop rule")
+        alone = [self.live(None, profile, rate, self.seconds) for _ in range(2)]
+        self.rig.drop_behind_tap(False)
+        base = {key: min(ratio(run[key], run["sent"]) for run in alone) for key in ("machine_s", "processes_s")}
+        systems = [rigs.Tapbox(self.rig), rigs.Tapbox(self.rig, drop_rule=True)] + [p(self.rig) for p in rigs.PEERS]
+        self.result["cpu"][profile] = found
+        for system in systems:
+            run = self.attempt(f"CPU a packet, {LABELS[profile]}, {system.name}", self.cpu_of_system, system, profile, rate, base)
+            if run is not None:
+                found[system.name] = run
                 say(f"  {system.name:24} {run['processes_ns']:7.0f} ns ({run['own_ns']:.0f} in its own name), "
                     f"{run['machine_ns']:7.0f} by the whole machine ({run['others']:.0%} others), ratio {run['ratio']:.3f}, "
                     f"lost {run['lost']}")
-            self.judge_cpu(profile, found[profile])
+        self.judge_cpu(profile, found)
+
+    def cpu_of_system(self, system, profile, rate, base):
+        # (the row with a goal twice: what else the machine does can only add to a figure)
+        tries = [self.live(system, profile, rate, self.seconds) for _ in range(2 if profile == "imix" else 1)]
+        run = min(tries, key=lambda one: one["processes_s"])
+        run["machine_s"] = min(one["machine_s"] for one in tries)
+        run["machine_ns"] = 1e9 * (ratio(run["machine_s"], run["sent"]) - base["machine_s"])
+        run["processes_ns"] = 1e9 * (ratio(run["processes_s"], run["sent"]) - base["processes_s"])
+        # of that, without what the kernel does in the sender's name: unwrapping, taps, sockets
+        run["own_ns"] = 1e9 * ratio(run["processes_s"] - run["generator_s"], run["sent"])
+        run["others"] = max(0.0, 1 - ratio(run["processes_s"], run["machine_s"]))
+        run["lost"] = max(0, run["sent"] - run["packets"])
+        run["ratio"] = ratio(run["octets"] * (1 - run["lost"] / run["sent"]), run["bytes"])
+        return run
 
     def judge_cpu(self, profile, runs):
         """Side by side; the goal is for IMIX.  Where others keep the machine busy, the whole machine tells nothing."""
-        peers = {peer.name: runs[peer.name] for peer in rigs.PEERS}
+        peers = {peer.name: runs[peer.name] for peer in rigs.PEERS if peer.name in runs}
         judged = profile == "imix"
+        if "tapbox" not in runs or not peers:
+            return  # (why, was told)
         for key, how in (("machine_ns", "whole machine"), ("processes_ns", "processes and kernel"),
                          ("own_ns", "processes alone")):
             best = min(peers.values(), key=lambda run: run[key])
-            for name in ("tapbox", "tapbox, drop rule"):
+            for name in [name for name in runs if name not in peers]:
                 others = max(run["others"] for run in runs.values())
                 figure = f"CPU a packet, {LABELS[profile]}, {name}, {how}"
                 if key == "machine_ns" and others > OTHERS_MAX:
@@ -150,11 +178,11 @@ class Bench:
         """Whether everything was kept, at what rate, and whether its core had the time for all of it: some compress or hash
         when the run is over.  (A loss counts when it happens twice: others' work makes losses, too.)"""
         for _ in range(2):
-            run = self.live(make(), profile, rate, min(self.seconds, RATE_SECONDS))
+            run = self.live(make(self.rig), profile, rate, min(self.seconds, RATE_SECONDS))
             self.others = max(self.others, 1 - ratio(run["processes_s"], run["machine_s"]))
             lost = run["sent"] - run["packets"]
             busy = ratio(run["processes_s"] - run["generator_s"], run["took"])
-            say(f"  {make().name:24} {run['rate']:8.0f} packets/s: {'lost %d' % lost if lost > 0 else 'kept'}, "
+            say(f"  {make.name:24} {run['rate']:8.0f} packets/s: {'lost %d' % lost if lost > 0 else 'kept'}, "
                 f"{busy:.0%} of its core")
             if lost <= 0 or busy > 1:
                 break
@@ -174,18 +202,24 @@ class Bench:
         return {"packets_s": good, "generator_is_the_limit": bad is None, "for_a_run_packets_s": seen}
 
     def rate(self):
-        found = self.result["rate"] = {}
+        self.result["rate"] = {}
         for profile in RATE_PROFILES:
-            say(f"the highest rate without loss, {LABELS[profile]}, one core")
-            runs = found[profile] = {}
-            self.others = 0
-            for make in [lambda: rigs.Tapbox(self.rig), *((lambda p=p: p(self.rig)) for p in rigs.PEERS)]:
-                runs[make().name] = self.highest(make, profile)
+            self.attempt(f"highest rate without loss, {LABELS[profile]}", self.rate_of, profile)
+
+    def rate_of(self, profile):
+        say(f"the highest rate without loss, {LABELS[profile]}, one core")
+        runs = self.result["rate"][profile] = {}
+        self.others = 0
+        for make in (rigs.Tapbox, *rigs.PEERS):
+            one = self.attempt(f"highest rate without loss, {LABELS[profile]}, {make.name}", self.highest, make, profile)
+            if one is not None:
+                runs[make.name] = one
+        if "tapbox" in runs and len(runs) > 1:
             self.judge_rate(profile, runs)
 
     def judge_rate(self, profile, runs):
         figure, goal = f"highest rate without loss, {LABELS[profile]}", ">= 1.5 x best peer" if profile == "imix" else ""
-        best = max((runs[peer.name] for peer in rigs.PEERS), key=lambda one: one["packets_s"])
+        best = max((runs[name] for name in runs if name != "tapbox"), key=lambda one: one["packets_s"])
         mine = runs["tapbox"]
         if self.others > OTHERS_MAX:
             self.row(figure, f"not measured: others took {self.others:.0%} of the CPU", goal)
@@ -211,11 +245,7 @@ class Bench:
         capture_id = json.loads(done.stdout)["capture"]
         files = [os.path.join(out, capture_id, name) for name in sorted(os.listdir(os.path.join(out, capture_id)))
                  if not name.startswith(".")]
-        began = time.thread_time()
-        for path in files:
-            with open(path, "rb") as file:
-                hashlib.file_digest(file, "sha256")
-        return cpu_s + time.thread_time() - began, files
+        return cpu_s + rigs.hash_files(files), files
 
     def offline(self):
         found = self.result["offline"] = {}
@@ -250,17 +280,20 @@ class Bench:
         say(f"memory: idle, and {MANY} captures under load")
         folder = tempfile.mkdtemp(dir=self.folder)
         tap = recorder.Recorder(folder, rigs.INTERFACE, "--ring", f"{rigs.RING_MIB}MiB", "--level", "1")
-        found["idle"] = anonymous_bytes(tap.process.pid)
-        for i in range(MANY):
-            tap.arm(capture=recorder.capture_id(i), sources=[("10.77.0.1", rigs.VNI + i)], rotate_s=60)
-        sending = subprocess.Popen(self.rig.sending("imix", 100000, max(4, self.seconds), vnis=MANY), stdout=subprocess.DEVNULL)
-        found["busy"] = 0
-        while sending.poll() is None:
-            found["busy"] = max(found["busy"], anonymous_bytes(tap.process.pid))
-            time.sleep(0.2)
-        found["host"] = tap.host()["ledger"]
-        tap.stop()
-        shutil.rmtree(folder)
+        try:
+            found["idle"] = anonymous_bytes(tap.process.pid)
+            for i in range(MANY):
+                tap.arm(capture=recorder.capture_id(i), sources=[("10.77.0.1", rigs.VNI + i)], rotate_s=60)
+            sending = subprocess.Popen(self.rig.sending("imix", 100000, max(4, self.seconds), vnis=MANY),
+                                       stdout=subprocess.DEVNULL)
+            found["busy"] = 0
+            while sending.poll() is None:
+                found["busy"] = max(found["busy"], anonymous_bytes(tap.process.pid))
+                time.sleep(0.2)
+            found["host"] = tap.host()["ledger"]
+        finally:
+            tap.stop()
+            shutil.rmtree(folder)
         found["ring"] = rigs.RING_MIB << 20
         mib = {key: found[key] / (1 << 20) for key in ("idle", "busy")}
         self.row("anonymous memory, idle", f"{mib['idle']:.1f} MiB", "<= 20 MiB", mib["idle"] <= 20)
@@ -338,20 +371,31 @@ def print_table(table):
 
 
 def plot(result, folder):
-    """CPU of each packet, by profile and system: result.png by gnuplot."""
-    if "cpu" not in result:
-        return
-    systems = list(next(iter(result["cpu"].values())))
-    data = os.path.join(folder, "cpu.dat")
-    with open(data, "w", encoding="utf-8") as file:
-        for profile, runs in result["cpu"].items():
-            file.write(" ".join([f'"{LABELS[profile]}"'] + [f"{runs[name]['processes_ns']:.0f}" for name in systems]) + "\n")
-    columns = ", ".join(f'"{data}" using {i + 2}{":xtic(1)" if i == 0 else ""} title "{name}"'
-                        for i, name in enumerate(systems))
-    script = (f'set terminal pngcairo size 1000,560; set output "{folder}/result.png"; set style data histogram; '
-              'set style fill solid 0.8; set ylabel "ns of CPU a packet, generator subtracted"; set yrange [0:*]; '
-              f'set grid y; set key top right; set title "{result["machine"]["cpu"]}"; plot {columns}')
+    """CPU of each packet and the highest rates, by profile and system: result.png by gnuplot; whether there is one."""
+    panels, colours = [], []  # (a system has the same in both)
+    for row, key, scale, label in (("cpu", "processes_ns", 1, "ns of CPU a packet, generator subtracted"),
+                                   ("rate", "packets_s", 1000, "thousand packets/s without loss, one core")):
+        profiles = {name: runs for name, runs in result.get(row, {}).items() if runs}
+        if not profiles:
+            continue
+        systems = list(dict.fromkeys(system for runs in profiles.values() for system in runs))
+        colours += [system for system in systems if system not in colours]
+        data = os.path.join(folder, f"{row}.dat")
+        with open(data, "w", encoding="utf-8") as file:
+            for profile, runs in profiles.items():
+                file.write(" ".join([f'"{LABELS[profile]}"'] + [
+                    f"{runs[name][key] / scale:.0f}" if name in runs else "-" for name in systems]) + "\n")
+        panels.append(f'set ylabel "{label}"; plot ' + ", ".join(
+            f'"{data}" using {i + 2}{":xtic(1)" if i == 0 else ""} title "{name}" linetype {colours.index(name) + 1}'
+            for i, name in enumerate(systems)))
+    if not panels:
+        return False
+    script = (f'set terminal pngcairo size {800 * len(panels)},560; set output "{folder}/result.png"; '
+              'set style data histogram; set style fill solid 0.8; set datafile missing "-"; set yrange [0:*]; set grid y; '
+              f'set key outside bottom center horizontal; set multiplot layout 1,{len(panels)} '
+              f'title "{result["machine"]["cpu"]}"; ' + "; ".join(panels))
     subprocess.run(["gnuplot", "-e", script], check=True)
+    return True
 
 
 def main():
@@ -372,16 +416,16 @@ def main():
     try:
         bench.rig = rigs.Rig(bench.out, bench.folder)
         for row in rows:
-            getattr(bench, row)()
+            bench.attempt(row, getattr(bench, row))
+            bench.save()
     finally:
         shutil.rmtree(bench.folder, ignore_errors=True)
-        bench.result["table"] = bench.table
-        with open(os.path.join(folder, "result.json"), "w", encoding="utf-8") as file:
-            json.dump(bench.result, file, indent=1)
-    plot(bench.result, folder)
+        bench.save()
+    drawn = bench.attempt("result.png", plot, bench.result, folder)
     print_table(bench.table)
-    print(f"\n{folder}/result.json" + (f", {folder}/result.png" if "cpu" in rows else ""))
+    print(f"\n{folder}/result.json" + (f", {folder}/result.png" if drawn else ""))
+    return 1 if bench.failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

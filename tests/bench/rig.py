@@ -5,6 +5,7 @@ what the kernel does to receive (taps, VXLAN device, sockets), every recorder th
 (compression, hashing).
 """
 import glob
+import hashlib
 import os
 import resource
 import signal
@@ -61,6 +62,18 @@ def used_so_far_s(pids):
     return used / 1e9
 
 
+def hash_files(paths):
+    """The SHA-256 of each, as serve takes it before it uploads: on the recorder's core; seconds of CPU."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {RECORDER_CORE})
+    began = time.thread_time()
+    for path in paths:
+        with open(path, "rb") as file:
+            hashlib.file_digest(file, "sha256")
+    os.sched_setaffinity(0, cores)
+    return time.thread_time() - began
+
+
 class Meter:
     """Between its start and `stop`, both figures; `pids` run already, and end before the stop."""
 
@@ -111,6 +124,18 @@ class Rig:
         return done.returncode == 0
 
 
+    def clear_away(self, system):
+        """After a run that failed: nothing of it is in the way of the next."""
+        for name in ("recorder", "dump", "zstd"):
+            process = getattr(system, name, None)
+            process = getattr(process, "process", process)
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+        kernel_vxlan(False)
+        self.drop_behind_tap(False)
+
+
 def kernel_vxlan(on):
     """The device that unwraps for those who cannot."""
     if on:
@@ -134,8 +159,14 @@ def end(process, how=signal.SIGINT, seconds=30):
 
 
 def wait_for_text(path, text, seconds=10):
-    recorder.wait_until(f"'{text}' in {path}", lambda: text in open(path, encoding="utf-8", errors="replace").read(),
-                        seconds)
+    def said():
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    try:
+        recorder.wait_until(f"'{text}'", lambda: text in said(), seconds)
+    except RuntimeError as problem:
+        raise RuntimeError(f"{problem}; it said: {said().strip() or 'nothing'}") from problem
 
 
 def sizes(pattern):
@@ -168,14 +199,12 @@ class Tapbox:
         recorder.wait_until("the last packets", lambda: tap.host()["ledger"]["received"] >= sent, 10)
         status = tap.close_capture()
         host = tap.host()["ledger"]
-        # serve hashes each file once more when it uploads it: that is on the bill, too
-        for path in tap.segments():
-            recorder.run(*pinned(RECORDER_CORE, "openssl", "dgst", "-sha256", path))
+        hash_s = hash_files(tap.segments())
         octets = sum(os.path.getsize(path) for path in tap.segments())
         tap.stop()
         if self.drop_rule:
             self.rig.drop_behind_tap(False)
-        return {"packets": status["ledger"]["written"], "bytes": octets, "level": status["level"],
+        return {"packets": status["ledger"]["written"], "bytes": octets, "hash_s": hash_s, "level": status["level"],
                 "level_changes": status["level_changes"], "residual": recorder.residual(host)}
 
 
