@@ -315,8 +315,8 @@ tb_store_segment_list(struct tb_store *store, const char *capture_id,
 }
 
 enum tb_err
-tb_store_segment_backlog(struct tb_store *store, size_t limit, struct tb_segment_row **out,
-                         size_t *out_count, struct tb_fail *fail)
+tb_store_segment_backlog(struct tb_store *store, const char *without, size_t limit,
+                         struct tb_segment_row **out, size_t *out_count, struct tb_fail *fail)
 {
     struct store_query q;
     enum tb_err err;
@@ -325,9 +325,11 @@ tb_store_segment_backlog(struct tb_store *store, size_t limit, struct tb_segment
     err = store_open_locked(store,
                             "SELECT " SEGMENT_COLUMNS " FROM segments"
                             " WHERE state = 'spooled' AND local = 1"
+                            " AND instr(?, capture_id) = 0"
                             " ORDER BY last_utc_ns, id LIMIT ?",
                             &q, fail);
     if (err == TB_OK) {
+        store_bind_text(&q, without);
         store_bind_int(&q, limit > INT64_MAX ? INT64_MAX : (int64_t)limit);
         err = read_segments_locked(&q, out, out_count, fail);
     }

@@ -19,8 +19,8 @@
 #include <tapbox/thread.h>
 
 enum {
-    PUT_OFF =
-        64, /* files in trouble that are remembered; one that is forgotten is tried sooner */
+    PUT_OFF = 64, /* files and captures in trouble that are remembered; one that is forgotten
+                     is tried sooner */
     MAX_THREADS = 16,
     /* looked at in one go: more than can be put off or in the hands of all threads */
     BACKLOG_ROWS = PUT_OFF + MAX_THREADS + 1,
@@ -37,10 +37,10 @@ struct taken {
     char name[TB_SPOOL_NAME_SIZE];
 };
 
-/* One file's own trouble is not the others'. */
+/* One file's own trouble is not the others', nor is one capture's (its KMS key, say). */
 struct put_off {
-    struct taken what;
-    int64_t until_boot_ns;
+    struct taken what; /* name "": all of the capture's; capture_id "": free */
+    int64_t until_boot_ns, pause_ns;
 };
 
 struct tb_uploader {
@@ -55,8 +55,7 @@ struct tb_uploader {
     struct { /* touched only while holding mu */
         bool stopping;
         struct taken taken[MAX_THREADS]; /* name "" : free */
-        struct put_off off[PUT_OFF];     /* what could not be read locally: tried later */
-        size_t off_next;                 /* the oldest of them is overwritten */
+        struct put_off off[PUT_OFF];     /* the one that is due first is overwritten */
         int64_t not_before_boot_ns;      /* after S3 failed nobody tries before this */
         int64_t backoff_ns;              /* 0 while things go well */
     } locked;
@@ -193,26 +192,83 @@ upload_is_taken(struct tb_uploader *up, const char *capture_id, const char *name
     return taken;
 }
 
-static bool
-is_put_off_locked(const struct tb_uploader *up, const struct tb_segment_row *row)
+static struct put_off *
+find_put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name)
     TB_REQUIRES(up->mu)
+{
+    for (size_t i = 0; i < PUT_OFF; i++) {
+        if (strcmp(up->locked.off[i].what.name, name) == 0 &&
+            strcmp(up->locked.off[i].what.capture_id, capture_id) == 0) {
+            return &up->locked.off[i];
+        }
+    }
+    return NULL;
+}
+
+static bool
+is_put_off_locked(struct tb_uploader *up, const struct tb_segment_row *row) TB_REQUIRES(up->mu)
+{
+    const struct put_off *off = find_put_off_locked(up, row->capture_id, row->name);
+
+    return off != NULL && off->until_boot_ns > tb_clock_boot_ns();
+}
+
+/* For `first_ns`, and for twice as long each time that it did not help. */
+static void
+put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name,
+               int64_t first_ns) TB_REQUIRES(up->mu)
+{
+    struct put_off *off = find_put_off_locked(up, capture_id, name);
+
+    if (off == NULL) {
+        off = &up->locked.off[0];
+        for (size_t i = 1; i < PUT_OFF; i++) {
+            if (up->locked.off[i].until_boot_ns < off->until_boot_ns) {
+                off = &up->locked.off[i];
+            }
+        }
+        *off = (struct put_off){.pause_ns = 0};
+        (void)tb_str_copy(off->what.capture_id, sizeof(off->what.capture_id), capture_id);
+        (void)tb_str_copy(off->what.name, sizeof(off->what.name), name);
+    }
+    off->pause_ns = off->pause_ns == 0 ? first_ns : off->pause_ns * 2;
+    if (off->pause_ns > backoff_most_ns) {
+        off->pause_ns = backoff_most_ns;
+    }
+    off->until_boot_ns = tb_clock_boot_ns() + off->pause_ns;
+}
+
+static void
+forget_put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name)
+    TB_REQUIRES(up->mu)
+{
+    struct put_off *off = find_put_off_locked(up, capture_id, name);
+
+    if (off != NULL) {
+        *off = (struct put_off){.pause_ns = 0};
+    }
+}
+
+/* The ids of captures that are put off as a whole. */
+static void
+captures_put_off_locked(const struct tb_uploader *up, struct tb_buf *out) TB_REQUIRES(up->mu)
 {
     int64_t now_ns = tb_clock_boot_ns();
 
     for (size_t i = 0; i < PUT_OFF; i++) {
-        if (up->locked.off[i].until_boot_ns > now_ns &&
-            strcmp(up->locked.off[i].what.name, row->name) == 0 &&
-            strcmp(up->locked.off[i].what.capture_id, row->capture_id) == 0) {
-            return true;
+        const struct put_off *off = &up->locked.off[i];
+
+        if (off->what.name[0] == 0 && off->until_boot_ns > now_ns) {
+            tb_buf_printf(out, "%s ", off->what.capture_id);
         }
     }
-    return false;
 }
 
 /* The oldest segment nobody has; false when there is none or a pause is on. */
 static bool
 take(struct tb_uploader *up, unsigned me, struct tb_segment_row *out)
 {
+    struct tb_buf without = TB_BUF_INIT(PUT_OFF * TB_CAPTURE_ID_SIZE);
     struct tb_segment_row *rows = NULL;
     struct tb_fail fail;
     size_t count = 0;
@@ -220,8 +276,9 @@ take(struct tb_uploader *up, unsigned me, struct tb_segment_row *out)
 
     tb_mutex_lock(&up->mu);
     if (!up->locked.stopping && tb_clock_boot_ns() >= up->locked.not_before_boot_ns) {
-        if (tb_store_segment_backlog(up->deps.store, BACKLOG_ROWS, &rows, &count, &fail) !=
-            TB_OK) {
+        captures_put_off_locked(up, &without);
+        if (tb_store_segment_backlog(up->deps.store, tb_buf_str(&without), BACKLOG_ROWS, &rows,
+                                     &count, &fail) != TB_OK) {
             tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read the upload backlog");
             count = 0;
         }
@@ -238,6 +295,7 @@ take(struct tb_uploader *up, unsigned me, struct tb_segment_row *out)
         }
     }
     tb_mutex_unlock(&up->mu);
+    tb_buf_release(&without);
     free(rows);
     return found;
 }
@@ -247,25 +305,35 @@ static bool
 is_its_own(enum tb_err err, const struct tb_fail *fail)
 {
     return err == TB_EFORMAT || err == TB_EEXIST ||
-           (fail->http_status == 0 && fail->sys_errno != 0);
+           (fail->http_status == 0 && (fail->sys_errno != 0 || err == TB_ESHORT));
+}
+
+/* S3 is there and refuses: how this capture's objects are to be kept may be why. */
+static bool
+is_refused(enum tb_err err, const struct tb_fail *fail)
+{
+    return fail->http_status >= 400 && fail->http_status < 500 && !tb_err_is_retryable(err);
 }
 
 /* Gives the segment back.  After a failure of S3 everybody pauses, as there is one S3; after
- * one of the file only that file waits. */
+ * one of the file only that file waits, and after a refusal its capture, too. */
 static void
 give_back(struct tb_uploader *up, unsigned me, enum tb_err err, const struct tb_fail *fail)
 {
+    struct taken *mine = &up->locked.taken[me];
+
     tb_mutex_lock(&up->mu);
-    if (err != TB_OK && is_its_own(err, fail)) {
-        up->locked.off[up->locked.off_next] =
-            (struct put_off){up->locked.taken[me], tb_clock_boot_ns() + backoff_most_ns};
-        up->locked.off_next = (up->locked.off_next + 1) % PUT_OFF;
-        err = TB_OK;
-    }
-    up->locked.taken[me].name[0] = 0;
     if (err == TB_OK) {
+        forget_put_off_locked(up, mine->capture_id, "");
+        forget_put_off_locked(up, mine->capture_id, mine->name);
         up->locked.backoff_ns = 0;
         up->locked.not_before_boot_ns = 0;
+    } else if (is_its_own(err, fail)) {
+        put_off_locked(up, mine->capture_id, mine->name, backoff_most_ns);
+    } else if (is_refused(err, fail)) {
+        /* (the file for longer, so that another one tells whether it is the capture) */
+        put_off_locked(up, mine->capture_id, "", backoff_first_ns);
+        put_off_locked(up, mine->capture_id, mine->name, 2 * backoff_first_ns);
     } else {
         int64_t pause =
             up->locked.backoff_ns == 0 ? backoff_first_ns : up->locked.backoff_ns * 2;
@@ -276,6 +344,7 @@ give_back(struct tb_uploader *up, unsigned me, enum tb_err err, const struct tb_
         up->locked.backoff_ns = pause;
         up->locked.not_before_boot_ns = tb_clock_boot_ns() + pause;
     }
+    mine->name[0] = 0;
     tb_mutex_unlock(&up->mu);
 }
 

@@ -1128,12 +1128,15 @@ a_segment_goes_from_the_spool_to_s3(void **state)
     assert_memory_equal(list[1].sha256, s.sha256, sizeof(s.sha256));
     free(list);
 
-    assert_int_equal(tb_store_segment_backlog(p->store, 10, &list, &count, NULL), TB_OK);
+    assert_int_equal(tb_store_segment_backlog(p->store, "", 10, &list, &count, NULL), TB_OK);
     assert_int_equal(count, 2);
     assert_string_equal(list[0].name, "host-0-000002.pcapng.zst"); /* the one that came first */
     free(list);
-    assert_int_equal(tb_store_segment_backlog(p->store, 1, &list, &count, NULL), TB_OK);
+    assert_int_equal(tb_store_segment_backlog(p->store, "", 1, &list, &count, NULL), TB_OK);
     assert_int_equal(count, 1);
+    free(list);
+    assert_int_equal(tb_store_segment_backlog(p->store, id, 10, &list, &count, NULL), TB_OK);
+    assert_int_equal(count, 0);
     free(list);
 
     (void)tb_str_copy(s.s3_key, sizeof(s.s3_key), "captures/x");
@@ -1154,7 +1157,7 @@ a_segment_goes_from_the_spool_to_s3(void **state)
     assert_int_equal(list[0].uploaded_utc_ns, 5);
     assert_false(list[0].local);
     free(list);
-    assert_int_equal(tb_store_segment_backlog(p->store, 10, &list, &count, NULL), TB_OK);
+    assert_int_equal(tb_store_segment_backlog(p->store, "", 10, &list, &count, NULL), TB_OK);
     assert_int_equal(count, 1);
     free(list);
 
@@ -1165,7 +1168,7 @@ a_segment_goes_from_the_spool_to_s3(void **state)
     assert_false(tb_segment_is_lost(&list[0]));
     assert_true(tb_segment_is_lost(&list[1]));
     free(list);
-    assert_int_equal(tb_store_segment_backlog(p->store, 10, &list, &count, NULL), TB_OK);
+    assert_int_equal(tb_store_segment_backlog(p->store, "", 10, &list, &count, NULL), TB_OK);
     assert_int_equal(count, 0);
     free(list);
     (void)tb_str_copy(s.capture_id, sizeof(s.capture_id), "cap-none");
@@ -1197,7 +1200,7 @@ the_oldest_packets_are_the_first_to_go(void **state)
         (void)tb_str_copy(s.name, sizeof(s.name), rows[i].name);
         assert_int_equal(tb_store_segment_add(p->store, &s, NULL), TB_OK);
     }
-    assert_int_equal(tb_store_segment_backlog(p->store, 10, &list, &count, NULL), TB_OK);
+    assert_int_equal(tb_store_segment_backlog(p->store, "", 10, &list, &count, NULL), TB_OK);
     assert_int_equal(count, 5);
     for (size_t i = 1; i < 5; i++) {
         assert_true(list[i - 1].last_utc_ns < list[i].last_utc_ns);

@@ -1,0 +1,235 @@
+/* Which segment goes next: one file's or one capture's trouble is not the others'. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <tapbox/clock.h>
+#include <tapbox/io.h>
+#include <tapbox/log.h>
+#include <tapbox/upload.h>
+
+#include "../../support/evidence.h"
+#include "../../support/http_peer.h"
+#include "../../support/segments.h"
+
+enum {
+    MANY = 120, /* more segments than the uploader looks at in one go */
+    PATIENCE_MS = 10000,
+    LOOK_MS = 20
+};
+
+#define DISABLED                                                                               \
+    "<Error><Code>KMS.DisabledException</Code><Message>the key is disabled</Message></Error>"
+
+struct rig {
+    char folder[64], begins[2][256];
+    struct http_peer *peer;
+    struct tb_http_client *http;
+    struct tb_aws *aws;
+    struct tb_store *store;
+    int spool_fd;
+    struct test_segment segment;
+    char ids[2][TB_CAPTURE_ID_SIZE]; /* in their order */
+    struct tb_uploader *uploader;
+};
+
+static void
+make_capture(struct rig *rig, const char *instance, char id[TB_CAPTURE_ID_SIZE])
+{
+    struct tb_capture_request request = {.duration_ns = TB_NS_PER_S};
+    struct tb_intake intake = {.adapter = "api",
+                               .key = "",
+                               .body = tb_bytes_str("{}"),
+                               .content_type = "application/json",
+                               .remote = "",
+                               .token_name = "test",
+                               .decision_reason = "",
+                               .received_utc_ns = tb_clock_utc_ns(),
+                               .capture = &request};
+    enum tb_intake_outcome outcome;
+
+    (void)tb_str_copy(request.instance, sizeof(request.instance), instance);
+    assert_int_equal(tb_store_intake(rig->store, &intake, &outcome, id, NULL), TB_OK);
+}
+
+static int
+setup(void **state)
+{
+    struct rig *rig = calloc(1, sizeof(*rig));
+    char path[128];
+
+    *state = rig;
+    tb_log_start("test", TB_LOG_ERROR);
+    strcpy(rig->folder, "/tmp/tapbox-upload-XXXXXX");
+    assert_non_null(mkdtemp(rig->folder));
+    rig->peer = http_peer_start(NULL, 0);
+    setenv("AWS_ENDPOINT_URL_S3", http_peer_url(rig->peer), 1);
+    setenv("AWS_REGION", "eu-central-1", 1);
+    setenv("AWS_CONFIG_FILE", "/dev/null", 1);
+    setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null", 1);
+    setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);
+    assert_int_equal(tb_http_client_new(&rig->http, NULL), TB_OK);
+    assert_int_equal(tb_aws_new(rig->http, "eu-central-1", &rig->aws, NULL), TB_OK);
+    (void)snprintf(path, sizeof(path), "%s/tapbox.db", rig->folder);
+    assert_int_equal(tb_store_open(path, &rig->store, NULL), TB_OK);
+    (void)snprintf(path, sizeof(path), "%s/spool", rig->folder);
+    assert_int_equal(tb_open_dir(AT_FDCWD, path, 0700, &rig->spool_fd, NULL), TB_OK);
+    test_segment_make(&rig->segment, 1, 2, 3, 200);
+    make_capture(rig, "i-0123456789abcdef0", rig->ids[0]);
+    make_capture(rig, "i-0123456789abcdef1", rig->ids[1]);
+    if (strcmp(rig->ids[0], rig->ids[1]) > 0) {
+        char other[TB_CAPTURE_ID_SIZE];
+
+        memcpy(other, rig->ids[0], sizeof(other));
+        memcpy(rig->ids[0], rig->ids[1], sizeof(other));
+        memcpy(rig->ids[1], other, sizeof(other));
+    }
+    for (int i = 0; i < 2; i++) {
+        char prefix[200];
+
+        assert_int_equal(
+            tb_upload_capture_prefix("captures", rig->ids[i], prefix, sizeof(prefix), NULL),
+            TB_OK);
+        (void)snprintf(rig->begins[i], sizeof(rig->begins[i]), "PUT /evidence/%s/", prefix);
+    }
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    struct rig *rig = *state;
+
+    tb_uploader_stop(rig->uploader);
+    tb_store_close(rig->store);
+    tb_close(&rig->spool_fd);
+    tb_aws_free(rig->aws);
+    tb_http_client_free(rig->http);
+    http_peer_stop(rig->peer);
+    test_segment_release(&rig->segment);
+    test_remove_tree(rig->folder);
+    free(rig);
+    return 0;
+}
+
+/* Sealed segments of a capture: those entered first go first. */
+static void
+seal(struct rig *rig, const char *id, unsigned count)
+{
+    int folder_fd = -1;
+
+    assert_int_equal(tb_open_dir(rig->spool_fd, id, 0700, &folder_fd, NULL), TB_OK);
+    for (unsigned i = 0; i < count; i++) {
+        char name[64];
+        int fd;
+
+        (void)snprintf(name, sizeof(name), "host-0-%06u.pcapng.zst", i + 1);
+        fd = openat(folder_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(tb_write_all(fd, tb_buf_view(&rig->segment.file), NULL), TB_OK);
+        tb_close(&fd);
+    }
+    tb_close(&folder_fd);
+    assert_int_equal(tb_upload_scan(rig->store, rig->spool_fd, id, NULL), TB_OK);
+}
+
+/* One thread, so that whatever holds it up holds up everything. */
+static void
+upload(struct rig *rig)
+{
+    struct tb_uploader_deps deps = {.store = rig->store,
+                                    .aws = rig->aws,
+                                    .bucket = {.name = "evidence", .path_style = true},
+                                    .prefix = "captures",
+                                    .spool_fd = rig->spool_fd,
+                                    .threads = 1,
+                                    .part_above_bytes = UINT64_C(1) << 30,
+                                    .part_bytes = UINT64_C(64) << 20};
+
+    assert_int_equal(tb_uploader_start(&deps, &rig->uploader, NULL), TB_OK);
+}
+
+static void
+expect_uploaded(struct rig *rig, uint64_t count)
+{
+    struct tb_uploader_numbers numbers = {0};
+
+    for (int waited = 0; waited < PATIENCE_MS && numbers.segments < count; waited += LOOK_MS) {
+        (void)poll(NULL, 0, LOOK_MS);
+        assert_int_equal(tb_uploader_numbers(rig->uploader, &numbers, NULL), TB_OK);
+    }
+    assert_int_equal(numbers.segments, count);
+}
+
+static void
+a_capture_that_s3_refuses_holds_up_no_other(void **state)
+{
+    struct rig *rig = *state;
+    const struct http_peer_step steps[] = {
+        {.begins = "GET /evidence?", .status = 403, .always = true},
+        {.begins = rig->begins[0], .status = 400, .body = DISABLED, .always = true},
+        {.begins = rig->begins[1], .status = 200, .always = true}};
+
+    seal(rig, rig->ids[0], MANY);
+    seal(rig, rig->ids[1], 3);
+    http_peer_script(rig->peer, steps, 3);
+    upload(rig);
+    expect_uploaded(rig, 3);
+}
+
+static void
+it_goes_itself_when_s3_takes_it_again(void **state)
+{
+    struct rig *rig = *state;
+    const struct http_peer_step steps[] = {
+        {.begins = "GET /evidence?", .status = 403, .always = true},
+        {.begins = rig->begins[0], .status = 400, .body = DISABLED},
+        {.begins = rig->begins[0], .status = 400, .body = DISABLED},
+        {.begins = rig->begins[0], .status = 200, .always = true}};
+
+    seal(rig, rig->ids[0], 4);
+    http_peer_script(rig->peer, steps, 4);
+    upload(rig);
+    expect_uploaded(rig, 4);
+}
+
+static void
+a_file_that_became_shorter_holds_up_no_other(void **state)
+{
+    struct rig *rig = *state;
+    const struct http_peer_step steps[] = {
+        {.begins = "GET /evidence?", .status = 403, .always = true},
+        {.begins = rig->begins[0], .status = 200, .always = true}};
+    char path[200];
+
+    seal(rig, rig->ids[0], 3);
+    (void)snprintf(path, sizeof(path), "%s/spool/%s/host-0-000001.pcapng.zst", rig->folder,
+                   rig->ids[0]);
+    assert_int_equal(truncate(path, 100), 0);
+    http_peer_script(rig->peer, steps, 2);
+    upload(rig);
+    expect_uploaded(rig, 2);
+    assert_int_equal(access(path, F_OK), 0);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_capture_that_s3_refuses_holds_up_no_other, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(it_goes_itself_when_s3_takes_it_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_became_shorter_holds_up_no_other, setup,
+                                        teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
