@@ -24,7 +24,7 @@ struct tb_vxlan {
  * Errors:  TB_ESHORT   fewer than 22 octets (8 of VXLAN, 14 of Ethernet);
  *          TB_EFORMAT  the I flag is clear, so the VNI means nothing, or it is VXLAN-GPE
  *                      (version 0, its reserved bits 0) with a next protocol other than
- *                      Ethernet.
+ *                      Ethernet (or 0, which it does not have).
  * Threads: pure.
  * Source:  RFC 7348 section 5 (reserved fields are ignored).
  */
@@ -41,7 +41,8 @@ enum tb_outer_kind {
 struct tb_outer {
     uint8_t source[16]; /* IPv6, or IPv4-mapped ::ffff:a.b.c.d */
     struct tb_vxlan vxlan;
-    bool cut; /* the datagram was longer than what was captured */
+    size_t inner_sent; /* octets of the inner frame in the datagram: more than were captured
+                          when whoever captured it cut it off */
 };
 
 /*

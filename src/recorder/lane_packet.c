@@ -121,8 +121,9 @@ lacks_slab(const struct tb_lane *lane)
 /* False: it is in no chunk and no counter, for want of a slab. */
 static bool
 record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64_t utc_ns,
-       struct tb_bytes frame)
+       const struct tb_outer *outer)
 {
+    struct tb_bytes frame = outer->vxlan.inner;
     struct tb_armed *armed = stream->armed;
     struct tb_slab *slab = stream->lane.slab;
     uint32_t snaplen = armed->spec.snaplen != 0 ? armed->spec.snaplen : TB_SNAPLEN_MAX;
@@ -136,6 +137,9 @@ record(struct tb_lane *lane, struct tb_stream *stream, uint32_t interface, int64
     };
     size_t len;
 
+    if (packet.original < outer->inner_sent) {
+        packet.original = (uint32_t)outer->inner_sent;
+    }
     if (armed->filter != NULL &&
         bpf_filter(armed->filter, frame.at, packet.original, (u_int)frame.len) == 0) {
         count_out(stream, TB_COUNT_FILTERED);
@@ -259,8 +263,7 @@ tb_lane_packet(struct tb_lane *lane, int64_t utc_ns, struct tb_bytes frame)
         tb_lane_came_boot_ns(lane, utc_ns) >= tb_stream_end_boot_ns(stream)) {
         return count_host(lane, TB_COUNT_NOT_ARMED);
     }
-    return record(lane, stream, entry->interface, utc_ns, outer.vxlan.inner) ||
-           hold(lane, utc_ns, frame);
+    return record(lane, stream, entry->interface, utc_ns, &outer) || hold(lane, utc_ns, frame);
 }
 
 bool

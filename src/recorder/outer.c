@@ -170,7 +170,7 @@ tb_outer_parse(struct tb_bytes frame, uint16_t port, struct tb_outer *out)
     struct tb_bytes rest;
     enum tb_outer_kind kind;
     uint16_t type;
-    size_t length;
+    size_t length, missing;
 
     if (!link_layer(frame, &type, &rest)) {
         return TB_OUTER_MALFORMED;
@@ -198,17 +198,14 @@ tb_outer_parse(struct tb_bytes frame, uint16_t port, struct tb_outer *out)
     if (length < UDP_BYTES || (length > datagram.udp.len && !datagram.cut)) {
         return TB_OUTER_MALFORMED;
     }
-    if (length > datagram.udp.len) {
-        length = datagram.udp.len;
-    } else {
-        datagram.cut = false; /* what is missing lies behind the datagram */
-    }
+    missing = length > datagram.udp.len ? length - datagram.udp.len : 0;
+    length -= missing;
     memcpy(found.source, datagram.source, sizeof(found.source));
-    found.cut = datagram.cut;
     if (tb_vxlan_decap(tb_bytes_of(datagram.udp.at + UDP_BYTES, length - UDP_BYTES),
                        &found.vxlan) != TB_OK) {
         return TB_OUTER_MALFORMED;
     }
+    found.inner_sent = found.vxlan.inner.len + missing;
     *out = found;
     return TB_OUTER_VXLAN;
 }

@@ -5,6 +5,7 @@ enum {
     FLAG_VNI = 0x08,      /* I: the VNI is valid */
     FLAG_GENERIC = 0x04,  /* P of VXLAN-GPE: octet 3 says what is inside */
     GENERIC_ZEROS = 0xf0, /* reserved bits and version of VXLAN-GPE */
+    GENERIC_NONE = 0,     /* nothing of VXLAN-GPE: a reserved bit of plain VXLAN is set */
     GENERIC_ETHERNET = 3,
     ETHERNET_HEADER_BYTES = 14
 };
@@ -26,7 +27,7 @@ tb_vxlan_decap(struct tb_bytes udp, struct tb_vxlan *out)
     if ((udp.at[0] & FLAG_VNI) == 0) {
         return TB_EFORMAT;
     }
-    if (is_generic(udp.at) && udp.at[3] != GENERIC_ETHERNET) {
+    if (is_generic(udp.at) && udp.at[3] != GENERIC_ETHERNET && udp.at[3] != GENERIC_NONE) {
         return TB_EFORMAT;
     }
     out->vni = tb_get_be24(udp.at + 4);

@@ -362,6 +362,25 @@ the_snaplen_cuts_and_the_true_length_stays(void **state)
 }
 
 static void
+what_whoever_captured_cut_off_counts_to_the_true_length(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_pcapng_packet last;
+    struct tb_segment_summary summary;
+    struct packet p;
+
+    arm(rig);
+    make_mirrored(&p, VNI, 900); /* it is not IP: nothing inside says how long it was */
+    p.len = 128;
+    tb_lane_packet(&rig->lane, 1, view(&p));
+    finish(rig);
+    assert_int_equal(capture_ledger(rig).truncated, 1);
+    assert_int_equal(read_segment(rig, "tap-0-000001.pcapng.zst", &last, &summary), 1);
+    assert_int_equal(last.captured, 128 - 50);
+    assert_int_equal(last.original, 900);
+}
+
+static void
 the_filter_sees_the_inner_frame(void **state)
 {
     static const struct tb_bpf_insn longer_than_100[] = {
@@ -973,6 +992,7 @@ main(void)
         CASE(the_budget_ends_it_and_is_told),
         CASE(a_capture_goes_on_with_the_ledger_of_a_dead_recorder),
         CASE(the_snaplen_cuts_and_the_true_length_stays),
+        CASE(what_whoever_captured_cut_off_counts_to_the_true_length),
         CASE(the_filter_sees_the_inner_frame),
         CASE(a_filter_that_would_run_wild_is_refused),
         CASE(without_a_slab_a_packet_is_held_and_comes_before_the_next),

@@ -68,6 +68,7 @@ flags_decide_as_in_the_table(void **state)
         {0x0c, 0, 4, TB_EFORMAT}, /* VXLAN-GPE: NSH */
         {0x0c, 0, 1, TB_EFORMAT}, /* VXLAN-GPE: IPv4 */
         {0xff, 1, 0xf2, TB_OK},   /* reserved bits set: to be ignored */
+        {0x0c, 0, 0, TB_OK},      /* one of them alone: VXLAN-GPE has no protocol 0 */
         {0x3c, 0, 1, TB_OK},      /* not version 0 of VXLAN-GPE, so not VXLAN-GPE */
     };
 
