@@ -120,6 +120,7 @@ struct tb_segfile {
     int64_t opened_boot_ns, synced_boot_ns, tried_boot_ns;
     int64_t first_utc_ns, last_utc_ns;
     bool dirty;
+    bool named; /* complete, and called so; its folder has yet to be synced */
 };
 
 /* A capture's share in one lane. */
@@ -381,9 +382,10 @@ TB_NODISCARD enum tb_err tb_segfile_chunk(struct tb_stream *stream, struct tb_by
                                           struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_segfile_sync(struct tb_stream *stream, struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_segfile_seal(struct tb_stream *stream, struct tb_fail *fail);
-/* Cuts a broken one to its last whole chunk and seals that. */
+/* Cuts a broken one to its last whole chunk and seals that; one that is named is left as it is.
+ */
 TB_NODISCARD enum tb_err tb_segfile_repair(struct tb_stream *stream, struct tb_fail *fail);
-/* Somebody removed it while it was being written. */
+/* Somebody removed it while it was being written.  (One that is named may be in S3.) */
 bool tb_segfile_is_gone(const struct tb_stream *stream);
 /* Leaves it, if it is still there, under its hidden name for the next start. */
 void tb_segfile_abandon(struct tb_stream *stream);

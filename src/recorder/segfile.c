@@ -57,6 +57,7 @@ forget_file(struct tb_segfile *file)
     tb_close(&file->dir_fd);
     file->state = TB_SEGFILE_NONE;
     file->dirty = false;
+    file->named = false;
 }
 
 /* Appends what the encoder gave.  After a failure the file is broken. */
@@ -129,8 +130,9 @@ tb_segfile_open(struct tb_stream *stream, int spool_fd, struct tb_fail *fail)
     tb_segment_encoder_reset(stream->writer.encoder);
     tb_stream_ledger(stream, &info.ledger);
     err = put_chunk(stream, tb_bytes_of(armed->header, armed->header_len), &info, fail);
-    if (err != TB_OK) {
-        (void)unlinkat(file->dir_fd, hidden, 0);
+    if (err != TB_OK && unlinkat(file->dir_fd, hidden, 0) == 0) {
+        stream->writer.next_seq--; /* as if it had not been: no number is missing */
+        stream->writer.opened--;
     }
 
 out:
@@ -171,11 +173,9 @@ tb_segfile_sync(struct tb_stream *stream, struct tb_fail *fail)
     return TB_OK;
 }
 
-/* The file is complete: under its own name, and so that it stays there. */
 static enum tb_err
-publish(struct tb_stream *stream, struct tb_fail *fail)
+give_name(struct tb_segfile *file, struct tb_fail *fail)
 {
-    struct tb_segfile *file = &stream->writer.file;
     char hidden[TB_SPOOL_NAME_SIZE + 1];
 
     hidden_name(file, hidden);
@@ -184,6 +184,20 @@ publish(struct tb_stream *stream, struct tb_fail *fail)
     }
     if (renameat2(file->dir_fd, hidden, file->dir_fd, file->name, RENAME_NOREPLACE) != 0) {
         return tb_fail_errno(fail, errno, "cannot rename %s", hidden);
+    }
+    file->named = true;
+    return TB_OK;
+}
+
+/* The file is complete: under its own name, and so that it stays there. */
+static enum tb_err
+publish(struct tb_stream *stream, struct tb_fail *fail)
+{
+    struct tb_segfile *file = &stream->writer.file;
+    enum tb_err err = file->named ? TB_OK : give_name(file, fail);
+
+    if (err != TB_OK) {
+        return err;
     }
     if (fsync(file->dir_fd) != 0) {
         return tb_fail_errno(fail, errno, "cannot sync the folder of %s", file->name);
@@ -230,20 +244,44 @@ tb_segfile_seal(struct tb_stream *stream, struct tb_fail *fail)
     return err;
 }
 
+/* Chunks that counted as written and are not whole any more are lost after all. */
+static void
+count_cut(struct tb_stream *stream, uint64_t packets, uint64_t frame_bytes)
+{
+    struct tb_segfile *file = &stream->writer.file;
+    struct tb_counters *counters = &stream->shared->counters;
+
+    if (packets <= file->packets && frame_bytes <= file->frame_bytes) {
+        tb_count(counters, TB_COUNT_WRITTEN, 0 - packets);
+        tb_count(counters, TB_COUNT_WRITTEN_BYTES, 0 - frame_bytes);
+        tb_count(counters, TB_COUNT_SPOOL_FULL, packets);
+        file->packets -= packets;
+        file->frame_bytes -= frame_bytes;
+    }
+}
+
 enum tb_err
 tb_segfile_repair(struct tb_stream *stream, struct tb_fail *fail)
 {
+    const struct tb_counters *counters = &stream->shared->counters;
     struct tb_segfile *file = &stream->writer.file;
     struct tb_segment_summary summary;
     char hidden[TB_SPOOL_NAME_SIZE + 1];
     bool changed;
     enum tb_err err;
 
+    if (file->named) {
+        return publish(stream, fail);
+    }
     err = tb_segment_recover(file->fd, &changed, &summary, fail);
     if (err == TB_OK) {
+        /* (its last chunk says how much had been written then) */
+        count_cut(stream, tb_counted(counters, TB_COUNT_WRITTEN) - summary.ledger.written,
+                  tb_counted(counters, TB_COUNT_WRITTEN_BYTES) - summary.ledger.written_bytes);
         return publish(stream, fail);
     }
     if (err == TB_ENOTFOUND) { /* not even the interfaces are whole: it holds no packet */
+        count_cut(stream, file->packets, file->frame_bytes);
         hidden_name(file, hidden);
         (void)unlinkat(file->dir_fd, hidden, 0);
         forget_file(file);
@@ -258,7 +296,8 @@ tb_segfile_is_gone(const struct tb_stream *stream)
 {
     struct stat st;
 
-    return fstat(stream->writer.file.fd, &st) == 0 && st.st_nlink == 0;
+    return !stream->writer.file.named && fstat(stream->writer.file.fd, &st) == 0 &&
+           st.st_nlink == 0;
 }
 
 void

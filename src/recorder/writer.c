@@ -123,12 +123,18 @@ give_up_chunk(struct tb_stream *stream, const struct tb_slab *slab)
     atomic_store_explicit(&stream->lost_any, 1, memory_order_release);
 }
 
-/* The file will not be sealed: what counted as written is lost after all. */
+/* The file will not be sealed: what counted as written is lost after all.  (One that has its
+ * name is sealed, and only its folder could not be synced.) */
 static void
 lose_file(struct tb_stream *stream, const char *why)
 {
     const struct tb_segfile *file = &stream->writer.file;
 
+    if (file->named) {
+        atomic_fetch_add(&stream->shared->segments, 1);
+        tb_segfile_abandon(stream);
+        return;
+    }
     tb_log(TB_LOG_ERROR, stream->armed->spec.capture_id, "%s with %llu packets %s", file->name,
            (unsigned long long)file->packets, why);
     tb_count(&stream->shared->counters, TB_COUNT_WRITTEN, 0 - file->packets);

@@ -86,6 +86,23 @@ def hangs():
     scene.check("after a hang")
 
 
+def folders_fail():
+    """A segment has its sealed name already when it is told that this may not last."""
+    scene = Scene()
+    scene.tap.arm(rotate=100000)
+    scene.feed(50)
+    scene.disk.fault("eio-folders")
+    scene.tap.disarm()
+    wait_until("the sealed name", lambda: scene.tap.segments(), 20)
+    wait_until("two tries", lambda: open(scene.tap.log).read().count("Input/output error") > 0, 20)
+    time.sleep(2.5)
+    scene.disk.fault("")
+    wait_until("it to be closed when the folder can be synced", lambda: scene.tap.status()["state"] == "closed", 20)
+    status = scene.tap.status()
+    is_("what is in it is not counted as lost", status["ledger"]["written"] == 50 and status["segments"] == 1, status)
+    scene.check("after a folder that could not be synced")
+
+
 inside_the_lab()
 why = faulty_disk.why_not()
 if why:
@@ -93,5 +110,6 @@ if why:
     finish()
 net = Wire()
 fails()
+folders_fail()
 hangs()
 finish()

@@ -3,6 +3,7 @@ over another folder.
 
     disk = FaultyDisk("/where/it/is/seen", "/where/its/files/are")
     disk.fault("eio")    # everything that reads or changes files fails with EIO
+    disk.fault("eio-folders")  # only what makes changes of folders last does
     disk.fault("hang")   # ... gets no answer until disk.fault("")
     disk.close()
 
@@ -209,7 +210,7 @@ def serve(kernel, orders, below):
                 continue
             error, answer = 0, b""
             try:
-                if operation in FAULTY and fault == "eio":
+                if (operation in FAULTY and fault == "eio") or (operation == FSYNCDIR and fault == "eio-folders"):
                     raise OSError(errno.EIO, "as ordered")
                 if operation not in Nodes.DONE_BY:
                     raise OSError(errno.ENOSYS, "unknown")

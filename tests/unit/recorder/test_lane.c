@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -741,6 +743,69 @@ a_spool_that_cannot_be_written_does_not_end_it(void **state)
     assert_int_equal(mkdir(rig->folder, 0700), 0);
 }
 
+/* One packet in a chunk of its own. */
+static void
+mirror_chunk(struct rig *rig, int64_t utc_ns)
+{
+    mirror(rig, VNI, 100, utc_ns);
+    tb_lane_look(&rig->lane, rig->lane.lane.now_boot_ns + INT64_C(2) * SECOND, false);
+    write_all(rig);
+}
+
+static void
+a_segment_that_cannot_be_begun_takes_no_number(void **state)
+{
+    struct rig *rig = *state;
+    struct rlimit all, few;
+    struct tb_pcapng_packet last;
+    struct tb_segment_summary summary;
+
+    arm(rig);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+    few = (struct rlimit){100, all.rlim_max};
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &few), 0); /* as on a full disk: nothing fits */
+    for (int i = 0; i < 3; i++) {
+        mirror_chunk(rig, i);
+    }
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+    mirror_chunk(rig, 3);
+    tb_writer_tick(&rig->lane, tb_clock_boot_ns() + INT64_C(5) * SECOND);
+    assert_int_equal(sealed(rig), 1); /* the first, so it is short */
+    finish(rig);
+    assert_int_equal(capture_ledger(rig).spool_full, 3);
+    assert_int_equal(capture_ledger(rig).written, 1);
+    assert_int_equal(read_segment(rig, "tap-0-000001.pcapng.zst", &last, &summary), 1);
+    expect_balanced(rig);
+}
+
+static void
+what_a_repair_cuts_off_is_not_written_any_more(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_segfile *file;
+    struct tb_pcapng_packet last;
+    struct tb_segment_summary summary;
+
+    arm(rig);
+    file = &rig->armed->streams[0].writer.file;
+    for (int i = 0; i < 3; i++) {
+        mirror_chunk(rig, i);
+    }
+    assert_int_equal(capture_ledger(rig).written, 3);
+    /* the disk has lost the end of it, and the next write fails */
+    assert_int_equal(ftruncate(file->fd, (off_t)file->good_bytes - 10), 0);
+    file->state = TB_SEGFILE_BROKEN;
+    mirror_chunk(rig, 3);
+    finish(rig);
+    assert_int_equal(read_segment(rig, "tap-0-000001.pcapng.zst", &last, &summary), 2);
+    assert_int_equal(summary.ledger.written, 2);
+    assert_int_equal(capture_ledger(rig).written, 3);
+    assert_int_equal(capture_ledger(rig).written_bytes, 300);
+    assert_int_equal(capture_ledger(rig).spool_full, 1);
+    expect_balanced(rig);
+}
+
 static void
 a_pair_belongs_to_one_capture_until_that_has_ended(void **state)
 {
@@ -1006,6 +1071,8 @@ main(void)
         CASE(compression_falls_with_the_queue_and_rises_step_by_step),
         CASE(a_full_spool_is_counted_and_recording_goes_on_when_there_is_room),
         CASE(a_spool_that_cannot_be_written_does_not_end_it),
+        CASE(a_segment_that_cannot_be_begun_takes_no_number),
+        CASE(what_a_repair_cuts_off_is_not_written_any_more),
         CASE(a_pair_belongs_to_one_capture_until_that_has_ended),
         CASE(many_pairs_are_all_found),
         CASE(receiver_writer_and_control_share_a_lane),
