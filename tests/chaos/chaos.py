@@ -32,7 +32,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=0, help="hosts side by side; default 8 for each processor")
+    parser.add_argument("--jobs", type=int, default=0, help="hosts side by side; default 20 for each processor: runs mostly wait")
     parser.add_argument("--only", type=int, help="one run, by its number")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--mode", default="release")
@@ -41,8 +41,8 @@ def arguments():
     return parser.parse_args()
 
 
-def prepare(args, out, jobs):
-    """S3, tokens and the hosts' wires."""
+def prepare(args, out):
+    """S3 and tokens."""
     host.run("ip", "addr", "add", world.S3.split(":")[0] + "/32", "dev", "lo")
     env = {**os.environ, "LAB_ACCESS_KEY": world.KEY, "LAB_SECRET_KEY": world.SECRET}
     host.run(os.path.join(ROOT, "tests/lab/radosgw.sh"), "start", SCRATCH + "/s3", "--listen", world.S3, "--bucket",
@@ -52,15 +52,13 @@ def prepare(args, out, jobs):
     for role in ("alert", "analyst"):
         context["tokens"][role] = host.run(out + "/tapbox", "token", "add", role, "--role", role, "--file",
                                            context["tokens_file"]).stdout.strip()
-    everyone = [world.Names(k) for k in range(1, jobs + 1)]
-    for names in everyone:
-        host.build_wires(names)
-    return context, everyone
+    return context
 
 
 def work(names, points, context, seeds, results, failed):
     """A worker: one host after the other in one namespace."""
     host.end_with_us()
+    host.build_wires(names)
     while True:
         seed = seeds.get()
         if seed is None:
@@ -154,13 +152,13 @@ def main():
     else:
         print("no run takes alerts from a queue: npm cannot install the SQS server", flush=True)
         points = [point for point in points if point[0] not in sqs.ACTS]
-    jobs = min(args.jobs or 8 * len(os.sched_getaffinity(0)), 100)
+    jobs = min(args.jobs or 20 * len(os.sched_getaffinity(0)), 100)
     if args.only is not None:
         jobs = 1
-    context, everyone = prepare(args, out, jobs)
+    context = prepare(args, out)
     seeds, results = multiprocessing.Queue(), multiprocessing.Queue()
-    workers = [multiprocessing.Process(target=work, args=(names, points, context, seeds, results, failed))
-               for names in everyone]
+    workers = [multiprocessing.Process(target=work, args=(world.Names(k), points, context, seeds, results, failed))
+               for k in range(1, jobs + 1)]
     for worker in workers:
         worker.start()
     tally = Tally(points)

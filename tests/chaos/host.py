@@ -32,14 +32,13 @@ def run(*command, **options):
 
 def build_wires(names):
     """The namespace, its wire, and the wires of the sources on which there is traffic."""
-    batch = [f"netns add {names.netns}",
-             f"link add {names.port} mtu 9001 type veth peer name eth0 mtu 9001 address {names.mac} netns {names.netns}",
+    run("ip", "netns", "add", names.netns)
+    batch = [f"link add {names.port} mtu 9001 type veth peer name eth0 mtu 9001 address {names.mac} netns {names.netns}",
              f"addr add {names.gate}/24 dev {names.port}", f"link set {names.port} up"]
     for ours, far in names.wires:
         batch += [f"link add {ours} mtu 9001 type veth peer name {far} mtu 9001", f"link set {ours} up",
                   f"link set {far} up"]
-    for line in batch:
-        run("ip", *line.split())
+    run("ip", "-batch", "-", input="\n".join(batch))
     for device in [names.port] + [end for pair in names.wires for end in pair]:
         with open(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6", "w", encoding="ascii") as file:
             file.write("1")

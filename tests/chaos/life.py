@@ -404,7 +404,8 @@ class Life:
                     return
             if self.lifted_ns and time.time_ns() > max(latest, self.lifted_ns) + PATIENCE_S * verdict.NS:
                 return
-            time.sleep(max(0.2, min(1.0, (soonest - time.time_ns()) / verdict.NS)) if soonest else 0.5)
+            # AWS's clock, by which it is judged, has whole seconds
+            time.sleep(max(0.3, min(2.0, (soonest - time.time_ns()) / verdict.NS + 1)) if soonest else 0.5)
 
     # --- from birth to verdict ---
 
