@@ -191,6 +191,24 @@ read_answer_xml(const struct tb_aws_call *call, struct tb_aws_result *out, struc
     return TB_OK;
 }
 
+/* A 2xx that carries nothing, but an error all the same: from something between S3 and us, or
+ * from a server that is not S3. */
+static enum tb_err
+look_for_error(const struct tb_aws_call *call, const struct tb_aws_result *out,
+               struct tb_fail *fail)
+{
+    struct tb_bytes body = tb_buf_view(&out->answer.body);
+    struct tb_xml *doc = NULL;
+    enum tb_err err = TB_OK;
+
+    if (body.len > 0 && tb_xml_parse(body, &doc, NULL) == TB_OK &&
+        strcmp(tb_xml_name(tb_xml_root(doc)), "Error") == 0) {
+        err = tb_aws_error_in_ok(call->what, &out->answer, out->request_id, fail);
+    }
+    tb_xml_free(doc);
+    return err;
+}
+
 static enum tb_err
 send_once(struct tb_aws *aws, const struct tb_aws_call *call, const char *payload_hash,
           struct tb_aws_result *out, struct tb_fail *fail)
@@ -254,6 +272,8 @@ send_once(struct tb_aws *aws, const struct tb_aws_call *call, const char *payloa
         err = tb_aws_answer_error(call->what, &out->answer, out->request_id, fail);
     } else if (call->answer_root != NULL) {
         err = read_answer_xml(call, out, fail);
+    } else if (strcmp(call->method, "PUT") == 0) {
+        err = look_for_error(call, out, fail);
     }
 
 out:

@@ -125,6 +125,23 @@ another_checksum_is_no_acknowledgement(void **state TB_UNUSED)
 }
 
 static void
+an_error_in_the_body_of_a_200_is_no_acknowledgement(void **state TB_UNUSED)
+{
+    static const struct http_peer_step steps[] = {
+        {NULL, 200, NULL, "<?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code></Error>",
+         .how = 0},
+        {NULL, 200, NULL, "<Error><Code>InternalError</Code></Error>", .how = 0}};
+    struct tb_s3_ack ack = {.etag = "untouched"};
+    struct tb_fail fail = {0};
+
+    http_peer_script(peer, steps, 2);
+    assert_int_equal(put(&bucket, "k", &ack, &fail), TB_ETHROTTLE);
+    assert_string_equal(fail.code, "SlowDown");
+    assert_int_equal(put(&bucket, "k", &ack, &fail), TB_ERETRY);
+    assert_string_equal(ack.etag, "untouched");
+}
+
+static void
 errors_tell_the_caller_what_to_do(void **state TB_UNUSED)
 {
     static const struct {
@@ -534,6 +551,7 @@ main(void)
         cmocka_unit_test(an_object_goes_with_proof_of_its_content),
         cmocka_unit_test(a_server_that_echoes_no_checksum_vouches_by_the_signed_hash),
         cmocka_unit_test(another_checksum_is_no_acknowledgement),
+        cmocka_unit_test(an_error_in_the_body_of_a_200_is_no_acknowledgement),
         cmocka_unit_test(errors_tell_the_caller_what_to_do),
         cmocka_unit_test(a_bucket_elsewhere_is_told_with_its_region),
         cmocka_unit_test(a_bucket_is_there_or_the_status_says_why_not),
