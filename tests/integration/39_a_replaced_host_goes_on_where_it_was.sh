@@ -31,7 +31,7 @@ lab_s3 cp --only-show-errors "$package" "s3://$LAB_BUCKET/packages/tapbox.deb" |
 
 volume=vol-0a1b2c3d4e5f60001 eni=$(lab_eni capture)
 tests/support/user_data.py capture-host.yaml HostTemplate AWS::Region="$LAB_REGION" \
-    StateVolume=$volume CaptureInterface="$eni" Owner=tapbox MetricNamespace=tapbox Bucket="$LAB_BUCKET" KmsKey=tapbox-key \
+    AWS::StackName=tapbox-host StateVolume=$volume CaptureInterface="$eni" Owner=tapbox MetricNamespace=tapbox Bucket="$LAB_BUCKET" KmsKey=tapbox-key \
     CaptureInterface.PrimaryPrivateIpAddress="$(lab_field "$LAB_INTERFACES" capture 6)" \
     QueueUrl="$LAB_EC2_URL/$LAB_ACCOUNT/alerts" PackageUri="s3://$LAB_BUCKET/packages/tapbox.deb" \
     ReaderRole.Arn="arn:aws:iam::$LAB_ACCOUNT:role/reader" |
@@ -70,14 +70,23 @@ case "\$1 \$2" in
     fi
     echo "\$6" >"\$state.done"
     ;;
-s3*) exec /usr/bin/aws-cli --endpoint-url $LAB_S3_URL "\$@" ;;
+"cloudformation signal-resource") echo "\$*" >>/tmp/signals ;;
+s3*)
+    if [ ! -e /tmp/s3.refused ]; then
+        touch /tmp/s3.refused
+        echo 'no way there yet' >&2
+        exit 1
+    fi
+    exec /usr/bin/aws-cli --endpoint-url $LAB_S3_URL "\$@"
+    ;;
 *) exec /usr/bin/aws-cli --endpoint-url $LAB_EC2_URL "\$@" ;;
 esac
 END
     printf '#!/bin/sh\necho %s %s\n' "$disk" "${volume/-/}" >"$(box_file /usr/local/sbin/lsblk)"
     printf '#!/bin/sh\ncase $* in update | *awscli*) ;; *) exec /usr/bin/apt-get "$@" ;; esac\n' \
         >"$(box_file /usr/local/sbin/apt-get)"
-    chmod 755 "$(box_file /usr/bin/aws)" "$(box_file /usr/local/sbin/lsblk)" "$(box_file /usr/local/sbin/apt-get)"
+    printf '#!/bin/sh\nexec /usr/bin/sleep 0.1\n' >"$(box_file /usr/local/sbin/sleep)"
+    chmod 755 "$(box_file /usr/bin/aws)" "$(box_file /usr/local/sbin)"/*
     printf '%s=%s\n' AWS_ENDPOINT_URL "$LAB_EC2_URL" AWS_ENDPOINT_URL_S3 "$LAB_S3_URL" \
         AWS_ACCESS_KEY_ID "$LAB_ACCESS_KEY" AWS_SECRET_ACCESS_KEY "$LAB_SECRET_KEY" >"$(box_file /etc/default/tapbox)"
     cp "$TB_WORK/boot.sh" "$(box_file /tmp/boot.sh)"
@@ -93,7 +102,17 @@ beats() { lab_awsim_ask /history | jq '[.events[] | select(.kind == "metric" and
 beats_more_than() { [ "$(beats)" -gt "$1" ]; }
 
 machine
-expect 'the first boot ends well' boot
+signals() { sed 's/.*--logical-resource-id \([^ ]*\) .*--status /\1 /' "$(box_file /tmp/signals)" | paste -sd' '; }
+box touch /var/lib/tapbox
+expect_failure 'a first boot that cannot go on ends' 'mkdir' boot
+same 'and the stack is told' 'HostOfOne FAILURE' "$(signals)"
+box rm /var/lib/tapbox
+expect 'the first boot ends well, after S3 could not be reached at first' boot
+same 'and the stack is told, too' 'HostOfOne FAILURE HostOfOne SUCCESS' "$(signals)"
+mtu() { box sh -c 'ip -o link show eth0 | sed "s/.* mtu \([0-9]*\) .*/\1/"'; }
+box ip link set eth0 mtu 1500
+expect 'what a reboot leaves is the units' box systemctl restart tapbox-recorder
+same 'with the recorder the capture interface comes up again' 9001 "$(mtu)"
 expect 'the volume is mounted where the state is' box mountpoint -q /var/lib/tapbox
 same 'nobody else may look into it' 'tapbox 700' "$(box stat -c '%U %a' /var/lib/tapbox)"
 expect 'the configuration is valid' box tapbox check-config

@@ -83,6 +83,17 @@ planted 'is lost with its stack: DeletionPolicy' '/^  StateVolume:/,/^  [A-Z]/s/
 planted 'may be led by any account' '/^  WebhookRole:/,/^  [A-Z]/{/SourceAccount/d}' evidence.yaml
 planted 'names the partition aws' 's/"arn:\$\{AWS::Partition\}:iam/"arn:aws:iam/' evidence.yaml
 planted 'a volume is not encrypted' 's/, Encrypted: true//' sweeper.yaml
+planted 'answers without a token' 's/HttpTokens: required/HttpTokens: optional/' capture-host.yaml
+planted 'SweeperOfOne: a first boot that fails is told to nobody' '/^    CreationPolicy/d' sweeper.yaml
+planted 'HostOfOne: a first boot that fails is told to nobody' 's/logical-resource-id HostOfOne/logical-resource-id HostTemplate/' capture-host.yaml
+planted 'does not say what missing data mean' '/^  SweptAlarm:/,/^  [A-Z]/{/TreatMissingData/d}' sweeper.yaml
+planted 'what queue does not take is lost' '/^  GuardDutyRule:/,/^  [A-Z]/{/DeadLetterConfig/d}' evidence.yaml
+planted 'Alerts: nothing ends what nobody can read' '/RedrivePolicy/d' evidence.yaml
+planted 'a bucket of evidence has ObjectLockConfiguration' '/^      ObjectLockConfiguration:/,/^      [A-Z]/{/VersioningConf/!d}' evidence.yaml
+planted 'never rotated' '/EnableKeyRotation/d' evidence.yaml
+planted 'is no attribute of a resource' 's/^    CreationPolicy:/    CreationPolice:/' capture-host.yaml
+planted 'Fn::ValueOf is not for Resources' 's/SubnetId: !Ref SubnetId/SubnetId: {"Fn::ValueOf": [SubnetId, VpcId]}/' capture-host.yaml
+planted 'Fn::Select is not for Rules' 's/Assert: !Not .*/Assert: !Equals [!Select [0, [a]], a]/' evidence.yaml
 planted 'parameter is used nowhere' 's/!Ref InstanceType/t3.nano/' sweeper.yaml
 check "${mistakes[@]%%|*}" >"$TB_WORK/found" 2>&1
 for mistake in "${mistakes[@]}"; do

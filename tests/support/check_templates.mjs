@@ -74,6 +74,22 @@ const VALUES_OF = {
     'AWS::EC2::SecurityGroup::Id': ['Tags.*'],
 };
 
+// Which functions a section knows.
+const BOOLEAN = ['Fn::And', 'Fn::Or', 'Fn::Not', 'Fn::Equals', 'Condition', 'Ref'];
+const KNOWN = {
+    Rules: [...BOOLEAN.filter(f => f !== 'Condition'), 'Fn::Contains', 'Fn::EachMemberEquals', 'Fn::EachMemberIn', 'Fn::RefAll', 'Fn::ValueOf', 'Fn::ValueOfAll'],
+    Conditions: [...BOOLEAN, 'Fn::If', 'Fn::FindInMap', 'Fn::Join', 'Fn::Select', 'Fn::Split', 'Fn::Sub'],
+    Resources: ['Ref', 'Fn::Base64', 'Fn::Cidr', 'Fn::FindInMap', 'Fn::GetAZs', 'Fn::GetAtt', 'Fn::If', 'Fn::ImportValue', 'Fn::Join', 'Fn::Select', 'Fn::Split', 'Fn::Sub'],
+};
+KNOWN.Outputs = KNOWN.Resources;
+function checkFunctions(section, value, where) {
+    if (Array.isArray(value)) return value.forEach((v, i) => checkFunctions(section, v, `${where}[${i}]`));
+    if (!isObject(value)) return;
+    const f = functionOf(value);
+    if (f !== null && !KNOWN[section].includes(f)) say(where, `${f} is not for ${section}`);
+    for (const [k, v] of Object.entries(value)) checkFunctions(section, v, `${where}.${k}`);
+}
+
 const isObject = v => v !== null && typeof v === 'object' && !Array.isArray(v);
 const functionOf = v => {
     if (!isObject(v)) return null;
@@ -339,6 +355,42 @@ function checkServices(value, where) {
     for (const [k, v] of Object.entries(value)) checkServices(v, `${where}.${k}`);
 }
 
+const ATTRIBUTES = ['Type', 'Properties', 'Condition', 'DependsOn', 'DeletionPolicy', 'UpdateReplacePolicy', 'CreationPolicy', 'UpdatePolicy', 'Metadata'];
+
+// What nobody notices before the night in which it is needed.
+function checkOperation({Resources}, name, {Type, Properties = {}, CreationPolicy}) {
+    switch (Type) {
+    case 'AWS::EC2::LaunchTemplate':
+        if (Properties.LaunchTemplateData.MetadataOptions?.HttpTokens !== 'required') say(name, 'its metadata service answers without a token');
+        return;
+    case 'AWS::AutoScaling::AutoScalingGroup': {
+        const script = JSON.stringify(Resources[Properties.LaunchTemplate?.LaunchTemplateId?.Ref]?.Properties.LaunchTemplateData.UserData ?? '');
+        if (!CreationPolicy?.ResourceSignal || !new RegExp(`signal-resource[^;]*--logical-resource-id ${name} `).test(script)) {
+            say(name, 'a first boot that fails is told to nobody');
+        }
+        return;
+    }
+    case 'AWS::CloudWatch::Alarm':
+        if (Properties.TreatMissingData === undefined) say(name, 'does not say what missing data mean');
+        return;
+    case 'AWS::Events::Rule':
+        for (const t of Properties.Targets) if (t.DeadLetterConfig === undefined) say(name, `what ${t.Id} does not take is lost`);
+        return;
+    case 'AWS::SQS::Queue':
+        if (Properties.RedrivePolicy === undefined && !Object.values(Resources).some(r => named(r.Properties?.RedrivePolicy).has(name))) say(name, 'nothing ends what nobody can read');
+        return;
+    case 'AWS::S3::Bucket':
+        for (const key of ['ObjectLockConfiguration', 'VersioningConfiguration', 'BucketEncryption', 'PublicAccessBlockConfiguration', 'LifecycleConfiguration']) {
+            if (Properties[key] === undefined) say(name, `a bucket of evidence has ${key}`);
+        }
+        return;
+    case 'AWS::KMS::Key':
+        if (Properties.EnableKeyRotation !== true) say(name, 'the key is never rotated');
+        return;
+    default:
+    }
+}
+
 function checkAccount(template) {
     checkCircles(template);
     for (const [name, r] of Object.entries(template.Resources)) {
@@ -355,6 +407,8 @@ function checkAccount(template) {
                 if (!open) say(name, `private DNS leads the whole VPC here, and ${group.Ref} turns it away`);
             }
         }
+        for (const key of Object.keys(r)) if (!ATTRIBUTES.includes(key)) say(`${name}.${key}`, 'is no attribute of a resource');
+        checkOperation(template, name, r);
         for (const b of r.Properties?.LaunchTemplateData?.BlockDeviceMappings ?? (r.Type === 'AWS::EC2::LaunchTemplate' ? [{}] : [])) {
             if (b.Ebs?.Encrypted !== true) say(name, 'a volume is not encrypted');
         }
@@ -368,6 +422,7 @@ async function checkTemplate(template, dir) {
         if (!p.Type) say(name, 'a parameter has a Type');
         if (!p.Description) say(name, 'a parameter has a Description');
     }
+    for (const section of Object.keys(KNOWN)) checkFunctions(section, template[section] ?? {}, section);
     for (const [name, r] of Object.entries(template.Rules ?? {})) {
         for (const key of Object.keys(r)) if (!['RuleCondition', 'Assertions'].includes(key)) say(`${name}.${key}`, 'is no part of a rule');
         checkReferences({...template, Resources: {}}, r, name, {conditions: []});
