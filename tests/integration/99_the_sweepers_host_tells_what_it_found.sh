@@ -1,25 +1,47 @@
 #!/bin/bash
-# The script that sweeper.yaml puts on its host: it sweeps, and CloudWatch is told what was found and what failed.
+# What sweeper.yaml runs at its host's first boot, in a Debian under systemd: the unit sweeps, with all its hardening, and
+# CloudWatch is told what was found and what failed.
 set -u
 # shellcheck source-path=SCRIPTDIR source=../support/cases.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
 in_lab "$@"
+# shellcheck source-path=SCRIPTDIR source=../lab/box.sh
+. "$cases_root/tests/lab/box.sh"
 
 cd "$cases_root" || exit 1
-mkdir -p "$LAB_DIR/logs" "$TB_WORK/bin"
+mkdir -p "$LAB_DIR/logs"
 lab_up >"$LAB_DIR/logs/lab.log" 2>&1 || give_up 'the lab is up' "$LAB_DIR/logs/lab.log"
 lab_awsim_start || give_up "$lab_why" "$LAB_DIR/logs/awsim.log"
+box_start || {
+    skip "the sweeper's host: $box_why"
+    finish
+}
+version=$("$TB_OUT/tapbox" --version | awk 'NR == 1 { print $2 }')
+package=$(infra/debian/build.sh "$TB_WORK/package" "$version" "$TB_OUT/tapbox") || give_up 'the package is built'
+cp "$package" "$(box_file /tmp/in-s3.deb)"
 
-# (Debian's AWS CLI does not know AWS_ENDPOINT_URL.)
-cat >"$TB_WORK/bin/aws" <<END
-#!/bin/sh
-exec /usr/bin/aws --endpoint-url "$LAB_EC2_URL" "\$@"
+# What only AWS has.  (The image has the Debian packages already, and Debian's AWS CLI does not know AWS_ENDPOINT_URL.)
+mv "$(box_file /usr/bin/aws)" "$(box_file /usr/bin/aws-cli)"
+cat >"$(box_file /usr/bin/aws)" <<END
+#!/bin/bash
+case "\$1 \$2" in
+"s3 cp") cp /tmp/in-s3.deb "\${@: -1}" ;;
+"cloudformation signal-resource") echo "\$*" >>/tmp/signals ;;
+*) exec /usr/bin/aws-cli --endpoint-url $LAB_EC2_URL "\$@" ;;
+esac
 END
-chmod +x "$TB_WORK/bin/aws"
+chmod 755 "$(box_file /usr/bin/aws)"
+tests/support/user_data.py sweeper.yaml SweeperTemplate AWS::Region="$LAB_REGION" AWS::StackName=tapbox-sweeper Owner=tapbox \
+    PackageUri=s3://p/t.deb Roles= ExternalId= MetricNamespace=tapbox | sed '/^exec > >(logger/d' >"$(box_file /tmp/boot.sh)"
+expect 'the first boot ends well' box bash /tmp/boot.sh
+expect 'and the stack is told' grep -q 'logical-resource-id SweeperOfOne .*SUCCESS' "$(box_file /tmp/signals)"
+same 'only the timer runs' 'active inactive inactive' "$(box systemctl is-active tapbox-sweep.timer tapbox tapbox-recorder | paste -sd' ')"
+expect 'it sweeps here by hand only' box systemctl stop tapbox-sweep.timer
 
-tests/support/user_data.py sweeper.yaml SweeperTemplate AWS::Region="$LAB_REGION" Owner=tapbox PackageUri=s3://p/t.deb Roles= ExternalId= MetricNamespace=tapbox |
-    sed -n "/^cat >.usr.local.lib.tapbox.sweep /,/^END$/p" | sed '1d;$d' | sed "s,/usr/bin/tapbox,$TB_OUT/tapbox," >"$TB_WORK/sweep"
-sweep() { lab_exec remote env PATH="$TB_WORK/bin:$PATH" bash "$TB_WORK/sweep"; }
+# (An instance's credentials come from its profile, and no endpoint is configured.)
+printf '%s=%s\n' AWS_ENDPOINT_URL "$LAB_EC2_URL" AWS_ACCESS_KEY_ID "$LAB_ACCESS_KEY" AWS_SECRET_ACCESS_KEY "$LAB_SECRET_KEY" \
+    >>"$(box_file /etc/default/tapbox)"
+sweep() { box systemctl start tapbox-sweep.service; }
 expect 'the sweeper sweeps' sweep
 same 'and says that it did' 'tapbox Owner=tapbox 0 tapbox Owner=tapbox 0' "$(lab_published Swept) $(lab_published SweepFailed)"
 target=$(lab_ec2 create-traffic-mirror-target --network-interface-id "$(lab_eni capture)" | jq -r .TrafficMirrorTarget.TrafficMirrorTargetId)
