@@ -370,6 +370,8 @@ struct tb_resource {
     enum tb_resource_state state;
     char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : standing */
     char account[TB_ACCOUNT_SIZE];       /* it is in this one; "" : in our own */
+    /* where that was when it was asked for, "111122223333/eu-central-1"; "" : nobody knows */
+    char place[TB_ACCOUNT_SIZE + TB_REGION_SIZE];
     char key[128]; /* what it is for: an ENI id, "all", ...; finds a standing one again */
     char aws_id[TB_AWS_ID_SIZE]; /* "" until created */
     char client_token[65];
@@ -382,9 +384,10 @@ struct tb_resource {
 };
 void tb_resources_free(struct tb_resource *resources, size_t count);
 
-/* Commits the intent; `out_row` names it from here on.  kind, capture_id, account, key,
- * client_token, params and expires are taken from `intent`.  TB_EEXIST for a session when
- * another capture has one for that key that is not gone: an interface never has two of ours. */
+/* Commits the intent; `out_row` names it from here on.  kind, capture_id, account,
+ * place, key, client_token, params and expires are taken from `intent`.  TB_EEXIST for a
+ * session when another capture has one for that key that is not gone: an interface never has
+ * two of ours. */
 TB_NODISCARD enum tb_err tb_store_resource_intend(struct tb_store *store,
                                                   const struct tb_resource *intent,
                                                   int64_t *out_row, struct tb_fail *fail);

@@ -200,6 +200,12 @@ TB_NODISCARD enum tb_err control_delete(struct tb_control *control,
                                         struct tb_resource *resource, uint32_t attempt,
                                         struct tb_fail *fail);
 
+/* That whoever answers about the object now could know of it: with the credentials of another
+ * account, or in another Region, nobody does (TB_EDENIED), and it goes on mirroring. */
+TB_NODISCARD enum tb_err control_check_place(struct tb_control *control,
+                                             const struct tb_resource *resource,
+                                             struct tb_fail *fail);
+
 /* Every session of a capture, gone or being made; failures are logged, the first is told. */
 TB_NODISCARD enum tb_err control_delete_sessions(struct tb_control *control,
                                                  struct tb_resource *rows, size_t count,

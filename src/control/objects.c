@@ -1,6 +1,7 @@
 /* AWS objects: written down before they are asked for, deleted until AWS says they are gone. */
 #include "control_int.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <tapbox/log.h>
@@ -24,6 +25,42 @@ control_set_tag(struct tb_ec2_tag *tag, const char *key, const char *value)
 {
     (void)tb_str_copy(tag->key, sizeof(tag->key), key);
     (void)tb_str_copy(tag->value, sizeof(tag->value), value);
+}
+
+/* The account and Region that calls about `account` (as in rows) go to now. */
+static enum tb_err
+find_place(struct tb_control *control, const char *account_id,
+           char out[sizeof(((struct tb_resource *)0)->place)], struct tb_fail *fail)
+{
+    char own[TB_ACCOUNT_SIZE];
+    enum tb_err err = account_id[0] != 0 ? TB_OK : control_account_learn(control, own, fail);
+
+    if (err == TB_OK) {
+        (void)snprintf(out, sizeof(((struct tb_resource *)0)->place), "%s/%s",
+                       account_id[0] != 0 ? account_id : own, tb_aws_region(control->deps.aws));
+    }
+    return err;
+}
+
+enum tb_err
+control_check_place(struct tb_control *control, const struct tb_resource *resource,
+                    struct tb_fail *fail)
+{
+    char now[sizeof(resource->place)];
+    enum tb_err err;
+
+    if (resource->place[0] == 0) {
+        return TB_OK;
+    }
+    err = find_place(control, resource->account, now, fail);
+    if (err == TB_OK && strcmp(now, resource->place) != 0) {
+        err =
+            tb_fail_set(fail, TB_EDENIED,
+                        "it was made in %s, and this tapbox works in %s now: give it back its "
+                        "credentials and Region, or use 'tapbox sweep' with them",
+                        resource->place, now);
+    }
+    return err;
 }
 
 /* Sends what the row `row` says, which is `intent`, and writes the answer down. */
@@ -108,11 +145,14 @@ enum tb_err
 control_create(struct tb_control *control, const struct tb_resource *intent,
                char out_id[TB_AWS_ID_SIZE], struct tb_fail *fail)
 {
+    struct tb_resource placed = *intent; /* params stay the caller's */
     struct tb_ec2_effect effect;
     int64_t row = 0;
-    enum tb_err err;
+    enum tb_err err = find_place(control, intent->account, placed.place, fail);
 
-    err = tb_store_resource_intend(control->deps.store, intent, &row, fail);
+    if (err == TB_OK) {
+        err = tb_store_resource_intend(control->deps.store, &placed, &row, fail);
+    }
     if (err != TB_OK) {
         return err;
     }
@@ -146,6 +186,7 @@ control_replay(struct tb_control *control, struct tb_resource *resource, struct 
     } else if (err == TB_OK) {
         err = send(control, resource->row, resource, &effect, fail);
         if (err != TB_OK && was_refused(err, fail) &&
+            control_check_place(control, resource, NULL) == TB_OK &&
             tb_store_resource_gone(control->deps.store, resource->row, TB_RESOURCE_NOT_MADE,
                                    fail->request_id, NULL) == TB_OK) {
             /* Neither listed nor to be had: there is none. */
@@ -198,8 +239,9 @@ find_by_tags(struct tb_control *control, const struct tb_resource *resource,
 }
 
 /*
- * NotFound may be an EC2 that has not heard yet of what it made seconds ago.  It is believed of
- * what was made a while ago, or when EC2 does not list it either after several tries.
+ * NotFound may be an EC2 that has not heard yet of what it made seconds ago, or one that has
+ * never heard of it, elsewhere.  It is believed of what was made here a while ago, or when EC2
+ * does not list it either after several tries.
  */
 static enum tb_err
 believe_not_found(struct tb_control *control, const struct tb_resource *resource,
@@ -207,10 +249,10 @@ believe_not_found(struct tb_control *control, const struct tb_resource *resource
 {
     int64_t age_ns = tb_store_steady_ns(control->deps.store) - resource->created_steady_ns;
     char id[TB_AWS_ID_SIZE] = "";
-    enum tb_err err = TB_OK;
+    enum tb_err err = control_check_place(control, resource, fail);
 
-    if (age_ns >= settle_ns || age_ns < 0 || !has_own_tags(resource)) {
-        return TB_OK;
+    if (err != TB_OK || age_ns >= settle_ns || age_ns < 0 || !has_own_tags(resource)) {
+        return err;
     }
     err = find_by_tags(control, resource, id, fail);
     if (err == TB_OK && (id[0] != 0 || attempt < tries_before_belief)) {
@@ -251,8 +293,11 @@ find_intended(struct tb_control *control, struct tb_resource *resource, uint32_t
             "it",
             tb_resource_kind_name(resource->kind), resource->key);
     }
-    err = tb_store_resource_gone(control->deps.store, resource->row, TB_RESOURCE_NOT_MADE, "",
-                                 fail);
+    err = control_check_place(control, resource, fail);
+    if (err == TB_OK) {
+        err = tb_store_resource_gone(control->deps.store, resource->row, TB_RESOURCE_NOT_MADE,
+                                     "", fail);
+    }
     if (err == TB_OK) {
         resource->state = TB_RESOURCE_GONE;
     }

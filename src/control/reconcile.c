@@ -302,6 +302,10 @@ watch_capture(struct reconcile *r, const char *id, const struct tb_ec2_sessions 
             strcmp(row->account, r->account->id) != 0) {
             continue;
         }
+        if (control_check_place(r->account->control, row, &fail) != TB_OK) {
+            tb_log_fail(TB_LOG_ERROR, id, &fail, "cannot look at %s", row->aws_id);
+            continue;
+        }
         if (r->target_gone[0] != 0) {
             (void)tb_str_copy(reason, sizeof(reason), r->target_gone);
         } else if (tb_store_steady_ns(store) - row->created_steady_ns >= settle_ns &&

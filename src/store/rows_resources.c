@@ -58,8 +58,8 @@ tb_store_resource_intend(struct tb_store *store, const struct tb_resource *inten
         err = store_open_locked(
             store,
             "INSERT INTO resources (kind, state, capture_id, key, client_token,"
-            " params, expires_utc_s, intended_utc_ns, account)"
-            " SELECT ?1, 'intended', ?2, ?3, ?4, ?5, ?6, ?7, ?8"
+            " params, expires_utc_s, intended_utc_ns, account, place)"
+            " SELECT ?1, 'intended', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9"
             " WHERE ?1 <> 'session' OR NOT EXISTS (SELECT 1 FROM resources"
             "  WHERE kind = 'session' AND key = ?3 AND state <> 'gone' AND capture_id <> ?2)",
             &q, fail);
@@ -73,6 +73,7 @@ tb_store_resource_intend(struct tb_store *store, const struct tb_resource *inten
         store_bind_int(&q, intent->expires_utc_s);
         store_bind_int(&q, tb_clock_utc_ns());
         store_bind_text(&q, intent->account);
+        store_bind_text(&q, intent->place);
         err = store_run_locked(&q, &changed, fail);
     }
     if (err == TB_OK && changed == 0) {
@@ -328,6 +329,7 @@ read_resource(struct store_query *q, struct tb_resource *r, struct tb_fail *fail
     r->state = (enum tb_resource_state)name_index(q, state_names, TB_RESOURCE_STATE_COUNT);
     store_text(q, r->capture_id, sizeof(r->capture_id));
     store_text(q, r->account, sizeof(r->account));
+    store_text(q, r->place, sizeof(r->place));
     store_text(q, r->key, sizeof(r->key));
     store_text(q, r->aws_id, sizeof(r->aws_id));
     store_text(q, r->client_token, sizeof(r->client_token));
@@ -361,7 +363,7 @@ tb_store_resource_list(struct tb_store *store, const char *capture_id, bool with
     tb_mutex_lock(&store->mu);
     err = store_open_locked(
         store,
-        "SELECT id, kind, state, capture_id, account, key, aws_id, client_token,"
+        "SELECT id, kind, state, capture_id, account, place, key, aws_id, client_token,"
         " expires_utc_s, create_request_id, delete_request_id,"
         " created_utc_ns, gone_utc_ns, created_steady_ns, gone_steady_ns, params FROM resources"
         " WHERE capture_id IS ? AND (state <> 'gone' OR ?) ORDER BY id",

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ from recorder import ROOT, finish, inside_the_lab, is_, run, wait_until  # noqa:
 AWAY, SHUT, STRANGE = "222233334444", "333344445555", "444455556666"
 ROLE = "arn:aws:iam::%s:role/lab/tapbox"
 OWNER = "roamer"
+OURS = 9  # this instance is in our own account
 
 
 def describe(names, control):
@@ -29,7 +31,7 @@ def describe(names, control):
     w = world.describe(names, control)
     for kind in ("instances", "enis"):
         for thing in w[kind]:
-            if thing["id"] not in (world.instance(0), world.TARGET):
+            if thing["id"] not in (world.instance(0), world.TARGET, world.instance(OURS), world.eni(OURS)):
                 thing["owner"] = AWAY
     # these credentials are due for renewal as soon as they are there
     w["accounts"] += [{"id": AWAY, "keys": [{"access_key": "AKIAAWAY000000000001", "secret_key": "away"}],
@@ -176,6 +178,35 @@ def killed_for_good(scene, rogue_session):
     is_("no interface had two sessions of ours", verdict.duplicates(scene.awsim.history(), OWNER) == [])
 
 
+def with_the_wrong_credentials(scene):
+    """While a capture runs, the service is started with those of another account: there nobody knows the session."""
+    key = scene.start(world.ACCOUNT, OURS, "12s")
+    scene.wait_for(key, "recording")
+    scene.service.end(signal.SIGKILL)
+    link = sqlite3.connect(scene.service.state + "/tapbox.db")
+    with link:  # so old that EC2 is believed when it does not know it
+        link.execute("UPDATE resources SET created_steady_ns = created_steady_ns - 61000000000")
+    link.close()
+    right = scene.service.env
+    scene.service.env = {**right, "AWS_ACCESS_KEY_ID": "AKIASTRANGE000000001", "AWS_SECRET_ACCESS_KEY": "strange"}
+    scene.service.start()
+
+    def row():
+        return scene.service.rows("SELECT c.state, c.attempt, c.error_text, r.state AS session FROM captures AS c JOIN resources "
+                                  f"AS r ON r.capture_id = c.id AND r.kind = 'session' WHERE c.id = '{key}'")[0]
+    wait_until("a teardown", lambda: row()["state"] not in ("recording", "draining") or
+               (row()["state"] == "draining" and row()["attempt"] > 1), 40)
+    is_("a session of another account than ours now is not taken for gone", row()["session"] != "gone", row())
+    is_("the capture says why it cannot be deleted", f"{world.ACCOUNT}/{world.REGION}" in row()["error_text"], row())
+    scene.service.end(signal.SIGKILL)
+    scene.service.env = right
+    scene.service.start()
+    wait_until("the service", scene.service.ready, 30)
+    end = scene.wait_for(key, "sealed", "failed", patience_s=40)
+    is_("with the right ones it goes, and the capture is sealed", end["state"] == "sealed" and scene.sessions(key)[0]["until_ns"],
+        end)
+
+
 inside_the_lab()
 with tempfile.TemporaryDirectory(dir="/run") as work:
     scene = Scene(work)
@@ -184,6 +215,7 @@ with tempfile.TemporaryDirectory(dir="/run") as work:
         wait_until("the service", scene.service.ready, 30)
         what_stands_against_it(scene)
         from_alert_to_sealed(scene)
+        with_the_wrong_credentials(scene)
         killed_for_good(scene, rogue(scene))
     except (RuntimeError, AssertionError, OSError, ValueError, http.client.HTTPException) as e:
         is_("the scene is played to its end", False, f"{e!r}\n" + open(scene.service.log, encoding="utf-8").read()[-3000:])

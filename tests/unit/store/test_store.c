@@ -979,6 +979,7 @@ an_aws_object_goes_from_intent_to_gone(void **state)
     struct place *p = *state;
     char id[TB_CAPTURE_ID_SIZE];
     struct tb_resource intent = {.kind = TB_RESOURCE_SESSION,
+                                 .place = "111122223333/eu-central-1",
                                  .key = "eni-1",
                                  .client_token = "token",
                                  .params =
@@ -998,6 +999,7 @@ an_aws_object_goes_from_intent_to_gone(void **state)
     assert_int_equal(list[0].kind, TB_RESOURCE_SESSION);
     assert_int_equal(list[0].state, TB_RESOURCE_INTENDED);
     assert_string_equal(list[0].capture_id, id);
+    assert_string_equal(list[0].place, "111122223333/eu-central-1");
     assert_string_equal(list[0].key, "eni-1");
     assert_string_equal(list[0].client_token, "token");
     assert_string_equal(list[0].params, intent.params);
