@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 enum {
-    SHORT_LOG = 15, /* entries of the tables: 128 KiB each, in the second level's cache */
+    SHORT_LOG = 14, /* entries of the tables: 64 and 128 KiB, in the second level's cache */
     LONG_LOG = 15,
     PACKETS_LOG = 10, /* conversations and directions remembered */
     POSITION_BITS = 20,
@@ -13,7 +13,7 @@ enum {
     SHORT_BYTES = 5, /* by so many octets short matches are found, and long ones: */
     LONG_BYTES = 24,
     LONG_SURE_BYTES = 16, /* of them compared */
-    LONG_NEAR = 32,       /* long ones are looked for so far behind the last match */
+    LONG_NEAR = 16,       /* long ones are looked for so far behind the last match */
     LONG_EVERY = 4,       /* octets of a short match are remembered for long ones */
     LONG_ENOUGH = 48,     /* a match that long will be found by itself */
 
