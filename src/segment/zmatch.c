@@ -10,7 +10,7 @@ enum {
     POSITION_BITS = 20,
     CHECK_SHIFT = 16, /* bits of the hash that stand in an entry beside the position */
 
-    SHORT_BYTES = 5, /* by so many octets short matches are found, and long ones: */
+    SHORT_BYTES = 6, /* by so many octets short matches are found, and long ones: */
     LONG_BYTES = 24,
     LONG_SURE_BYTES = 16, /* of them compared */
     LONG_NEAR = 16,       /* long ones are looked for so far behind the last match */
