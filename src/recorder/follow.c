@@ -202,7 +202,9 @@ hold(struct tb_spool_follower *follower, struct lane *lane, int capture_fd,
             break;
         }
         if (!lane->skip || lane->last_seq != 0) {
-            follower->missed += seq - lane->last_seq - (fd >= 0);
+            uint64_t missed = seq - lane->last_seq - (fd >= 0);
+
+            follower->missed += missed < TB_SPOOL_RUN_MAX ? missed : 1;
         }
         lane->last_seq = seq;
         if (fd >= 0) {

@@ -394,6 +394,11 @@ void tb_stream_ledger(const struct tb_stream *stream, struct tb_ledger *out);
 
 /* --- the spool, for the recorder's eyes --- */
 
+enum {
+    /* Numbers further apart are not of one run: those of a folder that was lost go on from the
+     * time in seconds. */
+    TB_SPOOL_RUN_MAX = 1000000
+};
 /* "<host>-<lane>-<seq>.pcapng.zst": the length of "<host>-<lane>", and the number. */
 bool tb_spool_parse_name(const char *name, size_t *out_prefix, uint64_t *out_seq);
 TB_NODISCARD enum tb_err tb_spool_open_capture(int spool_fd, const char *capture_id,

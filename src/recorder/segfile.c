@@ -108,6 +108,11 @@ tb_segfile_open(struct tb_stream *stream, int spool_fd, struct tb_fail *fail)
         if (err != TB_OK) {
             goto out;
         }
+        /* Nothing of what was written before is there, not even its last number: it may be in
+         * S3, and no number is used twice. */
+        if (stream->writer.next_seq == 1 && armed->spec.base.ledger.written > 0) {
+            stream->writer.next_seq += (uint64_t)(armed->spec.base.known_utc_ns / TB_NS_PER_S);
+        }
         stream->writer.seq_known = true;
     }
     err = tb_spool_keep_seq(file->dir_fd, armed->spec.host, stream->lane_index,

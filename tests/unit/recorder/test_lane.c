@@ -345,6 +345,21 @@ a_capture_goes_on_with_the_ledger_of_a_dead_recorder(void **state)
 }
 
 static void
+where_its_folder_was_lost_no_number_is_used_again(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_pcapng_packet last;
+    struct tb_segment_summary summary;
+
+    rig->spec.base = (struct tb_record_base){.known_utc_ns = INT64_C(1795415161) * SECOND,
+                                             .ledger = {.received = 10, .written = 10}};
+    arm(rig);
+    mirror(rig, VNI, 100, 100);
+    finish(rig);
+    assert_int_equal(read_segment(rig, "tap-0-1795415162.pcapng.zst", &last, &summary), 1);
+}
+
+static void
 the_snaplen_cuts_and_the_true_length_stays(void **state)
 {
     struct rig *rig = *state;
@@ -1056,6 +1071,7 @@ main(void)
         CASE(a_lane_that_stood_still_in_the_middle_of_reading_sees_the_deadline),
         CASE(the_budget_ends_it_and_is_told),
         CASE(a_capture_goes_on_with_the_ledger_of_a_dead_recorder),
+        CASE(where_its_folder_was_lost_no_number_is_used_again),
         CASE(the_snaplen_cuts_and_the_true_length_stays),
         CASE(what_whoever_captured_cut_off_counts_to_the_true_length),
         CASE(the_filter_sees_the_inner_frame),
