@@ -19,6 +19,16 @@ enum {
     WORKERS = GENERAL_WORKERS + TEARDOWN_WORKERS + SEALING_WORKERS
 };
 
+/* Three kinds of workers, so that a slow S3 never delays a tap, and a slow EC2 never a
+ * teardown.
+ */
+enum control_job {
+    CONTROL_JOB_GENERAL, /* everything up to recording, and teardowns */
+    CONTROL_JOB_TEARDOWN,
+    CONTROL_JOB_SEALING,
+    CONTROL_JOBS
+};
+
 /* Who and where we are; known after the first successful look. */
 struct control_self {
     bool known;
@@ -79,10 +89,13 @@ struct tb_control {
     atomic_ullong delete_failures;
 
     struct tb_mutex mu;
-    struct tb_cond more;
-    struct { /* touched only while holding mu */
+    struct tb_cond more;               /* for all but the workers */
+    struct tb_cond turn[CONTROL_JOBS]; /* one worker of the kind is to look */
+    struct {                           /* touched only while holding mu */
         bool stopping;
         uint64_t wakes; /* counts tb_control_wake, so that none is missed while looking */
+        /* when a worker of the kind looks without being told to; 0: no one waits for that */
+        int64_t next_look_boot_ns[CONTROL_JOBS];
         struct control_busy busy[WORKERS];
         struct control_self self;
         int64_t aws_offset_s; /* AWS's clock less the store's, seconds */
@@ -94,6 +107,14 @@ struct tb_control {
 
     struct tb_mutex budget_mu; /* from the look at the day's budget to the place taken */
 };
+
+/* --- workers.c --- */
+TB_NODISCARD enum tb_err control_workers_start(struct tb_control *control,
+                                               struct tb_fail *fail);
+/* One of each kind looks; all of them when control stops. */
+void control_workers_turn_locked(struct tb_control *control) TB_REQUIRES(control->mu);
+/* When they are told to stop. */
+void control_workers_join(struct tb_control *control);
 
 /* --- places (queue.c) --- */
 
