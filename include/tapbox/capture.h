@@ -133,7 +133,8 @@ struct tb_capture {
     int64_t extend_to_utc_ns;    /* asked for, not yet confirmed; 0: nothing */
 
     /* by the store's clock (tb_store_steady_ns) */
-    int64_t recording_steady_ns, stopped_steady_ns, ended_steady_ns; /* as above */
+    int64_t requested_steady_ns, recording_steady_ns; /* as above */
+    int64_t stopped_steady_ns, ended_steady_ns;
     int64_t due_steady_ns; /* when a worker should look at it next */
     uint32_t attempt;      /* of the present step, for backoff */
 
@@ -148,6 +149,11 @@ struct tb_capture {
     char error_request_id[80];
 };
 
+/* The end of a box of `most_ns` from the request on, as its deadline's utc_ns counts: another
+ * clock than the host's, when somebody has set that.  `now_steady_ns` is the store's.  The box
+ * has begun. */
+int64_t tb_capture_latest_utc_ns(const struct tb_capture *capture, int64_t most_ns,
+                                 int64_t now_steady_ns);
 /* For how long it has recorded, or did; 0: not yet.  No wall clock that is set changes it: it
  * is measured by the deadline, and in the end by the store's clock. */
 int64_t tb_capture_recorded_ns(const struct tb_capture *capture);

@@ -546,12 +546,11 @@ enum {
 struct tb_subscription {
     char url[TB_SUBSCRIPTION_URL_SIZE]; /* to be asked for; holds the token: never logged */
     char topic[TB_SUBSCRIPTION_TOPIC_SIZE];
-    int64_t since_utc_ns;
+    int64_t since_steady_ns;
 };
-/* One that is there stays as it is. */
+/* Since now; one that is there stays as it is. */
 TB_NODISCARD enum tb_err tb_store_subscription_put(struct tb_store *store, const char *url,
-                                                   const char *topic, int64_t since_utc_ns,
-                                                   struct tb_fail *fail);
+                                                   const char *topic, struct tb_fail *fail);
 /* It is confirmed, or given up; that there is none is fine. */
 TB_NODISCARD enum tb_err tb_store_subscription_drop(struct tb_store *store, const char *url,
                                                     struct tb_fail *fail);

@@ -120,7 +120,8 @@ static bool
 check_bounds(struct tb_http_call *call, const struct tb_capture *capture, int64_t by_ns)
 {
     const struct tb_request_bounds *bounds = &call->server->deps.config->policy.bounds;
-    int64_t latest_ns = capture->requested_utc_ns + bounds->max_duration_ns;
+    int64_t latest_ns = tb_capture_latest_utc_ns(capture, bounds->max_duration_ns,
+                                                 tb_store_steady_ns(call->server->deps.store));
     char latest[TB_TIME_TEXT_SIZE];
 
     if (by_ns <= latest_ns - capture->deadline.utc_ns) {

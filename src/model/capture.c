@@ -166,6 +166,20 @@ tb_ledger_add(struct tb_ledger *into, const struct tb_ledger *more)
     }
 }
 
+/* Now, as the clock was by which the box was begun. */
+static int64_t
+box_now_utc_ns(const struct tb_capture *capture)
+{
+    return capture->deadline.utc_ns - tb_deadline_left_ns(&capture->deadline);
+}
+
+int64_t
+tb_capture_latest_utc_ns(const struct tb_capture *capture, int64_t most_ns,
+                         int64_t now_steady_ns)
+{
+    return box_now_utc_ns(capture) - (now_steady_ns - capture->requested_steady_ns) + most_ns;
+}
+
 int64_t
 tb_capture_recorded_ns(const struct tb_capture *capture)
 {
@@ -175,7 +189,5 @@ tb_capture_recorded_ns(const struct tb_capture *capture)
     if (capture->stopped_steady_ns != 0) {
         return capture->stopped_steady_ns - capture->recording_steady_ns;
     }
-    /* until now, as the clock was by which the box was begun */
-    return capture->deadline.utc_ns - tb_deadline_left_ns(&capture->deadline) -
-           capture->recording_utc_ns;
+    return box_now_utc_ns(capture) - capture->recording_utc_ns;
 }

@@ -81,7 +81,8 @@ finish(struct sns_confirm *confirm, const struct sns_pending *pending, enum tb_e
 
     if (err == TB_OK) {
         tb_log(TB_LOG_INFO, NULL, "SNS: the subscription to %s is confirmed", what->topic);
-    } else if (err == TB_EDENIED || tb_clock_utc_ns() > what->since_utc_ns + token_lives_ns) {
+    } else if (err == TB_EDENIED ||
+               tb_store_steady_ns(confirm->store) > what->since_steady_ns + token_lives_ns) {
         tb_log_fail(TB_LOG_ERROR, NULL, fail,
                     "SNS: the subscription to %s is not confirmed; subscribe again",
                     what->topic);
@@ -230,7 +231,7 @@ enum tb_err
 sns_confirm_take(struct sns_confirm *confirm, const char *topic, const char *url,
                  struct tb_fail *fail)
 {
-    struct tb_subscription what = {.since_utc_ns = tb_clock_utc_ns()};
+    struct tb_subscription what = {.since_steady_ns = tb_store_steady_ns(confirm->store)};
     struct sns_pending *place;
     enum tb_err err = TB_OK;
 
@@ -244,8 +245,7 @@ sns_confirm_take(struct sns_confirm *confirm, const char *topic, const char *url
         place = find_locked(confirm, "");
         err = place == NULL ? tb_fail_set(fail, TB_ERETRY,
                                           "too many subscriptions are being confirmed already")
-                            : tb_store_subscription_put(confirm->store, url, topic,
-                                                        what.since_utc_ns, fail);
+                            : tb_store_subscription_put(confirm->store, url, topic, fail);
         if (err == TB_OK && place != NULL) {
             enter_locked(confirm, place, &what);
             tb_cond_signal(&confirm->more);

@@ -174,8 +174,8 @@ store_widen_joined_locked(struct tb_store *store, const char *id,
     return store_custody_add_locked(store, id, "widen_filter", NULL, detail, fail);
 }
 
-/* The end of a box of ?1 from now, at most ?2 after the request. */
-#define WANTED "min(deadline_utc_ns + ?1 - " STORE_LEFT_NS ", requested_utc_ns + ?2)"
+/* How much longer from now on: ?1, at most ?2 after the request; ?3 is the store's now. */
+#define LONGER "min(?1, ?2 - ?3 + requested_steady_ns)"
 
 /* An alert that joins says that it is still going on: the time box may become longer, up to the
  * longest that policy allows after the first request.  Before the box has begun it simply gets
@@ -209,8 +209,8 @@ store_extend_joined_locked(struct tb_store *store, const char *id, int64_t durat
             "INSERT INTO extensions (capture_id, to_utc_ns, joined)"
             " SELECT id, wanted, 1 FROM (SELECT id, state, deadline_utc_ns, CASE state"
             /* a worker may hold the old duration in hands */
-            "  WHEN 'planned' THEN min(?3 + ?1, requested_utc_ns + ?2) ELSE " WANTED
-            "  END AS wanted FROM captures WHERE id = ?4)"
+            "  WHEN 'planned' THEN ?5 ELSE deadline_utc_ns - " STORE_LEFT_NS "  END + " LONGER
+            " AS wanted FROM captures WHERE id = ?4)"
             " WHERE (state = 'planned'"
             "   OR (state IN ('arming', 'recording') AND deadline_utc_ns <> 0))"
             " AND wanted > deadline_utc_ns + 1000000000"
@@ -221,8 +221,9 @@ store_extend_joined_locked(struct tb_store *store, const char *id, int64_t durat
     if (err == TB_OK) {
         store_bind_int(&q, duration_ns);
         store_bind_int(&q, most_duration_ns);
-        store_bind_int(&q, tb_clock_utc_ns());
+        store_bind_int(&q, tb_store_steady_ns(store));
         store_bind_text(&q, id);
+        store_bind_int(&q, tb_clock_utc_ns());
         err = store_run_locked(&q, &asked, fail);
     }
     if (err == TB_OK && asked > 0) {

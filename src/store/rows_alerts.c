@@ -38,15 +38,17 @@ insert_capture_locked(struct tb_store *store, const char *id, const struct tb_in
                       int64_t now, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     const struct tb_capture_request *r = intake->capture;
+    int64_t steady_ns = tb_store_steady_ns(store);
     struct store_query q;
     enum tb_err err = store_open_locked(
         store,
         "INSERT INTO captures (id, state, instance, account, region, duration_ns, filter,"
         " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"
-        " requested_by, requested_utc_ns, due_steady_ns, packet_length, rule, undecided,"
+        " requested_by, requested_utc_ns, requested_steady_ns, due_steady_ns, packet_length, "
+        "rule, undecided,"
         " primary_only, priority, lock_mode, retention_ns, legal_hold, sse, kms_key,"
         " storage_class, tags)"
-        " VALUES (?, 'requested', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+        " VALUES (?, 'requested', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
         " ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         &q, fail);
 
@@ -67,7 +69,8 @@ insert_capture_locked(struct tb_store *store, const char *id, const struct tb_in
         store_bind_real(&q, r->severity);
         store_bind_text(&q, r->requested_by);
         store_bind_int(&q, now);
-        store_bind_int(&q, tb_store_steady_ns(store));
+        store_bind_int(&q, steady_ns);
+        store_bind_int(&q, steady_ns);
         store_bind_int(&q, r->packet_length);
         store_bind_text(&q, r->rule);
         store_bind_int(&q, r->undecided);

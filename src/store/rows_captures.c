@@ -78,7 +78,7 @@ read_ledger(struct store_query *q, struct tb_ledger *out, struct tb_fail *fail)
     " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"           \
     " requested_by, requested_utc_ns, recording_utc_ns, stopped_utc_ns, ended_utc_ns,"         \
     " deadline_utc_ns, deadline_boot_ns, deadline_boot_id, extend_to_utc_ns, due_steady_ns,"   \
-    " recording_steady_ns, stopped_steady_ns, ended_steady_ns, attempt,"                       \
+    " requested_steady_ns, recording_steady_ns, stopped_steady_ns, ended_steady_ns, attempt,"  \
     " (SELECT coalesce(max(number), 0) FROM alerts WHERE capture_id = captures.id),"           \
     " error_code, error_text, error_request_id, packet_length, rule, undecided, primary_only," \
     " priority, lock_mode, retention_ns, legal_hold, sse, kms_key, storage_class, tags,"       \
@@ -140,6 +140,7 @@ read_capture(struct store_query *q, struct tb_capture *c, struct tb_fail *fail)
     c->deadline = read_deadline(q);
     c->extend_to_utc_ns = store_int(q);
     c->due_steady_ns = store_int(q);
+    c->requested_steady_ns = store_int(q);
     c->recording_steady_ns = store_int(q);
     c->stopped_steady_ns = store_int(q);
     c->ended_steady_ns = store_int(q);

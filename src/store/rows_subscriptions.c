@@ -5,20 +5,20 @@
 
 enum tb_err
 tb_store_subscription_put(struct tb_store *store, const char *url, const char *topic,
-                          int64_t since_utc_ns, struct tb_fail *fail)
+                          struct tb_fail *fail)
 {
     struct store_query q;
     enum tb_err err;
 
     store_lock(store, "subscription_put");
     err = store_open_locked(store,
-                            "INSERT INTO subscriptions (url, topic, since_utc_ns)"
+                            "INSERT INTO subscriptions (url, topic, since_steady_ns)"
                             " VALUES (?, ?, ?) ON CONFLICT (url) DO NOTHING",
                             &q, fail);
     if (err == TB_OK) {
         store_bind_text(&q, url);
         store_bind_text(&q, topic);
-        store_bind_int(&q, since_utc_ns);
+        store_bind_int(&q, tb_store_steady_ns(store));
         err = store_run_locked(&q, NULL, fail);
     }
     tb_mutex_unlock(&store->mu);
@@ -52,8 +52,8 @@ tb_store_subscription_list(struct tb_store *store, struct tb_subscription **out,
 
     tb_mutex_lock(&store->mu);
     err = store_open_locked(
-        store, "SELECT url, topic, since_utc_ns FROM subscriptions ORDER BY since_utc_ns", &q,
-        fail);
+        store, "SELECT url, topic, since_steady_ns FROM subscriptions ORDER BY since_steady_ns",
+        &q, fail);
     if (err == TB_OK) {
         while ((err = store_step_locked(&q, &row, fail)) == TB_OK && row) {
             struct tb_subscription *s = store_list_add(&list);
@@ -64,7 +64,7 @@ tb_store_subscription_list(struct tb_store *store, struct tb_subscription **out,
             }
             store_text(&q, s->url, sizeof(s->url));
             store_text(&q, s->topic, sizeof(s->topic));
-            s->since_utc_ns = store_int(&q);
+            s->since_steady_ns = store_int(&q);
             err = store_row_check(&q, fail);
             if (err != TB_OK) {
                 break;

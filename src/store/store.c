@@ -259,10 +259,13 @@ end_future_locked(struct tb_store *store, struct tb_fail *fail) TB_REQUIRES(stor
     static const char *const ends[] = {
         "UPDATE captures SET due_steady_ns = ?1"
         " WHERE state NOT IN ('sealed', 'refused', 'failed') AND due_steady_ns > ?1",
-        "UPDATE captures SET recording_steady_ns = min(recording_steady_ns, ?1),"
+        "UPDATE captures SET requested_steady_ns = min(requested_steady_ns, ?1),"
+        " recording_steady_ns = min(recording_steady_ns, ?1),"
         " stopped_steady_ns = min(stopped_steady_ns, ?1),"
         " ended_steady_ns = min(ended_steady_ns, ?1)"
-        " WHERE recording_steady_ns > ?1 OR stopped_steady_ns > ?1 OR ended_steady_ns > ?1",
+        " WHERE requested_steady_ns > ?1 OR recording_steady_ns > ?1 OR stopped_steady_ns > ?1 "
+        "OR ended_steady_ns > ?1",
+        "UPDATE subscriptions SET since_steady_ns = ?1 WHERE since_steady_ns > ?1",
         "UPDATE resources SET created_steady_ns = min(created_steady_ns, ?1),"
         " gone_steady_ns = min(gone_steady_ns, ?1)"
         " WHERE created_steady_ns > ?1 OR gone_steady_ns > ?1"};

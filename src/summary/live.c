@@ -155,7 +155,8 @@ extend(struct tb_summary_live *live, const char *id)
     /* from now, as the clock was by which the deadline was set */
     to_ns = capture->deadline.utc_ns - tb_deadline_left_ns(&capture->deadline) +
             live->deps.extend_ns;
-    latest_ns = capture->requested_utc_ns + live->deps.most_duration_ns;
+    latest_ns = tb_capture_latest_utc_ns(capture, live->deps.most_duration_ns,
+                                         tb_store_steady_ns(live->deps.store));
     to_ns = to_ns < latest_ns ? to_ns : latest_ns;
     to_ns -= to_ns % TB_NS_PER_S; /* deadlines are whole seconds */
     if (to_ns > capture->deadline.utc_ns && to_ns > capture->extend_to_utc_ns) {
