@@ -111,7 +111,8 @@ preflight_source_blocked(const struct tb_capture_request *request,
     const char *eni = interface->eni;
 
     if (strcmp(eni, target_eni) == 0) {
-        return block(out, "own_target", eni, "it is tapbox's own mirror target");
+        return block(out, "own_target", eni,
+                     "it is tapbox's own mirror target: name another source");
     }
     if (tb_ec2_tag(&interface->tags, TB_TAG_DENY) != NULL) {
         return block(out, "deny_tag", eni,
@@ -125,24 +126,31 @@ preflight_source_blocked(const struct tb_capture_request *request,
                      instance->instance);
     }
     if (strcmp(interface->interface_type, "interface") != 0) {
-        return block(out, "interface_type", eni, "interfaces of type '%s' cannot be mirrored",
+        return block(out, "interface_type", eni,
+                     "interfaces of type '%s' cannot be mirrored: name the instances behind it",
                      interface->interface_type);
     }
     if (interface->instance[0] == '\0' || strcmp(interface->status, "in-use") != 0) {
-        return block(out, "not_attached", eni, "it is not attached to an instance");
+        return block(
+            out, "not_attached", eni,
+            "it is not attached to an instance: attach it, or name the interface that has "
+            "taken its place");
     }
     if (request->instance[0] != '\0' && strcmp(interface->instance, request->instance) != 0) {
-        return block(out, "other_instance", eni,
-                     "it is attached to another instance than the one named, %s",
-                     interface->instance);
+        return block(
+            out, "other_instance", eni,
+            "it is attached to another instance than the one named, %s: name that one, or "
+            "another interface",
+            interface->instance);
     }
     if (instance != NULL && is_ending(instance->state)) {
-        return block(out, "instance_gone", eni, "its instance %s is %s", instance->instance,
-                     instance->state);
+        return block(out, "instance_gone", eni,
+                     "its instance %s is %s: name the one that has taken its place",
+                     instance->instance, instance->state);
     }
     if (interface->ip[0] == '\0') {
         return block(out, "no_ipv4", eni,
-                     "it has no private IPv4 address, which copies are sent from");
+                     "it has no private IPv4 address, which copies are sent from: give it one");
     }
     return false;
 }
@@ -175,7 +183,8 @@ preflight_guard_blocked(const struct tb_guard *guard, const struct tb_ec2_interf
     char why[TB_CAPTURE_MAX_TEXT];
 
     return guard != NULL && tb_guard_forbids(guard, &facts, why) &&
-           block(out, "policy_guard", interface->eni, "%s", why);
+           block(out, "policy_guard", interface->eni,
+                 "%s: name another source, or change the guard", why);
 }
 
 /* --- one interface --- */
@@ -298,6 +307,14 @@ check_dry_run(const struct preflight_facts *facts, size_t source, struct tb_plan
                       answer->text);
         return true;
     }
+    if (strcmp(answer->code, "TrafficMirrorSourcesPerTargetLimitExceeded") == 0) {
+        preflight_say(
+            out, "target_full", TB_CHECK_BLOCK, eni,
+            "the target %s has all the sources that EC2 lets it have: stop a capture, "
+            "or use another interface or a larger instance as target (%.150s)",
+            facts->target->eni, answer->text);
+        return false;
+    }
     preflight_say(out,
                   strcmp(answer->code, "NetworkInterfaceNotSupported") == 0
                       ? "source_unsupported"
@@ -315,7 +332,7 @@ check_instance(const struct preflight_facts *facts, const struct tb_ec2_interfac
     if (interface->requester_managed) {
         preflight_say(out, "requester_managed", TB_CHECK_WARN, interface->eni,
                       "an AWS service manages it; of those only RDS's and ElastiCache's can be "
-                      "mirrored");
+                      "mirrored: if EC2 refuses, name those that talk with it");
     }
     if (instance == NULL) {
         return;
@@ -323,7 +340,7 @@ check_instance(const struct preflight_facts *facts, const struct tb_ec2_interfac
     if (strcmp(instance->state, "running") != 0) {
         preflight_say(out, "instance_state", TB_CHECK_WARN, interface->eni,
                       "its instance %s is %s: it sends nothing, and the session costs all the "
-                      "same",
+                      "same; start it first",
                       instance->instance, instance->state);
     }
     preflight_type(facts, interface, instance, out);
@@ -356,8 +373,10 @@ check_source(const struct preflight_facts *facts, size_t i, struct tb_plan *out)
         good = false;
     } else if (target_on(facts->other_account ? facts->targets_there : facts->targets,
                          interface->eni) != NULL) {
-        preflight_say(out, "is_target", TB_CHECK_BLOCK, interface->eni,
-                      "it is a mirror target itself, which cannot be a source");
+        preflight_say(
+            out, "is_target", TB_CHECK_BLOCK, interface->eni,
+            "it is a mirror target itself, which cannot be a source: name another interface, "
+            "or remove that target");
         good = false;
     } else {
         check_instance(facts, interface, out);
@@ -389,8 +408,9 @@ check_sources(const struct preflight_facts *facts, size_t *out_usable, struct tb
         usable += check_source(facts, i, out) ? 1 : 0;
     }
     if (out->source_count == 0) {
-        preflight_say(out, "no_interface", TB_CHECK_BLOCK, "",
-                      "the instance has no network interface");
+        preflight_say(
+            out, "no_interface", TB_CHECK_BLOCK, "",
+            "the instance has no network interface: attach one, or name another source");
     } else if (facts->interfaces->count > TB_CAPTURE_MAX_SOURCES) {
         preflight_say(out, "many_interfaces", TB_CHECK_WARN, "",
                       "of %zu interfaces at most %d are captured: name those that matter",
@@ -416,8 +436,11 @@ check_found(const struct preflight_facts *facts, struct tb_plan *out)
                       "there is no such source in account %s and Region %s: %.200s", there,
                       facts->region, facts->found.text);
     } else {
-        preflight_say(out, "source_not_known", TB_CHECK_BLOCK, "",
-                      "the source cannot be looked up: %.300s", facts->found.text);
+        preflight_say(
+            out, "source_not_known", TB_CHECK_BLOCK, "",
+            "the source cannot be looked up; try again, or allow ec2:DescribeNetworkInterfaces "
+            "and ec2:DescribeInstances as infra/iam/control.json does: %.250s",
+            facts->found.text);
     }
 }
 

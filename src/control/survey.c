@@ -412,7 +412,9 @@ ask(struct survey *s, const enum question *list, size_t count)
     }
     control_together(tasks, count);
     for (size_t i = 0; i < count; i++) {
+        /* (that a role is not given to us is told once, with the sources) */
         if (s->err[list[i]] != TB_OK && questions[list[i]].what != NULL &&
+            !control_is_role_refused(s->err[list[i]], &s->fail[list[i]]) &&
             s->facts.unknown_count < PREFLIGHT_MAX_UNKNOWN) {
             s->facts.unknown[s->facts.unknown_count++] =
                 (struct preflight_unknown){questions[list[i]].what, s->fail[list[i]]};

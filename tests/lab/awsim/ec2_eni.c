@@ -30,10 +30,23 @@ association_xml(struct str *x, const struct eni *e)
     }
 }
 
-void
+static void
 private_dns_name(const struct ip *ip, char out[128])
 {
     snprintf(out, 128, "ip-%u-%u-%u-%u.ec2.internal", ip->b[0], ip->b[1], ip->b[2], ip->b[3]);
+}
+
+/* The first address, of those that have one. */
+void
+eni_v4_xml(struct str *x, const struct eni *e)
+{
+    char text[IP_TEXT_MAX], name[128];
+
+    if (e->nv4 > 0) {
+        private_dns_name(&e->v4[0], name);
+        xml_text(x, "privateIpAddress", ip_text(&e->v4[0], text));
+        xml_text(x, "privateDnsName", name);
+    }
 }
 
 void
@@ -87,8 +100,6 @@ static void
 eni_xml(struct str *x, const struct obj *o)
 {
     const struct eni *e = (const struct eni *)o;
-    char text[IP_TEXT_MAX];
-    char name[128];
     xml_text(x, "networkInterfaceId", o->id);
     xml_text(x, "subnetId", e->subnet->o.id);
     xml_text(x, "vpcId", e->subnet->vpc->o.id);
@@ -99,9 +110,7 @@ eni_xml(struct str *x, const struct obj *o)
     xml_bool(x, "requesterManaged", e->requester_managed);
     xml_text(x, "status", e->instance == NULL ? "available" : "in-use");
     xml_text(x, "macAddress", e->mac_text);
-    xml_text(x, "privateIpAddress", ip_text(&e->v4[0], text));
-    private_dns_name(&e->v4[0], name);
-    xml_text(x, "privateDnsName", name);
+    eni_v4_xml(x, e);
     xml_bool(x, "sourceDestCheck", true);
     groups_xml(x, e);
     attachment_xml(x, e, true);

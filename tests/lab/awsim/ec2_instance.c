@@ -35,8 +35,6 @@ primary(const struct instance *i)
 static void
 interface_xml(struct str *x, const struct eni *e)
 {
-    char text[IP_TEXT_MAX];
-    char name[128];
     xml_open(x, "item");
     xml_text(x, "networkInterfaceId", e->o.id);
     xml_text(x, "subnetId", e->subnet->o.id);
@@ -45,9 +43,7 @@ interface_xml(struct str *x, const struct eni *e)
     xml_text(x, "ownerId", e->o.owner->id);
     xml_text(x, "status", "in-use");
     xml_text(x, "macAddress", e->mac_text);
-    xml_text(x, "privateIpAddress", ip_text(&e->v4[0], text));
-    private_dns_name(&e->v4[0], name);
-    xml_text(x, "privateDnsName", name);
+    eni_v4_xml(x, e);
     xml_bool(x, "sourceDestCheck", true);
     groups_xml(x, e);
     attachment_xml(x, e, false);
@@ -62,8 +58,6 @@ instance_xml(struct str *x, const struct obj *o)
 {
     const struct instance *i = (const struct instance *)o;
     const struct eni *e = primary(i);
-    char text[IP_TEXT_MAX];
-    char name[128];
     const char *role = i->role[0] != '\0' ? i->role : o->owner->role;
     str_addf(x, "<reservationId>r-%s</reservationId>", o->id + 2);
     xml_text(x, "ownerId", o->owner->id);
@@ -90,9 +84,7 @@ instance_xml(struct str *x, const struct obj *o)
     xml_text(x, "subnetId", i->subnet->o.id);
     xml_text(x, "vpcId", i->subnet->vpc->o.id);
     if (e != NULL) {
-        private_dns_name(&e->v4[0], name);
-        xml_text(x, "privateDnsName", name);
-        xml_text(x, "privateIpAddress", ip_text(&e->v4[0], text));
+        eni_v4_xml(x, e);
         xml_opt(x, "ipAddress", e->public_ip);
         groups_xml(x, e);
     }
@@ -158,7 +150,7 @@ instance_values(const struct obj *o, const char *filter, struct values *out)
     } else if (strcmp(filter, "owner-id") == 0) {
         value_add(out, o->owner->id);
     } else if (strcmp(filter, "private-ip-address") == 0) {
-        if (e != NULL) {
+        if (e != NULL && e->nv4 > 0) {
             value_ip(out, &e->v4[0]);
         }
     } else if (strcmp(filter, "ip-address") == 0) {

@@ -112,6 +112,10 @@ eni_may_be_source(struct call *c, const struct eni *e)
             "support traffic mirroring",
             e->o.id, e->instance->type);
     }
+    if (e->nv4 == 0) {
+        return fail(c, 400, "NetworkInterfaceNotSupported",
+                    "Network interface %s has no IPv4 address", e->o.id);
+    }
     if (e->target != NULL) {
         return fail(c, 400, "InterfaceInUseByTrafficMirrorTarget",
                     "Network interface %s is in use by target %s", e->o.id, e->target->o.id);

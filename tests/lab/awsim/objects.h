@@ -20,7 +20,7 @@
 #define SESSIONS_PER_ENI 3
 #define RULES_PER_FILTER 10
 #define TAGS_PER_RESOURCE 50
-#define ENIS_PER_INSTANCE 16
+#define ENIS_PER_INSTANCE 32
 #define GROUPS_PER_ENI 16
 
 enum kind {

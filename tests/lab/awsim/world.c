@@ -270,9 +270,8 @@ load_eni(struct loader *l, json_t *o)
     e->subnet = reference(l, o, "subnet", K_SUBNET);
     load_addresses(l, o, "private_ips", 4, &e->v4, &e->nv4);
     load_addresses(l, o, "ipv6", 6, &e->v6, &e->nv6);
-    if (e->nv4 == 0) {
-        form_fail(&l->form, "%s has no private_ips (IPv6-only subnets cannot be mirrored)",
-                  e->o.id);
+    if (e->nv4 == 0 && e->nv6 == 0) {
+        form_fail(&l->form, "%s has neither private_ips nor ipv6", e->o.id);
     }
     form_copy(&l->form, o, "public_ip", "", e->public_ip, sizeof(e->public_ip));
     json_t *j;

@@ -49,14 +49,19 @@ what_cannot_be_mirrored_is_named_with_its_reason(void **state)
     assert_int_equal(count, 6);
     assert_string_equal(sources[0].gap, "");
     assert_string_equal(sources[0].ip, "10.0.0.5");
-    assert_string_equal(sources[1].gap, "it is tapbox's own mirror target");
-    assert_string_equal(sources[2].gap, "interfaces of type 'lambda' cannot be mirrored");
-    assert_string_equal(sources[3].gap, "it is not attached to an instance");
+    assert_string_equal(sources[1].gap,
+                        "it is tapbox's own mirror target: name another source");
     assert_string_equal(
-        sources[4].gap,
-        "it is attached to another instance than the one named, i-0fffffffffffffff0");
-    assert_string_equal(sources[5].gap,
-                        "it has no private IPv4 address, which copies are sent from");
+        sources[2].gap,
+        "interfaces of type 'lambda' cannot be mirrored: name the instances behind it");
+    assert_string_equal(sources[3].gap, "it is not attached to an instance: attach it, or name "
+                                        "the interface that has taken its place");
+    assert_string_equal(sources[4].gap,
+                        "it is attached to another instance than the one named, "
+                        "i-0fffffffffffffff0: name that one, or another interface");
+    assert_string_equal(
+        sources[5].gap,
+        "it has no private IPv4 address, which copies are sent from: give it one");
 }
 
 static void
