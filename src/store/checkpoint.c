@@ -125,18 +125,20 @@ copy(struct store_checkpoints *c, int *out_left)
     return false;
 }
 
+/* `kept`: there are pages that could not be copied though nobody commits. */
 static void
-tell_length(struct store_checkpoints *c)
+tell_length(struct store_checkpoints *c, bool kept)
 {
     int pages = pages_now(c);
 
-    if (pages >= TOO_LONG_PAGES && !c->too_long) {
+    if (pages >= TOO_LONG_PAGES && kept && !c->too_long) {
         tb_log(TB_LOG_WARN, NULL,
                "%s: its log has %d MiB and grows, because another program reads the store and "
                "does not end ('fuser %s' names it)",
                c->store->path, pages / (1024 * 1024 / 4096), c->store->path);
+        c->too_long = true;
     }
-    c->too_long = pages >= TOO_LONG_PAGES || (c->too_long && pages >= VERY_LONG_PAGES);
+    c->too_long = c->too_long && pages >= VERY_LONG_PAGES;
 }
 
 static void
@@ -145,18 +147,17 @@ checkpoint(struct store_checkpoints *c)
     int left = 0;
     bool copied = copy(c, &left);
 
-    if (copied) {
-        tell_length(c);
-    }
     if (!copied || pages_now(c) < VERY_LONG_PAGES) {
+        tell_length(c, false);
         return;
     }
     for (int i = 1; i < COPIES_MOST && copied && left > FEW_PAGES; i++) {
         copied = copy(c, &left);
     }
     tb_mutex_lock(&c->store->mu);
-    (void)copy(c, &left);
+    copied = copy(c, &left);
     tb_mutex_unlock(&c->store->mu);
+    tell_length(c, copied && left > 0);
 }
 
 static void *

@@ -25,7 +25,8 @@ enum {
     BATCH = 64,
     BATCHES_MAX = 200, /* of 4 MiB and more: many times the length at which it begins anew */
     BODY_BYTES = 60000,
-    BATCHES_LONG = 3,    /* after so many the log has been copied */
+    HUGE_BODY_BYTES = TB_EVENT_MAX_BYTES, /* a batch of them makes the log too long at once */
+    BATCHES_LONG = 3,                     /* after so many the log has been copied */
     COMMITS_SMALL = 200, /* which together make it longer by less than it has to be */
     TOO_LONG_BYTES = 64 * 1024 * 1024,
     LOG_SALT_AT = 16, /* of a log's header: another number each time it begins anew */
@@ -91,13 +92,13 @@ give_key(char key[32], unsigned batch, unsigned i)
 static unsigned
 commit_some(const struct place *p, unsigned batch, unsigned count, size_t body_bytes)
 {
-    static uint8_t body[BODY_BYTES];
+    static uint8_t body[HUGE_BODY_BYTES];
     struct tb_intake intakes[BATCH];
     struct tb_intake_item items[BATCH] = {0};
     char keys[BATCH][32];
     unsigned before = 0;
 
-    assert_true(count <= BATCH && body_bytes <= BODY_BYTES);
+    assert_true(count <= BATCH && body_bytes <= HUGE_BODY_BYTES);
     for (unsigned i = 0; i < count; i++) {
         give_key(keys[i], batch, i);
         intakes[i] = (struct tb_intake){.adapter = "guardduty",
@@ -255,6 +256,24 @@ a_reader_that_never_ends_lets_the_log_grow_and_is_told_once(void **state)
     tb_log_sink(NULL);
 }
 
+static void
+a_log_that_one_commit_makes_too_long_is_blamed_on_nobody(void **state)
+{
+    struct place *p = *state;
+    unsigned batches = 0;
+
+    told = 0;
+    tb_log_sink(count_lengths);
+    assert_int_equal(commit_some(p, batches++, BATCH, HUGE_BODY_BYTES), 0);
+    assert_true(tb_store_log_bytes(p->store) > TOO_LONG_BYTES);
+    while (tb_store_log_bytes(p->store) > TOO_LONG_BYTES / 2) {
+        assert_true(batches < BATCHES_MAX);
+        assert_int_equal(commit_batch(p, batches++), 0);
+    }
+    assert_int_equal(told, 0);
+    tb_log_sink(NULL);
+}
+
 int
 main(void)
 {
@@ -265,6 +284,8 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(
             a_reader_that_never_ends_lets_the_log_grow_and_is_told_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_log_that_one_commit_makes_too_long_is_blamed_on_nobody, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
