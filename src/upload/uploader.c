@@ -19,11 +19,12 @@
 #include <tapbox/thread.h>
 
 enum {
-    PUT_OFF = 64, /* files and captures in trouble that are remembered; one that is forgotten
-                     is tried sooner */
+    /* in trouble, that are remembered; one that is forgotten is tried sooner */
+    FILES_OFF = 64,
+    CAPTURES_OFF = 256,
     MAX_THREADS = 16,
     /* looked at in one go: more than can be put off or in the hands of all threads */
-    BACKLOG_ROWS = PUT_OFF + MAX_THREADS + 1,
+    BACKLOG_ROWS = FILES_OFF + MAX_THREADS + 1,
 };
 static const int64_t scan_period_ns = TB_NS_PER_S / 2;
 static const int64_t custody_period_ns =
@@ -37,7 +38,8 @@ struct taken {
     char name[TB_SPOOL_NAME_SIZE];
 };
 
-/* One file's own trouble is not the others', nor is one capture's (its KMS key, say). */
+/* One file's own trouble is not the others', nor is one capture's (its KMS key, say).  They
+ * have places of their own: a capture has many files. */
 struct put_off {
     struct taken what; /* name "": all of the capture's; capture_id "": free */
     int64_t until_boot_ns, pause_ns;
@@ -55,9 +57,10 @@ struct tb_uploader {
     struct { /* touched only while holding mu */
         bool stopping;
         struct taken taken[MAX_THREADS]; /* name "" : free */
-        struct put_off off[PUT_OFF];     /* the one that is due first is overwritten */
-        int64_t not_before_boot_ns;      /* after S3 failed nobody tries before this */
-        int64_t backoff_ns;              /* 0 while things go well */
+        /* of each the one that is due first is overwritten */
+        struct put_off files_off[FILES_OFF], captures_off[CAPTURES_OFF];
+        int64_t not_before_boot_ns; /* after S3 failed nobody tries before this */
+        int64_t backoff_ns;         /* 0 while things go well */
     } locked;
 };
 
@@ -192,14 +195,26 @@ upload_is_taken(struct tb_uploader *up, const char *capture_id, const char *name
     return taken;
 }
 
+/* Where a file is remembered, or a capture as a whole (name ""). */
+static struct put_off *
+put_off_table_locked(struct tb_uploader *up, const char *name, size_t *out_count)
+    TB_REQUIRES(up->mu)
+{
+    *out_count = name[0] != 0 ? FILES_OFF : CAPTURES_OFF;
+    return name[0] != 0 ? up->locked.files_off : up->locked.captures_off;
+}
+
 static struct put_off *
 find_put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name)
     TB_REQUIRES(up->mu)
 {
-    for (size_t i = 0; i < PUT_OFF; i++) {
-        if (strcmp(up->locked.off[i].what.name, name) == 0 &&
-            strcmp(up->locked.off[i].what.capture_id, capture_id) == 0) {
-            return &up->locked.off[i];
+    size_t count;
+    struct put_off *table = put_off_table_locked(up, name, &count);
+
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(table[i].what.name, name) == 0 &&
+            strcmp(table[i].what.capture_id, capture_id) == 0) {
+            return &table[i];
         }
     }
     return NULL;
@@ -221,10 +236,12 @@ put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name,
     struct put_off *off = find_put_off_locked(up, capture_id, name);
 
     if (off == NULL) {
-        off = &up->locked.off[0];
-        for (size_t i = 1; i < PUT_OFF; i++) {
-            if (up->locked.off[i].until_boot_ns < off->until_boot_ns) {
-                off = &up->locked.off[i];
+        size_t count;
+
+        off = put_off_table_locked(up, name, &count);
+        for (struct put_off *at = off, *end = off + count; at < end; at++) {
+            if (at->until_boot_ns < off->until_boot_ns) {
+                off = at;
             }
         }
         *off = (struct put_off){.pause_ns = 0};
@@ -255,10 +272,10 @@ captures_put_off_locked(const struct tb_uploader *up, struct tb_buf *out) TB_REQ
 {
     int64_t now_ns = tb_clock_boot_ns();
 
-    for (size_t i = 0; i < PUT_OFF; i++) {
-        const struct put_off *off = &up->locked.off[i];
+    for (size_t i = 0; i < CAPTURES_OFF; i++) {
+        const struct put_off *off = &up->locked.captures_off[i];
 
-        if (off->what.name[0] == 0 && off->until_boot_ns > now_ns) {
+        if (off->until_boot_ns > now_ns) {
             tb_buf_printf(out, "%s ", off->what.capture_id);
         }
     }
@@ -268,7 +285,7 @@ captures_put_off_locked(const struct tb_uploader *up, struct tb_buf *out) TB_REQ
 static bool
 take(struct tb_uploader *up, unsigned me, struct tb_segment_row *out)
 {
-    struct tb_buf without = TB_BUF_INIT(PUT_OFF * TB_CAPTURE_ID_SIZE);
+    struct tb_buf without = TB_BUF_INIT(CAPTURES_OFF * TB_CAPTURE_ID_SIZE);
     struct tb_segment_row *rows = NULL;
     struct tb_fail fail;
     size_t count = 0;

@@ -66,12 +66,14 @@ def hash_files(paths):
     """The SHA-256 of each, as serve takes it before it uploads: on the recorder's core; seconds of CPU."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {RECORDER_CORE})
-    began = time.thread_time()
-    for path in paths:
-        with open(path, "rb") as file:
-            hashlib.file_digest(file, "sha256")
-    os.sched_setaffinity(0, cores)
-    return time.thread_time() - began
+    try:
+        began = time.thread_time()
+        for path in paths:
+            with open(path, "rb") as file:
+                hashlib.file_digest(file, "sha256")
+        return time.thread_time() - began
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 class Meter:

@@ -22,7 +22,8 @@
 
 enum {
     MANY = 120, /* more segments than the uploader looks at in one go */
-    PATIENCE_MS = 10000,
+    MANY_CAPTURES = 50,
+    PATIENCE_MS = 30000,
     LOOK_MS = 20
 };
 
@@ -185,6 +186,29 @@ a_capture_that_s3_refuses_holds_up_no_other(void **state)
     expect_uploaded(rig, 3);
 }
 
+/* (what is refused is older: it would go first each time that it is tried again) */
+static void
+many_captures_that_s3_refuses_hold_up_no_other(void **state)
+{
+    struct rig *rig = *state;
+    const struct http_peer_step steps[] = {
+        {.begins = "GET /evidence?", .status = 403, .always = true},
+        {.begins = rig->begins[0], .status = 200, .always = true},
+        {.begins = "PUT /evidence/", .status = 400, .body = DISABLED, .always = true}};
+
+    for (unsigned i = 0; i < MANY_CAPTURES; i++) {
+        char instance[32], id[TB_CAPTURE_ID_SIZE];
+
+        (void)snprintf(instance, sizeof(instance), "i-%017u", i);
+        make_capture(rig, instance, id);
+        seal(rig, id, 4);
+    }
+    seal(rig, rig->ids[0], 3);
+    http_peer_script(rig->peer, steps, 3);
+    upload(rig);
+    expect_uploaded(rig, 3);
+}
+
 static void
 it_goes_itself_when_s3_takes_it_again(void **state)
 {
@@ -225,6 +249,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_capture_that_s3_refuses_holds_up_no_other, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(many_captures_that_s3_refuses_hold_up_no_other, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(it_goes_itself_when_s3_takes_it_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_became_shorter_holds_up_no_other, setup,
