@@ -7,6 +7,7 @@ Runs are numbered SEED*1000000 + 0, 1, 2, ...: the number is printed where one f
 Writes DIR/chaos/result.json, and DIR/chaos/failed/NUMBER/ for each run that failed (or was the only one).
 """
 import argparse
+import collections
 import json
 import multiprocessing
 import os
@@ -113,25 +114,55 @@ class Tally:
                 "crash_points_missing": self.missing(), "kills_by_point": dict(sorted(self.covered.items()))}
 
 
-def gather(tally, seeds, results, wanted):
-    """Hands out these runs and takes in what becomes of them."""
-    for seed in wanted:
-        seeds.put(seed)
-    of, shown = tally.runs + len(wanted), 0.0
-    done = 0
-    while done < len(wanted):
+class Course:
+    """Which runs are under way, and which comes next: those asked for, then more for each point that none came by."""
+
+    def __init__(self, numbers, points, more_from=0, extra=0):
+        self.numbers, self.points = collections.deque(numbers), points
+        self.more_from, self.extra = more_from, extra
+        self.tried = collections.Counter()
+        self.going = {}  # number of a run -> the point that it is drawn for
+
+    def next(self, missing):
+        """Its number, None when there is nothing to do at present."""
+        number = self.numbers.popleft() if self.numbers else None
+        aimed = set(self.going.values())
+        for k, (act, side) in enumerate(self.points):
+            if number is None and f"{act}:{side}" in missing - aimed and self.tried[k] < self.extra:
+                number = self.more_from + self.tried[k] * len(self.points) + (k - self.more_from) % len(self.points)
+                self.tried[k] += 1
+        if number is not None:
+            self.going[number] = ":".join(self.points[number % len(self.points)])
+        return number
+
+    def left(self):
+        return len(self.numbers) + len(self.going)
+
+
+def gather(tally, seeds, results, course, jobs):
+    """Hands out the runs and takes in what becomes of them."""
+    shown = 0.0
+    while True:
+        while len(course.going) < jobs:
+            number = course.next(set(tally.missing()))
+            if number is None:
+                break
+            seeds.put(number)
+        if not course.going:
+            return True
         try:
-            tally.add(results.get(timeout=300))
+            result = results.get(timeout=300)
         except queue.Empty:
             print("\nno run has ended for 300 s", flush=True)
             return False
-        done += 1
+        del course.going[result["seed"]]
+        tally.add(result)
+        line = tally.line(tally.runs + course.left())
         if sys.stdout.isatty():
-            print("\r" + tally.line(of), end="", flush=True)
-        elif time.monotonic() - shown > 15 or done == len(wanted):
+            print("\r" + line, end="", flush=True)
+        elif time.monotonic() - shown > 15 or not course.left():
             shown = time.monotonic()
-            print(tally.line(of), flush=True)
-    return True
+            print(line, flush=True)
 
 
 def main():
@@ -163,21 +194,13 @@ def main():
         worker.start()
     tally = Tally(points)
     base = args.seed * 1000000
-    good = True
     if args.only is not None:
-        good = gather(tally, seeds, results, [args.only])
-        print(json.dumps(life.draw(args.only, points), indent=1))
+        course = Course([args.only], points)
     else:
-        good = gather(tally, seeds, results, list(range(base, base + args.runs)))
-        following = base + life.SURE
-        for _ in range(args.extra if args.runs >= len(points) and good else 0):
-            missing = set(tally.missing())
-            if not missing:
-                break
-            more = [n for n in range(following, following + len(points))
-                    if f"{points[n % len(points)][0]}:{points[n % len(points)][1]}" in missing]
-            following += len(points)
-            good = gather(tally, seeds, results, more) and good
+        course = Course(range(base, base + args.runs), points, base + life.SURE, args.extra if args.runs >= len(points) else 0)
+    good = gather(tally, seeds, results, course, jobs)
+    if args.only is not None:
+        print(json.dumps(life.draw(args.only, points), indent=1))
     for _ in workers:
         seeds.put(None)
     result = tally.result(args.seed)

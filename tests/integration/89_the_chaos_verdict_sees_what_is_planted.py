@@ -7,6 +7,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "../support"), os.path.join(HERE, "../chaos")]
+import chaos  # noqa: E402
 import host  # noqa: E402
 import life  # noqa: E402
 import verdict  # noqa: E402
@@ -104,6 +105,22 @@ def sentences():
     is_("a capture that is not final is stuck", verdict.stuck({"c": {"state": "draining"}, "d": {"state": "failed"}}) == ["c is 'draining'"])
 
 
+def course():
+    """Which runs are made: all that were asked for, and more where a point was not come by."""
+    points = [("a", "before"), ("a", "after"), ("b", "before")]
+    asked = chaos.Course([6, 7], points, more_from=100, extra=2)
+    is_("the runs that were asked for come first", [asked.next({"b:before"}), asked.next({"b:before"})] == [6, 7])
+    is_("then one more for a point that nobody came by", asked.next({"b:before"}) == 101 and points[101 % 3] == ("b", "before"))
+    is_("but no second one while it is under way", asked.next({"b:before"}) is None)
+    del asked.going[101]
+    is_("and another when it did not get there", asked.next({"b:before"}) == 104)
+    del asked.going[104]
+    is_("and not without end", asked.next({"b:before"}) is None)
+    is_("a point whose run is under way waits for that", asked.next({"a:before", "a:after"}) is None and asked.left() == 2)
+    del asked.going[6]
+    is_("a point that was come by gets none", asked.next(set()) is None and asked.next({"a:before"}) == 102)
+
+
 def for_real(work):
     """Planted in a real awsim and a real store, seen by the same code that judges the runs."""
     out = os.environ.get("TB_OUT", os.path.join(ROOT, "build/debug"))
@@ -175,6 +192,7 @@ def crash_points():
 inside_the_lab()
 crash_points()
 sentences()
+course()
 with tempfile.TemporaryDirectory() as folder:
     for_real(folder)
 finish()
