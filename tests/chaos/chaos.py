@@ -33,7 +33,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=0, help="hosts side by side; default 20 for each processor: runs mostly wait")
+    parser.add_argument("--jobs", type=int, default=0, help="hosts side by side; default 16 for each processor: runs mostly wait")
     parser.add_argument("--only", type=int, help="one run, by its number")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--mode", default="release")
@@ -183,7 +183,7 @@ def main():
     else:
         print("no run takes alerts from a queue: npm cannot install the SQS server", flush=True)
         points = [point for point in points if point[0] not in sqs.ACTS]
-    jobs = min(args.jobs or 20 * len(os.sched_getaffinity(0)), 100)
+    jobs = min(args.jobs or 16 * len(os.sched_getaffinity(0)), 100)
     if args.only is not None:
         jobs = 1
     context = prepare(args, out)

@@ -47,7 +47,7 @@ def draw(seed, points):
     sure = seed % 1000000 >= SURE  # the point was missed: little else gets in its way
     plan = {"seed": seed, "act": act, "side": side, "nth": rng.choices([1, 2, 3, 5], [7, 2, 1, 1])[0],
             "kind": "serve", "after": rng.choices(["restart", "sweep"], [3, 1])[0], "second": "",
-            "restart_after_s": rng.choice([0, 0, rng.uniform(0, 1.5)]), "recorder_dies_s": 0, "service_dies_s": 0,
+            "prey": "", "restart_after_s": rng.choice([0, 0, rng.uniform(0, 1.5)]), "recorder_dies_s": 0, "service_dies_s": 0,
             "both_die": rng.random() < 0.3, "sweep_beside": rng.random() < 0.15,
             "plant": rng.random() < 0.25, "role": act in ROLE or rng.random() < 0.2,
             "gentle_end": rng.random() < 0.7,
@@ -84,6 +84,7 @@ def draw(seed, points):
     if sure:
         plan.update(nth=1, service_dies_s=plan["service_dies_s"] if plan["kind"] != "serve" else 0, recorder_dies_s=0)
         rules = rules[-1:] if act == "capture_withdraw_extend" else []
+        plan["prey"] = act.removeprefix("DeleteTrafficMirror").lower() if act in STANDING else ""
     plan["rules"] = rules
     plan["actions"] = draw_actions(rng, act)
     some = world.dice("queued", seed)
@@ -328,6 +329,11 @@ class Life:
         return [o for o in verdict.owned(self.awsim.history(), self.owner)
                 if not o["until_ns"] and (standing or "tapbox:expires" in o["tags"])]
 
+    def leaves_prey(self):
+        """Whether there is what the sweeper is to be killed at; nobody waits for that for ever."""
+        return (not self.plan["prey"] or self.since() > 30
+                or self.plan["prey"] in {o["kind"] for o in self.still_there(standing=True)})
+
     def serve(self):
         """With the service killed and started again, until every capture is final."""
         plan = self.plan
@@ -339,7 +345,7 @@ class Life:
         while True:
             time.sleep(0.05)
             self.lift()
-            if deaths and self.since() >= deaths[0][0]:
+            if deaths and self.since() >= deaths[0][0] and self.leaves_prey():
                 who = deaths.pop(0)[1]
                 if who == "recorder":
                     self.service.kill_recorder()
