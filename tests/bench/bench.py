@@ -306,22 +306,20 @@ class Bench:
         """(the lab: awsim, radosgw, serve)"""
         say("first evidence in S3 after the first packet")
         found = self.result["evidence"] = one_object(self.out, "first_evidence.sh")
-        seconds = found.get("seconds")
-        self.row("first evidence in S3 after the first packet", f"{seconds:.1f} s" if seconds else f"not measured: {found}",
-                 "<= 10 s", seconds is not None and seconds <= 10)
+        self.row("first evidence in S3 after the first packet", f"{found['seconds']:.1f} s", "<= 10 s", found["seconds"] <= 10)
 
     def programs(self):
-        found = self.result["programs"] = {}
-        for program, (what, arguments, told, judged) in PROGRAMS.items():
-            say(what)
-            with tempfile.TemporaryDirectory(dir=self.folder) as memory, tempfile.TemporaryDirectory(dir=self.disk) as disk:
-                one = found[program] = one_object(self.out, program, "--build", os.path.dirname(self.out), *(
-                    argument.format(memory=memory, disk=disk) for argument in arguments))
-            try:
-                goal, good = judged(one) if judged else ("", None)
-                self.row(what, told(one), goal, good)
-            except (KeyError, TypeError, AttributeError):
-                self.row(what, "not measured")
+        self.result["programs"] = {}
+        for program, (what, *how) in PROGRAMS.items():
+            self.attempt(what, self.program, program, what, *how)
+
+    def program(self, program, what, arguments, told, judged):
+        say(what)
+        with tempfile.TemporaryDirectory(dir=self.folder) as memory, tempfile.TemporaryDirectory(dir=self.disk) as disk:
+            one = self.result["programs"][program] = one_object(self.out, program, "--build", os.path.dirname(self.out), *(
+                argument.format(memory=memory, disk=disk) for argument in arguments))
+        goal, good = judged(one) if judged else ("", None)
+        self.row(what, told(one), goal, good)
 
 
 def zstd_in_memory_s(out, path):
@@ -340,19 +338,12 @@ def anonymous_bytes(pid):
 
 
 def one_object(out, program, *arguments):
-    """The JSON object that a program of this folder prints; {} when it is not there, or fails."""
-    path = os.path.join(rigs.HERE, program)
-    if not os.access(path, os.X_OK):
-        return {}
+    """The JSON object that a program of this folder prints."""
     environment = {**os.environ, "TB_OUT": out, "MODE": "release"}
     del environment["LAB_INSIDE"]  # it makes a lab of its own
-    try:
-        done = subprocess.run([path, *arguments], stdout=subprocess.PIPE, env=environment, timeout=PROGRAM_MAX_S, check=True,
-                              text=True)
-        return json.loads(done.stdout)
-    except (subprocess.SubprocessError, ValueError) as problem:
-        say(f"  {program}: {problem}")
-        return {}
+    done = subprocess.run([os.path.join(rigs.HERE, program), *arguments], stdout=subprocess.PIPE, env=environment,
+                          timeout=PROGRAM_MAX_S, check=True, text=True)
+    return json.loads(done.stdout)
 
 
 def machine():
