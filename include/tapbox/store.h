@@ -533,7 +533,8 @@ TB_NODISCARD enum tb_err tb_store_summary_get(struct tb_store *store, const char
 
 /* Some of the octets that arrived, or belong to captures that were sealed, before then: the
  * bodies of alerts (never their keys, nor what became of them) and summaries, where S3 has them
- * or nothing was captured.  *out_forgotten 0: there are no more. */
+ * or nothing was captured; and extensions that were still asked for when their capture ended.
+ * *out_forgotten 0: there are no more. */
 TB_NODISCARD enum tb_err tb_store_forget(struct tb_store *store, int64_t before_utc_ns,
                                          size_t *out_forgotten, struct tb_fail *fail);
 

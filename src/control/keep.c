@@ -20,7 +20,8 @@ control_forget_old(struct tb_control *control)
                         &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "old octets stay in the store");
     } else if (count > 0) {
-        tb_log(TB_LOG_INFO, NULL, "%zu alerts and summaries are older than store.keep", count);
+        tb_log(TB_LOG_INFO, NULL,
+               "%zu alerts, summaries and open extensions are older than store.keep", count);
         return 0; /* there may be more */
     }
     return hour_ns;

@@ -6,7 +6,7 @@ enum {
     SUMMARIES_AT_ONCE = 10
 };
 
-/* Both statements: an old capture is one that is sealed, so that S3 has all of it. */
+/* Of evidence: an old capture is one that is sealed, so that S3 has all of it. */
 static enum tb_err
 run_locked(struct tb_store *store, const char *sql, int64_t before_utc_ns, int at_once,
            size_t *forgotten, struct tb_fail *fail) TB_REQUIRES(store->mu)
@@ -56,6 +56,14 @@ tb_store_forget(struct tb_store *store, int64_t before_utc_ns, size_t *out_forgo
             /* one that was made after the manifest is not in S3 */
             " AND json_extract(CAST(m.body AS TEXT), '$.summary.name') IS NOT NULL LIMIT ?2)",
             before_utc_ns, SUMMARIES_AT_ONCE, &forgotten, fail);
+    }
+    if (err == TB_OK) {
+        err = run_locked(store,
+                         "DELETE FROM extensions WHERE id IN (SELECT e.id FROM extensions AS e"
+                         " JOIN captures AS c ON c.id = e.capture_id"
+                         " WHERE c.state IN ('sealed', 'refused', 'failed')"
+                         " AND c.ended_utc_ns < ?1 LIMIT ?2)",
+                         before_utc_ns, ALERTS_AT_ONCE, &forgotten, fail);
     }
     tb_mutex_unlock(&store->mu);
     if (err == TB_OK) {

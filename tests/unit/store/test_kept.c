@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <sqlite3.h>
+
 #include <tapbox/store.h>
 
 #define BODY "{\"what\":\"arrived\"}"
@@ -231,6 +233,53 @@ a_summary_that_came_too_late_for_s3_stays(void **state)
     tb_buf_release(&summary);
 }
 
+static int
+count_extensions(struct place *p)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    int count;
+
+    assert_int_equal(sqlite3_open(p->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM extensions", -1, &stmt, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    count = sqlite3_column_int(stmt, 0);
+    (void)sqlite3_finalize(stmt);
+    (void)sqlite3_close(db);
+    return count;
+}
+
+static void
+an_extension_that_was_open_at_the_end_goes_with_what_is_old(void **state)
+{
+    const struct tb_deadline deadline = tb_deadline_in(90 * TB_NS_PER_S);
+    struct place *p = *state;
+    char id[TB_CAPTURE_ID_SIZE];
+
+    assert_int_equal(arrive(p, "one", "i-0123456789abcdef0", id), TB_INTAKE_CREATED);
+    move_through(p, id, TB_CAPTURE_PLANNED);
+    assert_int_equal(tb_store_capture_deadline(p->store, id, &deadline, NULL), TB_OK);
+    assert_int_equal(tb_store_capture_move(p->store, id, TB_CAPTURE_PLANNED, TB_CAPTURE_ARMING,
+                                           TB_STOP_NONE, NULL),
+                     TB_OK);
+    assert_int_equal(tb_store_capture_ask_extend(
+                         p->store, id, deadline.utc_ns + 60 * TB_NS_PER_S, NULL, NULL),
+                     TB_OK);
+    (void)forget(p, -TB_NS_PER_S); /* it runs: whatever its age */
+    assert_int_equal(count_extensions(p), 1);
+    assert_int_equal(tb_store_capture_move(p->store, id, TB_CAPTURE_ARMING, TB_CAPTURE_DRAINING,
+                                           TB_STOP_OPERATOR, NULL),
+                     TB_OK);
+    assert_int_equal(tb_store_capture_move(p->store, id, TB_CAPTURE_DRAINING, TB_CAPTURE_FAILED,
+                                           TB_STOP_NONE, NULL),
+                     TB_OK);
+    assert_int_equal(forget(p, 3600 * TB_NS_PER_S), 0);
+    assert_int_equal(count_extensions(p), 1);
+    assert_true(forget(p, -TB_NS_PER_S) > 0);
+    assert_int_equal(count_extensions(p), 0);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -239,6 +288,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         CASE(octets_go_where_s3_has_them_and_their_time_is_over),
         CASE(a_summary_that_came_too_late_for_s3_stays),
+        CASE(an_extension_that_was_open_at_the_end_goes_with_what_is_old),
         CASE(what_is_forgotten_still_makes_no_second_capture_and_is_still_listed),
     };
 
