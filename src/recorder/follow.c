@@ -30,6 +30,7 @@ struct lane {
     bool skip; /* from now: pass over what is there once the first chunk has been given */
     struct held held[TB_SPOOL_FOLLOW_AHEAD]; /* the next ones, in their order */
     size_t held_count;
+    _Atomic uint64_t first_seq;
     _Atomic uint64_t last_seq; /* of the last that was opened; 0: none yet */
 };
 
@@ -204,7 +205,14 @@ hold(struct tb_spool_follower *follower, struct lane *lane, int capture_fd,
         if (!lane->skip || lane->last_seq != 0) {
             uint64_t missed = seq - lane->last_seq - (fd >= 0);
 
-            follower->missed += missed < TB_SPOOL_RUN_MAX ? missed : 1;
+            if (missed >= TB_SPOOL_RUN_MAX) {
+                /* (a lane may have been idle until the recorder was started anew) */
+                missed = lane->last_seq != 0 || fd < 0 ? 1 : 0;
+            }
+            follower->missed += missed;
+        }
+        if (lane->last_seq == 0) {
+            lane->first_seq = seq;
         }
         lane->last_seq = seq;
         if (fd >= 0) {
@@ -284,7 +292,7 @@ tb_spool_follow_passed(const struct tb_spool_follower *follower, const char *nam
         const struct lane *lane = follower->lanes[i];
 
         if (strlen(lane->prefix) == prefix && memcmp(lane->prefix, name, prefix) == 0) {
-            return seq <= lane->last_seq;
+            return seq <= lane->last_seq && seq + TB_SPOOL_RUN_MAX > lane->first_seq;
         }
     }
     return false;

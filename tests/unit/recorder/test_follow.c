@@ -241,6 +241,25 @@ lanes_are_followed_each_by_itself(void **state)
 }
 
 static void
+a_lane_that_begins_late_behind_a_recorder_that_died_misses_nothing(void **state)
+{
+    struct rig *rig = *state;
+
+    seal_as(rig, "." NAME("0", "1"));
+    follow(rig, true);
+    for (size_t i = 0; i < rig->made.count; i++) {
+        assert_next_is(rig, NAME("0", "1"), i);
+    }
+    seal_as(rig, ".tap-1-1795415162.pcapng.zst");
+    for (size_t i = 0; i < rig->made.count; i++) {
+        assert_next_is(rig, "tap-1-1795415162.pcapng.zst", i);
+    }
+    assert_false(tb_spool_follow_passed(rig->follower, NAME("1", "1")));
+    assert_true(tb_spool_follow_passed(rig->follower, "tap-1-1795415162.pcapng.zst"));
+    assert_that_was_all(rig, 0);
+}
+
+static void
 a_segment_that_was_cut_off_is_followed_through_its_repair(void **state)
 {
     struct rig *rig = *state;
@@ -326,6 +345,9 @@ main(void)
         cmocka_unit_test_setup_teardown(from_now_on_only_the_interfaces_of_what_was_before,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(lanes_are_followed_each_by_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_lane_that_begins_late_behind_a_recorder_that_died_misses_nothing, setup,
+            teardown),
         cmocka_unit_test_setup_teardown(
             a_segment_that_was_cut_off_is_followed_through_its_repair, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_nobody_could_seal_does_not_hold_up_the_next,
