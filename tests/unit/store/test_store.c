@@ -209,6 +209,17 @@ a_schema_step_that_was_changed_afterwards_is_noticed(void **state)
     assert_non_null(strstr(fail.text, "0001_start"));
 }
 
+/* Two of one number would be applied in the order of their names, whichever came first. */
+static void
+each_schema_step_has_a_number_of_its_own(void **state)
+{
+    struct place *p = *state;
+
+    run_sql(p, "CREATE TEMP TABLE steps (name TEXT, own INTEGER CHECK (own));"
+               "INSERT INTO steps SELECT name, CAST(substr(name, 1, 4) AS INTEGER) = version"
+               " FROM migrations");
+}
+
 static void
 files_that_are_not_ours_are_refused(void **state)
 {
@@ -1281,6 +1292,7 @@ main(void)
         CASE(a_second_opener_is_told_who_holds_it),
         CASE(a_database_of_a_newer_tapbox_is_left_alone),
         CASE(a_schema_step_that_was_changed_afterwards_is_noticed),
+        CASE(each_schema_step_has_a_number_of_its_own),
         CASE(files_that_are_not_ours_are_refused),
         CASE(a_folder_that_is_not_there_is_named),
         CASE(the_check_leaves_nothing_behind),
