@@ -7,6 +7,7 @@
 
 #include <tapbox/aws_ec2.h>
 #include <tapbox/config.h>
+#include <tapbox/json.h>
 #include <tapbox/recorder.h>
 #include <tapbox/upload.h>
 
@@ -105,6 +106,8 @@ struct tb_swept { /* one object that was deleted; lent */
     const char *request_id;
     int64_t server_utc_s; /* when, by the answer's Date; 0: it had none */
 };
+/* As records tell it, with the time of the deletion as `time_key`; the caller owns it. */
+struct tb_json *tb_swept_json(const struct tb_swept *one, const char *time_key);
 struct tb_sweep_options {
     const char *owner; /* only objects with this tapbox:owner */
     bool standing;     /* also targets and filters without expiry that nothing uses */

@@ -81,13 +81,7 @@ record_deleted(void *arg, const struct tb_swept *one)
     if (!sweep->json) {
         return;
     }
-    record = tb_json_object();
-    tb_json_set_str(record, "kind", one->kind);
-    tb_json_set_str(record, "id", one->id);
-    tb_json_set_str(record, "capture", one->capture);
-    tb_json_set_str(record, "expires", one->expires);
-    tb_json_set_str(record, "request_id", one->request_id);
-    tb_json_set_time(record, "time", one->server_utc_s * TB_NS_PER_S);
+    record = tb_swept_json(one, "time");
     tb_json_set_str(record, "role", sweep->role);
     tb_json_add(sweep->deleted, record);
 }

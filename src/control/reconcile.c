@@ -488,15 +488,9 @@ static void
 note_swept(void *arg, const struct tb_swept *one)
 {
     const struct control_account *account = arg;
-    struct tb_json *detail = tb_json_object();
+    struct tb_json *detail = tb_swept_json(one, "deleted");
     struct tb_fail fail = {0};
 
-    tb_json_set_str(detail, "kind", one->kind);
-    tb_json_set_str(detail, "id", one->id);
-    tb_json_set_str(detail, "capture", one->capture);
-    tb_json_set_str(detail, "expires", one->expires);
-    tb_json_set_str(detail, "request_id", one->request_id);
-    tb_json_set_time(detail, "deleted", one->server_utc_s * TB_NS_PER_S);
     tb_json_set_text(detail, "account", account->id);
     if (tb_store_custody_add(account->control->deps.store, NULL, "aws_swept", NULL, detail,
                              &fail) != TB_OK) {

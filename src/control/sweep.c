@@ -140,3 +140,17 @@ out:
     tb_ec2_sessions_release(&sessions);
     return err;
 }
+
+struct tb_json *
+tb_swept_json(const struct tb_swept *one, const char *time_key)
+{
+    struct tb_json *out = tb_json_object();
+
+    tb_json_set_str(out, "kind", one->kind);
+    tb_json_set_str(out, "id", one->id);
+    tb_json_set_str(out, "capture", one->capture);
+    tb_json_set_str(out, "expires", one->expires);
+    tb_json_set_str(out, "request_id", one->request_id);
+    tb_json_set_time(out, time_key, one->server_utc_s * TB_NS_PER_S);
+    return out;
+}
