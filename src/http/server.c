@@ -364,6 +364,7 @@ on_completed(void *arg, struct MHD_Connection *connection, void **slot,
     tb_viewer_drop(call->viewer);
     tb_buf_release(&call->answer.body);
     free(call->replayed);
+    tb_http_free_ready(call); /* who hung up while it was committed is not called again */
     free(call);
     *slot = NULL;
     tb_mutex_lock(&server->mu);
