@@ -39,7 +39,7 @@ tests/support/user_data.py capture-host.yaml HostTemplate AWS::Region="$LAB_REGI
 
 # A new machine: its root disk, and around it what only AWS has.  Volume and interface are the former host's at first and
 # refused until it has let go of them; NVMe shows a volume's id as the serial number.  (The image has the Debian packages
-# already: there is no mirror in the lab.)
+# already, as there is no mirror in the lab; but curl is not to be had before it is asked for.)
 machine() {
     box_start || {
         skip "the first boot: $box_why"
@@ -83,7 +83,8 @@ s3*)
 esac
 END
     printf '#!/bin/sh\necho %s %s\n' "$disk" "${volume/-/}" >"$(box_file /usr/local/sbin/lsblk)"
-    printf '#!/bin/sh\ncase $* in update | *awscli*) ;; *) exec /usr/bin/apt-get "$@" ;; esac\n' \
+    mv "$(box_file /usr/bin/curl)" "$(box_file /usr/bin/curl.deb)"
+    printf '#!/bin/sh\ncase $* in update) ;; *awscli*curl*) cp /usr/bin/curl.deb /usr/bin/curl ;; *) exec /usr/bin/apt-get "$@" ;; esac\n' \
         >"$(box_file /usr/local/sbin/apt-get)"
     printf '#!/bin/sh\nexec /usr/bin/sleep 0.1\n' >"$(box_file /usr/local/sbin/sleep)"
     chmod 755 "$(box_file /usr/bin/aws)" "$(box_file /usr/local/sbin)"/*

@@ -20,7 +20,8 @@ version=$("$TB_OUT/tapbox" --version | awk 'NR == 1 { print $2 }')
 package=$(infra/debian/build.sh "$TB_WORK/package" "$version" "$TB_OUT/tapbox") || give_up 'the package is built'
 cp "$package" "$(box_file /tmp/in-s3.deb)"
 
-# What only AWS has.  (The image has the Debian packages already, and Debian's AWS CLI does not know AWS_ENDPOINT_URL.)
+# What only AWS has.  (The image has the Debian packages already, but curl is not to be had before it is asked for; and
+# Debian's AWS CLI does not know AWS_ENDPOINT_URL.)
 mv "$(box_file /usr/bin/aws)" "$(box_file /usr/bin/aws-cli)"
 cat >"$(box_file /usr/bin/aws)" <<END
 #!/bin/bash
@@ -30,10 +31,13 @@ case "\$1 \$2" in
 *) exec /usr/bin/aws-cli --endpoint-url $LAB_EC2_URL "\$@" ;;
 esac
 END
-chmod 755 "$(box_file /usr/bin/aws)"
+mv "$(box_file /usr/bin/curl)" "$(box_file /usr/bin/curl.deb)"
+printf '#!/bin/sh\ncase $* in update) ;; *awscli*curl*) cp /usr/bin/curl.deb /usr/bin/curl ;; *) exec /usr/bin/apt-get "$@" ;; esac\n' \
+    >"$(box_file /usr/local/sbin/apt-get)"
+chmod 755 "$(box_file /usr/bin/aws)" "$(box_file /usr/local/sbin/apt-get)"
 tests/support/user_data.py sweeper.yaml SweeperTemplate AWS::Region="$LAB_REGION" AWS::StackName=tapbox-sweeper Owner=tapbox \
     PackageUri=s3://p/t.deb Roles= ExternalId= MetricNamespace=tapbox | sed '/^exec > >(logger/d' >"$(box_file /tmp/boot.sh)"
-expect 'the first boot ends well' box bash /tmp/boot.sh
+expect 'the first boot ends well' box env PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin bash /tmp/boot.sh
 expect 'and the stack is told' grep -q 'logical-resource-id SweeperOfOne .*SUCCESS' "$(box_file /tmp/signals)"
 same 'only the timer runs' 'active inactive inactive' "$(box systemctl is-active tapbox-sweep.timer tapbox tapbox-recorder | paste -sd' ')"
 expect 'it sweeps here by hand only' box systemctl stop tapbox-sweep.timer
