@@ -27,8 +27,8 @@ void tb_store_close(struct tb_store *store);
 /* A read and a write that are rolled back: for /readyz. */
 TB_NODISCARD enum tb_err tb_store_check(struct tb_store *store, struct tb_fail *fail);
 
-/* How long the log is that commits go to.  Beyond 64 MiB something keeps it from beginning
- * anew, which is logged. */
+/* How long the log is that commits go to.  When it stays beyond 64 MiB another
+ * program's reading keeps it from beginning anew, which is logged. */
 int64_t tb_store_log_bytes(const struct tb_store *store);
 
 /*

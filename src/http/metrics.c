@@ -252,10 +252,11 @@ put_captures(struct tb_http_server *server, struct tb_buf *out, struct tb_fail *
     }
     put_value(out, "tapbox_captures_past_deadline", "gauge",
               "Captures past their deadline that are not taken down yet.", late);
-    put_value(out, "tapbox_store_log_bytes", "gauge",
-              "Of the store's log of commits; over 64 MiB another program's reading keeps it "
-              "from being emptied.",
-              (unsigned long long)tb_store_log_bytes(server->deps.store));
+    put_value(
+        out, "tapbox_store_log_bytes", "gauge",
+        "Of the store's log of commits; if it stays over 64 MiB another program's reading "
+        "keeps it from being emptied.",
+        (unsigned long long)tb_store_log_bytes(server->deps.store));
     put_value(out, "tapbox_captures_no_traffic", "gauge",
               "Captures that record and have had no packet for capture.no_traffic_seconds.",
               empty);
