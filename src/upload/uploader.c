@@ -386,6 +386,7 @@ scan_all(struct tb_uploader *up)
 struct custody_put {
     struct tb_uploader *up;
     const char *capture_id;
+    struct tb_s3_bucket bucket; /* with the posture of what it belongs to */
 };
 
 static enum tb_err
@@ -394,21 +395,40 @@ put_custody(void *arg, const char *name, const char *content_type, struct tb_byt
 {
     const struct custody_put *to = arg;
 
-    return tb_upload_object(to->up->deps.aws, &to->up->deps.bucket, to->up->deps.prefix,
-                            to->capture_id, name, content_type, content, fail);
+    return tb_upload_object(to->up->deps.aws, &to->bucket, to->up->deps.prefix, to->capture_id,
+                            name, content_type, content, fail);
 }
 
 /* The host's log goes with each manifest, and without one from time to time. */
 static void
 flush_host_log(struct tb_uploader *up)
 {
-    struct custody_put to = {up, NULL};
+    struct custody_put to = {up, NULL, up->deps.bucket};
     struct tb_fail fail;
 
     if (tb_seal_host_log(up->deps.store, up->deps.key, put_custody, &to, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail,
                     "the rest of the host's custody log is tried again soon");
     }
+}
+
+/* Kept as the rest of the capture's evidence. */
+static enum tb_err
+put_rest_of_custody(struct tb_uploader *up, const char *capture_id, struct tb_fail *fail)
+{
+    struct custody_put to = {up, capture_id, up->deps.bucket};
+    struct tb_capture *capture = malloc(sizeof(*capture));
+    enum tb_err err = capture == NULL
+                          ? tb_fail_set(fail, TB_ENOMEM, "no memory for a capture")
+                          : tb_store_capture_get(up->deps.store, capture_id, capture, fail);
+
+    if (err == TB_OK) {
+        to.bucket.posture =
+            tb_upload_posture(&up->deps.bucket.posture, &capture->request.storage);
+        err = tb_seal_custody(up->deps.store, up->deps.key, capture_id, put_custody, &to, fail);
+    }
+    free(capture);
+    return err;
 }
 
 /* What happened to captures after they were sealed. */
@@ -424,12 +444,13 @@ flush_custody(struct tb_uploader *up)
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        struct custody_put to = {up, ids[i]};
+        enum tb_err err = put_rest_of_custody(up, ids[i], &fail);
 
-        if (tb_seal_custody(up->deps.store, up->deps.key, ids[i], put_custody, &to, &fail) !=
-            TB_OK) {
+        if (err != TB_OK) {
             tb_log_fail(TB_LOG_WARN, ids[i], &fail,
                         "the rest of the custody log is tried again soon");
+        }
+        if (err != TB_OK && !is_its_own(err, &fail) && !is_refused(err, &fail)) {
             break; /* S3 is one: the others would fail the same way */
         }
     }

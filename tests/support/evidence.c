@@ -37,6 +37,7 @@ test_evidence_open(struct test_evidence *t)
 {
     char path[96];
 
+    t->storage = (struct tb_storage){.legal_hold = false};
     (void)snprintf(t->dir, sizeof(t->dir), "/tmp/tapbox-evidence-XXXXXX");
     assert_non_null(mkdtemp(t->dir));
     (void)snprintf(path, sizeof(path), "%s/tapbox.db", t->dir);
@@ -62,7 +63,8 @@ test_evidence_folder(const struct test_evidence *t, const char *id, char *out, s
 static void
 take_in(struct test_evidence *t, uint64_t seed, unsigned n, char out_id[TB_CAPTURE_ID_SIZE])
 {
-    struct tb_capture_request request = {.duration_ns = 60 * TB_NS_PER_S, .severity = 5.3};
+    struct tb_capture_request request = {
+        .duration_ns = 60 * TB_NS_PER_S, .severity = 5.3, .storage = t->storage};
     char body[100], key[40];
     struct tb_intake intake = {.adapter = "guardduty",
                                .key = key,

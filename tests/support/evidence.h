@@ -8,6 +8,7 @@ struct test_evidence {
     char dir[64]; /* below /tmp; holds the store and a folder for each capture */
     struct tb_store *store;
     struct tb_signing_key *key;
+    struct tb_storage storage; /* what is asked for of captures from now on */
 };
 
 void test_evidence_open(struct test_evidence *t);

@@ -244,6 +244,60 @@ a_file_that_became_shorter_holds_up_no_other(void **state)
     assert_int_equal(access(path, F_OK), 0);
 }
 
+/* What a capture's custody log gets after its manifest, into S3. */
+static void
+custody_logs_are_kept_as_their_captures_and_hold_up_no_other(void **state)
+{
+    struct rig *rig = *state;
+    const struct http_peer_step steps[] = {
+        {.begins = "GET /evidence?", .status = 403, .always = true},
+        {.begins = "PUT /evidence/", .status = 400, .body = DISABLED, .always = true}};
+    struct test_evidence evidence;
+    struct tb_uploader_deps deps = {.aws = rig->aws,
+                                    .bucket = {.name = "evidence", .path_style = true},
+                                    .prefix = "captures",
+                                    .spool_fd = rig->spool_fd,
+                                    .threads = 1};
+    char prefix[200], begins[2][256], hold[8];
+    bool seen[2] = {false, false};
+    unsigned puts = 0;
+
+    test_evidence_open(&evidence);
+    evidence.storage.legal_hold = true;
+    for (unsigned i = 0; i < 2; i++) {
+        char id[TB_CAPTURE_ID_SIZE];
+
+        test_evidence_capture(&evidence, i + 1, 1, 0, id);
+        assert_int_equal(test_evidence_seal(&evidence, id, 0, &puts), TB_OK);
+        assert_int_equal(tb_store_custody_add(evidence.store, id, "download", NULL, NULL, NULL),
+                         TB_OK);
+        assert_int_equal(tb_upload_capture_prefix("captures", id, prefix, sizeof(prefix), NULL),
+                         TB_OK);
+        (void)snprintf(begins[i], sizeof(begins[i]), "PUT /evidence/%s/custody/", prefix);
+    }
+    deps.store = evidence.store;
+    deps.key = evidence.key;
+    http_peer_script(rig->peer, steps, 2);
+    assert_int_equal(tb_uploader_start(&deps, &rig->uploader, NULL), TB_OK);
+    for (int waited = 0; waited < PATIENCE_MS && !(seen[0] && seen[1]); waited += LOOK_MS) {
+        (void)poll(NULL, 0, LOOK_MS);
+        for (size_t i = 0; i < http_peer_count(rig->peer); i++) {
+            for (int c = 0; c < 2; c++) {
+                if (strncmp(http_peer_head(rig->peer, i), begins[c], strlen(begins[c])) == 0) {
+                    seen[c] = true;
+                    http_peer_header(rig->peer, i, "x-amz-object-lock-legal-hold", hold,
+                                     sizeof(hold));
+                    assert_string_equal(hold, "ON");
+                }
+            }
+        }
+    }
+    tb_uploader_stop(rig->uploader);
+    rig->uploader = NULL;
+    test_evidence_close(&evidence);
+    assert_true(seen[0] && seen[1]);
+}
+
 int
 main(void)
 {
@@ -253,6 +307,8 @@ main(void)
         cmocka_unit_test_setup_teardown(many_captures_that_s3_refuses_hold_up_no_other, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(it_goes_itself_when_s3_takes_it_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            custody_logs_are_kept_as_their_captures_and_hold_up_no_other, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_became_shorter_holds_up_no_other, setup,
                                         teardown),
     };
