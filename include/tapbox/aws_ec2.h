@@ -199,6 +199,7 @@ struct tb_ec2_sessions {
     struct tb_ec2_session *at;
     size_t count;
     int64_t server_utc_s; /* Date of the last page */
+    int64_t began_utc_s;  /* Date of the first: no tag here is younger; 0: it had none */
 };
 void tb_ec2_sessions_release(struct tb_ec2_sessions *list);
 /* Those that send to a target: also of other accounts, when the target is ours. */
@@ -219,7 +220,7 @@ struct tb_ec2_target {
 struct tb_ec2_targets {
     struct tb_ec2_target *at;
     size_t count;
-    int64_t server_utc_s;
+    int64_t server_utc_s, began_utc_s; /* as of sessions */
 };
 void tb_ec2_targets_release(struct tb_ec2_targets *list);
 /* `eni` NULL: all */
@@ -235,7 +236,7 @@ struct tb_ec2_filter {
 struct tb_ec2_filters {
     struct tb_ec2_filter *at;
     size_t count;
-    int64_t server_utc_s;
+    int64_t server_utc_s, began_utc_s; /* as of sessions */
 };
 void tb_ec2_filters_release(struct tb_ec2_filters *list);
 TB_NODISCARD enum tb_err tb_ec2_filters_list(struct tb_aws *aws, struct tb_ec2_filters *out,

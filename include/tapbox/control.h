@@ -123,7 +123,8 @@ struct tb_sweep_result {
     size_t sessions, filters, targets; /* deleted, or would be */
     size_t failed;
 };
-/* `report` gets one line for each object; may be NULL. */
+/* `report` gets one line for each object; may be NULL.  *out is what was done, also when a list
+ * could not be had (the error). */
 TB_NODISCARD enum tb_err tb_sweep(struct tb_aws *aws, const struct tb_sweep_options *options,
                                   void (*report)(void *arg, const char *line), void *arg,
                                   struct tb_sweep_result *out, struct tb_fail *fail);

@@ -404,6 +404,7 @@ struct tb_ec2_list {
     uint8_t *at; /* records, owned */
     size_t count, cap;
     int64_t server_utc_s; /* Date of the last page */
+    int64_t began_utc_s;  /* Date of the first page; 0: it had none */
 };
 void tb_ec2_list_release(const struct tb_ec2_listing *listing, struct tb_ec2_list *list);
 /* Adds the items of one page. */

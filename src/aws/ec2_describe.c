@@ -285,7 +285,7 @@ static enum tb_err
 list_instances(struct tb_aws *aws, const struct tb_ec2_query *query,
                struct tb_ec2_instances *out, struct tb_fail *fail)
 {
-    struct tb_ec2_list list = {NULL, 0, 0, 0};
+    struct tb_ec2_list list = {0};
     struct tb_ec2_instances flat = {NULL, 0};
     const struct reservation *from;
     size_t count = 0;
@@ -405,7 +405,8 @@ list_sessions(struct tb_aws *aws, const struct tb_ec2_query *query, struct tb_ec
     enum tb_err err = tb_ec2_list_all(aws, &sessions, query, &list, fail);
 
     if (err == TB_OK) {
-        *out = (struct tb_ec2_sessions){(void *)list.at, list.count, list.server_utc_s};
+        *out = (struct tb_ec2_sessions){(void *)list.at, list.count, list.server_utc_s,
+                                        list.began_utc_s};
     }
     return err;
 }
@@ -435,7 +436,7 @@ tb_ec2_sessions_release(struct tb_ec2_sessions *list)
         release_session(&list->at[i]);
     }
     free(list->at);
-    *list = (struct tb_ec2_sessions){NULL, 0, 0};
+    *list = (struct tb_ec2_sessions){0};
 }
 
 /* --- targets --- */
@@ -476,7 +477,8 @@ tb_ec2_targets_list(struct tb_aws *aws, const char *eni, struct tb_ec2_targets *
     enum tb_err err = tb_ec2_list_all(aws, &targets, &query, &list, fail);
 
     if (err == TB_OK) {
-        *out = (struct tb_ec2_targets){(void *)list.at, list.count, list.server_utc_s};
+        *out = (struct tb_ec2_targets){(void *)list.at, list.count, list.server_utc_s,
+                                       list.began_utc_s};
     }
     return err;
 }
@@ -488,7 +490,7 @@ tb_ec2_targets_release(struct tb_ec2_targets *list)
         release_target(&list->at[i]);
     }
     free(list->at);
-    *list = (struct tb_ec2_targets){NULL, 0, 0};
+    *list = (struct tb_ec2_targets){0};
 }
 
 /* --- filters --- */
@@ -532,7 +534,8 @@ tb_ec2_filters_list(struct tb_aws *aws, struct tb_ec2_filters *out, struct tb_fa
     enum tb_err err = tb_ec2_list_all(aws, &filters, &query, &list, fail);
 
     if (err == TB_OK) {
-        *out = (struct tb_ec2_filters){(void *)list.at, list.count, list.server_utc_s};
+        *out = (struct tb_ec2_filters){(void *)list.at, list.count, list.server_utc_s,
+                                       list.began_utc_s};
     }
     return err;
 }
@@ -544,7 +547,7 @@ tb_ec2_filters_release(struct tb_ec2_filters *list)
         release_filter(&list->at[i]);
     }
     free(list->at);
-    *list = (struct tb_ec2_filters){NULL, 0, 0};
+    *list = (struct tb_ec2_filters){0};
 }
 
 const struct tb_ec2_listing *const tb_ec2_listings[TB_EC2_LISTINGS] = {

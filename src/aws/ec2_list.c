@@ -19,7 +19,7 @@ tb_ec2_list_release(const struct tb_ec2_listing *listing, struct tb_ec2_list *li
         listing->release(list->at + i * listing->record_bytes);
     }
     free(list->at);
-    *list = (struct tb_ec2_list){NULL, 0, 0, 0};
+    *list = (struct tb_ec2_list){0};
 }
 
 enum tb_err
@@ -112,6 +112,9 @@ read_pages(struct tb_aws *aws, const struct tb_ec2_listing *listing,
             break;
         }
         list->server_utc_s = result.server_utc_s;
+        if (list->began_utc_s == 0) {
+            list->began_utc_s = result.server_utc_s;
+        }
         err = tb_ec2_list_add(listing, tb_xml_root(result.xml), list, fail);
         if (err != TB_OK) {
             break;
@@ -130,7 +133,7 @@ tb_ec2_list_all(struct tb_aws *aws, const struct tb_ec2_listing *listing,
                 const struct tb_ec2_query *query, struct tb_ec2_list *out, struct tb_fail *fail)
 {
     struct tb_buf request = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
-    struct tb_ec2_list list = {NULL, 0, 0, 0};
+    struct tb_ec2_list list = {0};
     bool by_id = query->id_parameter != NULL;
     enum tb_err err = TB_OK;
 
@@ -152,7 +155,7 @@ tb_ec2_list_all(struct tb_aws *aws, const struct tb_ec2_listing *listing,
     }
     if (err == TB_OK) {
         *out = list;
-        list = (struct tb_ec2_list){NULL, 0, 0, 0};
+        list = (struct tb_ec2_list){0};
     }
 
 out:

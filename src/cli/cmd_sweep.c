@@ -110,9 +110,8 @@ sweep_account(struct sweep *sweep, struct tb_aws *aws, const char *role)
     if (err == TB_OK) {
         err = tb_sweep(there, &sweep->options, print_line, sweep, &result, &fail);
     }
-    if (err == TB_OK) {
-        add(&sweep->result, &result);
-    } else {
+    add(&sweep->result, &result);
+    if (err != TB_OK) {
         (void)tb_cli_fail("sweep", &fail);
         sweep->accounts_failed++;
     }
@@ -259,15 +258,15 @@ tb_cmd_sweep(int argc, char **argv)
         sweep.deleted = tb_json_array();
     }
     if (sweep_all(&sweep, &fail) != TB_OK) {
-        tb_json_free(sweep.lines);
-        tb_json_free(sweep.deleted);
-        return tb_cli_fail("sweep", &fail);
+        status = tb_cli_fail("sweep", &fail);
+    } else {
+        status = sweep.result.failed + sweep.accounts_failed > 0 ? TB_EXIT_FAILED : TB_EXIT_OK;
     }
+    /* what was deleted is on record, whatever came then */
     if (!sweep.json) {
         print_result(&sweep);
     } else if (print_result_json(&sweep, &fail) != TB_OK) {
         return tb_cli_fail("sweep", &fail);
     }
-    return sweep.result.failed + sweep.accounts_failed > 0 ? TB_EXIT_FAILED
-                                                           : tb_cli_finish_stdout("sweep");
+    return status != TB_EXIT_OK ? status : tb_cli_finish_stdout("sweep");
 }

@@ -538,9 +538,8 @@ reconcile_once(struct reconcile *r)
     /* Ours and expired, whether or not this store knows of it. */
     if (tb_sweep(account->aws, &sweep, report_sweep, NULL, &swept, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot sweep");
-    } else {
-        atomic_fetch_add(&control->delete_failures, swept.failed);
     }
+    atomic_fetch_add(&control->delete_failures, swept.failed);
     tb_ec2_sessions_release(&sessions);
     free(r->before);
     r->before = r->now;

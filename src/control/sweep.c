@@ -29,12 +29,13 @@ say(struct sweep *sweep, const char *fmt, ...)
     sweep->report(sweep->arg, line);
 }
 
-/* One object of whatever kind: leaves it, or deletes it and counts that in *deleted. */
+/* One object of whatever kind: leaves it, or deletes it and counts that in *deleted.  It is
+ * judged by when its list began: tags that were put meanwhile may not be in it. */
 static void
 judge(struct sweep *sweep, enum tb_ec2_kind kind, const char *noun, const char *id,
-      const struct tb_ec2_tags *tags, int64_t server_utc_s, size_t *deleted)
+      const struct tb_ec2_tags *tags, int64_t began_utc_s, size_t *deleted)
 {
-    enum tb_sweep_verdict verdict = tb_plan_sweep(tags, sweep->options->owner, server_utc_s);
+    enum tb_sweep_verdict verdict = tb_plan_sweep(tags, sweep->options->owner, began_utc_s);
     const char *capture = tb_ec2_tag(tags, TB_TAG_CAPTURE);
     const char *expires = tb_ec2_tag(tags, TB_TAG_EXPIRES);
     struct tb_ec2_effect effect;
@@ -114,7 +115,7 @@ tb_sweep(struct tb_aws *aws, const struct tb_sweep_options *options,
     }
     for (size_t i = 0; i < sessions.count; i++) {
         judge(&sweep, TB_EC2_SESSION, "session", sessions.at[i].id, &sessions.at[i].tags,
-              sessions.server_utc_s, &result.sessions);
+              sessions.began_utc_s, &result.sessions);
     }
     err = tb_ec2_filters_list(aws, &filters, fail);
     if (err != TB_OK) {
@@ -122,7 +123,7 @@ tb_sweep(struct tb_aws *aws, const struct tb_sweep_options *options,
     }
     for (size_t i = 0; i < filters.count; i++) {
         judge(&sweep, TB_EC2_FILTER, "filter", filters.at[i].id, &filters.at[i].tags,
-              filters.server_utc_s, &result.filters);
+              filters.began_utc_s, &result.filters);
     }
     err = tb_ec2_targets_list(aws, NULL, &targets, fail);
     if (err != TB_OK) {
@@ -130,11 +131,10 @@ tb_sweep(struct tb_aws *aws, const struct tb_sweep_options *options,
     }
     for (size_t i = 0; i < targets.count; i++) {
         judge(&sweep, TB_EC2_TARGET, "target", targets.at[i].id, &targets.at[i].tags,
-              targets.server_utc_s, &result.targets);
+              targets.began_utc_s, &result.targets);
     }
-    *out = result;
-
 out:
+    *out = result;
     tb_ec2_targets_release(&targets);
     tb_ec2_filters_release(&filters);
     tb_ec2_sessions_release(&sessions);

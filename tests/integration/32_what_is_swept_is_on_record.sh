@@ -47,5 +47,12 @@ rm -rf "$TB_WORK/evidence"
 lab_s3 sync --only-show-errors "s3://$LAB_BUCKET/captures" "$TB_WORK/evidence"
 same 'and its custody log names the session that somebody else deleted' "$own" \
     "$(find "$TB_WORK/evidence" -path "*$id/custody/0001.jsonl" -exec jq -r 'select(.act == "aws_found_gone" and .detail.kind == "session").detail.id' {} +)"
+
+# --- a list that EC2 refuses takes no record away of what was deleted before
+session=$(stray)
+lab_awsim_ask /faults -X PUT -d '[{"action": "DescribeTrafficMirrorFilters", "do": {"error": {"status": 403, "code": "UnauthorizedOperation"}}}]' >/dev/null
+lab_exec remote "$TB_OUT/tapbox" sweep --json >"$TB_WORK/half.json" 2>"$TB_WORK/half.err"
+same 'a sweep that may not list the filters fails' '4 1' "$? $(grep -c UnauthorizedOperation "$TB_WORK/half.err")"
+same 'and tells the session that it deleted before' "$session" "$(jq -r '.deleted[].id' "$TB_WORK/half.json")"
 expect 'all of it holds' "$TB_OUT/tapbox" verify "$TB_WORK/evidence" --key "$LAB_DIR/state/evidence.key.pub" --whole
 finish

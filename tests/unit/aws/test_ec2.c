@@ -157,7 +157,8 @@ static void
 every_page_is_read(void **state TB_UNUSED)
 {
     static const struct http_peer_step steps[] = {
-        {NULL, 200, NULL, SESSIONS(SESSION("tms-1") SESSION("tms-2"), "a/b+c="), .how = 0},
+        {NULL, 200, "Date: Fri, 02 Jan 2026 03:04:01 GMT\r\n",
+         SESSIONS(SESSION("tms-1") SESSION("tms-2"), "a/b+c="), .how = 0},
         {NULL, 200, NULL, SESSIONS("", "second"), .how = 0},
         {NULL, 200, "Date: Fri, 02 Jan 2026 03:04:05 GMT\r\n", SESSIONS(SESSION("tms-3"), ""),
          .how = 0}};
@@ -168,6 +169,7 @@ every_page_is_read(void **state TB_UNUSED)
     assert_int_equal(tb_ec2_sessions_list(aws, enis, 2, &list, NULL), TB_OK);
     assert_int_equal(list.count, 3);
     assert_int_equal(list.server_utc_s, 1767323045);
+    assert_int_equal(list.began_utc_s, 1767323041);
     assert_string_equal(list.at[2].id, "tms-3");
     assert_string_equal(list.at[2].eni, "eni-1");
     assert_string_equal(list.at[2].target, "");

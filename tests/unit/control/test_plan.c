@@ -105,7 +105,7 @@ our_session_comes_after_everyone_elses(void **state)
 {
     struct tb_ec2_tag ours[] = {{"tapbox:owner", "tapbox"}};
     struct tb_ec2_session at[3] = {0};
-    struct tb_ec2_sessions sessions = {at, 3, 0};
+    struct tb_ec2_sessions sessions = {.at = at, .count = 3};
 
     (void)state;
     (void)strcpy(at[0].eni, "eni-1");
