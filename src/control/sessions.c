@@ -218,10 +218,12 @@ choose_number(struct tb_control *control, const struct tb_capture *capture,
 }
 
 /* Numbers are chosen and written down before the first session is made: a crash leaves none
- * whose number nobody knows. */
+ * whose number nobody knows.  An interface that has to wait for its own, which *waiting tells
+ * of, gets none, and keeps no other from a session. */
 static enum tb_err
 choose_numbers(struct tb_control *control, struct tb_capture *capture, struct tb_resource *rows,
-               size_t row_count, const struct tb_ec2_sessions *others, struct tb_fail *fail)
+               size_t row_count, const struct tb_ec2_sessions *others, struct tb_fail *waiting,
+               struct tb_fail *fail)
 {
     bool chosen = false;
     enum tb_err err = TB_OK;
@@ -231,7 +233,12 @@ choose_numbers(struct tb_control *control, struct tb_capture *capture, struct tb
 
         if (source->gap[0] == 0 && !source->armed &&
             find_session(rows, row_count, source->eni) == NULL) {
+            source->session_number = 0;
             err = choose_number(control, capture, source, others, fail);
+            if (err == TB_ERETRY) {
+                *waiting = *fail;
+                err = TB_OK;
+            }
             chosen = true;
         }
     }
@@ -257,12 +264,14 @@ make_all(struct control_account *account, struct tb_capture *capture, struct tb_
     }
     for (size_t i = 0; i < capture->source_count; i++) {
         struct tb_capture_source *source = &capture->sources[i];
+        struct tb_resource *row = find_session(rows, row_count, source->eni);
 
-        if (source->gap[0] == 0 && !source->armed) {
+        if (source->gap[0] == 0 && !source->armed &&
+            (row != NULL || source->session_number != 0)) {
             makes[count] = (struct make){.account = account,
                                          .capture = capture,
                                          .source = source,
-                                         .row = find_session(rows, row_count, source->eni),
+                                         .row = row,
                                          .target = target,
                                          .filter = filter};
             tasks[count] = (struct control_task){make_session, &makes[count]};
@@ -295,6 +304,7 @@ control_make_sessions(struct control_account *account, struct tb_capture *captur
     struct tb_control *control = account->control;
     struct tb_ec2_sessions others = {0};
     struct tb_resource *rows = NULL;
+    struct tb_fail waiting = {.err = TB_OK};
     const char *enis[TB_CAPTURE_MAX_SOURCES];
     size_t row_count = 0;
     size_t eni_count = 0;
@@ -312,10 +322,14 @@ control_make_sessions(struct control_account *account, struct tb_capture *captur
     }
     if (err == TB_OK) {
         control_note_aws_time(control, others.server_utc_s);
-        err = choose_numbers(control, capture, rows, row_count, &others, fail);
+        err = choose_numbers(control, capture, rows, row_count, &others, &waiting, fail);
     }
     if (err == TB_OK) {
         err = make_all(account, capture, rows, row_count, target, filter, &others, fail);
+    }
+    if (err == TB_OK && waiting.err != TB_OK) {
+        *fail = waiting;
+        err = waiting.err;
     }
     tb_ec2_sessions_release(&others);
     tb_resources_free(rows, row_count);

@@ -162,6 +162,26 @@ def deadline_amid_the_arming(scene, faults):
     is_(f"nor does a session that is being made keep the one that is there ({lag:.2f} s)", -1 <= lag <= 5, lag)
 
 
+def one_of_two_is_still_being_taken_down(scene, faults):
+    """EC2 refuses to delete the session that an earlier capture has on one of two interfaces."""
+    deadline_amid_the_arming(scene, faults)
+    faults.put("arming")
+    former = scene.record(world.eni(world.TWO), "10m")
+    faults.put("stuck", {"action": "DeleteTrafficMirrorSession", "do": {"throttle": True},
+                         "match": {"TrafficMirrorSessionId": scene.sessions(former)[0]["id"]}})
+    scene.service.call("POST", f"/v1/captures/{former}/stop", '{"reason": "late"}', scene.token)
+    wait_until("the end of the former", lambda: scene.row(former)["state"] == "draining", 30)
+    key = scene.request(world.instance(world.TWO), "10m")
+    try:
+        wait_until("a session", lambda: scene.sessions(key), 20)
+    except RuntimeError:
+        pass
+    is_("the other interface is tapped meanwhile", len(scene.sessions(key)) == 1, scene.sessions(key))
+    faults.put("stuck")
+    wait_until("both", lambda: sum(s["armed"] for s in scene.sources(key)) == 2, 60)
+    is_("and then both", scene.row(key)["state"] == "recording", scene.row(key))
+
+
 def joined_amid_the_arming(scene, faults):
     """A session for the peers of a finding was made, unheard; before that is known somebody asks for everything."""
     faults.put("unheard", {"action": "CreateTrafficMirrorSession", "match": {"NetworkInterfaceId": world.eni(8)},
@@ -218,7 +238,7 @@ with tempfile.TemporaryDirectory(dir="/run") as work:
     faults = Faults(scene)
     acts = [threading.Thread(target=play, args=(act, scene, faults)) for act in (
         one_of_two_sources_is_gone, tags_that_are_shown_late, tags_that_are_not_shown, budget, joined_amid_the_arming,
-        answered_by_somebody_else, deadline_amid_an_extension, deadline_amid_the_arming)]
+        answered_by_somebody_else, deadline_amid_an_extension, one_of_two_is_still_being_taken_down)]
     for act in acts:
         act.start()
     for act in acts:
