@@ -40,6 +40,9 @@ make_filter(struct control_account *account, const struct tb_capture *capture,
     enum tb_err err =
         control_begin_intent(account, TB_RESOURCE_FILTER, filter_key, &intent, fail);
 
+    if (err == TB_OK) {
+        err = control_learn_aws_time(account, fail);
+    }
     (void)tb_str_copy(intent.capture_id, sizeof(intent.capture_id), capture->id);
     intent.expires_utc_s = control_expires_utc_s(account->control, &capture->deadline);
     tb_time_format_s(expires, intent.expires_utc_s);

@@ -152,6 +152,28 @@ control_note_aws_time(struct tb_control *control, int64_t server_utc_s)
     }
 }
 
+enum tb_err
+control_learn_aws_time(struct control_account *account, struct tb_fail *fail)
+{
+    struct tb_control *control = account->control;
+    struct tb_ec2_targets targets = {0};
+    enum tb_err err;
+    bool told;
+
+    tb_mutex_lock(&control->mu);
+    told = control->locked.aws_told;
+    tb_mutex_unlock(&control->mu);
+    if (told) {
+        return TB_OK;
+    }
+    err = tb_ec2_targets_list(account->aws, NULL, &targets, fail);
+    if (err == TB_OK) {
+        control_note_aws_time(control, targets.server_utc_s);
+    }
+    tb_ec2_targets_release(&targets);
+    return err;
+}
+
 int64_t
 control_aws_now_ns(struct tb_control *control)
 {

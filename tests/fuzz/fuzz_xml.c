@@ -32,7 +32,7 @@ check_listings(const struct tb_xml *doc)
     for (size_t i = 0; i < TB_EC2_LISTINGS + TB_EC2_AROUND; i++) {
         const struct tb_ec2_listing *listing =
             i < TB_EC2_LISTINGS ? tb_ec2_listings[i] : tb_ec2_around[i - TB_EC2_LISTINGS];
-        struct tb_ec2_list list = {NULL, 0, 0, 0};
+        struct tb_ec2_list list = {0};
         struct tb_fail fail = {.text = ""};
         enum tb_err err = tb_ec2_list_add(listing, tb_xml_root(doc), &list, &fail);
 

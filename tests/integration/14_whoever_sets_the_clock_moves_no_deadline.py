@@ -20,6 +20,11 @@ import world  # noqa: E402
 from recorder import ROOT, finish, inside_the_lab, is_, run, wait_until  # noqa: E402
 
 NS, OWNER, HOUR_S = verdict.NS, "clock", 3600
+POLICY = """profiles:
+  peers: {filter: peers, duration: 5m}
+rules:
+  - {name: c2, when: {type: "Backdoor:EC2/*"}, capture: peers}
+"""
 REFUSED = {"action": "DeleteTrafficMirrorSession", "do": {"error": {"status": 503, "code": "Unavailable"}}}
 
 
@@ -28,9 +33,13 @@ class Scene:
         out = os.environ.get("TB_OUT", os.path.join(ROOT, "build/debug"))
         self.names = world.Names(1)
         host.build_wires(self.names)
-        self.token = run(out + "/tapbox", "token", "add", "a", "--role", "analyst", "--file", folder + "/tokens").stdout.strip()
+        self.token, self.bus = (run(out + "/tapbox", "token", "add", role, "--role", role, "--file", folder + "/tokens").stdout.strip()
+                                for role in ("analyst", "alert"))
+        with open(folder + "/policy.yaml", "w", encoding="utf-8") as file:
+            file.write(POLICY)
         self.awsim = host.Awsim(out, self.names, folder)
-        self.service = host.Service(out, self.names, folder, OWNER, folder + "/tokens", max_duration="1h")
+        self.service = host.Service(out, self.names, folder, OWNER, folder + "/tokens", max_duration="1h",
+                                    policy=folder + "/policy.yaml")
         self.service.may_be_set(host.build_clock(folder))
         self.start()
 
@@ -52,9 +61,12 @@ class Scene:
     def row(self, key):
         return self.service.captures()[key]
 
+    def owned(self, kind, key):
+        return [o for o in verdict.owned(self.awsim.history(), OWNER)
+                if o["kind"] == kind and o["tags"].get("tapbox:capture") == key]
+
     def session(self, key):
-        session, = [o for o in verdict.owned(self.awsim.history(), OWNER)
-                    if o["kind"] == "session" and o["tags"]["tapbox:capture"] == key]
+        session, = self.owned("session", key)
         return session
 
     def of_another_boot(self, key):
@@ -106,7 +118,14 @@ def play(scene):
     scene.service.set_clock(-2 * HOUR_S)
     was_ns = scene.row(rebooted)["deadline_utc_ns"]
     scene.of_another_boot(rebooted)
+    scene.awsim.faults([{"action": "DescribeTrafficMirrorSessions", "do": {"hang_ms": 3000}}])
     scene.start()
+    early = scene.service.call("POST", "/v1/events", world.finding(world.dice("early"), 6), scene.bus)[1]["capture"]["id"]
+    wait_until("its filter", lambda: scene.owned("filter", early), 30)
+    off_s = (verdict.utc_ns(scene.owned("filter", early)[0]["tags"]["tapbox:expires"]) - scene.awsim.history()["now_ns"]) / NS
+    is_("what is made before sessions were ever listed expires by AWS's time", abs(off_s - 300) <= 30, off_s)
+    scene.awsim.faults([])
+    scene.post(f"/{early}/stop")
     wait_until("AWS's time", lambda: scene.is_of_this_boot(rebooted), 20)
     off_s = (scene.row(rebooted)["deadline_utc_ns"] - was_ns) / NS
     is_("a deadline of another boot is where AWS's clock has it", abs(off_s) <= 2.5, off_s)

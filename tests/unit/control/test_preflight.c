@@ -90,7 +90,7 @@ begin(void **state TB_UNUSED)
     w.types = (struct tb_ec2_types){w.type, 4};
     SET(w.target_at[0].id, "tmt-1");
     SET(w.target_at[0].eni, "eni-target");
-    w.targets = (struct tb_ec2_targets){w.target_at, 1, 0};
+    w.targets = (struct tb_ec2_targets){.at = w.target_at, .count = 1};
     SET(w.rule[0].protocol, "udp");
     w.rule[0].has_ports = true;
     w.rule[0].from_port = w.rule[0].to_port = 4789;
@@ -112,7 +112,7 @@ begin(void **state TB_UNUSED)
     SET(w.filter_tags[1].key, "tapbox:standing");
     SET(w.filter_tags[1].value, "all");
     w.filter[0].tags = (struct tb_ec2_tags){w.filter_tags, 2};
-    w.filters = (struct tb_ec2_filters){w.filter, 1, 0};
+    w.filters = (struct tb_ec2_filters){.at = w.filter, .count = 1};
     w.lifetime.source = "environment";
     w.config.max_concurrent = 10;
     w.facts = (struct preflight_facts){
