@@ -9,7 +9,7 @@
 #include <linux/if_packet.h>
 
 enum {
-    MAX_EXTENSIONS = 4, /* in front of UDP; a packet with more is nobody's mirror */
+    MAX_EXTENSIONS = 4, /* that are followed; behind them the packet path decides, and counts */
     OFFSET_TYPE = 12,
     LABELS = 32,
     ADD_CONSTANT = BPF_ALU | BPF_ADD, /* BPF_K, the operand's kind, is 0 like BPF_ADD */
@@ -133,10 +133,21 @@ ipv4(struct program *p, uint16_t port)
     jump(p, BPF_JEQ, port, ACCEPT, REJECT);
 }
 
+/* In: A = the next header's number.  An extension header goes to `to_extension`. */
+static void
+extensions(struct program *p, uint8_t to_extension, uint8_t to_other)
+{
+    jump(p, BPF_JEQ, 0, to_extension, NEXT);
+    jump(p, BPF_JEQ, 43, to_extension, NEXT);
+    jump(p, BPF_JEQ, 60, to_extension, to_other);
+}
+
 /* M[0] holds the next header's number, X points to it. */
 static void
 ipv6(struct program *p, uint16_t port)
 {
+    uint8_t of_udp = new_label(p);
+
     place(p, IS_IPV6);
     op(p, BPF_LD | BPF_B | BPF_IND, 6);
     op(p, BPF_ST, 0);
@@ -147,9 +158,7 @@ ipv6(struct program *p, uint16_t port)
         op(p, BPF_LD | BPF_MEM, 0);
         jump(p, BPF_JEQ, 17, UDP6, NEXT);
         jump(p, BPF_JEQ, 44, FRAGMENT6, NEXT);
-        jump(p, BPF_JEQ, 0, extension, NEXT);
-        jump(p, BPF_JEQ, 43, extension, NEXT);
-        jump(p, BPF_JEQ, 60, extension, REJECT);
+        extensions(p, extension, REJECT);
         place(p, extension);
         op(p, BPF_LD | BPF_B | BPF_IND, 0);
         op(p, BPF_ST, 0);
@@ -161,11 +170,15 @@ ipv6(struct program *p, uint16_t port)
     }
     op(p, BPF_LD | BPF_MEM, 0);
     jump(p, BPF_JEQ, 17, UDP6, NEXT);
-    jump(p, BPF_JEQ, 44, FRAGMENT6, REJECT);
+    jump(p, BPF_JEQ, 44, FRAGMENT6, NEXT);
+    extensions(p, ACCEPT, REJECT);
 
     place(p, FRAGMENT6);
     op(p, BPF_LD | BPF_B | BPF_IND, 0);
-    jump(p, BPF_JEQ, 17, NEXT, REJECT);
+    jump(p, BPF_JEQ, 17, of_udp, NEXT);
+    jump(p, BPF_JEQ, 44, ACCEPT, NEXT);
+    extensions(p, ACCEPT, REJECT);
+    place(p, of_udp);
     op(p, BPF_LD | BPF_H | BPF_IND, 2);
     jump(p, BPF_JSET, 0xfff8, ACCEPT, NEXT);
     advance(p, 8);

@@ -239,7 +239,8 @@ void tb_source_close(struct tb_source *source);
 /*
  * The kernel filter: UDP to `port` over IPv4 and IPv6, and fragments of such, behind up to
  * TB_OUTER_MAX_TAGS tags.  It lets in what tb_outer_parse takes for VXLAN, fragment or
- * malformed UDP to that port.  `incoming` keeps out what this host sends (kernel only). Returns
+ * malformed UDP to that port, and IPv6 with more extension headers than it follows, so that
+ * they are counted.  `incoming` keeps out what this host sends (kernel only). Returns
  * the number of instructions written to `out`.
  */
 enum {

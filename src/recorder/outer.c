@@ -111,6 +111,24 @@ ipv4(struct tb_bytes ip, uint16_t port, struct datagram *out)
     return TB_OUTER_VXLAN;
 }
 
+static bool
+is_extension(uint8_t header)
+{
+    return header == PROTOCOL_HOP_BY_HOP || header == PROTOCOL_ROUTING ||
+           header == PROTOCOL_FRAGMENT || header == PROTOCOL_DESTINATION;
+}
+
+/* `next` is the first header of what was cut into fragments.  When it is one more extension,
+ * UDP may come behind it: where that is, is not looked for. */
+static enum tb_outer_kind
+ipv6_fragment(uint8_t next, bool is_first, struct tb_bytes rest, uint16_t port)
+{
+    if (next != PROTOCOL_UDP) {
+        return is_extension(next) ? TB_OUTER_FRAGMENT : TB_OUTER_NOT_VXLAN;
+    }
+    return is_first ? first_fragment(rest, port) : TB_OUTER_FRAGMENT;
+}
+
 static enum tb_outer_kind
 ipv6(struct tb_bytes ip, uint16_t port, struct datagram *out)
 {
@@ -127,8 +145,7 @@ ipv6(struct tb_bytes ip, uint16_t port, struct datagram *out)
     for (int i = 0; next != PROTOCOL_UDP; i++) {
         size_t length;
 
-        if (next != PROTOCOL_HOP_BY_HOP && next != PROTOCOL_ROUTING &&
-            next != PROTOCOL_FRAGMENT && next != PROTOCOL_DESTINATION) {
+        if (!is_extension(next)) {
             return TB_OUTER_NOT_VXLAN;
         }
         if (i == MAX_EXTENSIONS || ip.len < at + 8) {
@@ -139,13 +156,9 @@ ipv6(struct tb_bytes ip, uint16_t port, struct datagram *out)
             uint16_t fragment = tb_get_be16(ip.at + at + 2);
 
             /* (offset 0 and no more to come is a whole datagram, RFC 6946) */
-            if ((fragment & 0xfff8) != 0) {
-                return ip.at[at] == PROTOCOL_UDP ? TB_OUTER_FRAGMENT : TB_OUTER_NOT_VXLAN;
-            }
-            if ((fragment & 1) != 0) {
-                return ip.at[at] == PROTOCOL_UDP
-                           ? first_fragment(tb_bytes_of(ip.at + at + 8, ip.len - at - 8), port)
-                           : TB_OUTER_NOT_VXLAN;
+            if ((fragment & 0xfff9) != 0) {
+                return ipv6_fragment(ip.at[at], (fragment & 0xfff8) == 0,
+                                     tb_bytes_of(ip.at + at + 8, ip.len - at - 8), port);
             }
         }
         next = ip.at[at];

@@ -100,6 +100,41 @@ ipv6_extension_headers_are_stepped_over(void **state)
     }
 }
 
+/* What this filter does not follow to its end reaches who counts it. */
+static void
+more_ipv6_extension_headers_than_the_kernels_filter_follows_are_counted(void **state)
+{
+    static const struct {
+        uint8_t last;
+        unsigned port;
+        enum tb_outer_kind kind;
+        bool taken;
+    } cases[] = {
+        {17, 4789, TB_OUTER_VXLAN, true},
+        {17, 53, TB_OUTER_NOT_VXLAN, true}, /* (further away than the filter looks) */
+        {6, 4789, TB_OUTER_NOT_VXLAN, true},
+    };
+
+    (void)state;
+    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+        for (unsigned count = 5; count <= 9; count++) {
+            struct packet p = {.len = 0};
+            bool followed = count <= 8;
+
+            add_ethernet(&p, 0x86dd, TB_OUTER_MAX_TAGS, 0x8100);
+            add_ipv6(&p, 0, count * 8 + TUNNEL_BYTES + INNER);
+            for (unsigned i = 1; i <= count; i++) {
+                add8(&p, i < count ? 60 : cases[c].last);
+                add8(&p, 0);
+                add16(&p, 0);
+                add32(&p, 0);
+            }
+            add_tunnel(&p, cases[c].port, 0x123456, INNER);
+            expect(&p, followed ? cases[c].kind : TB_OUTER_MALFORMED, source6, cases[c].taken);
+        }
+    }
+}
+
 static void
 plain_ipv6_is_taken_and_other_protocols_are_not(void **state)
 {
@@ -176,7 +211,14 @@ ipv6_fragments_are_known_as_such(void **state)
         {0x0100, 17, 53, TB_OUTER_FRAGMENT, true},
         {0x0001, 17, 53, TB_OUTER_NOT_VXLAN, false},
         {0x0100, 58, 53, TB_OUTER_NOT_VXLAN, false},
+        {0x0001, 58, 53, TB_OUTER_NOT_VXLAN, false},
         {0x0000, 17, 4789, TB_OUTER_VXLAN, true},
+        /* a piece of what begins with another extension header: of what, nobody knows */
+        {0x0001, 60, 4789, TB_OUTER_FRAGMENT, true},
+        {0x0101, 60, 4789, TB_OUTER_FRAGMENT, true},
+        {0x0100, 0, 4789, TB_OUTER_FRAGMENT, true},
+        {0x0100, 43, 4789, TB_OUTER_FRAGMENT, true},
+        {0x0100, 44, 4789, TB_OUTER_FRAGMENT, true},
     };
 
     (void)state;
@@ -192,6 +234,24 @@ ipv6_fragments_are_known_as_such(void **state)
         add_tunnel(&p, cases[i].port, 0x123456, INNER);
         expect(&p, cases[i].kind, source6, cases[i].taken);
     }
+}
+
+static void
+an_ipv6_datagram_in_one_fragment_may_have_extension_headers_behind_it(void **state)
+{
+    struct packet p = {.len = 0};
+
+    (void)state;
+    add_ethernet(&p, 0x86dd, 0, 0);
+    add_ipv6(&p, 44, 16 + TUNNEL_BYTES + INNER);
+    add16(&p, 60 << 8); /* the fragment header: destination options are next */
+    add16(&p, 0);
+    add32(&p, 7);
+    add16(&p, 17 << 8);
+    add16(&p, 0);
+    add32(&p, 0);
+    add_tunnel(&p, PORT, 0x123456, INNER);
+    expect(&p, TB_OUTER_VXLAN, source6, true);
 }
 
 static void
@@ -376,9 +436,12 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ipv4_options_and_tags_are_stepped_over),
         cmocka_unit_test(ipv6_extension_headers_are_stepped_over),
+        cmocka_unit_test(
+            more_ipv6_extension_headers_than_the_kernels_filter_follows_are_counted),
         cmocka_unit_test(plain_ipv6_is_taken_and_other_protocols_are_not),
         cmocka_unit_test(fragments_are_known_as_such),
         cmocka_unit_test(ipv6_fragments_are_known_as_such),
+        cmocka_unit_test(an_ipv6_datagram_in_one_fragment_may_have_extension_headers_behind_it),
         cmocka_unit_test(every_shorter_frame_is_cut_or_malformed_and_read_within_its_bounds),
         cmocka_unit_test(lengths_that_contradict_each_other_are_malformed),
         cmocka_unit_test(ip_headers_that_cannot_be_are_malformed),
