@@ -9,10 +9,14 @@ enum {
     BUFFER_BYTES = 256 * 1024 /* the default, a page, costs a system call every three packets */
 };
 
+/* Nanoseconds since 1970 fit into 63 bits up to here; fractions may be over a second. */
+static const int64_t last_second = INT64_MAX / TB_NS_PER_S - UINT32_MAX / TB_NS_PER_S - 1;
+
 struct source_replay {
     struct tb_source base;
     pcap_t *pcap;
-    char *buffer; /* owned: the file's, until it is closed */
+    char *buffer;     /* owned: the file's, until it is closed */
+    uint64_t packets; /* given so far */
 };
 
 static enum tb_err
@@ -34,6 +38,14 @@ read_file(struct tb_source *base, int max, tb_packet_fn *packet, void *arg, size
         if (got != 1) {
             return tb_fail_set(fail, TB_EFORMAT, "%s", pcap_geterr(source->pcap));
         }
+        /* (pcapng has 64 bits, in any unit; with nanosecond precision tv_usec holds those) */
+        if (header->ts.tv_sec < 0 || header->ts.tv_sec >= last_second) {
+            return tb_fail_set(fail, TB_EFORMAT,
+                               "packet %llu of the capture is not of a time between 1970 and "
+                               "2262: its timestamp is damaged",
+                               (unsigned long long)source->packets + 1);
+        }
+        source->packets++;
         more =
             packet(arg, (int64_t)header->ts.tv_sec * TB_NS_PER_S + (int64_t)header->ts.tv_usec,
                    tb_bytes_of(octets, header->caplen));
