@@ -89,7 +89,7 @@ struct tb_record_spec {
     uint32_t snaplen;         /* 0: whole frames */
     uint64_t max_bytes;       /* 0: no budget */
     uint64_t rotate_bytes;
-    uint32_t rotate_s;
+    uint32_t rotate_s; /* 0: by size only (a replay: nothing in it goes by the wall clock) */
     char bpf_text[TB_CAPTURE_MAX_BPF_TEXT];
     const struct tb_bpf_insn *bpf; /* borrowed; NULL: everything */
     uint32_t bpf_count;

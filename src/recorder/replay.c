@@ -9,8 +9,7 @@
 #include <tapbox/io.h>
 
 enum {
-    BATCH = 4096,
-    SEGMENT_AGE_S = 24 * 3600 /* rotation is by size only */
+    BATCH = 4096
 };
 
 /* --- first pass: who is in the file --- */
@@ -126,7 +125,6 @@ fill_spec(const struct tb_replay_options *options, struct tb_record_spec *spec)
     spec->deadline_boot_ns = INT64_MAX;
     spec->snaplen = options->snaplen;
     spec->rotate_bytes = options->rotate_bytes;
-    spec->rotate_s = SEGMENT_AGE_S;
     spec->bpf = options->bpf;
     spec->bpf_count = options->bpf_count;
 }

@@ -301,7 +301,8 @@ is_due(const struct tb_stream *stream, int64_t now_boot_ns)
 
     return file->good_bytes >= stream->armed->spec.rotate_bytes ||
            file->chunks + CHUNKS_KEPT_FREE >= TB_LANE_SEGMENT_CHUNKS ||
-           now_boot_ns - file->opened_boot_ns >= max_age_ns(stream);
+           (stream->armed->spec.rotate_s != 0 &&
+            now_boot_ns - file->opened_boot_ns >= max_age_ns(stream));
 }
 
 /* What is still missing of a stream that has ended; true when nothing is. */

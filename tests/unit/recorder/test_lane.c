@@ -661,6 +661,24 @@ the_first_segments_are_short(void **state)
     finish(rig);
 }
 
+static void
+without_an_interval_segments_rotate_by_size_only(void **state)
+{
+    struct rig *rig = *state;
+
+    rig->spec.rotate_s = 0;
+    arm(rig);
+    for (int64_t i = 1; i <= 4; i++) {
+        mirror(rig, VNI, 100, i);
+        tb_lane_look(&rig->lane, tb_clock_boot_ns() + i * 2 * SECOND, false);
+        write_all(rig);
+        tb_writer_tick(&rig->lane, tb_clock_boot_ns() + i * 24 * 3600 * SECOND);
+        assert_int_equal(sealed(rig), 0);
+    }
+    finish(rig);
+    assert_int_equal(sealed(rig), 1);
+}
+
 /* One chunk after the other with so many octets of the pool still waiting. */
 static int
 level_with(struct rig *rig, size_t behind)
@@ -1084,6 +1102,7 @@ main(void)
         CASE(a_chunk_is_put_down_when_it_is_a_second_old),
         CASE(segments_rotate_by_size_and_their_numbers_go_on),
         CASE(the_first_segments_are_short),
+        CASE(without_an_interval_segments_rotate_by_size_only),
         CASE(compression_falls_with_the_queue_and_rises_step_by_step),
         CASE(a_full_spool_is_counted_and_recording_goes_on_when_there_is_room),
         CASE(a_spool_that_cannot_be_written_does_not_end_it),
