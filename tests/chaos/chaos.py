@@ -153,7 +153,7 @@ def gather(tally, seeds, results, course, jobs):
         try:
             result = results.get(timeout=300)
         except queue.Empty:
-            print("\nno run has ended for 300 s", flush=True)
+            print("\nno run has ended for 300 s; under way: " + ", ".join(map(str, course.going)), flush=True)
             return False
         del course.going[result["seed"]]
         tally.add(result)
@@ -201,8 +201,10 @@ def main():
     good = gather(tally, seeds, results, course, jobs)
     if args.only is not None:
         print(json.dumps(life.draw(args.only, points), indent=1))
-    for _ in workers:
+    for worker in workers:
         seeds.put(None)
+        if course.going:  # hangs: not waited for
+            worker.terminate()
     result = tally.result(args.seed)
     short = {key: value for key, value in result.items() if not key.startswith(("kills", "crash_points_m"))}
     print(("\n" if sys.stdout.isatty() else "") + json.dumps(short))

@@ -391,6 +391,7 @@ class Life:
         crash = self.point() if self.plan["kind"] != "serve" else ""
         standing = self.plan["kind"] == "standing"
         options = ["--standing"] * standing + self.roles()
+        last_ns = time.time_ns() + verdict.LONGEST_S * verdict.NS  # what says that it expires later is a leak
         while True:
             self.lift()
             left = self.still_there(standing)
@@ -398,6 +399,7 @@ class Life:
                           default=0)
             latest = max([verdict.utc_ns(o["tags"]["tapbox:expires"]) for o in left if "tapbox:expires" in o["tags"]],
                          default=0)
+            soonest, latest = min(soonest, last_ns), min(latest, last_ns)
             if crash and time.time_ns() > (latest if standing else soonest) + verdict.NS:
                 self.swept_ns = time.time_ns()  # nobody could have before
                 # where there is nothing to delete the point is not come by: that is a run like any other

@@ -11,6 +11,7 @@ import time
 NS = 1000000000
 KINDS = ("leaks", "duplicates", "stuck", "lost_alerts", "other")
 FINAL = {"sealed", "refused", "failed"}
+LONGEST_S = 70  # after it was made nothing may expire later: the longest box here is 60 s (world.py), from the request on
 
 
 def utc_ns(text):
@@ -58,6 +59,9 @@ def leaks(history, owner, grace_s, excused_ns=0, awake=None):
             if "tapbox:standing" not in o["tags"] or o["kind"] == "session":
                 found.append(f"{o['kind']} {o['id']} has neither an expiry nor is it standing")
             continue
+        box_s = (utc_ns(o["tags"]["tapbox:expires"]) - o["from_ns"]) / NS
+        if box_s > LONGEST_S:
+            found.append(f"{o['kind']} {o['id']} of {o['tags'].get('tapbox:capture')} expires {box_s:.0f} s after it was made")
         lag = lag_ns(o, utc_ns(o["tags"]["tapbox:expires"]), history["now_ns"], excused_ns, awake)
         most = max(most, lag)
         if lag > grace_s * NS:

@@ -48,13 +48,15 @@ def sentences():
     is_("ours without an expiry and not standing is a leak",
         len(verdict.leaks(history(event("create", "a", -5, {"tapbox:owner": "us"})), "us", 10)[0]) == 1)
     is_("somebody else's is no leak", verdict.leaks(history(event("create", "a", -5, dict(OURS, **{"tapbox:owner": "you"}))), "us", 10) == ([], 0))
+    is_("what says that it expires later than any capture may end is a leak",
+        "3600 s after it was made" in verdict.leaks(history(event("create", "a", -3600, OURS), event("delete", "a", 1, OURS)), "us", 10)[0][0])
     standing = {"tapbox:owner": "us", "tapbox:standing": "1"}
     is_("a session that calls itself standing is a leak, a target is none",
         len(verdict.leaks(history(event("create", "a", -5, standing), event("create", "t", -5, standing, kind="target")), "us", 10)[0]) == 1)
     box = {"cap-1": {"state": "sealed", "stop_reason": "deadline", "deadline_utc_ns": END, "stopped_utc_ns": END + NS,
                      "told_deadline_utc_ns": END - 3600 * NS}}
-    lying = history(event("create", "a", -5, dict(OURS, **{"tapbox:expires": "2026-01-02T04:00:00Z"})),
-                    event("delete", "a", 12, dict(OURS, **{"tapbox:expires": "2026-01-02T04:00:00Z"})))
+    lying = history(event("create", "a", -5, dict(OURS, **{"tapbox:expires": "2026-01-02T03:05:00Z"})),
+                    event("delete", "a", 12, dict(OURS, **{"tapbox:expires": "2026-01-02T03:05:00Z"})))
     is_("a session that outlives its capture is a leak, though its tag allows it",
         verdict.leaks(lying, "us", 10) == ([], 0) and len(verdict.outlived(lying, "us", box, 10)[0]) == 1)
     is_("not when the service ran too short", verdict.outlived(lying, "us", box, 10, 0, [[END, END + 4 * NS]]) == ([], 4 * NS))
