@@ -488,6 +488,14 @@ tb_segment_is_lost(const struct tb_segment_row *segment)
 {
     return segment->state == TB_SEGMENT_SPOOLED && !segment->local;
 }
+/* Its index could not be read: how many packets it holds is not known. */
+static inline bool
+tb_segment_is_damaged(const struct tb_segment_row *segment)
+{
+    static const uint8_t zeros[sizeof(segment->merkle_root)];
+
+    return segment->packets == 0 && memcmp(segment->merkle_root, zeros, sizeof(zeros)) == 0;
+}
 
 /* An upload in parts that was begun for a segment, and the parts that S3 has acknowledged;
  * tb_store_segment_uploaded ends it. */

@@ -42,7 +42,8 @@ TB_NODISCARD enum tb_err tb_uploader_numbers(struct tb_uploader *uploader,
 /* Something may be new in the spool. */
 void tb_uploader_wake(struct tb_uploader *uploader);
 
-/* Enters sealed segments of the capture's spool folder into the store.  Idempotent. */
+/* Enters sealed segments of the capture's spool folder into the store.  Idempotent.  One whose
+ * index cannot be read is entered, too, and logged: tb_segment_is_damaged. */
 TB_NODISCARD enum tb_err tb_upload_scan(struct tb_store *store, int spool_fd,
                                         const char *capture_id, struct tb_fail *fail);
 /* "captures/2026/01/02/cap-...": the S3 prefix of a capture, by the time in its id. */

@@ -26,7 +26,7 @@ struct tb_evidence_file {
     struct tb_sha256 sha256;
     /* segments only: */
     uint64_t packets;
-    bool has_root; /* false: entered by a tapbox that computed none */
+    bool has_root; /* false: entered by a tapbox that computed none, or (0 packets) damaged */
     struct tb_sha256 merkle_root;
 };
 

@@ -140,7 +140,7 @@ filter_json(const struct tb_manifest_input *input)
     return out;
 }
 
-/* Segments that an earlier tapbox entered have none. */
+/* Segments that are damaged, or that an earlier tapbox entered, have none. */
 static void
 set_root(struct tb_json *segment, const uint8_t *root)
 {
@@ -330,6 +330,13 @@ judge_segments(struct verdict *verdict, const struct tb_manifest_input *input)
             add_gap(verdict, "lost", input->segments[i].packets,
                     "segments/%.100s was removed from the capture host's disk before S3 had it",
                     input->segments[i].name);
+            verdict->lost = true;
+        } else if (tb_segment_is_damaged(&input->segments[i])) {
+            add_gap(
+                verdict, "damaged", 0,
+                "segments/%.100s was damaged on the capture host's disk: its index cannot be "
+                "read, what it holds is not counted",
+                input->segments[i].name);
             verdict->lost = true;
         } else if (input->segments[i].recovered) {
             add_gap(verdict, "recovered", 0,

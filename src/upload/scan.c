@@ -7,6 +7,7 @@
 #include <tapbox/evidence.h>
 #include <tapbox/ids.h>
 #include <tapbox/io.h>
+#include <tapbox/log.h>
 #include <tapbox/segment.h>
 #include <tapbox/spool.h>
 
@@ -21,44 +22,61 @@ is_known(const struct tb_segment_row *rows, size_t count, const char *name)
     return false;
 }
 
-/* What the file says of itself (its index) and what it is (its hash). */
+/* What the file says of itself. */
 static enum tb_err
-read_segment(int spool_fd, struct tb_segment_row *row, struct tb_fail *fail)
+read_index(int fd, struct tb_segment_row *row, struct tb_fail *fail)
 {
     struct tb_segment_reader *reader = NULL;
     struct tb_segment_summary summary;
-    struct tb_sha256 digest, root;
+    struct tb_sha256 root;
+    enum tb_err err = tb_segment_reader_open(fd, &reader, fail);
+
+    if (err == TB_OK) {
+        tb_segment_reader_summary(reader, &summary);
+        err = tb_segment_merkle_root(reader, &root, fail);
+    }
+    if (err == TB_OK) {
+        memcpy(row->merkle_root, root.octets, sizeof(row->merkle_root));
+        row->packets = summary.packets;
+        row->first_utc_ns = summary.first_utc_ns;
+        row->last_utc_ns = summary.last_utc_ns;
+        row->recovered = summary.recovered;
+    }
+    tb_segment_reader_free(reader);
+    return err;
+}
+
+/* What the file says of itself, and what it is (its hash).  One that says nothing any more was
+ * damaged after it was sealed.  It is evidence all the same, and goes as it is: a repair would
+ * cut off what somebody may yet read.  `*damage` says what is wrong with it, else TB_OK. */
+static enum tb_err
+read_segment(int spool_fd, struct tb_segment_row *row, struct tb_fail *damage,
+             struct tb_fail *fail)
+{
+    struct tb_sha256 digest;
     int fd = -1;
     enum tb_err err;
 
+    damage->err = TB_OK;
     err = tb_spool_open(spool_fd, row->capture_id, row->name, &fd, fail);
     if (err != TB_OK) {
         goto out;
     }
-    err = tb_segment_reader_open(fd, &reader, fail);
-    if (err != TB_OK) {
+    err = read_index(fd, row, fail);
+    if (err == TB_EFORMAT) {
+        *damage = *fail;
+    } else if (err != TB_OK) {
         goto out;
     }
-    tb_segment_reader_summary(reader, &summary);
-    err = tb_segment_merkle_root(reader, &root, fail);
-    if (err != TB_OK) {
-        goto out;
-    }
-    memcpy(row->merkle_root, root.octets, sizeof(row->merkle_root));
     err = tb_sha256_fd(fd, &digest, &row->bytes, fail);
     if (err != TB_OK) {
         goto out;
     }
     memcpy(row->sha256, digest.octets, sizeof(row->sha256));
-    row->packets = summary.packets;
-    row->first_utc_ns = summary.first_utc_ns;
-    row->last_utc_ns = summary.last_utc_ns;
-    row->recovered = summary.recovered;
     row->state = TB_SEGMENT_SPOOLED;
     row->local = true;
 
 out:
-    tb_segment_reader_free(reader);
     tb_close(&fd);
     if (err != TB_OK) {
         tb_fail_prefix(fail, "segment %s", row->name);
@@ -103,7 +121,7 @@ tb_upload_scan(struct tb_store *store, int spool_fd, const char *capture_id,
     listed = err == TB_OK;
     for (size_t i = 0; i < names.count && listed; i++) {
         struct tb_segment_row row = {0};
-        struct tb_fail why = {0};
+        struct tb_fail damage, why = {0};
         enum tb_err of_this;
 
         if (is_known(known, known_count, names.at[i])) {
@@ -111,9 +129,14 @@ tb_upload_scan(struct tb_store *store, int spool_fd, const char *capture_id,
         }
         (void)tb_str_copy(row.capture_id, sizeof(row.capture_id), capture_id);
         (void)tb_str_copy(row.name, sizeof(row.name), names.at[i]);
-        of_this = read_segment(spool_fd, &row, &why);
+        of_this = read_segment(spool_fd, &row, &damage, &why);
         if (of_this == TB_OK) {
             of_this = tb_store_segment_add(store, &row, &why);
+        }
+        if (of_this == TB_OK && damage.err != TB_OK) {
+            tb_log_fail(TB_LOG_ERROR, capture_id, &damage,
+                        "%s is damaged: it is uploaded as it is, its packets are not counted",
+                        row.name);
         }
         /* one that cannot be read holds up no other; the first failure is told */
         if (of_this != TB_OK && err == TB_OK) {

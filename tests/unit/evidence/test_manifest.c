@@ -142,6 +142,19 @@ whatever_is_missing_is_named_and_decides_the_verdict(void **state)
     root = build(f);
     assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");
     f->segment.recovered = false;
+    {
+        const struct tb_segment_row sound = f->segment;
+
+        f->segment.packets = 0;
+        memset(f->segment.merkle_root, 0, sizeof(f->segment.merkle_root));
+        root = build(f);
+        assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");
+        assert_string_equal(tb_json_str(root, "/completeness/gaps/0/kind"), "damaged");
+        assert_string_equal(tb_json_str(root, "/completeness/gaps/1/kind"), "count");
+        assert_int_equal(tb_json_count(tb_json_at(root, "/segments")), 1);
+        assert_true(tb_json_is_null(tb_json_at(root, "/segments/0/merkle_root")));
+        f->segment = sound;
+    }
     f->segment.state = TB_SEGMENT_SPOOLED; /* and the file is gone */
     root = build(f);
     assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");

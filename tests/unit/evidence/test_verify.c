@@ -345,6 +345,37 @@ evidence_that_nobody_touched_holds_also_when_decoded(void **state)
 }
 
 static void
+a_segment_that_was_damaged_before_it_was_sealed_is_proven_to_be_that(void **state)
+{
+    static const char name[] = "segments/host-0-000002.pcapng.zst";
+    static const struct tb_bytes damaged = {(const uint8_t *)"what was found", 14};
+    struct place *p = *state;
+    struct copy copy = {.count = 0};
+    struct tb_segment_row row = {
+        .name = "host-0-000002.pcapng.zst", .state = TB_SEGMENT_SPOOLED, .bytes = damaged.len};
+    struct tb_sha256 sha256;
+
+    test_evidence_recording(&p->evidence, 3, 1, 1, copy.id);
+    test_evidence_folder(&p->evidence, copy.id, copy.path, sizeof(copy.path));
+    put_file(&copy, name, damaged);
+    (void)snprintf(row.capture_id, sizeof(row.capture_id), "%s", copy.id);
+    assert_int_equal(tb_sha256(damaged, &sha256), TB_OK);
+    memcpy(row.sha256, sha256.octets, sizeof(row.sha256));
+    assert_int_equal(tb_store_segment_add(p->evidence.store, &row, NULL), TB_OK);
+    assert_int_equal(tb_store_segment_uploaded(p->evidence.store, &row, NULL), TB_OK);
+    test_evidence_end(&p->evidence, copy.id);
+    assert_int_equal(test_evidence_seal(&p->evidence, copy.id, 0, NULL), TB_OK);
+    for (int deep = 0; deep < 2; deep++) {
+        p->deep = deep != 0;
+        assert_holds(p, &copy);
+        assert_string_equal(check(p, &copy).complete, "no");
+    }
+    put_file(&copy, name, tb_bytes_str("what is now it"));
+    (void)check(p, &copy);
+    assert_true(told(p, name, "hash"));
+}
+
+static void
 any_flipped_bit_is_found_and_its_file_named(void **state)
 {
     struct place *p = *state;
@@ -890,6 +921,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(evidence_that_nobody_touched_holds_also_when_decoded,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_segment_that_was_damaged_before_it_was_sealed_is_proven_to_be_that, set_up,
+            tear_down),
         cmocka_unit_test_setup_teardown(any_flipped_bit_is_found_and_its_file_named, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_file_cut_off_or_longer_or_gone_is_named, set_up,

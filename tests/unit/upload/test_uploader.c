@@ -298,6 +298,54 @@ custody_logs_are_kept_as_their_captures_and_hold_up_no_other(void **state)
     assert_true(seen[0] && seen[1]);
 }
 
+/* What stands behind the damage may be read by somebody; its hash is of what was there. */
+static void
+a_segment_without_a_readable_index_goes_as_it_is(void **state)
+{
+    struct rig *rig = *state;
+    const struct http_peer_step steps[] = {
+        {.begins = "GET /evidence?", .status = 403, .always = true},
+        {.begins = rig->begins[0], .status = 200, .always = true}};
+    const struct tb_bytes whole = tb_buf_view(&rig->segment.file);
+    /* of the file's octets: nothing, a few, the frame's header, all but the tail's last */
+    const size_t kept[] = {0, 3, 40, whole.len - 1};
+    enum {
+        DAMAGED = sizeof(kept) / sizeof(kept[0])
+    };
+    struct tb_segment_row *rows = NULL;
+    size_t count = 0;
+    int folder_fd = -1;
+
+    assert_int_equal(tb_open_dir(rig->spool_fd, rig->ids[0], 0700, &folder_fd, NULL), TB_OK);
+    for (unsigned i = 0; i < DAMAGED; i++) {
+        char name[64];
+        int fd;
+
+        (void)snprintf(name, sizeof(name), "host-0-%06u.pcapng.zst", i + 101);
+        fd = openat(folder_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(tb_write_all(fd, tb_bytes_of(whole.at, kept[i]), NULL), TB_OK);
+        tb_close(&fd);
+    }
+    tb_close(&folder_fd);
+    seal(rig, rig->ids[0], 1);
+    assert_int_equal(tb_store_segment_list(rig->store, rig->ids[0], &rows, &count, NULL),
+                     TB_OK);
+    assert_int_equal(count, DAMAGED + 1);
+    assert_false(tb_segment_is_damaged(&rows[0]));
+    for (size_t i = 0; i < DAMAGED; i++) {
+        struct tb_sha256 sha256;
+
+        assert_true(tb_segment_is_damaged(&rows[i + 1]));
+        assert_int_equal(rows[i + 1].bytes, kept[i]);
+        assert_int_equal(tb_sha256(tb_bytes_of(whole.at, kept[i]), &sha256), TB_OK);
+        assert_memory_equal(rows[i + 1].sha256, sha256.octets, sizeof(sha256.octets));
+    }
+    free(rows);
+    http_peer_script(rig->peer, steps, 2);
+    upload(rig);
+    expect_uploaded(rig, DAMAGED + 1);
+}
+
 int
 main(void)
 {
@@ -310,6 +358,8 @@ main(void)
         cmocka_unit_test_setup_teardown(
             custody_logs_are_kept_as_their_captures_and_hold_up_no_other, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_became_shorter_holds_up_no_other, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_segment_without_a_readable_index_goes_as_it_is, setup,
                                         teardown),
     };
 
