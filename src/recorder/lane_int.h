@@ -249,6 +249,9 @@ enum {
 size_t tb_kernel_filter(struct bpf_insn out[TB_KERNEL_FILTER_MAX], uint16_t port,
                         bool incoming);
 
+/* Logs what of the interface's settings lets the kernel merge mirrored packets into one. */
+void tb_merging_warn(const char *interface);
+
 /* Instructions in the form that bpf_filter wants, checked; *out is free()d by the caller. */
 TB_NODISCARD enum tb_err tb_bpf_load(const struct tb_bpf_insn *insns, uint32_t count,
                                      struct bpf_insn **out, struct tb_fail *fail);

@@ -479,6 +479,9 @@ open_sources(struct recorder *r, struct tb_fail *fail)
             err = tb_source_pcap_join(r->sources[i], &group, fail);
         }
     }
+    if (err == TB_OK) {
+        tb_merging_warn(o->interface);
+    }
     for (unsigned i = 0; i < r->lane_count && err == TB_OK; i++) {
         err = r->sources[i]->ops->start(r->sources[i], fail);
     }

@@ -67,4 +67,14 @@ with tempfile.TemporaryDirectory() as work:
     is_("SIGINT ends it as SIGTERM does", ended == 0, ended)
     one.start()
     is_("and the next one takes its place", one.host()["armed"] == 0 and one.stop() == 0)
+    is_("nothing is said of an interface on which the kernel merges no datagrams", "merge" not in open(one.log).read())
+    for feature in ("rx-udp-gro-forwarding", "rx-gro-list"):
+        run("ethtool", "-K", net.name, feature, "on")
+        one.start()
+        one.stop()
+        run("ethtool", "-K", net.name, feature, "off")
+        lines = [line for line in open(one.log).read().splitlines() if "merge" in line]
+        is_(f"{feature} is told, with how to switch it off",
+            len(lines) == 1 and f"ethtool -K {net.name} {feature} off" in lines[0], lines)
+        os.truncate(one.log, 0)
 finish()
