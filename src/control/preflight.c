@@ -130,7 +130,9 @@ preflight_source_blocked(const struct tb_capture_request *request,
                      "interfaces of type '%s' cannot be mirrored: name the instances behind it",
                      interface->interface_type);
     }
-    if (interface->instance[0] == '\0' || strcmp(interface->status, "in-use") != 0) {
+    /* (RDS's and ElastiCache's belong to no instance that is seen here) */
+    if (strcmp(interface->status, "in-use") != 0 ||
+        (interface->instance[0] == '\0' && !interface->requester_managed)) {
         return block(
             out, "not_attached", eni,
             "it is not attached to an instance: attach it, or name the interface that has "

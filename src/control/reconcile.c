@@ -111,7 +111,9 @@ look_at_source(struct control_account *account, const struct tb_capture_source *
         (void)snprintf(out, cap, "the interface was deleted");
     } else if (err == TB_OK && strcmp(found.at[0].instance, source->instance) != 0) {
         (void)snprintf(out, cap, "the interface was detached from %.40s", source->instance);
-    } else if (err == TB_OK) {
+    } else if (err == TB_OK && strcmp(found.at[0].status, "in-use") != 0) {
+        (void)snprintf(out, cap, "the interface was detached");
+    } else if (err == TB_OK && source->instance[0] != 0) { /* (else a service's, of RDS, say) */
         err = tb_ec2_instance_get(account->aws, source->instance, &instance, &fail);
         if (err == TB_ENOTFOUND) {
             (void)snprintf(out, cap, "the instance %.40s is gone", source->instance);

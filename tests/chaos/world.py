@@ -21,6 +21,7 @@ INSTANCES = 40  # of each world unless told otherwise; there is traffic on the i
 WIRED = 2
 FAR = 4095  # this one lies in another VPC
 TWO = 3  # this one has two interfaces
+DATABASE_ENI = "eni-0c4a05c4a05fffffe"  # of an instance of RDS, which is not seen
 STOPPED_ENI = "eni-0c4a05c4a05ffffff"  # exists, but is attached to nothing
 
 
@@ -72,6 +73,8 @@ def describe(names, control, instances=INSTANCES, away=False):
     enis.append({"id": eni(FAR), "mac": "02:99:00:00:03:01", "subnet": FAR_SUBNET, "private_ips": [f"10.88.{names.k}.9"],
                  "instance": instance(FAR), "device_index": 0})
     enis.append({"id": STOPPED_ENI, "mac": "02:99:00:00:02:01", "subnet": THERE, "private_ips": [address(251)]})
+    enis.append({"id": DATABASE_ENI, "mac": "02:99:00:00:02:02", "subnet": THERE, "private_ips": [address(252)],
+                 "requester_managed": True, "requester_id": "amazon-rds"})
     whole, far = "10.99.0.0/16", f"10.88.{names.k}.0/24"
     described = {
         "region": REGION, "ring": {"blocks": 16, "retire_ms": 10}, "api": {"listen": names.gate, "port": 8480}, "control": control,

@@ -31,7 +31,7 @@ def extra(name):
     return f"eni-0c4a05c4a05e{name:05x}"
 
 
-BALANCER, MANAGED, SIX, JEWEL, PEER, UNKNOWN_WAY, DENIED = (extra(n) for n in range(1, 8))
+BALANCER, MANAGED, SIX, JEWEL, PEER, UNKNOWN_WAY, DENIED, DATABASE = (extra(n) for n in range(1, 9))
 
 
 def describe(names, control):
@@ -55,6 +55,7 @@ def describe(names, control):
 
     interface(BALANCER, 241, type="network_load_balancer")
     interface(MANAGED, 242, requester_managed=True, requester_id="amazon-elb", instance=world.instance(30), device_index=1)
+    interface(DATABASE, 249, requester_managed=True, requester_id="amazon-rds")
     interface(SIX, 243, instance=world.instance(31), device_index=1)
     w["enis"][-1].update(private_ips=[], ipv6=["2001:db8:77::9"])
     interface(JEWEL, 244, instance=world.instance(32), device_index=1, tags={"crown": "jewels"})
@@ -154,6 +155,7 @@ def sources(scene):
     row("an interface that is attached to nothing", of(world.STOPPED_ENI), ["block not_attached"])
     row("one of a load balancer", of(BALANCER), ["block interface_type"])
     row("one that a service of AWS manages", of(MANAGED), ["warn requester_managed"])
+    row("one of a database, which belongs to no instance here", of(DATABASE), ["warn requester_managed"])
     row("one without an IPv4 address", of(SIX), ["block no_ipv4"])
     row("one that the policy's guard forbids", of(JEWEL), ["block policy_guard"])
     row("one whose owner forbids it", of(DENIED), ["block deny_tag"])

@@ -212,6 +212,15 @@ def answered_by_somebody_else(scene, faults):
     is_("what is not EC2's answer fails no capture", scene.row(key)["state"] == "recording", scene.row(key))
 
 
+def a_database_is_captured(scene, _):
+    """Its interface belongs to no instance that is seen, and is no lost one for that."""
+    key = scene.record(world.DATABASE_ENI, "10m")
+    looked = scene.awsim.ask("/requests")["DescribeTrafficMirrorSessions"]["total"]
+    wait_until("looks at all that is captured",
+               lambda: scene.awsim.ask("/requests")["DescribeTrafficMirrorSessions"]["total"] > looked + 20, 60)
+    is_("a database's interface is captured, and goes on being", scene.row(key)["state"] == "recording", scene.row(key))
+
+
 def one_of_two_sources_is_gone(scene, faults):
     """And its session with it: that keeps the capture of the other one from nothing."""
     scene.awsim.change({"attach": {"eni": world.STOPPED_ENI, "instance": world.instance(9)}})
@@ -237,7 +246,7 @@ with tempfile.TemporaryDirectory(dir="/run") as work:
     scene = Scene(work)
     faults = Faults(scene)
     acts = [threading.Thread(target=play, args=(act, scene, faults)) for act in (
-        one_of_two_sources_is_gone, tags_that_are_shown_late, tags_that_are_not_shown, budget, joined_amid_the_arming,
+        one_of_two_sources_is_gone, a_database_is_captured, tags_that_are_shown_late, tags_that_are_not_shown, budget, joined_amid_the_arming,
         answered_by_somebody_else, deadline_amid_an_extension, one_of_two_is_still_being_taken_down)]
     for act in acts:
         act.start()

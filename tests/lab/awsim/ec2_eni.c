@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "describe.h"
+#include "mirror.h"
 
 void
 groups_xml(struct str *x, const struct eni *e)
@@ -96,6 +97,13 @@ attachment_xml(struct str *x, const struct eni *e, bool with_instance)
     xml_close(x, "attachment");
 }
 
+/* RDS's and ElastiCache's are in use on instances that their owner does not see. */
+static const char *
+eni_status(const struct eni *e)
+{
+    return e->instance == NULL && !eni_is_of_service(e) ? "available" : "in-use";
+}
+
 static void
 eni_xml(struct str *x, const struct obj *o)
 {
@@ -108,7 +116,7 @@ eni_xml(struct str *x, const struct obj *o)
     xml_text(x, "ownerId", o->owner->id);
     xml_opt(x, "requesterId", e->requester_id);
     xml_bool(x, "requesterManaged", e->requester_managed);
-    xml_text(x, "status", e->instance == NULL ? "available" : "in-use");
+    xml_text(x, "status", eni_status(e));
     xml_text(x, "macAddress", e->mac_text);
     eni_v4_xml(x, e);
     xml_bool(x, "sourceDestCheck", true);
@@ -182,7 +190,7 @@ eni_values(const struct eni *e, const char *filter, struct values *out)
     } else if (strcmp(filter, "source-dest-check") == 0) {
         value_bool(out, true);
     } else if (strcmp(filter, "status") == 0) {
-        value_add(out, i == NULL ? "available" : "in-use");
+        value_add(out, eni_status(e));
     } else if (strcmp(filter, "subnet-id") == 0) {
         value_add(out, e->subnet->o.id);
     } else if (strcmp(filter, "vpc-id") == 0) {

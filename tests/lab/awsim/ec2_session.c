@@ -72,8 +72,8 @@ fresh_vni(const struct call *c)
 }
 
 /* Interfaces of these two services can be mirrored without an instance to be seen. */
-static bool
-is_of_service(const struct eni *e)
+bool
+eni_is_of_service(const struct eni *e)
 {
     return strcmp(e->requester_id, "amazon-rds") == 0 ||
            strcmp(e->requester_id, "amazon-elasticache") == 0;
@@ -83,14 +83,14 @@ bool
 eni_is_mirrored(const struct eni *e)
 {
     const struct instance *i = e->instance;
-    return !e->gone && (is_of_service(e) ||
+    return !e->gone && (eni_is_of_service(e) ||
                         (i != NULL && instance_is_up(i) && type_can_be_mirrored(i->type)));
 }
 
 static bool
 eni_may_be_source(struct call *c, const struct eni *e)
 {
-    bool service = is_of_service(e);
+    bool service = eni_is_of_service(e);
     if (strcmp(e->type, "interface") != 0) {
         return fail(
             c, 400, "NetworkInterfaceNotSupported",

@@ -20,6 +20,7 @@ void rule_xml(struct str *x, const struct obj *o);
 
 /* Does it carry traffic that AWS would mirror: attached, running, of a type that can? */
 bool eni_is_mirrored(const struct eni *e);
+bool eni_is_of_service(const struct eni *e);
 
 /* Can an ENI of this instance type be a source?  NULL type: not attached. */
 bool type_can_be_mirrored(const char *instance_type);
