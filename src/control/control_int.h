@@ -267,8 +267,11 @@ TB_NODISCARD enum tb_err control_create_with_body(struct control_account *accoun
 struct tb_resource *control_find_row(const struct control_account *account,
                                      struct tb_resource *rows, size_t count,
                                      enum tb_resource_kind kind, const char *key);
-/* AWS says they are gone: look for them, or make new ones, next time. */
-void control_standing_forget(struct control_account *account);
+/* Whether `fail` is EC2's word that an object of this kind is not there; one that names neither
+ * target nor filter is said of both. */
+bool control_says_gone(const struct tb_fail *fail, enum tb_resource_kind kind);
+/* Those that AWS says are gone: look for them, or make new ones, next time. */
+void control_standing_forget(struct control_account *account, const struct tb_fail *why);
 
 /* --- a capture's filter (own_filter.c) --- */
 

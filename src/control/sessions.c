@@ -79,6 +79,15 @@ control_is_about_standing(enum tb_err err, const struct tb_fail *fail)
     return err != TB_OK && strncmp(fail->code, "InvalidTrafficMirror", 20) == 0;
 }
 
+bool
+control_says_gone(const struct tb_fail *fail, enum tb_resource_kind kind)
+{
+    bool target = strncmp(fail->code, "InvalidTrafficMirrorTarget", 26) == 0;
+    bool filter = strncmp(fail->code, "InvalidTrafficMirrorFilter", 26) == 0;
+
+    return target == filter || target == (kind == TB_RESOURCE_TARGET);
+}
+
 /* Whether EC2 answered about this interface and no retry changes it: a named gap. */
 static bool
 is_about_the_source(enum tb_err err, const struct tb_fail *fail)

@@ -468,7 +468,7 @@ control_standing_filter(struct control_account *account, char out_id[TB_AWS_ID_S
 }
 
 void
-control_standing_forget(struct control_account *account)
+control_standing_forget(struct control_account *account, const struct tb_fail *why)
 {
     struct tb_store *store = account->control->deps.store;
     struct tb_resource *rows = NULL;
@@ -476,14 +476,19 @@ control_standing_forget(struct control_account *account)
     size_t count = 0;
 
     tb_mutex_lock(&account->standing_mu);
-    keep_warm(account, account->locked.target, "");
-    keep_warm(account, account->locked.filter, "");
+    if (control_says_gone(why, TB_RESOURCE_TARGET)) {
+        keep_warm(account, account->locked.target, "");
+    }
+    if (control_says_gone(why, TB_RESOURCE_FILTER)) {
+        keep_warm(account, account->locked.filter, "");
+    }
     if (tb_store_resource_list(store, "", false, &rows, &count, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read the standing objects");
         count = 0;
     }
     for (size_t i = 0; i < count; i++) {
         if (rows[i].state == TB_RESOURCE_CREATED && strcmp(rows[i].account, account->id) == 0 &&
+            control_says_gone(why, rows[i].kind) &&
             tb_store_resource_gone(store, rows[i].row, TB_RESOURCE_FOUND_GONE, "", &fail) !=
                 TB_OK) {
             tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot forget a standing object");

@@ -477,13 +477,15 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
     }
     if (control_is_about_standing(err, &why)) {
         /* Somebody removed the target or the filter: the next try makes new ones. */
-        control_standing_forget(account);
+        control_standing_forget(account, &why);
         if (!control_is_own(account)) {
-            control_standing_forget(&control->accounts[0]);
+            control_standing_forget(&control->accounts[0], &why);
         }
-        err = control_forget_own_filter(account, capture, fail);
-        if (err != TB_OK) {
-            goto out;
+        if (control_says_gone(&why, TB_RESOURCE_FILTER)) {
+            err = control_forget_own_filter(account, capture, fail);
+            if (err != TB_OK) {
+                goto out;
+            }
         }
         err = TB_ERETRY;
         why.err = err;

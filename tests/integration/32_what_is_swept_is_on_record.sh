@@ -42,6 +42,15 @@ same 'the sweeper tells what it deleted' "session $own $id 2026-01-02T03:04:05Z 
 same 'and it is gone' '' "$(sessions)"
 lab_tapbox_start || give_up 'tapbox starts once more' "$LAB_DIR/logs/tapbox.log"
 lab_wait_for_state "$id" sealed 60 || give_up 'the capture that lost its session is sealed' "$LAB_DIR/logs/tapbox.log"
+
+# --- somebody deletes the standing target: nothing else is taken for gone
+target=$(lab_awsim_ask /objects | jq -r '.targets[].id')
+filter=$(lab_awsim_ask /objects | jq -r '.filters[] | select(.tags["tapbox:standing"]).id')
+lab_ec2 delete-traffic-mirror-target --traffic-mirror-target-id "$target" >/dev/null
+next=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"3s\",\"reason\":\"test\"}" | jq -r .capture.id)
+lab_wait_for_state "$next" sealed 60 || give_up 'a capture makes another target' "$LAB_DIR/logs/tapbox.log"
+same 'the filter that is still there goes on being used' "$filter" \
+    "$(lab_awsim_ask /objects | jq -r '.filters[] | select(.tags["tapbox:standing"]).id')"
 lab_tapbox_stop
 rm -rf "$TB_WORK/evidence"
 lab_s3 sync --only-show-errors "s3://$LAB_BUCKET/captures" "$TB_WORK/evidence"
@@ -54,5 +63,7 @@ lab_awsim_ask /faults -X PUT -d '[{"action": "DescribeTrafficMirrorFilters", "do
 lab_exec remote "$TB_OUT/tapbox" sweep --json >"$TB_WORK/half.json" 2>"$TB_WORK/half.err"
 same 'a sweep that may not list the filters fails' '4 1' "$? $(grep -c UnauthorizedOperation "$TB_WORK/half.err")"
 same 'and tells the session that it deleted before' "$session" "$(jq -r '.deleted[].id' "$TB_WORK/half.json")"
+same 'and only the target is told to have been found gone' "target $target" \
+    "$(host_log | jq -r 'select(.act == "aws_found_gone").detail | "\(.kind) \(.id)"')"
 expect 'all of it holds' "$TB_OUT/tapbox" verify "$TB_WORK/evidence" --key "$LAB_DIR/state/evidence.key.pub" --whole
 finish
