@@ -178,8 +178,8 @@ void control_together(struct control_task *tasks, size_t count);
 
 /* AWS's clock against ours, from the Date of its answers: what expiry tags are written by. */
 void control_note_aws_time(struct tb_control *control, int64_t server_utc_s);
-/* Asks AWS once, when this process has not heard its clock yet: before an expiry that is
- * written without having listed anything. */
+/* Asks AWS once, when this process has not heard its clock yet: before its time goes to AWS
+ * without having listed anything. */
 TB_NODISCARD enum tb_err control_learn_aws_time(struct control_account *account,
                                                 struct tb_fail *fail);
 /* What AWS's clock shows now, to a second; until AWS has told, this host's when it started. */

@@ -165,7 +165,11 @@ tag(struct tb_control *control, const struct tagged *tagged, const struct tb_dea
 {
     struct tb_ec2_effect effect;
     struct tb_ec2_tag tag;
+    enum tb_err err = control_learn_aws_time(tagged->account, fail);
 
+    if (err != TB_OK) {
+        return err;
+    }
     tb_time_format_s(expires, control_expires_utc_s(control, deadline));
     control_set_tag(&tag, TB_TAG_EXPIRES, expires);
     return tb_ec2_tag_set(tagged->account->aws, tagged->ids, tagged->count, &tag, 1, &effect,

@@ -38,8 +38,7 @@ window_of(struct tb_control *control, const struct tb_capture *capture)
 
 /* True when the answer may be another in a while: CloudWatch is minutes late. */
 static bool
-ask(struct tb_control *control, const struct tb_capture *capture, const struct window *window,
-    struct tb_manifest_skips *one)
+ask(struct tb_control *control, const struct tb_capture *capture, struct tb_manifest_skips *one)
 {
     struct tb_mirror_skips skips;
     struct control_account *account = NULL;
@@ -47,8 +46,13 @@ ask(struct tb_control *control, const struct tb_capture *capture, const struct w
     enum tb_err err = control_account_of(control, &capture->request, &account, &why);
 
     if (err == TB_OK) {
-        err = tb_cloudwatch_mirror_skips(account->aws, one->instance, window->from_utc_s,
-                                         window->to_utc_s, &skips, &why);
+        err = control_learn_aws_time(account, &why);
+    }
+    if (err == TB_OK) {
+        const struct window window = window_of(control, capture);
+
+        err = tb_cloudwatch_mirror_skips(account->aws, one->instance, window.from_utc_s,
+                                         window.to_utc_s, &skips, &why);
     }
     if (err != TB_OK) {
         (void)tb_str_copy(one->why, sizeof(one->why), why.text);
@@ -68,7 +72,6 @@ bool
 control_skips_get(struct tb_control *control, const struct tb_capture *capture,
                   struct tb_manifest_skips out[TB_CAPTURE_MAX_SOURCES], size_t *out_count)
 {
-    const struct window window = window_of(control, capture);
     int64_t wait_until_ns =
         capture->stopped_steady_ns + control->deps.config->evidence_metrics_wait_ns;
     bool is_early = false;
@@ -83,7 +86,7 @@ control_skips_get(struct tb_control *control, const struct tb_capture *capture,
         if (source->armed && source->instance[0] != '\0' &&
             !is_listed(out, *out_count, source->instance)) {
             out[*out_count] = (struct tb_manifest_skips){.instance = source->instance};
-            is_early = ask(control, capture, &window, &out[*out_count]) || is_early;
+            is_early = ask(control, capture, &out[*out_count]) || is_early;
             (*out_count)++;
         }
     }
