@@ -33,6 +33,7 @@ enum tb_stop_reason {
     TB_STOP_DEADLINE,
     TB_STOP_OPERATOR,
     TB_STOP_BUDGET,      /* byte budget used up */
+    TB_STOP_PACKETS,     /* packet budget used up */
     TB_STOP_SOURCE_GONE, /* interface detached or deleted, session deleted by someone else */
     TB_STOP_FAILURE,
     TB_STOP_REASON_COUNT

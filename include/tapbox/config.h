@@ -75,9 +75,10 @@ struct tb_config {
     int64_t store_keep_ns;        /* store.keep: 365d; 0: for ever */
     char cloudwatch_namespace[256]; /* cloudwatch.namespace; "" : no signs of life */
     char policy_file[256];          /* policy.file; "" : the policy that ships */
-    struct tb_policy policy;        /* capture.duration, .max_duration, .max_bytes, .snaplen,
-                                       policy.cooldown.  Its rules are NULL: whoever decides with
-                                       it loads them (policy_file.h) */
+    struct tb_policy policy;        /* capture.duration, .max_duration, .max_bytes,
+                                       .max_packets, .snaplen, policy.cooldown.  Its rules are
+                                       NULL: whoever decides with it loads them
+                                       (policy_file.h) */
     enum tb_log_level log_level;    /* log: info */
     struct tb_config_account accounts[TB_CONFIG_MAX_ACCOUNTS]; /* accounts: */
     size_t account_count;

@@ -51,7 +51,7 @@ enum tb_profile_sources {
 struct tb_profile {
     char name[TB_RULE_NAME_SIZE];
     int64_t duration_ns; /* 0 here and below: as configured for every request */
-    uint64_t max_bytes;
+    uint64_t max_bytes, max_packets;
     uint32_t snaplen;
     enum tb_profile_sources sources;
     struct tb_filter filter; /* its rules with TB_FILTER_RULES */

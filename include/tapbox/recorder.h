@@ -88,6 +88,7 @@ struct tb_record_spec {
     int64_t deadline_boot_ns; /* CLOCK_BOOTTIME: the recorder stops by itself then */
     uint32_t snaplen;         /* 0: whole frames */
     uint64_t max_bytes;       /* 0: no budget */
+    uint64_t max_packets;     /* 0: no budget */
     uint64_t rotate_bytes;
     uint32_t rotate_s; /* 0: by size only (a replay: nothing in it goes by the wall clock) */
     char bpf_text[TB_CAPTURE_MAX_BPF_TEXT];
@@ -104,13 +105,20 @@ enum tb_record_state {
                         */
 };
 
+/* Which budget was used up first: from then on nothing more is recorded. */
+enum tb_record_budget {
+    TB_BUDGET_NONE,
+    TB_BUDGET_BYTES,  /* a packet came that max_bytes has no room for */
+    TB_BUDGET_PACKETS /* the last of max_packets was taken */
+};
+
 struct tb_record_status {
     enum tb_record_state state;
     struct tb_ledger ledger;
     uint32_t segments;    /* sealed so far */
     int64_t first_utc_ns; /* first packet; 0: none yet */
     int64_t last_utc_ns;
-    bool over_budget; /* max_bytes reached */
+    enum tb_record_budget budget_spent;
     int32_t level; /* zstd level of the last chunk, the lowest of the lanes; 0: no chunk yet */
     uint32_t level_changes;                 /* down under load, and up again */
     int64_t gap_from_utc_ns, gap_to_utc_ns; /* no recorder had it then; 0: there is no gap */

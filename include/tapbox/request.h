@@ -38,6 +38,7 @@ struct tb_capture_request {
     uint32_t packet_length;            /* octets of each packet that AWS mirrors; 0: all */
     uint32_t snaplen;                  /* octets of each inner frame that are kept; 0: all */
     uint64_t max_bytes;                /* captured octets; 0: no budget */
+    uint64_t max_packets;              /* captured packets; 0: no budget */
     char bpf[TB_CAPTURE_MAX_BPF_TEXT]; /* "" : everything */
 
     char reason[TB_CAPTURE_MAX_TEXT];
@@ -60,8 +61,9 @@ struct tb_capture_request {
 struct tb_request_bounds {
     int64_t default_duration_ns;
     int64_t max_duration_ns;
-    uint64_t default_max_bytes; /* 0: none */
-    uint32_t default_snaplen;   /* 0: all */
+    uint64_t default_max_bytes;   /* 0: none */
+    uint64_t default_max_packets; /* 0: none */
+    uint32_t default_snaplen;     /* 0: all */
 };
 
 /*

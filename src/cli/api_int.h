@@ -55,8 +55,8 @@ int tb_api_do(const struct tb_api_options *options, const struct tb_api_call *ca
 /* --- what to capture (request.c), for start and plan --- */
 
 struct tb_cli_request {
-    const char *reason, *account, *duration, *case_id, *bpf, *snaplen,
-        *max_bytes; /* NULL: not given */
+    const char *reason, *account, *duration, *case_id, *bpf, *snaplen, *max_bytes,
+        *max_packets; /* NULL: not given */
 };
 enum {
     TB_CLI_OPTION_REASON = 'r',
@@ -65,7 +65,8 @@ enum {
     TB_CLI_OPTION_CASE = 1100,
     TB_CLI_OPTION_BPF,
     TB_CLI_OPTION_SNAPLEN,
-    TB_CLI_OPTION_MAX_BYTES
+    TB_CLI_OPTION_MAX_BYTES,
+    TB_CLI_OPTION_MAX_PACKETS
 };
 #define TB_CLI_REQUEST_OPTIONS                                                                 \
     {"reason", required_argument, NULL, TB_CLI_OPTION_REASON},                                 \
@@ -74,8 +75,9 @@ enum {
         {"case", required_argument, NULL, TB_CLI_OPTION_CASE},                                 \
         {"bpf", required_argument, NULL, TB_CLI_OPTION_BPF},                                   \
         {"snaplen", required_argument, NULL, TB_CLI_OPTION_SNAPLEN},                           \
+        {"max-bytes", required_argument, NULL, TB_CLI_OPTION_MAX_BYTES},                       \
     {                                                                                          \
-        "max-bytes", required_argument, NULL, TB_CLI_OPTION_MAX_BYTES                          \
+        "max-packets", required_argument, NULL, TB_CLI_OPTION_MAX_PACKETS                      \
     }
 /* True when it was one of these. */
 bool tb_cli_request_option(struct tb_cli_request *request, int option, const char *value);
@@ -116,6 +118,8 @@ const char *tb_show_text(const struct tb_json *node, const char *pointer, char *
                          size_t cap);
 /* "12.3 MiB" */
 void tb_show_bytes(char *out, size_t cap, int64_t bytes);
+/* Of `node`, which has max_bytes and max_packets: "5.0 GiB, 1000 packets"; false: no budget. */
+bool tb_show_budget(const struct tb_json *node, char *out, size_t cap);
 /* "14m 20s" */
 void tb_show_seconds(char *out, size_t cap, int64_t seconds);
 /* One line on what an intake's answer means. */

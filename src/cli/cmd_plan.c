@@ -39,7 +39,8 @@ static const char help[] =
     "      --case ID\n"
     "      --bpf EXPRESSION\n"
     "      --snaplen N\n"
-    "      --max-bytes SIZE\n" TB_API_HELP "\n"
+    "      --max-bytes SIZE\n"
+    "      --max-packets N\n" TB_API_HELP "\n"
     "Exit status: 0 the plan is told (an alert's may be to ignore or refuse it), 1 pre-flight\n"
     "says that it cannot run, others as of every command.\n";
 

@@ -26,6 +26,7 @@ static const char help[] =
     "      --bpf EXPRESSION   keep only frames that match this libpcap filter\n"
     "      --snaplen N        keep N bytes of each frame, 64 or more; 0: all\n"
     "      --max-bytes SIZE   end after this much: 500MiB, 10GiB; 0: no limit\n"
+    "      --max-packets N    end with this many packets; 0: no limit\n"
     "      --key KEY          Idempotency-Key: the same key again makes no second "
     "capture\n" TB_API_HELP "\n"
     "Not given: what the service's configuration says.\n";

@@ -1,4 +1,5 @@
 /* What to capture, as the command lines of start and plan say it. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,6 +17,16 @@ set_unless_null(struct tb_json *body, const char *key, const char *value)
     }
 }
 
+static bool
+whole_number(const char *text, uint64_t max, uint64_t *out)
+{
+    char *end;
+
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return strspn(text, "0123456789") > 0 && *end == '\0' && errno == 0 && *out <= max;
+}
+
 int
 tb_cli_request_body(const char *command, const struct tb_cli_request *request, char **sources,
                     size_t count, struct tb_buf *out)
@@ -25,7 +36,6 @@ tb_cli_request_body(const char *command, const struct tb_cli_request *request, c
     struct tb_fail fail = {0};
     int status = TB_EXIT_OK;
     uint64_t value;
-    char *end;
 
     for (size_t i = 0; i < count; i++) {
         if (!tb_aws_id_valid(sources[i], "i-") && !tb_aws_id_valid(sources[i], "eni-")) {
@@ -45,9 +55,7 @@ tb_cli_request_body(const char *command, const struct tb_cli_request *request, c
     set_unless_null(body, "case", request->case_id);
     set_unless_null(body, "bpf", request->bpf);
     if (request->snaplen != NULL) {
-        value = strtoull(request->snaplen, &end, 10);
-        if (strspn(request->snaplen, "0123456789") == 0 || *end != '\0' ||
-            value > TB_SNAPLEN_MAX) {
+        if (!whole_number(request->snaplen, TB_SNAPLEN_MAX, &value)) {
             status = tb_cli_usage(command, "--snaplen: '%s' is not a number up to %d",
                                   request->snaplen, TB_SNAPLEN_MAX);
             goto out;
@@ -61,6 +69,14 @@ tb_cli_request_body(const char *command, const struct tb_cli_request *request, c
             goto out;
         }
         tb_json_set_int(body, "max_bytes", (int64_t)value);
+    }
+    if (request->max_packets != NULL) {
+        if (!whole_number(request->max_packets, INT64_MAX, &value)) {
+            status = tb_cli_usage(command, "--max-packets: '%s' is not a number of packets",
+                                  request->max_packets);
+            goto out;
+        }
+        tb_json_set_int(body, "max_packets", (int64_t)value);
     }
     if (tb_json_dump(body, false, out, &fail) != TB_OK) {
         status = tb_cli_fail(command, &fail);
@@ -95,6 +111,9 @@ tb_cli_request_option(struct tb_cli_request *request, int option, const char *va
         return true;
     case TB_CLI_OPTION_MAX_BYTES:
         request->max_bytes = value;
+        return true;
+    case TB_CLI_OPTION_MAX_PACKETS:
+        request->max_packets = value;
         return true;
     default:
         return false;

@@ -333,10 +333,29 @@ show_line(const struct tb_json *capture, const char *label, const char *pointer)
     }
 }
 
+bool
+tb_show_budget(const struct tb_json *node, char *out, size_t cap)
+{
+    int64_t bytes = tb_show_number(node, "/max_bytes");
+    int64_t packets = tb_show_number(node, "/max_packets");
+    char size[40] = "";
+
+    if (bytes > 0) {
+        tb_show_bytes(size, sizeof(size), bytes);
+    }
+    if (packets > 0) {
+        (void)snprintf(out, cap, "%s%s%lld packet%s", size, bytes > 0 ? ", " : "",
+                       (long long)packets, packets == 1 ? "" : "s");
+    } else {
+        (void)snprintf(out, cap, "%s", size);
+    }
+    return bytes > 0 || packets > 0;
+}
+
 void
 tb_show_capture(const struct tb_json *capture)
 {
-    char id[40], state[20], stop[20], left[32], source[80];
+    char id[40], state[20], stop[20], left[32], source[80], budget[80];
     int64_t seconds;
 
     printf("%s  %s", tb_show_text(capture, "/id", id, sizeof(id)),
@@ -359,6 +378,9 @@ tb_show_capture(const struct tb_json *capture)
     show_line(capture, "finding", "/request/finding_type");
     show_line(capture, "by", "/request/requested_by");
     show_line(capture, "filter", "/request/bpf");
+    if (tb_show_budget(tb_json_at(capture, "/request"), budget, sizeof(budget))) {
+        printf("  %-10s at most %s\n", "budget", budget);
+    }
     show_line(capture, "requested", "/requested");
     show_line(capture, "recording", "/recording");
     show_line(capture, "deadline", "/deadline");

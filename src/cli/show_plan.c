@@ -85,7 +85,7 @@ print_checks(const struct tb_json *plan, const char *severity)
 static void
 print_profile(const struct tb_json *plan)
 {
-    char duration[40], bytes[40];
+    char duration[40], budget[80];
     int64_t value = 0;
 
     if (!tb_json_int(plan, "/profile/duration_seconds", &value)) {
@@ -93,9 +93,8 @@ print_profile(const struct tb_json *plan)
     }
     tb_show_seconds(duration, sizeof(duration), value);
     printf("  for %s", duration);
-    if (tb_json_int(plan, "/profile/max_bytes", &value) && value > 0) {
-        tb_show_bytes(bytes, sizeof(bytes), value);
-        printf(", at most %s", bytes);
+    if (tb_show_budget(tb_json_at(plan, "/profile"), budget, sizeof(budget))) {
+        printf(", at most %s", budget);
     }
     if (tb_json_int(plan, "/profile/snaplen", &value) && value > 0) {
         printf(", %lld octets of each frame", (long long)value);

@@ -10,6 +10,7 @@ enum tb_config_kind {
     TB_CONFIG_BYTES,    /* uint64_t, with unit */
     TB_CONFIG_DURATION, /* int64_t nanoseconds, with unit */
     TB_CONFIG_U32,
+    TB_CONFIG_U64,
     TB_CONFIG_INT,
     TB_CONFIG_BOOL,
     TB_CONFIG_LOG_LEVEL,

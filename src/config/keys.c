@@ -353,6 +353,9 @@ const struct tb_config_key tb_config_keys[] = {
     {"capture.max_bytes", TB_CONFIG_BYTES, AT(policy.bounds.default_max_bytes), 0, 0,
      1024 * TIB, "0", false, NULL, NULL,
      "captured bytes after which a capture that asks for no limit ends; 0: none"},
+    {"capture.max_packets", TB_CONFIG_U64, AT(policy.bounds.default_max_packets), 0, 0,
+     INT64_MAX, "0", false, NULL, NULL,
+     "the same in packets: with the last of them it ends; 0: none"},
     {"capture.snaplen", TB_CONFIG_U32, AT(policy.bounds.default_snaplen), 0, 0, TB_SNAPLEN_MAX,
      "0", false, NULL, NULL, "bytes kept of each frame; 0: all"},
     {"capture.max_concurrent", TB_CONFIG_U32, AT(max_concurrent), 0, 1,
@@ -660,6 +663,7 @@ tb_config_set(const struct tb_config_key *key, const char *text, struct tb_confi
         return TB_OK;
     }
     case TB_CONFIG_U32:
+    case TB_CONFIG_U64:
     case TB_CONFIG_INT:
         err = set_whole_number(key, text, &value, fail);
         if (err != TB_OK) {
@@ -667,6 +671,8 @@ tb_config_set(const struct tb_config_key *key, const char *text, struct tb_confi
         }
         if (key->kind == TB_CONFIG_U32) {
             *(uint32_t *)at = (uint32_t)value;
+        } else if (key->kind == TB_CONFIG_U64) {
+            *(uint64_t *)at = value;
         } else {
             *(int *)at = (int)value;
         }
@@ -713,6 +719,7 @@ explain_type(const struct tb_config_key *key, struct tb_buf *out)
         tb_buf_printf(out, "duration, %s to %s", min, max);
         break;
     case TB_CONFIG_U32:
+    case TB_CONFIG_U64:
     case TB_CONFIG_INT:
         tb_buf_printf(out, "whole number, %llu to %llu", (unsigned long long)key->min,
                       (unsigned long long)key->max);

@@ -3,6 +3,7 @@
 #include "policy_reader_int.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,6 +28,18 @@ read_snaplen(struct policy_reader *r, const char *key, const yaml_node_t *n, voi
         policy_not_a(r, n, key, "a whole number from 64 to 65535");
     } else {
         *(uint32_t *)at = (uint32_t)value;
+    }
+}
+
+static void
+read_max_packets(struct policy_reader *r, const char *key, const yaml_node_t *n, void *at)
+{
+    long value = 0;
+
+    if (!policy_take_whole(n, 1, LONG_MAX, &value)) {
+        policy_not_a(r, n, key, "a whole number of packets, 1 or more");
+    } else {
+        *(uint64_t *)at = (uint64_t)value;
     }
 }
 
@@ -342,6 +355,7 @@ read_dns(struct policy_reader *r, const char *key, const yaml_node_t *n, void *a
 static const struct policy_member profile_members[] = {
     {"duration", policy_read_capture_duration, POLICY_AT(tb_profile, duration_ns)},
     {"max_bytes", policy_read_size, POLICY_AT(tb_profile, max_bytes)},
+    {"max_packets", read_max_packets, POLICY_AT(tb_profile, max_packets)},
     {"sources", read_sources, POLICY_AT(tb_profile, sources)},
     {"filter", read_filter, POLICY_AT(tb_profile, filter)},
     {"amazon_dns", read_dns, POLICY_AT(tb_profile, filter)},

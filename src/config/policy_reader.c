@@ -11,7 +11,8 @@
 #include <tapbox/ids.h>
 
 enum {
-    SHOWN_VALUE = 64
+    SHOWN_VALUE = 64,
+    WHOLE_DIGITS = 18 /* of a whole number: all of them fit into 63 bits */
 };
 
 void
@@ -144,7 +145,7 @@ policy_take_whole(const yaml_node_t *n, long min, long max, long *out)
     const char *text = policy_text_of(n);
     const char *digits = text != NULL && text[0] == '-' ? text + 1 : text;
 
-    if (text == NULL || digits[0] == 0 || strlen(digits) > 9 ||
+    if (text == NULL || digits[0] == 0 || strlen(digits) > WHOLE_DIGITS ||
         strspn(digits, "0123456789") != strlen(digits)) {
         return false;
     }

@@ -50,6 +50,7 @@ take_profile(const struct tb_capture_request *from, struct tb_capture_request *t
     to->packet_length = from->packet_length;
     to->snaplen = from->snaplen;
     to->max_bytes = from->max_bytes;
+    to->max_packets = from->max_packets;
     memcpy(to->bpf, from->bpf, sizeof(to->bpf));
     memcpy(to->rule, from->rule, sizeof(to->rule));
     to->primary_only = from->primary_only;

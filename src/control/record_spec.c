@@ -95,6 +95,7 @@ control_record_spec(struct tb_control *control, const struct tb_capture *capture
     (void)tb_str_copy(out->bpf_text, sizeof(out->bpf_text), request->bpf);
     out->snaplen = request->snaplen;
     out->max_bytes = request->max_bytes;
+    out->max_packets = request->max_packets;
     out->rotate_bytes = config->rotate_bytes;
     out->rotate_s = config->rotate_s;
     out->deadline_boot_ns = tb_deadline_is_of_this_boot(&capture->deadline)

@@ -612,9 +612,11 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
         first = tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, fail);
     }
     /* Before anything that EC2 is asked for, and may be slow to give. */
-    if (status.over_budget) {
+    if (status.budget_spent != TB_BUDGET_NONE) {
         *out_again_ns = 0;
-        return bring_down(control, capture, TB_STOP_BUDGET, fail);
+        return bring_down(
+            control, capture,
+            status.budget_spent == TB_BUDGET_PACKETS ? TB_STOP_PACKETS : TB_STOP_BUDGET, fail);
     }
     /* Each by itself: what fails is tried again, and keeps the others waiting no longer. */
     if (capture->filter_due) {

@@ -47,6 +47,7 @@ request_json(const struct tb_capture_request *request)
     tb_json_set_int(out, "packet_length", request->packet_length);
     tb_json_set_text(out, "rule", request->rule);
     tb_json_set_int(out, "max_bytes", (int64_t)request->max_bytes);
+    tb_json_set_int(out, "max_packets", (int64_t)request->max_packets);
     tb_json_set_text(out, "bpf", request->bpf);
     return out;
 }
@@ -277,9 +278,13 @@ judge_sources(struct verdict *verdict, const struct tb_capture *capture)
 }
 
 static void
-judge_ledgers(struct verdict *verdict, const struct tb_ledger *own,
+judge_ledgers(struct verdict *verdict, const struct tb_capture *capture,
               const struct tb_ledger *host)
 {
+    const struct tb_ledger *own = &capture->ledger;
+    const char *budget = capture->stop_reason == TB_STOP_PACKETS
+                             ? "the packet budget was used up"
+                             : "the byte budget was used up";
     const struct {
         const char *kind;
         uint64_t packets;
@@ -287,7 +292,7 @@ judge_ledgers(struct verdict *verdict, const struct tb_ledger *own,
     } losses[] = {
         {"queue_dropped", own->queue_dropped, "in the recorder's memory when it ended"},
         {"spool_full", own->spool_full, "no room left on the capture host's disk"},
-        {"over_budget", own->over_budget, "the byte budget was used up"},
+        {"over_budget", own->over_budget, budget},
     };
 
     for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {
@@ -393,7 +398,7 @@ completeness_json(const struct tb_manifest_input *input)
     struct verdict verdict = {.gaps = tb_json_array()};
 
     judge_sources(&verdict, input->capture);
-    judge_ledgers(&verdict, &input->capture->ledger, input->host_ledger);
+    judge_ledgers(&verdict, input->capture, input->host_ledger);
     judge_segments(&verdict, input);
     judge_skips(&verdict, input);
     tb_json_set_str(out, "complete", verdict.lost ? "no" : verdict.unknown ? "unknown" : "yes");

@@ -27,6 +27,7 @@ request_json(const struct tb_capture_request *request)
     tb_json_set_int(out, "priority", request->priority);
     tb_json_set_int(out, "snaplen", request->snaplen);
     tb_json_set_int(out, "max_bytes", (int64_t)request->max_bytes);
+    tb_json_set_int(out, "max_packets", (int64_t)request->max_packets);
     tb_json_set_text(out, "bpf", request->bpf);
     tb_json_set_text(out, "reason", request->reason);
     tb_json_set_text(out, "case", request->case_id);
@@ -237,7 +238,7 @@ live_json(const struct tb_record_status *status)
     tb_json_set_int(out, "segments", status->segments);
     tb_json_set_time(out, "first", status->first_utc_ns);
     tb_json_set_time(out, "last", status->last_utc_ns);
-    tb_json_set_bool(out, "over_budget", status->over_budget);
+    tb_json_set_bool(out, "over_budget", status->budget_spent != TB_BUDGET_NONE);
     tb_json_set_int(out, "level", status->level);
     tb_json_set_int(out, "level_changes", status->level_changes);
     tb_json_set_time(out, "gap_from", status->gap_from_utc_ns);

@@ -137,6 +137,7 @@ profile_json(const struct tb_verdict *verdict)
 
     tb_json_set_int(out, "duration_seconds", request->duration_ns / TB_NS_PER_S);
     tb_json_set_int(out, "max_bytes", (int64_t)request->max_bytes);
+    tb_json_set_int(out, "max_packets", (int64_t)request->max_packets);
     tb_json_set_int(out, "packet_length", request->packet_length);
     tb_json_set_int(out, "snaplen", request->snaplen);
     tb_json_set_text(out, "bpf", request->bpf);

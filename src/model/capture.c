@@ -14,9 +14,13 @@ static const char *const state_names[TB_CAPTURE_STATE_COUNT] = {
 };
 
 static const char *const reason_names[TB_STOP_REASON_COUNT] = {
-    [TB_STOP_NONE] = "none",         [TB_STOP_DEADLINE] = "deadline",
-    [TB_STOP_OPERATOR] = "operator", [TB_STOP_BUDGET] = "budget",
-    [TB_STOP_FAILURE] = "failure",   [TB_STOP_SOURCE_GONE] = "source_gone",
+    [TB_STOP_NONE] = "none",
+    [TB_STOP_DEADLINE] = "deadline",
+    [TB_STOP_OPERATOR] = "operator",
+    [TB_STOP_BUDGET] = "budget",
+    [TB_STOP_PACKETS] = "packet_budget",
+    [TB_STOP_FAILURE] = "failure",
+    [TB_STOP_SOURCE_GONE] = "source_gone",
 };
 
 #define BIT(state) (1u << TB_CAPTURE_##state)

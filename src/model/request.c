@@ -229,6 +229,9 @@ read_member(const char *key, const struct tb_json *value,
     if (strcmp(key, "max_bytes") == 0) {
         return read_count(value, key, 0, INT64_MAX, false, &out->max_bytes, fail);
     }
+    if (strcmp(key, "max_packets") == 0) {
+        return read_count(value, key, 0, INT64_MAX, false, &out->max_packets, fail);
+    }
     /* The key is foreign text: shown through the same cut as values. */
     struct tb_json *shown_key = tb_json_array();
     char shown[SHOWN_VALUE + 4];
@@ -237,7 +240,7 @@ read_member(const char *key, const struct tb_json *value,
     err =
         tb_fail_set(fail, TB_EINVAL,
                     "%s: no such member (there are source, sources, account, duration, reason, "
-                    "case, filter, bpf, snaplen, max_bytes)",
+                    "case, filter, bpf, snaplen, max_bytes, max_packets)",
                     show(tb_json_item(shown_key, 0), shown));
     tb_json_free(shown_key);
     return err;
@@ -280,6 +283,7 @@ tb_capture_request_parse(struct tb_bytes body, const struct tb_request_bounds *b
     struct tb_json *json = NULL;
     struct tb_capture_request made = {.duration_ns = bounds->default_duration_ns,
                                       .max_bytes = bounds->default_max_bytes,
+                                      .max_packets = bounds->default_max_packets,
                                       .snaplen = bounds->default_snaplen};
     enum tb_err err = tb_json_parse(body, &json, fail);
 

@@ -246,6 +246,9 @@ apply_profile(const struct tb_policy *policy, const struct tb_alert *alert,
     if (profile->max_bytes != 0) {
         r->max_bytes = profile->max_bytes;
     }
+    if (profile->max_packets != 0) {
+        r->max_packets = profile->max_packets;
+    }
     if (profile->snaplen != 0) {
         r->snaplen = profile->snaplen;
     }
@@ -279,6 +282,7 @@ plan(const struct tb_policy *policy, const struct tb_alert *alert, const struct 
     r->duration_ns = policy->bounds.default_duration_ns;
     r->snaplen = policy->bounds.default_snaplen;
     r->max_bytes = policy->bounds.default_max_bytes;
+    r->max_packets = policy->bounds.default_max_packets;
     r->severity = alert->severity;
     tb_filter_all(&r->filter, "");
     if (profile != NULL) {

@@ -132,7 +132,11 @@ go_on(struct tb_armed *armed, const struct tb_record_base *base)
     atomic_store(&shared->lanes[0].last_utc_ns, base->last_utc_ns);
     atomic_store(&shared->gap_from_utc_ns, base->known_utc_ns);
     atomic_store(&shared->gap_to_utc_ns, tb_clock_utc_ns());
-    atomic_store(&armed->budget_used, ledger.written_bytes);
+    atomic_store(&armed->bytes_used, ledger.written_bytes);
+    atomic_store(&armed->packets_used, ledger.written);
+    if (armed->spec.max_packets != 0 && ledger.written >= armed->spec.max_packets) {
+        atomic_store(&shared->budget_spent, TB_BUDGET_PACKETS);
+    }
 }
 
 enum tb_err

@@ -165,7 +165,7 @@ struct tb_armed {
     struct tb_shared_capture *own;
 
     _Atomic int64_t deadline_boot_ns;
-    _Atomic uint64_t budget_used; /* captured octets, of all lanes */
+    _Atomic uint64_t bytes_used, packets_used; /* of the budgets, by all lanes */
 };
 /* `sources` may be more than the spec can hold (replay); everything is copied.  `workspaces`:
  * each lane's writer's own. */

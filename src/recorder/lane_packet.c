@@ -61,21 +61,47 @@ open_slab(struct tb_lane *lane, struct tb_stream *stream)
     return slab;
 }
 
+/* The first that is used up is told. */
+static void
+spend(struct tb_armed *armed, enum tb_record_budget budget)
+{
+    uint8_t none = TB_BUDGET_NONE;
+
+    (void)atomic_compare_exchange_strong_explicit(&armed->shared->budget_spent, &none,
+                                                  (uint8_t)budget, memory_order_relaxed,
+                                                  memory_order_relaxed);
+}
+
+/* Charges it.  Each packet gets a number of its own, whichever lane it came by, so exactly
+ * max_packets of them pass. */
 static bool
 within_budget(struct tb_armed *armed, uint32_t octets)
 {
-    if (armed->spec.max_bytes == 0) {
+    uint64_t max_bytes = armed->spec.max_bytes;
+    uint64_t max_packets = armed->spec.max_packets;
+    uint64_t number;
+
+    if (max_bytes == 0 && max_packets == 0) {
         return true;
     }
-    if (atomic_load_explicit(&armed->shared->over_budget, memory_order_relaxed)) {
+    if (atomic_load_explicit(&armed->shared->budget_spent, memory_order_relaxed) !=
+        TB_BUDGET_NONE) {
         return false;
     }
-    if (atomic_fetch_add_explicit(&armed->budget_used, octets, memory_order_relaxed) + octets >
-        armed->spec.max_bytes) {
-        atomic_store_explicit(&armed->shared->over_budget, true, memory_order_relaxed);
+    if (max_bytes != 0 &&
+        atomic_fetch_add_explicit(&armed->bytes_used, octets, memory_order_relaxed) + octets >
+            max_bytes) {
+        spend(armed, TB_BUDGET_BYTES);
         return false;
     }
-    return true;
+    if (max_packets == 0) {
+        return true;
+    }
+    number = atomic_fetch_add_explicit(&armed->packets_used, 1, memory_order_relaxed) + 1;
+    if (number >= max_packets) {
+        spend(armed, TB_BUDGET_PACKETS);
+    }
+    return number <= max_packets;
 }
 
 static void

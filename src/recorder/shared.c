@@ -109,7 +109,7 @@ tb_shared_set(struct tb_shared_capture *place, const char *capture_id,
         atomic_store(&place->id[i], words[i]);
     }
     atomic_store(&place->stop_asked, atomic_load(&values->stop_asked));
-    atomic_store(&place->over_budget, atomic_load(&values->over_budget));
+    atomic_store(&place->budget_spent, atomic_load(&values->budget_spent));
     atomic_store(&place->gap_from_utc_ns, atomic_load(&values->gap_from_utc_ns));
     atomic_store(&place->gap_to_utc_ns, atomic_load(&values->gap_to_utc_ns));
     tb_counters_read(&values->base, &base);
@@ -156,6 +156,7 @@ tb_shared_status(const struct tb_shared_capture *place, struct tb_record_status 
 {
     struct tb_record_status status = {.state = TB_RECORD_ARMED};
     uint32_t lanes = atomic_load(&place->lane_count);
+    uint8_t spent = atomic_load(&place->budget_spent);
     bool stopped = atomic_load(&place->stop_asked);
     bool closed = true;
 
@@ -197,7 +198,8 @@ tb_shared_status(const struct tb_shared_capture *place, struct tb_record_status 
             status.last_utc_ns = last;
         }
     }
-    status.over_budget = atomic_load(&place->over_budget);
+    status.budget_spent =
+        spent <= TB_BUDGET_PACKETS ? (enum tb_record_budget)spent : TB_BUDGET_NONE;
     status.gap_from_utc_ns = atomic_load(&place->gap_from_utc_ns);
     status.gap_to_utc_ns = atomic_load(&place->gap_to_utc_ns);
     *out = status;

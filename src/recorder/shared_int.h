@@ -87,7 +87,8 @@ struct tb_shared_capture {
     _Alignas(TB_CACHE_LINE) _Atomic uint32_t turn;
     _Atomic uint32_t lane_count; /* 0: nobody's */
     _Atomic uint64_t id[TB_CAPTURE_ID_SIZE / sizeof(uint64_t)];
-    _Atomic bool stop_asked, over_budget;
+    _Atomic bool stop_asked;
+    _Atomic uint8_t budget_spent; /* enum tb_record_budget */
     _Atomic int64_t gap_from_utc_ns, gap_to_utc_ns;
     struct tb_counters base; /* what it had when it was armed: a dead recorder's */
     struct tb_shared_stream lanes[TB_LANES_MAX];

@@ -7,6 +7,7 @@
 
 enum {
     VERSION = 1,
+    VERSION_PACKETS = 2, /* of an ARM with a packet budget */
     ANSWER_BIT = 0x80,
     VNI_MAX = 0xffffff
 };
@@ -35,9 +36,9 @@ put_ledger(struct tb_buf *out, const struct tb_ledger *ledger)
 }
 
 static void
-put_head(struct tb_buf *out, uint8_t kind, uint16_t err, uint32_t cookie)
+put_head(struct tb_buf *out, uint8_t version, uint8_t kind, uint16_t err, uint32_t cookie)
 {
-    tb_buf_put_u8(out, VERSION);
+    tb_buf_put_u8(out, version);
     tb_buf_put_u8(out, kind);
     tb_buf_put_le16(out, err);
     tb_buf_put_le32(out, cookie);
@@ -55,6 +56,9 @@ put_spec(struct tb_buf *out, const struct tb_record_spec *spec)
     put_i64(out, spec->deadline_boot_ns);
     tb_buf_put_le32(out, spec->snaplen);
     tb_buf_put_le64(out, spec->max_bytes);
+    if (spec->max_packets != 0) {
+        tb_buf_put_le64(out, spec->max_packets);
+    }
     tb_buf_put_le64(out, spec->rotate_bytes);
     tb_buf_put_le32(out, spec->rotate_s);
     put_text(out, spec->bpf_text);
@@ -86,8 +90,11 @@ put_spec(struct tb_buf *out, const struct tb_record_spec *spec)
 void
 tb_request_encode(const struct tb_request *request, struct tb_buf *out)
 {
-    put_head(out, (uint8_t)request->kind, 0, request->cookie);
-    if (request->kind == TB_REQUEST_ARM) {
+    bool arm = request->kind == TB_REQUEST_ARM;
+
+    put_head(out, arm && request->spec.max_packets != 0 ? VERSION_PACKETS : VERSION,
+             (uint8_t)request->kind, 0, request->cookie);
+    if (arm) {
         put_spec(out, &request->spec);
     } else if (request->kind != TB_REQUEST_HOST && request->kind != TB_REQUEST_COUNTERS) {
         put_text(out, request->capture_id);
@@ -100,14 +107,15 @@ tb_request_encode(const struct tb_request *request, struct tb_buf *out)
 void
 tb_answer_encode(const struct tb_answer *answer, struct tb_buf *out)
 {
-    put_head(out, (uint8_t)(answer->kind | ANSWER_BIT), (uint16_t)answer->err, answer->cookie);
+    put_head(out, VERSION, (uint8_t)(answer->kind | ANSWER_BIT), (uint16_t)answer->err,
+             answer->cookie);
     put_text(out, answer->text);
     if (answer->err != TB_OK) {
         return;
     }
     if (answer->kind == TB_REQUEST_STATUS) {
         tb_buf_put_u8(out, (uint8_t)answer->status.state);
-        tb_buf_put_u8(out, answer->status.over_budget);
+        tb_buf_put_u8(out, (uint8_t)answer->status.budget_spent);
         tb_buf_put_le32(out, answer->status.segments);
         put_i64(out, answer->status.first_utc_ns);
         put_i64(out, answer->status.last_utc_ns);
@@ -205,17 +213,6 @@ take_text(struct cursor *in, char *out, size_t cap)
     in->rest.len -= len;
 }
 
-static bool
-take_bool(struct cursor *in)
-{
-    uint8_t value = take_u8(in);
-
-    if (value > 1) {
-        wrong(in, "a truth value is neither 0 nor 1");
-    }
-    return value == 1;
-}
-
 static void
 take_ledger(struct cursor *in, struct tb_ledger *out)
 {
@@ -261,7 +258,7 @@ take_source(struct cursor *in, struct tb_record_source *out)
 }
 
 static void
-take_spec(struct cursor *in, struct tb_request *out)
+take_spec(struct cursor *in, bool with_packets, struct tb_request *out)
 {
     struct tb_record_spec *spec = &out->spec;
 
@@ -277,6 +274,12 @@ take_spec(struct cursor *in, struct tb_request *out)
     spec->deadline_boot_ns = take_i64(in);
     spec->snaplen = take_u32(in);
     spec->max_bytes = take_u64(in);
+    if (with_packets) {
+        spec->max_packets = take_u64(in);
+        if (spec->max_packets == 0) {
+            wrong(in, "a packet budget of 0");
+        }
+    }
     spec->rotate_bytes = take_u64(in);
     spec->rotate_s = take_u32(in);
     take_text(in, spec->bpf_text, sizeof(spec->bpf_text));
@@ -330,13 +333,15 @@ enum tb_err
 tb_request_decode(struct tb_bytes message, struct tb_request *out, struct tb_fail *fail)
 {
     struct cursor in = {message, NULL};
+    uint8_t version;
     uint8_t kind;
 
     memset(out, 0, offsetof(struct tb_request, bpf));
-    if (take_u8(&in) != VERSION) {
+    version = take_u8(&in);
+    kind = take_u8(&in);
+    if (version != VERSION && (version != VERSION_PACKETS || kind != TB_REQUEST_ARM)) {
         wrong(&in, "another version");
     }
-    kind = take_u8(&in);
     if (take_u16(&in) != 0) {
         wrong(&in, "the zeros are not zero");
     }
@@ -347,7 +352,7 @@ tb_request_decode(struct tb_bytes message, struct tb_request *out, struct tb_fai
     }
     out->kind = (enum tb_request_kind)kind;
     if (out->kind == TB_REQUEST_ARM) {
-        take_spec(&in, out);
+        take_spec(&in, version == VERSION_PACKETS, out);
     } else if (out->kind != TB_REQUEST_HOST && out->kind != TB_REQUEST_COUNTERS) {
         take_capture_id(&in, out->capture_id);
     }
@@ -363,7 +368,7 @@ tb_answer_decode(struct tb_bytes message, struct tb_answer *out, struct tb_fail 
     struct cursor in = {message, NULL};
     uint16_t err;
     uint8_t kind;
-    uint8_t state;
+    uint8_t state, spent;
 
     memset(out, 0, sizeof(*out));
     if (take_u8(&in) != VERSION) {
@@ -387,7 +392,12 @@ tb_answer_decode(struct tb_bytes message, struct tb_answer *out, struct tb_fail 
             state = TB_RECORD_ABSENT;
         }
         out->status.state = (enum tb_record_state)state;
-        out->status.over_budget = take_bool(&in);
+        spent = take_u8(&in);
+        if (spent > TB_BUDGET_PACKETS) {
+            wrong(&in, "an unknown budget");
+            spent = TB_BUDGET_NONE;
+        }
+        out->status.budget_spent = (enum tb_record_budget)spent;
         out->status.segments = take_u32(&in);
         out->status.first_utc_ns = take_i64(&in);
         out->status.last_utc_ns = take_i64(&in);

@@ -7,10 +7,13 @@
  *     DISARM, STATUS, FORGET  capture id      HOST, COUNTERS  nothing
  *   answer    version u8 = 1, kind | 0x80, error u16 (enum tb_err), cookie u32, text, then,
  * when the error is 0, by kind
- *     STATUS  state u8, over_budget u8, segments u32, first i64, last i64, ledger,
+ *     STATUS  state u8, budget_spent u8, segments u32, first i64, last i64, ledger,
  *             level u32 (signed), level changes u32, gap from i64, gap to i64
  *     HOST    started i64, pid u32, armed u32, ledger
  *     COUNTERS  nothing, and the descriptor of the memory of counters
+ *
+ * An ARM with a packet budget is of version 2, and only that has max_packets u64, behind
+ * max_bytes: a recorder of before, which goes on after an upgrade, takes all other captures.
  *
  * A text is its length as u16 and that many octets without NUL; a ledger is its fields in the
  * order of tb_ledger_fields, u64 each.

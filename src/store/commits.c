@@ -28,9 +28,10 @@ check_intake(const struct tb_intake *intake, struct tb_fail *fail)
     if (r != NULL && r->instance[0] == 0 && r->eni_count == 0) {
         return tb_fail_set(fail, TB_EINVAL, "the capture names no source");
     }
-    if (r != NULL && (r->eni_count > TB_CAPTURE_MAX_SOURCES || r->max_bytes > INT64_MAX ||
-                      (unsigned)r->filter.kind >= TB_FILTER_KIND_COUNT ||
-                      r->filter.rule_count > TB_FILTER_MAX_RULES)) {
+    if (r != NULL &&
+        (r->eni_count > TB_CAPTURE_MAX_SOURCES || r->max_bytes > INT64_MAX ||
+         r->max_packets > INT64_MAX || (unsigned)r->filter.kind >= TB_FILTER_KIND_COUNT ||
+         r->filter.rule_count > TB_FILTER_MAX_RULES)) {
         return tb_fail_set(fail, TB_EINVAL, "the capture's request is out of bounds");
     }
     return TB_OK;

@@ -43,12 +43,14 @@ insert_capture_locked(struct tb_store *store, const char *id, const struct tb_in
     enum tb_err err = store_open_locked(
         store,
         "INSERT INTO captures (id, state, instance, account, region, duration_ns, filter,"
-        " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"
+        " snaplen, max_bytes, max_packets, bpf, reason, case_id, finding_id, finding_type, "
+        "severity,"
         " requested_by, requested_utc_ns, requested_steady_ns, due_steady_ns, packet_length, "
         "rule, undecided,"
         " primary_only, priority, lock_mode, retention_ns, legal_hold, sse, kms_key,"
         " storage_class, tags)"
-        " VALUES (?, 'requested', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+        " VALUES (?, 'requested', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+        "?,"
         " ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         &q, fail);
 
@@ -61,6 +63,7 @@ insert_capture_locked(struct tb_store *store, const char *id, const struct tb_in
         store_bind_text(&q, intake->prepared->filter);
         store_bind_int(&q, r->snaplen);
         store_bind_int(&q, (int64_t)r->max_bytes);
+        store_bind_int(&q, (int64_t)r->max_packets);
         store_bind_text(&q, r->bpf);
         store_bind_text(&q, r->reason);
         store_bind_text(&q, r->case_id);

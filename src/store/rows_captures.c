@@ -75,7 +75,8 @@ read_ledger(struct store_query *q, struct tb_ledger *out, struct tb_fail *fail)
 #define CAPTURE_COLUMNS                                                                        \
     "id, state, stop_reason, stop_asked, source_news, filter <> filter_made, instance, "       \
     "account, region, duration_ns,"                                                            \
-    " snaplen, max_bytes, bpf, reason, case_id, finding_id, finding_type, severity,"           \
+    " snaplen, max_bytes, max_packets, bpf, reason, case_id, finding_id, finding_type, "       \
+    "severity,"                                                                                \
     " requested_by, requested_utc_ns, recording_utc_ns, stopped_utc_ns, ended_utc_ns,"         \
     " deadline_utc_ns, deadline_boot_ns, deadline_boot_id, extend_to_utc_ns, due_steady_ns,"   \
     " requested_steady_ns, recording_steady_ns, stopped_steady_ns, ended_steady_ns, attempt,"  \
@@ -126,6 +127,7 @@ read_capture(struct store_query *q, struct tb_capture *c, struct tb_fail *fail)
     r->duration_ns = store_int(q);
     r->snaplen = (uint32_t)store_int(q);
     r->max_bytes = (uint64_t)store_int(q);
+    r->max_packets = (uint64_t)store_int(q);
     store_text(q, r->bpf, sizeof(r->bpf));
     store_text(q, r->reason, sizeof(r->reason));
     store_text(q, r->case_id, sizeof(r->case_id));

@@ -366,18 +366,20 @@ tb_store_capture_decided(struct tb_store *store, const char *id,
         return err;
     }
     store_lock(store, "capture_decided");
-    err = store_open_locked(store,
-                            "UPDATE captures SET undecided = 0, duration_ns = ?, filter = ?,"
-                            " snaplen = ?, max_bytes = ?, bpf = ?, packet_length = ?, rule = ?,"
-                            " primary_only = ?, priority = ?, lock_mode = ?, retention_ns = ?,"
-                            " legal_hold = ?, sse = ?, kms_key = ?, storage_class = ?,"
-                            " tags = ? WHERE id = ?",
-                            &q, fail);
+    err = store_open_locked(
+        store,
+        "UPDATE captures SET undecided = 0, duration_ns = ?, filter = ?,"
+        " snaplen = ?, max_bytes = ?, max_packets = ?, bpf = ?, packet_length = ?, rule = ?,"
+        " primary_only = ?, priority = ?, lock_mode = ?, retention_ns = ?,"
+        " legal_hold = ?, sse = ?, kms_key = ?, storage_class = ?,"
+        " tags = ? WHERE id = ?",
+        &q, fail);
     if (err == TB_OK) {
         store_bind_int(&q, r->duration_ns);
         store_bind_text(&q, tb_buf_str(&filter));
         store_bind_int(&q, r->snaplen);
         store_bind_int(&q, (int64_t)r->max_bytes);
+        store_bind_int(&q, (int64_t)r->max_packets);
         store_bind_text(&q, r->bpf);
         store_bind_int(&q, r->packet_length);
         store_bind_text(&q, r->rule);

@@ -32,7 +32,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(tb_aws_id_valid(r.enis[i], "eni-"));
     }
     assert(r.duration_ns >= TB_NS_PER_S && r.duration_ns <= bounds.max_duration_ns);
-    assert(r.snaplen <= TB_SNAPLEN_MAX && r.max_bytes <= INT64_MAX);
+    assert(r.snaplen <= TB_SNAPLEN_MAX && r.max_bytes <= INT64_MAX &&
+           r.max_packets <= INT64_MAX);
     assert(r.reason[strspn(r.reason, " ")] != '\0');
     for (const char *c = r.reason; *c != '\0'; c++) {
         assert((unsigned char)*c >= 0x20);

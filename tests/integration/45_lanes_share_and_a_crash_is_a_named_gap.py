@@ -17,6 +17,10 @@ def flow(number, size=400):
     return ethernet(ipv4("10.77.0.1", "10.77.0.2", udp(vxlan(42, inner(number, size)), source_port=49152 + number % 97)))
 
 
+def capinfos(path):
+    return int(run("capinfos", "-T", "-r", "-M", "-c", path).stdout.split()[-1])
+
+
 def by_lane(paths):
     lanes = {}
     for path in paths:
@@ -49,15 +53,20 @@ def lanes_share(tap, net):
 
 
 def budget_over_lanes(tap, net):
-    capture = capture_id(2)
-    before = tap.host()["ledger"]["received"]
-    tap.arm(capture=capture, max_bytes=1000 * len(inner(0, 400)))
-    net.send(flow(i) for i in range(3000))
-    wait_until("3,000 packets", lambda: tap.host()["ledger"]["received"] >= before + 3000, 30)
-    status = tap.close_capture(capture)
-    is_("a byte budget holds over all lanes together, to the packet",
-        status["over_budget"] and status["ledger"]["written"] == 1000 and status["ledger"]["over_budget"] == 2000, status)
-    tap.forget(capture)
+    for number, spent, budget in ((2, "bytes", {"max_bytes": 1000 * len(inner(0, 400))}), (21, "packets", {"max_packets": 1000}),
+                                  (22, "packets", {"max_packets": 1000, "max_bytes": 1100 * len(inner(0, 400))}),
+                                  (23, "bytes", {"max_packets": 1001, "max_bytes": 1000 * len(inner(0, 400))})):
+        capture = capture_id(number)
+        before = tap.host()["ledger"]["received"]
+        tap.arm(capture=capture, **budget)
+        net.send(flow(i) for i in range(3000))
+        wait_until("3,000 packets", lambda: tap.host()["ledger"]["received"] >= before + 3000, 30)
+        status = tap.close_capture(capture)
+        is_(f"a budget of {spent} holds over all lanes together, to the packet: {sorted(budget)}",
+            status["spent"] == spent and status["ledger"]["written"] == 1000 and status["ledger"]["over_budget"] == 2000 and
+            residual(status["ledger"]) == 0 == residual(tap.host()["ledger"]), status)
+        is_("and capinfos counts as many in its files", sum(map(capinfos, tap.segments(capture))) == 1000, tap.segments(capture))
+        tap.forget(capture)
 
 
 def first_evidence(tap, net):

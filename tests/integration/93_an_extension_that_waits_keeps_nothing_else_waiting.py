@@ -144,6 +144,18 @@ def budget(scene, faults):
     is_("a budget that is used up ends a capture whose extension EC2 throttles", True)
 
 
+def packet_budget(scene, faults):
+    key = scene.request(world.eni(2), "10m", max_packets=7)
+    wait_until("the end of the budget", lambda: scene.row(key)["stop_reason"] != "none", 60)
+    is_("the last packet of a budget ends a capture, for a reason of its own", scene.row(key)["stop_reason"] == "packet_budget",
+        scene.row(key))
+    wait_until("the last packets", lambda: scene.row(key)["state"] not in ("recording", "draining"), 60)
+    capture = scene.service.call("GET", f"/v1/captures/{key}", "", scene.token)[1]
+    is_("so many are written, not one more, and the rest is counted",
+        (capture["stop_reason"], capture["request"]["max_packets"], capture["ledger"]["written"], capture["ledger"]["residual"]) ==
+        ("packet_budget", 7, 7, 0), capture)
+
+
 def deadline_amid_an_extension(scene, faults):
     key = scene.record(world.eni(6), "5s")
     faults.set(key, {"hang_ms": 60000})
@@ -246,7 +258,7 @@ with tempfile.TemporaryDirectory(dir="/run") as work:
     scene = Scene(work)
     faults = Faults(scene)
     acts = [threading.Thread(target=play, args=(act, scene, faults)) for act in (
-        one_of_two_sources_is_gone, a_database_is_captured, tags_that_are_shown_late, tags_that_are_not_shown, budget, joined_amid_the_arming,
+        one_of_two_sources_is_gone, a_database_is_captured, tags_that_are_shown_late, tags_that_are_not_shown, budget, packet_budget, joined_amid_the_arming,
         answered_by_somebody_else, deadline_amid_an_extension, one_of_two_is_still_being_taken_down)]
     for act in acts:
         act.start()

@@ -185,9 +185,9 @@ class Recorder:
             self.link.close()
         self.link = None
 
-    def ask(self, kind, body=b""):
+    def ask(self, kind, body=b"", version=1):
         self.cookie += 1
-        self.link.send(struct.pack("<BBHI", 1, kind, 0, self.cookie) + body)
+        self.link.send(struct.pack("<BBHI", version, kind, 0, self.cookie) + body)
         answer = self.link.recv(1 << 17)
         version, back, error, cookie, size = struct.unpack_from("<BBHIH", answer)
         assert (version, back, cookie) == (1, kind | 0x80, self.cookie), answer[:10]
@@ -196,9 +196,11 @@ class Recorder:
         return answer[10 + size:]
 
     def arm(self, capture=None, sources=(("10.77.0.1", 42),), seconds=600, snaplen=0, max_bytes=0, rotate=128 << 20,
-            rotate_s=60, host="tap", bpf_text="", bpf=(), base=None):
+            rotate_s=60, host="tap", bpf_text="", bpf=(), base=None, max_packets=0):
         body = text(capture or capture_id()) + text("IR-1") + text("test") + text("f-1") + text("Test:EC2/X") + text(host)
-        body += struct.pack("<qIQQI", boot_ns(seconds), snaplen, max_bytes, rotate, rotate_s) + text(bpf_text)
+        body += struct.pack("<qIQ", boot_ns(seconds), snaplen, max_bytes)
+        body += struct.pack("<Q", max_packets) if max_packets else b""
+        body += struct.pack("<QI", rotate, rotate_s) + text(bpf_text)
         body += struct.pack("<I", len(sources))
         for i, (outer, vni) in enumerate(sources):
             body += address(outer) + struct.pack("<I", vni) + b"\x02\0\0\0\0\1" + text(f"eni-{i:017x}") + text("test")
@@ -206,7 +208,7 @@ class Recorder:
         body += struct.pack("<q", base["known"] if base else 0)
         if base:
             body += struct.pack("<qq14Q", base["first"], base["last"], *(base["ledger"][name] for name in FIELDS))
-        self.ask(ARM, body)
+        self.ask(ARM, body, 2 if max_packets else 1)
 
     def extend(self, seconds, capture=None):
         self.ask(EXTEND, text(capture or capture_id()) + struct.pack("<q", boot_ns(seconds)))
@@ -222,7 +224,7 @@ class Recorder:
         state, over, segments, first, last = struct.unpack_from("<BBIqq", answer)
         ledger = dict(zip(FIELDS, struct.unpack_from("<14Q", answer, 22)))
         level, changes, gap_from, gap_to = struct.unpack("<iIqq", answer[22 + 14 * 8:])
-        return {"state": STATES[state], "over_budget": bool(over), "segments": segments, "first": first, "last": last,
+        return {"state": STATES[state], "spent": ("", "bytes", "packets")[over], "segments": segments, "first": first, "last": last,
                 "ledger": ledger, "level": level, "level_changes": changes, "gap": (gap_from, gap_to)}
 
     def host(self):

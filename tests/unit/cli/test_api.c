@@ -118,8 +118,8 @@ the_call_carries_token_key_and_body(void **state)
     (void)state;
     snprintf(url, sizeof(url), "%s///", http_peer_url(peer));
     RUN(said, tb_cmd_start, "start", "i-0123456789abcdef0", "--reason", "odd \"DNS\"",
-        "--duration", "15m", "--max-bytes", "2MiB", "--snaplen", "96", "--key", "k1", "--url",
-        url);
+        "--duration", "15m", "--max-bytes", "2MiB", "--max-packets", "5000", "--snaplen", "96",
+        "--key", "k1", "--url", url);
     assert_int_equal(said->status, TB_EXIT_OK);
     assert_string_equal(said->err, "");
     assert_non_null(strstr(said->out, "capture: odd\n" ID "  requested\n"));
@@ -127,9 +127,10 @@ the_call_carries_token_key_and_body(void **state)
     assert_string_equal(value, "Bearer tbx_abc");
     http_peer_header(peer, 0, "Idempotency-Key", value, sizeof(value));
     assert_string_equal(value, "k1");
-    assert_string_equal(http_peer_body(peer, 0),
-                        "{\"duration\":\"15m\",\"max_bytes\":2097152,\"reason\":\"odd "
-                        "\\\"DNS\\\"\",\"snaplen\":96,\"sources\":[\"i-0123456789abcdef0\"]}");
+    assert_string_equal(
+        http_peer_body(peer, 0),
+        "{\"duration\":\"15m\",\"max_bytes\":2097152,\"max_packets\":5000,\"reason\":\"odd "
+        "\\\"DNS\\\"\",\"snaplen\":96,\"sources\":[\"i-0123456789abcdef0\"]}");
     http_peer_stop(peer);
     test_free(said);
 }

@@ -59,6 +59,7 @@ every_kind_of_value_is_read(void **state)
                            "capture:\n"
                            "  duration: 90s\n"
                            "  max_bytes: 3MB\n"
+                           "  max_packets: 5000000000\n"
                            "  snaplen: 65535\n"
                            "policy: {file: /etc/tapbox/policy.yaml}\n",
                            &c, NULL),
@@ -75,6 +76,7 @@ every_kind_of_value_is_read(void **state)
     assert_string_equal(c.s3_expected_owner, "012345678901");
     assert_true(c.policy.bounds.default_duration_ns == 90 * INT64_C(1000000000));
     assert_int_equal(c.policy.bounds.default_max_bytes, 3000000);
+    assert_int_equal(c.policy.bounds.default_max_packets, 5000000000);
     assert_int_equal(c.policy.bounds.default_snaplen, 65535);
     assert_string_equal(c.policy_file, "/etc/tapbox/policy.yaml");
 }

@@ -223,7 +223,8 @@ static void
 a_profile_gives_what_it_says_and_leaves_the_rest(void **state)
 {
     struct tb_rules *rules =
-        parse("profiles:\n  p:\n    duration: 30m\n    max_bytes: 1GiB\n    sources: primary\n"
+        parse("profiles:\n  p:\n    duration: 30m\n    max_bytes: 1GiB\n    max_packets: "
+              "5000000000\n    sources: primary\n"
               "    filter:\n      - {direction: out, protocol: tcp, remote: 203.0.113.0/24, "
               "remote_port: 443}\n      - {protocol: udp, local_port: 8000-8999}\n"
               "    bpf: tcp port 443\n    packet_length: 128\n    snaplen: 96\n"
@@ -241,6 +242,7 @@ a_profile_gives_what_it_says_and_leaves_the_rest(void **state)
     (void)state;
     assert_int_equal(r->duration_ns, 1800 * TB_NS_PER_S);
     assert_int_equal(r->max_bytes, 1 << 30);
+    assert_int_equal(r->max_packets, 5000000000);
     assert_true(r->primary_only);
     assert_int_equal(r->filter.kind, TB_FILTER_RULES);
     assert_int_equal(r->filter.rule_count, 3);
@@ -341,6 +343,10 @@ each_mistake_is_told_with_line_and_key(void **state)
          "p.yaml:1: profile 'p': duration: 'soon' is not a duration"},
         {"profiles: {p: {duration: 200h}}\nrules: []\n", "a week (168h) at the most"},
         {"profiles: {p: {max_bytes: lots}}\nrules: []\n", "max_bytes: 'lots' is not a size"},
+        {"profiles: {p: {max_packets: 0}}\nrules: []\n",
+         "'0' is not a whole number of packets"},
+        {"profiles: {p: {max_packets: 1k}}\nrules: []\n", "'1k' is not a whole number of"},
+        {"profiles: {p: {max_packets: 1000000000000000000}}\nrules: []\n", "is not a whole"},
         {"profiles: {p: {filter: some}}\nrules: []\n", "filter: 'some' is not all, peers"},
         {"profiles: {p: {filter: [{remote: 10.0.0.1/8}]}}\nrules: []\n", "'10.0.0.1/8' is not"},
         {"profiles: {p: {filter: [{remote_port: 443}]}}\nrules: []\n",

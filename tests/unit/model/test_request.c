@@ -14,6 +14,7 @@
 static const struct tb_request_bounds bounds = {.default_duration_ns = 900 * TB_NS_PER_S,
                                                 .max_duration_ns = 3600 * TB_NS_PER_S,
                                                 .default_max_bytes = 1000,
+                                                .default_max_packets = 2000,
                                                 .default_snaplen = 128};
 
 #define SOURCE "\"source\":\"i-0123456789abcdef0\""
@@ -34,6 +35,7 @@ the_least_takes_its_defaults(void **state)
     assert_int_equal(r.filter.kind, TB_FILTER_ALL);
     assert_int_equal(r.snaplen, 128);
     assert_int_equal(r.max_bytes, 1000);
+    assert_int_equal(r.max_packets, 2000);
     assert_string_equal(r.reason, "why");
     assert_string_equal(r.bpf, "");
     assert_string_equal(r.case_id, "");
@@ -51,7 +53,7 @@ every_member_is_taken_over(void **state)
             tb_bytes_str("{\"sources\":[\"eni-12345678\",\"eni-0123456789abcdef0\"],"
                          "\"source\":\"i-12345678\",\"duration\":\"15m\",\"reason\":\"é\","
                          "\"case\":\"IR-1234\",\"filter\":\"all\",\"bpf\":\"tcp port 443\","
-                         "\"snaplen\":0,\"max_bytes\":0}"),
+                         "\"snaplen\":0,\"max_bytes\":0,\"max_packets\":9223372036854775807}"),
             &bounds, &r, NULL),
         TB_OK);
     assert_string_equal(r.instance, "i-12345678");
@@ -64,6 +66,7 @@ every_member_is_taken_over(void **state)
     assert_string_equal(r.bpf, "tcp port 443");
     assert_int_equal(r.snaplen, 0);
     assert_int_equal(r.max_bytes, 0);
+    assert_int_equal(r.max_packets, INT64_MAX);
 }
 
 static void
@@ -171,6 +174,9 @@ every_refusal_names_the_member_and_its_value(void **state)
         {"{" SOURCE "," REASON ",\"snaplen\":\"128\"}", TB_EINVAL, "snaplen: ", "\"128\""},
         {"{" SOURCE "," REASON ",\"max_bytes\":-1}", TB_EINVAL, "max_bytes: ", "-1"},
         {"{" SOURCE "," REASON ",\"max_bytes\":0.5}", TB_EINVAL, "max_bytes: ", "0.5"},
+        {"{" SOURCE "," REASON ",\"max_packets\":-1}", TB_EINVAL, "max_packets: ", "-1"},
+        {"{" SOURCE "," REASON ",\"max_packets\":0.5}", TB_EINVAL, "max_packets: ", "0.5"},
+        {"{" SOURCE "," REASON ",\"max_packets\":\"9\"}", TB_EINVAL, "max_packets: ", "\"9\""},
         {"{" SOURCE "," REASON ",\"bpf\":\"a\\nb\"}", TB_EINVAL, "bpf: ", "a\\nb"},
         {"{" SOURCE "," REASON ",\"case\":null}", TB_EINVAL, "case: ", "null"},
         {"{" SOURCE "," REASON ",\"minutes\":5}", TB_EINVAL, "\"minutes\": no such member",

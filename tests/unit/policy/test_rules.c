@@ -14,6 +14,7 @@
 static const struct tb_policy policy = {.bounds = {.default_duration_ns = 900 * TB_NS_PER_S,
                                                    .max_duration_ns = 3600 * TB_NS_PER_S,
                                                    .default_max_bytes = 5000,
+                                                   .default_max_packets = 70,
                                                    .default_snaplen = 256}};
 
 /* By the bounds alone; rules are tested with their file (unit/config/test_policy_file.c). */
@@ -71,6 +72,7 @@ a_capture_takes_the_defaults_and_says_what_it_is_for(void **state)
     assert_int_equal(decide(&a, &r, reason), TB_DECISION_CAPTURE);
     assert_int_equal(r.duration_ns, 900 * TB_NS_PER_S);
     assert_int_equal(r.max_bytes, 5000);
+    assert_int_equal(r.max_packets, 70);
     assert_int_equal(r.snaplen, 256);
     assert_int_equal(r.filter.kind, TB_FILTER_ALL);
     assert_string_equal(r.finding_id, "f1");

@@ -303,10 +303,90 @@ the_budget_ends_it_and_is_told(void **state)
     }
     finish(rig);
     tb_armed_status(rig->armed, &status);
-    assert_true(status.over_budget);
+    assert_int_equal(status.budget_spent, TB_BUDGET_BYTES);
     assert_int_equal(status.ledger.written, 2);
     assert_int_equal(status.ledger.over_budget, 3);
     expect_balanced(rig);
+}
+
+static void
+the_last_packet_of_a_budget_is_written_and_ends_it(void **state)
+{
+    static const struct {
+        uint64_t packets, bytes;
+        int sent;
+        enum tb_record_budget spent;
+        uint64_t written;
+    } cases[] = {
+        {3, 0, 2, TB_BUDGET_NONE, 2},          {3, 0, 3, TB_BUDGET_PACKETS, 3},
+        {3, 0, 5, TB_BUDGET_PACKETS, 3},       {1, 0, 5, TB_BUDGET_PACKETS, 1},
+        {3, 300, 5, TB_BUDGET_PACKETS, 3},     {3, 299, 5, TB_BUDGET_BYTES, 2},
+        {UINT64_MAX, 0, 5, TB_BUDGET_NONE, 5},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tb_record_status status;
+        struct rig *rig;
+
+        assert_int_equal(teardown(state), 0);
+        assert_int_equal(setup(state), 0);
+        rig = *state;
+        rig->spec.max_packets = cases[i].packets;
+        rig->spec.max_bytes = cases[i].bytes;
+        arm(rig);
+        for (int k = 0; k < cases[i].sent; k++) {
+            mirror(rig, VNI + (k & 1), 100, k);
+        }
+        finish(rig);
+        tb_armed_status(rig->armed, &status);
+        assert_int_equal(status.budget_spent, cases[i].spent);
+        assert_int_equal(status.ledger.written, cases[i].written);
+        assert_int_equal(status.ledger.over_budget, (uint64_t)cases[i].sent - cases[i].written);
+        expect_balanced(rig);
+    }
+}
+
+static void
+a_dead_recorders_packets_count_to_the_budget(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_record_status status;
+
+    rig->spec.max_packets = 10;
+    rig->spec.base = (struct tb_record_base){
+        .known_utc_ns = 77, .ledger = {.received = 9, .written = 8, .written_bytes = 800}};
+    arm(rig);
+    tb_armed_status(rig->armed, &status);
+    assert_int_equal(status.budget_spent, TB_BUDGET_NONE);
+    for (int i = 0; i < 5; i++) {
+        mirror(rig, VNI, 100, 100 + i);
+    }
+    finish(rig);
+    tb_armed_status(rig->armed, &status);
+    assert_int_equal(status.budget_spent, TB_BUDGET_PACKETS);
+    assert_int_equal(status.ledger.written, 10);
+    assert_int_equal(status.ledger.queue_dropped, 1);
+    assert_int_equal(status.ledger.over_budget, 3);
+    assert_int_equal(tb_ledger_residual(&status.ledger), 0);
+}
+
+static void
+a_budget_that_a_dead_recorder_used_up_is_told_before_any_packet(void **state)
+{
+    struct rig *rig = *state;
+    struct tb_record_status status;
+
+    rig->spec.max_packets = 10;
+    rig->spec.base = (struct tb_record_base){
+        .known_utc_ns = 77, .ledger = {.received = 10, .written = 10, .written_bytes = 1000}};
+    arm(rig);
+    tb_armed_status(rig->armed, &status);
+    assert_int_equal(status.budget_spent, TB_BUDGET_PACKETS);
+    mirror(rig, VNI, 100, 100);
+    finish(rig);
+    tb_armed_status(rig->armed, &status);
+    assert_int_equal(status.ledger.written, 10);
+    assert_int_equal(status.ledger.over_budget, 1);
 }
 
 static void
@@ -1088,6 +1168,9 @@ main(void)
         CASE(after_the_deadline_nothing_is_taken),
         CASE(a_lane_that_stood_still_in_the_middle_of_reading_sees_the_deadline),
         CASE(the_budget_ends_it_and_is_told),
+        CASE(the_last_packet_of_a_budget_is_written_and_ends_it),
+        CASE(a_dead_recorders_packets_count_to_the_budget),
+        CASE(a_budget_that_a_dead_recorder_used_up_is_told_before_any_packet),
         CASE(a_capture_goes_on_with_the_ledger_of_a_dead_recorder),
         CASE(where_its_folder_was_lost_no_number_is_used_again),
         CASE(the_snaplen_cuts_and_the_true_length_stays),

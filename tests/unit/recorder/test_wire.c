@@ -31,6 +31,7 @@ fill_arm(void)
     spec->deadline_boot_ns = INT64_C(-5);
     spec->snaplen = 96;
     spec->max_bytes = UINT64_MAX;
+    spec->max_packets = UINT64_MAX - 1;
     spec->rotate_bytes = 1;
     spec->rotate_s = 60;
     spec->source_count = 2;
@@ -77,6 +78,39 @@ what_is_armed_arrives_whole(void **state)
     got.spec.bpf = sent.spec.bpf;
     assert_memory_equal(&got.spec, &sent.spec, sizeof(got.spec));
     tb_buf_release(&out);
+}
+
+/* A recorder of before an upgrade goes on: it knows version 1, which has no packet budget. */
+static void
+only_a_packet_budget_is_of_another_version(void **state)
+{
+    struct tb_buf with, without;
+    uint8_t octets[TB_RECORDER_MAX_MESSAGE];
+    struct tb_fail fail;
+
+    (void)state;
+    fill_arm();
+    with = encoded();
+    sent.spec.max_packets = 0;
+    without = encoded();
+    assert_int_equal(tb_buf_view(&with).at[0], 2);
+    assert_int_equal(tb_buf_view(&without).at[0], 1);
+    assert_int_equal(tb_buf_view(&with).len, tb_buf_view(&without).len + 8);
+    assert_int_equal(tb_request_decode(tb_buf_view(&without), &got, NULL), TB_OK);
+    assert_int_equal(got.spec.max_packets, 0);
+    tb_buf_release(&with);
+    tb_buf_release(&without);
+
+    memset(&sent, 0, sizeof(sent));
+    sent.kind = TB_REQUEST_HOST;
+    without = encoded();
+    memcpy(octets, tb_buf_view(&without).at, tb_buf_view(&without).len);
+    octets[0] = 2;
+    assert_int_equal(
+        tb_request_decode(tb_bytes_of(octets, tb_buf_view(&without).len), &got, &fail),
+        TB_EFORMAT);
+    assert_non_null(strstr(fail.text, "another version"));
+    tb_buf_release(&without);
 }
 
 static void
@@ -162,7 +196,7 @@ every_other_length_of_an_answer_is_refused(void **state)
             struct tb_answer back;
 
             answer.status.state = TB_RECORD_CLOSING;
-            answer.status.over_budget = true;
+            answer.status.budget_spent = TB_BUDGET_PACKETS;
             answer.status.segments = 3;
             answer.status.ledger.written = 77;
             answer.status.level = -5;
@@ -266,6 +300,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_armed_arrives_whole),
+        cmocka_unit_test(only_a_packet_budget_is_of_another_version),
         cmocka_unit_test(the_largest_capture_fits_into_a_message),
         cmocka_unit_test(every_other_length_of_a_request_is_refused),
         cmocka_unit_test(every_other_length_of_an_answer_is_refused),

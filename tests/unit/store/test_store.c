@@ -306,6 +306,7 @@ an_alert_makes_a_capture_that_can_be_read_back_whole(void **state)
     (void)tb_str_copy(r.requested_by, sizeof(r.requested_by), "eventbridge");
     r.snaplen = 256;
     r.max_bytes = INT64_MAX;
+    r.max_packets = INT64_MAX - 1;
     r.severity = 8.5;
     assert_int_equal(take_in(p->store, "k", &r, id), TB_INTAKE_CREATED);
     assert_true(tb_capture_id_valid(id));
@@ -329,6 +330,7 @@ an_alert_makes_a_capture_that_can_be_read_back_whole(void **state)
     assert_int_equal(c->request.filter.kind, TB_FILTER_ALL);
     assert_int_equal(c->request.snaplen, 256);
     assert_int_equal(c->request.max_bytes, INT64_MAX);
+    assert_int_equal(c->request.max_packets, INT64_MAX - 1);
     assert_string_equal(c->request.bpf, r.bpf);
     assert_string_equal(c->request.reason, r.reason);
     assert_string_equal(c->request.case_id, r.case_id);
