@@ -35,7 +35,8 @@ void tb_control_wake(struct tb_control *control);
 /* What /readyz asks: store, recorder, AWS identity known.  The sentence says what is missing.
  */
 TB_NODISCARD enum tb_err tb_control_ready(struct tb_control *control, struct tb_fail *fail);
-/* Live counters of a capture from the recorder; TB_ENOTFOUND, TB_ECLOSED. */
+/* Live counters of a capture from the recorder.  TB_ENOTFOUND: it does not have it (any more: a
+ * new one counts from 0, and what is known is the ledger in the store); TB_ECLOSED. */
 TB_NODISCARD enum tb_err tb_control_live(struct tb_control *control, const char *capture_id,
                                          struct tb_record_status *out, struct tb_fail *fail);
 

@@ -222,5 +222,14 @@ enum tb_err
 tb_control_live(struct tb_control *control, const char *capture_id,
                 struct tb_record_status *out, struct tb_fail *fail)
 {
-    return tb_recorder_status(control->deps.recorder, capture_id, out, fail);
+    struct tb_record_status status;
+    enum tb_err err = tb_recorder_status(control->deps.recorder, capture_id, &status, fail);
+
+    if (err == TB_OK && status.state == TB_RECORD_ABSENT) {
+        err = tb_fail_set(fail, TB_ENOTFOUND, "the recorder does not have %s", capture_id);
+    }
+    if (err == TB_OK) {
+        *out = status;
+    }
+    return err;
 }

@@ -367,6 +367,10 @@ void *control_heartbeat_run(void *arg);
  * was never armed. */
 void control_record_base(struct tb_control *control, const struct tb_capture *capture,
                          struct tb_record_base *out);
+/* A time without a recorder, which ends now, goes into the custody log; none when nothing was
+ * recorded before. */
+void control_note_gap(struct tb_control *control, const char *capture_id,
+                      const struct tb_record_base *base);
 
 /* Builds what the recorder has to know (record_spec.c); bpf memory goes to *out_bpf, free()d by
  * the caller. */

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <tapbox/log.h>
+
 static enum tb_err
 parse_mac(const char *text, uint8_t out[6], struct tb_fail *fail)
 {
@@ -72,6 +74,31 @@ control_record_base(struct tb_control *control, const struct tb_capture *capture
         out->first_utc_ns = capture->recording_utc_ns;
         out->last_utc_ns = out->known_utc_ns;
         out->ledger = capture->ledger;
+    }
+}
+
+void
+control_note_gap(struct tb_control *control, const char *capture_id,
+                 const struct tb_record_base *base)
+{
+    struct tb_json *detail;
+    char from[TB_TIME_TEXT_SIZE];
+    char to[TB_TIME_TEXT_SIZE];
+    struct tb_fail fail;
+
+    if (base->known_utc_ns == 0) {
+        return;
+    }
+    tb_time_format_ns(from, base->known_utc_ns);
+    tb_time_format_ns(to, tb_clock_utc_ns());
+    tb_log(TB_LOG_WARN, capture_id, "no recorder from %s to %s", from, to);
+    detail = tb_json_object();
+    tb_json_set_str(detail, "from", from);
+    tb_json_set_str(detail, "to", to);
+    tb_json_set_int(detail, "received_before", (int64_t)base->ledger.received);
+    if (tb_store_custody_add(control->deps.store, capture_id, "recorder_gap", NULL, detail,
+                             &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, capture_id, &fail, "cannot note the gap");
     }
 }
 

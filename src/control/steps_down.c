@@ -156,6 +156,40 @@ last_session_gone(const struct tb_resource *rows, size_t count)
     return last;
 }
 
+static enum tb_err
+keep_ledger(struct tb_control *control, const struct tb_capture *capture,
+            const struct tb_ledger *ledger)
+{
+    struct tb_fail fail = {0};
+    enum tb_err err = TB_OK;
+
+    if (memcmp(ledger, &capture->ledger, sizeof(*ledger)) != 0) {
+        err = tb_store_capture_ledger(control->deps.store, capture->id, ledger, &fail);
+    }
+    if (err != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, capture->id, &fail, "cannot keep the ledger");
+    }
+    return err;
+}
+
+/* While its sessions cannot be deleted it may record for long, and its recorder end. */
+static void
+keep_what_is_counted(struct tb_control *control, const struct tb_capture *capture)
+{
+    struct tb_record_status status;
+    struct tb_record_base base;
+    enum tb_err err = tb_recorder_status(control->deps.recorder, capture->id, &status, NULL);
+
+    if (err == TB_OK && status.state != TB_RECORD_ABSENT) {
+        (void)keep_ledger(control, capture, &status.ledger);
+    } else if (err == TB_OK || err == TB_ENOTFOUND) {
+        control_record_base(control, capture, &base);
+        if (base.known_utc_ns != 0) {
+            (void)keep_ledger(control, capture, &base.ledger);
+        }
+    }
+}
+
 /* True when the recorder has sealed everything of it, or has been waited for long enough. */
 static bool
 recorder_is_done(struct tb_control *control, const struct tb_capture *capture,
@@ -177,8 +211,11 @@ recorder_is_done(struct tb_control *control, const struct tb_capture *capture,
             return true;
         }
         tb_log(TB_LOG_WARN, capture->id, "its recorder ended before it was closed");
-        return tb_store_capture_ledger(control->deps.store, capture->id, &base.ledger, &fail) ==
-               TB_OK;
+        if (keep_ledger(control, capture, &base.ledger) != TB_OK) {
+            return false;
+        }
+        control_note_gap(control, capture->id, &base);
+        return true;
     }
     if (err != TB_OK) {
         int64_t waited = tb_store_steady_ns(control->deps.store) - gone_steady_ns;
@@ -186,10 +223,7 @@ recorder_is_done(struct tb_control *control, const struct tb_capture *capture,
         tb_log_fail(TB_LOG_WARN, capture->id, &fail, "the recorder cannot be closed");
         return waited > recorder_patience_ns || waited < 0;
     }
-    if (memcmp(&status.ledger, &capture->ledger, sizeof(status.ledger)) != 0 &&
-        tb_store_capture_ledger(control->deps.store, capture->id, &status.ledger, &fail) !=
-            TB_OK) {
-        tb_log_fail(TB_LOG_ERROR, capture->id, &fail, "cannot keep the ledger");
+    if (keep_ledger(control, capture, &status.ledger) != TB_OK) {
         return false;
     }
     if (status.state == TB_RECORD_CLOSED) {
@@ -214,6 +248,7 @@ control_step_draining(struct tb_control *control, const struct tb_capture *captu
         err = control_delete_sessions(control, rows, count, capture->attempt, fail);
     }
     if (err != TB_OK) {
+        keep_what_is_counted(control, capture);
         goto out;
     }
     gone_steady_ns = last_session_gone(rows, count);

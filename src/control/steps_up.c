@@ -333,32 +333,6 @@ control_step_planned(struct tb_control *control, const struct tb_capture *captur
     return err;
 }
 
-/* A time without a recorder goes into the custody log. */
-static void
-note_gap(struct tb_control *control, const struct tb_capture *capture,
-         const struct tb_record_spec *spec)
-{
-    struct tb_json *detail;
-    char from[TB_TIME_TEXT_SIZE];
-    char to[TB_TIME_TEXT_SIZE];
-    struct tb_fail fail;
-
-    if (spec->base.known_utc_ns == 0 || capture->state != TB_CAPTURE_RECORDING) {
-        return;
-    }
-    tb_time_format_ns(from, spec->base.known_utc_ns);
-    tb_time_format_ns(to, tb_clock_utc_ns());
-    tb_log(TB_LOG_WARN, capture->id, "no recorder from %s to %s", from, to);
-    detail = tb_json_object();
-    tb_json_set_str(detail, "from", from);
-    tb_json_set_str(detail, "to", to);
-    tb_json_set_int(detail, "received_before", (int64_t)spec->base.ledger.received);
-    if (tb_store_custody_add(control->deps.store, capture->id, "recorder_gap", NULL, detail,
-                             &fail) != TB_OK) {
-        tb_log_fail(TB_LOG_ERROR, capture->id, &fail, "cannot note the gap");
-    }
-}
-
 /* The recorder first, so that the first mirrored packet is kept.  The same again is fine. */
 static enum tb_err
 arm_recorder(struct tb_control *control, const struct tb_capture *capture, struct tb_fail *fail)
@@ -376,7 +350,9 @@ arm_recorder(struct tb_control *control, const struct tb_capture *capture, struc
     }
     if (err == TB_OK) {
         control_mark_host(control, capture->id);
-        note_gap(control, capture, spec);
+        if (capture->state == TB_CAPTURE_RECORDING) {
+            control_note_gap(control, capture->id, &spec->base);
+        }
     }
     free(bpf);
     free(spec);

@@ -227,7 +227,6 @@ static struct tb_json *
 live_json(const struct tb_record_status *status)
 {
     static const char *const states[] = {
-        [TB_RECORD_ABSENT] = "absent",
         [TB_RECORD_ARMED] = "armed",
         [TB_RECORD_CLOSING] = "closing",
         [TB_RECORD_CLOSED] = "closed",

@@ -85,6 +85,31 @@ same 'the manifest does not call it complete' false "$(jq '.completeness.complet
 expect 'the custody log names the gap' grep -q recorder "$folder"/custody/0001.jsonl
 expect 'tshark reads every segment' "$cases_root/tests/support/tshark.sh" "$folder"/segments/*
 expect 'indexes, keys and ledgers are true' "$cases_root/tests/support/second_reader.py" check "$folder"/segments/*
+
+# Its session cannot be deleted, and its recorder dies: what is known stays known.
+id=$(lab_record workload 120s)
+lab_wait_for_state "$id" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+expect '200 packets are answered' lab_exec workload ping -q -i 0.005 -c 100 198.51.100.10
+wrote() { [ "$(lab_capture "$id" | jq '.live.ledger.written')" -ge 200 ]; }
+expect 'and recorded' lab_wait 10 wrote
+lab_awsim_ask /faults -X PUT -d '[{"action": "DeleteTrafficMirrorSession", "do": {"error": {"status": 403, "code": "UnauthorizedOperation"}}}]' >/dev/null
+lab_call POST "/v1/captures/$id/stop" >/dev/null
+tried() { grep -q "$id: step 'draining' failed" "$LAB_DIR/logs/tapbox.log"; }
+expect 'a session that cannot be deleted keeps it draining' lab_wait 10 tried
+recorder=$(cat "$LAB_DIR/recorder.pid")
+kill -KILL "$recorder"
+another() { [ "$(cat "$LAB_DIR/recorder.pid")" != "$recorder" ] && lab_tapbox_ready; }
+expect 'another recorder is there' lab_wait 10 another
+lab_capture "$id" >"$TB_WORK/draining.json"
+same 'it does not have the capture, and what was received before is told' 'draining null true' \
+    "$(jq -r '[.state, .live, .ledger.received >= 200] | map(tostring) | join(" ")' "$TB_WORK/draining.json")"
+lab_awsim_ask /faults -X DELETE >/dev/null
+lab_wait_for_state "$id" sealed 30 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+lab_download
+folder=$(lab_evidence "$id")
+same 'the manifest has what its segments hold, a ledger that balances, and does not call it complete' 'true 0 false' "$(jq -r '
+    [.ledger.written == ([.segments[].packets] | add), .ledger.residual, .completeness.complete == "yes"] | map(tostring) | join(" ")' "$folder/manifest.json")"
+expect 'its custody log names the time without a recorder' grep -q recorder_gap "$folder"/custody/0001.jsonl
 lab_tapbox_stop
 kill "$unit"
 finish
