@@ -110,6 +110,12 @@ is_known_session(const struct tb_resource *row)
     return is_session(row) && row->aws_id[0] != 0;
 }
 
+static bool
+is_unknown_session(const struct tb_resource *row)
+{
+    return is_session(row) && row->aws_id[0] == 0;
+}
+
 enum tb_err
 control_delete_known_sessions(struct tb_control *control, struct tb_resource *rows,
                               size_t count, uint32_t attempt, struct tb_fail *fail)
@@ -124,7 +130,7 @@ control_delete_sessions(struct tb_control *control, struct tb_resource *rows, si
 {
     struct tb_fail why = {0};
     enum tb_err first = delete_those(control, rows, count, is_known_session, attempt, fail);
-    enum tb_err second = delete_those(control, rows, count, is_session, attempt, &why);
+    enum tb_err second = delete_those(control, rows, count, is_unknown_session, attempt, &why);
 
     if (first == TB_OK && second != TB_OK) {
         *fail = why;

@@ -105,6 +105,8 @@ same 'it does not have the capture, and what was received before is told' 'drain
     "$(jq -r '[.state, .live, .ledger.received >= 200] | map(tostring) | join(" ")' "$TB_WORK/draining.json")"
 lab_awsim_ask /faults -X DELETE >/dev/null
 lab_wait_for_state "$id" sealed 30 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+same 'each failed step asked once for the end of its session' "$(grep -c "$id: step 'draining' failed" "$LAB_DIR/logs/tapbox.log")" \
+    "$(grep -c "$id: .* is still there and is deleted again soon" "$LAB_DIR/logs/tapbox.log")"
 lab_download
 folder=$(lab_evidence "$id")
 same 'the manifest has what its segments hold, a ledger that balances, and does not call it complete' 'true 0 false' "$(jq -r '
