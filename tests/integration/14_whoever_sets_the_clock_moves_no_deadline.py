@@ -146,7 +146,7 @@ def play(scene):
     scene.awsim.faults([{"action": "DescribeTrafficMirrorSessions", "do": {"hang_ms": 15000}}])
     scene.start()
     # (the next step is S3's, which there is none of)
-    wait_until("what is tried behind CloudWatch", lambda: scene.attempts(over) > 0, 12)
+    wait_until("what is tried behind CloudWatch", lambda: scene.attempts(over) > 0, 25)
     is_("CloudWatch is asked for AWS's time", True)
     scene.awsim.faults([])
     scene.ends_in_time("one that was begun a day ahead ends in time", made)
