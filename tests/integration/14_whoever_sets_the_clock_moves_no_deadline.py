@@ -81,10 +81,6 @@ class Scene:
         return this in [row["deadline_boot_id"] for row in self.service.rows("SELECT id, deadline_boot_id FROM captures")
                         if row["id"] == key]
 
-    def attempts(self, key):
-        return sum(row["attempt"] for row in self.service.rows("SELECT id, attempt FROM captures WHERE state = 'sealing'")
-                   if row["id"] == key)
-
     def tag_is_right(self, key):
         expires = verdict.utc_ns(self.session(key)["tags"]["tapbox:expires"])
         return abs(expires - self.row(key)["deadline_utc_ns"]) <= 2 * NS
@@ -100,7 +96,7 @@ class Scene:
 
 
 def play(scene):
-    late, over = scene.record(7, "1m"), scene.record(8, "1m")
+    late = scene.record(7, "1m")
     stuck, longer, killed, rebooted = (scene.record(n, duration) for n, duration in ((1, "3s"), (2, "6s"), (3, "9s"), (5, "12s")))
     # a retry that waits, when the clock is set back by less than a minute: the pause must not become longer by that
     scene.awsim.faults([REFUSED])
@@ -134,21 +130,13 @@ def play(scene):
     wait_until("AWS's time", lambda: scene.is_of_this_boot(rebooted), 20)
     off_s = (scene.row(rebooted)["deadline_utc_ns"] - was_ns) / NS
     is_("a deadline of another boot is where AWS's clock has it", abs(off_s) <= 2.5, off_s)
-    # again, and what comes first is an extension, and then what CloudWatch has of one that nothing was recorded for
+    # again, and what comes first is an extension
     scene.service.end(signal.SIGKILL)
     scene.service.set_clock(3 * HOUR_S)
     scene.start()
     scene.post(f"/{late}/extend", duration="2s")
     is_("an extension before sessions were ever listed is told by AWS's time", scene.tag_is_right(late), scene.session(late))
     scene.post(f"/{late}/stop")
-    scene.post(f"/{over}/stop")
-    scene.service.end(signal.SIGKILL)
-    scene.awsim.faults([{"action": "DescribeTrafficMirrorSessions", "do": {"hang_ms": 15000}}])
-    scene.start()
-    # (the next step is S3's, which there is none of)
-    wait_until("what is tried behind CloudWatch", lambda: scene.attempts(over) > 0, 25)
-    is_("CloudWatch is asked for AWS's time", True)
-    scene.awsim.faults([])
     scene.ends_in_time("one that was begun a day ahead ends in time", made)
     scene.ends_in_time("one that was extended a day ahead ends in time", longer)
     scene.ends_in_time("one that a killed service left ends in time", killed)
