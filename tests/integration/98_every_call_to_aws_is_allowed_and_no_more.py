@@ -99,6 +99,7 @@ CLI = {
     "ec2 describe-network-interfaces": "ec2:DescribeNetworkInterfaces",
     "ec2 attach-network-interface": "ec2:AttachNetworkInterface", "s3 cp": "s3:GetObject",
     "cloudwatch put-metric-data": "cloudwatch:PutMetricData",
+    "cloudformation signal-resource": "cloudformation:SignalResource",
 }
 for what, resources, launch, role in (("capture host", host, "HostTemplate", "HostRole"),
                                       ("sweeper", sweeper, "SweeperTemplate", "SweeperRole")):

@@ -41,7 +41,7 @@ def kind(service, resource):
         return "object" if "/" in resource else "bucket"
     if service == "ec2":
         return re.search(r":([a-z*-]+)/", resource).group(1)
-    return {"sts": "role", "sqs": "queue", "kms": "key"}[service]
+    return {"sts": "role", "sqs": "queue", "kms": "key", "cloudformation": "stack"}[service]
 
 
 def statements(document):
