@@ -182,6 +182,8 @@ void control_note_aws_time(struct tb_control *control, int64_t server_utc_s);
  * without having listed anything. */
 TB_NODISCARD enum tb_err control_learn_aws_time(struct control_account *account,
                                                 struct tb_fail *fail);
+/* Whether AWS has told this process its clock. */
+bool control_has_aws_time(struct tb_control *control);
 /* What AWS's clock shows now, to a second; until AWS has told, this host's when it started. */
 int64_t control_aws_now_ns(struct tb_control *control);
 /* The deadline by AWS's clock, whatever the wall clock here has done since it was set. */

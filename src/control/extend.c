@@ -306,13 +306,9 @@ control_recount_deadline(struct tb_control *control, const struct tb_capture *ca
     struct tb_fail fail = {0};
     struct tb_deadline deadline;
     int64_t end_utc_ns;
-    bool told;
     enum tb_err err;
 
-    tb_mutex_lock(&control->mu);
-    told = control->locked.aws_told;
-    tb_mutex_unlock(&control->mu);
-    if (!told || tb_clock_boot_id()[0] == 0 ||
+    if (!control_has_aws_time(control) || tb_clock_boot_id()[0] == 0 ||
         tb_deadline_is_of_this_boot(&capture->deadline)) {
         return false;
     }

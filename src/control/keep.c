@@ -4,6 +4,7 @@
 #include <tapbox/log.h>
 
 static const int64_t hour_ns = 3600 * TB_NS_PER_S;
+static const int64_t unheard_ns = 10 * TB_NS_PER_S;
 
 int64_t
 control_forget_old(struct tb_control *control)
@@ -16,6 +17,9 @@ control_forget_old(struct tb_control *control)
         return hour_ns;
     }
     /* by AWS's clock: a wrong one of ours must not make everything old */
+    if (!control_has_aws_time(control)) {
+        return unheard_ns;
+    }
     if (tb_store_forget(control->deps.store, control_aws_now_ns(control) - keep_ns, &count,
                         &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "old octets stay in the store");

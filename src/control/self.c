@@ -152,18 +152,25 @@ control_note_aws_time(struct tb_control *control, int64_t server_utc_s)
     }
 }
 
+bool
+control_has_aws_time(struct tb_control *control)
+{
+    bool told;
+
+    tb_mutex_lock(&control->mu);
+    told = control->locked.aws_told;
+    tb_mutex_unlock(&control->mu);
+    return told;
+}
+
 enum tb_err
 control_learn_aws_time(struct control_account *account, struct tb_fail *fail)
 {
     struct tb_control *control = account->control;
     struct tb_ec2_targets targets = {0};
     enum tb_err err;
-    bool told;
 
-    tb_mutex_lock(&control->mu);
-    told = control->locked.aws_told;
-    tb_mutex_unlock(&control->mu);
-    if (told) {
+    if (control_has_aws_time(control)) {
         return TB_OK;
     }
     err = tb_ec2_targets_list(account->aws, NULL, &targets, fail);
