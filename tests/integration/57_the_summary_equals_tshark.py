@@ -437,6 +437,10 @@ def random_traffic(folder):
         wrong = [line for line in differences(folder, caught, "--snaplen", str(length))
                  if not line.startswith(("dns", "tls", "http"))]
         is_(f"the same, sliced to {length} octets", not wrong, "\n".join(wrong[:20]))
+    # (a name that begins in one segment and ends in the next is lost to tshark, which reads them one by one)
+    wrong = [line for line in differences(folder, Traffic(98).make(3000), "--rotate", "16KiB")
+             if not line.startswith(("dns", "tls", "http"))]
+    is_("over several segments", not wrong, "\n".join(wrong[:20]))
     # the payload is gone, the numbers of conversations are not
     wrong = [line for line in differences(folder, Traffic(99).make(1000), "--snaplen", "96")
              if not line.startswith(("dns", "tls", "http"))]

@@ -16,6 +16,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 
 NOT_FOLLOWED = ["teredo", "gtp", "gtpv2", "l2tp", "geneve", "nsh", "vxlan-gpe", "erspan", "cmd", "sctp"]
 
@@ -112,7 +113,11 @@ def our_names(summary, kind, member):
     return {row["name"].lower(): row[member] for row in summary[kind]["rows"] if row[member]}
 
 
-def tshark_timeline(lines, seconds):
+def tshark_timeline(files, seconds):
+    """{interval: (packets, octets)}, counted from the first packet of the first file"""
+    with tempfile.NamedTemporaryFile(suffix=".pcapng") as joined:
+        subprocess.run(["mergecap", "-a", "-w", joined.name, *files], check=True, stderr=subprocess.DEVNULL)
+        lines = tables(tshark([joined.name], "-q", "-z", f"io,stat,{seconds}"))["io,stat"]
     bins = {}
     for line in lines:
         found = re.match(r"^\|\s*(\d+)[.\d]*\s*<>\s*(?:[\d.]+|Dur)\s*\|\s*(\d+)\s*\|\s*(\d+)\s*\|", line)
@@ -148,9 +153,8 @@ def compare(summary, files):
     """A line for each difference."""
     said = Comparison()
     seconds = summary["timeline"]["interval_seconds"]
-    statistics = [f"conv,{kind}" for kind in ("tcp", "udp", "ip")] + [f"io,stat,{seconds}"]
-    text = tshark(files, "-q", *[word for one in statistics for word in ("-z", one)])
-    said_by = tables(text)
+    statistics = [f"conv,{kind}" for kind in ("tcp", "udp", "ip")]
+    said_by = tables(tshark(files, "-q", *[word for one in statistics for word in ("-z", one)]))
     packets = tshark_fields(files)
     said.equal("packets", summary["packets"], len(packets))
     said.equal("bytes", summary["bytes"], sum(int(packet["frame.len"]) for packet in packets))
@@ -166,7 +170,7 @@ def compare(summary, files):
                tshark_names(packets, "tls.handshake.extensions_server_name"))
     said.equal("http hosts", our_names(summary, "http", "times"), tshark_names(packets, "http.host"))
     if summary["first"] != summary["last"]:  # of one moment it prints nothing
-        said.equal("io,stat", our_timeline(summary), tshark_timeline(said_by["io,stat"], seconds))
+        said.equal("io,stat", our_timeline(summary), tshark_timeline(files, seconds))
     return said.differences
 
 
