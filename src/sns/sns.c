@@ -140,8 +140,10 @@ check_words(const struct tb_sns *sns, const struct tb_sns_message *message,
     enum tb_err err;
 
     if (!topic_allowed(sns, message->topic)) {
-        return refuse(verdict, TB_SNS_TOPIC_NOT_ALLOWED, TB_EDENIED, fail,
-                      "the topic of the SNS message is not in sns.topics");
+        verdict->result = TB_SNS_TOPIC_NOT_ALLOWED;
+        return tb_fail_set(fail, TB_EDENIED,
+                           "the topic of the SNS message, %.256s, is not in sns.topics",
+                           message->topic);
     }
     (void)tb_str_copy(verdict->topic, sizeof(verdict->topic), message->topic);
     if (road == TB_SNS_POSTED) {

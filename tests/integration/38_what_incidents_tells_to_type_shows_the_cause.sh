@@ -26,7 +26,7 @@ box systemctl daemon-reload
 # There is no S3 in this lab.
 lab_tapbox_config capture.duration=10m capture.rotate_seconds=2 >/dev/null
 {
-    printf 'region: %s\n' "$LAB_REGION"
+    printf 'region: %s\nsns:\n  topics: "arn:aws:sns:%s:%s:alerts"\n' "$LAB_REGION" "$LAB_REGION" "$LAB_ACCOUNT"
     grep -vE '^(state_dir|tokens_file|  socket):?' "$LAB_DIR/tapbox.yaml" | sed 's/^capture:/&\n  no_traffic_seconds: 1/'
 } >"$(box_file /etc/tapbox/tapbox.yaml)"
 printf '%s=%s\n' AWS_ENDPOINT_URL "$LAB_EC2_URL" AWS_ENDPOINT_URL_S3 "$LAB_S3_URL" AWS_REGION "$LAB_REGION" \
@@ -46,7 +46,7 @@ run_block() { # on the host
     cp "$1" "$(box_file /tmp/block.sh)"
     # shellcheck disable=SC2016 # for the shell in the box
     box env HOME=/root PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" \
-        CAPTURE="$capture" SOURCE="$(lab_instance workload)" \
+        CAPTURE="$capture" EVENT=/root/alert.json SOURCE="$(lab_instance workload)" \
         bash -c 'set -a; . /etc/default/tapbox; set +a; cd /root; . /tmp/block.sh' >"$1.said" 2>&1 || {
         cat "$1.said"
         return 1
@@ -69,6 +69,17 @@ recording() {
     lab_wait_for_state "$1" recording 10 || give_up "$lab_why" <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
 }
 talk() { lab_exec "$1" ping -q -i 0.05 -w 60 "$(lab_field "$LAB_INTERFACES" remote 6)" >/dev/null & }
+
+same 'an alert without a type is refused' 400 "$(lab_status_of POST /v1/events -d '{"source": "aws.guardduty"}')"
+printf '{"source": "aws.guardduty"}\n' >"$(box_file /root/alert.json)"
+section 'An alert was not understood' "an alert from [0-9.]+ of token 'me' is not understood: ." 'cannot|unknown|missing|understood'
+printf '{"Type": "Notification", "MessageId": "1", "TopicArn": "arn:aws:sns:%s:%s:findings", "Message": "{}", "Timestamp": "%s", "SignatureVersion": "2", "Signature": "AAAA", "SigningCertURL": "https://sns.%s.amazonaws.com/SimpleNotificationService-0.pem"}' \
+    "$LAB_REGION" "$LAB_ACCOUNT" "$(date -u +%Y-%m-%dT%H:%M:%S.000Z)" "$LAB_REGION" >"$TB_WORK/forged.json"
+same 'a message of a topic that nobody allowed is refused' 403 "$(lab_exec capture curl -sS -o /dev/null -w '%{http_code}' \
+    -H 'x-amz-sns-message-type: Notification' -d @"$TB_WORK/forged.json" "$LAB_API/v1/events")"
+section 'SNS brings nothing' 'SNS from [0-9.]+: topic_not_allowed: .*:findings, is not in sns.topics'
+same 'a call with a token that nobody gave out is refused' 401 "$(LAB_TOKEN=stolen lab_status_of GET /v1/captures)"
+section 'Calls are refused' 'refused GET /v1/captures from [0-9.]+: .'
 
 capture=$(lab_record workload 10m)
 recording "$capture"
