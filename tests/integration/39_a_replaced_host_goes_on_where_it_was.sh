@@ -31,7 +31,7 @@ lab_s3 cp --only-show-errors "$package" "s3://$LAB_BUCKET/packages/tapbox.deb" |
 
 volume=vol-0a1b2c3d4e5f60001 eni=$(lab_eni capture)
 tests/support/user_data.py capture-host.yaml HostTemplate AWS::Region="$LAB_REGION" \
-    AWS::StackName=tapbox-host StateVolume=$volume CaptureInterface="$eni" Owner=tapbox MetricNamespace=tapbox Bucket="$LAB_BUCKET" KmsKey=tapbox-key \
+    AWS::StackName=tapbox-host StateVolume=$volume CaptureInterface="$eni" Owner=response MetricNamespace=tapbox Bucket="$LAB_BUCKET" KmsKey=tapbox-key \
     CaptureInterface.PrimaryPrivateIpAddress="$(lab_field "$LAB_INTERFACES" capture 6)" \
     QueueUrl="$LAB_EC2_URL/$LAB_ACCOUNT/alerts" PackageUri="s3://$LAB_BUCKET/packages/tapbox.deb" \
     ReaderRole.Arn="arn:aws:iam::$LAB_ACCOUNT:role/reader" |
@@ -121,7 +121,14 @@ expect 'tapbox is ready' lab_wait 10 ready
 run_block() { cp "$1" "$(box_file /tmp/block.sh)" && box bash /tmp/block.sh; }
 run_blocks runbooks/deploy.md '3. The capture host'
 expect 'and gives a sign of life' lab_wait 10 beats_more_than 0
-same 'where the alarm looks for it' 'tapbox Owner=tapbox 1' "$(lab_published Ready)"
+same 'where the alarm looks for it' 'tapbox Owner=response 1' "$(lab_published Ready)"
+target=$(lab_ec2 create-traffic-mirror-target --network-interface-id "$eni" | jq -r .TrafficMirrorTarget.TrafficMirrorTargetId)
+filter=$(lab_ec2 create-traffic-mirror-filter | jq -r .TrafficMirrorFilter.TrafficMirrorFilterId)
+lab_ec2 create-traffic-mirror-session --network-interface-id "$(lab_eni workload)" --session-number 1 \
+    --traffic-mirror-target-id "$target" --traffic-mirror-filter-id "$filter" --tag-specifications \
+    "ResourceType=traffic-mirror-session,Tags=[{Key=tapbox:owner,Value=response},{Key=tapbox:expires,Value=2026-01-02T03:04:05Z}]" >/dev/null
+swept() { box systemctl start tapbox-sweep.service && [ "$(lab_awsim_ask /objects | jq '.sessions | length')" = 0 ]; }
+expect 'its own sweeper deletes what is of this owner' lab_wait 10 swept
 key=$(box cat /var/lib/tapbox/evidence.key.pub)
 expect 'it has made its signing key' test -n "$key"
 

@@ -64,6 +64,7 @@ dpkg-deb -R "$next" "$TB_WORK/package/next" && echo '# a new default' >>"$TB_WOR
 expect 'and put where hosts find it' lab_s3 cp --only-show-errors "$next" s3://packages/
 lab_s3 cp --only-show-errors "s3://packages/tapbox_${version}_amd64.deb" "$(box_file "/tmp/$version.deb")"
 
+expect 'it brings the authorities that certificates of AWS are checked by' grep -q ca-certificates <(dpkg-deb -f "$next" Depends)
 expect 'it installs' box dpkg -i "/tmp/$version.deb"
 expect_failure 'without a bucket the configuration is refused, and says so' 's3.bucket' box tapbox check-config
 same 'and nothing was started' inactive "$(box systemctl is-active tapbox.service)"

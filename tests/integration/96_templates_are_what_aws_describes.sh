@@ -19,6 +19,7 @@ done <<'END'
 no command tapbox lsit|Then `tapbox lsit`.
 tapbox sweep has no --stand|```console why\nsudo -u tapbox tapbox sweep --dry-run --stand\n```
 no make teste|First `make teste`.
+SNS would try for more than an hour|Say `{"healthyRetryPolicy":{"numRetries":50,"maxDelayTarget":120}}`.
 no test runs the block that begins with tapbox list|```sh\ntapbox list\n```
 why does no test run the block that begins with tapbox list|```console\ntapbox list\n```
 what kind of block begins with tapbox list|```\ntapbox list\n```
@@ -53,6 +54,8 @@ fi
 check() { node tests/support/check_templates.mjs "$@"; }
 
 expect 'templates and policies are what AWS describes' check --user-data "$TB_WORK/scripts" infra/cloudformation/*.yaml infra/iam/*.json
+types() { grep -oE 'Security Hub Findings - (Imported|Custom Action)|Findings Imported V2' "$1" | sort -u; }
+same 'from Security Hub comes what is read' "$(types webhooks/securityhub/adapter.c)" "$(types infra/cloudformation/evidence.yaml)"
 for script in "$TB_WORK"/scripts/*.sh; do
     expect "${script##*/}: shellcheck" shellcheck "$script"
 done
@@ -94,6 +97,7 @@ planted 'never rotated' '/EnableKeyRotation/d' evidence.yaml
 planted 'is no attribute of a resource' 's/^    CreationPolicy:/    CreationPolice:/' capture-host.yaml
 planted 'Fn::ValueOf is not for Resources' 's/SubnetId: !Ref SubnetId/SubnetId: {"Fn::ValueOf": [SubnetId, VpcId]}/' capture-host.yaml
 planted 'Fn::Select is not for Rules' 's/Assert: !Not .*/Assert: !Equals [!Select [0, [a]], a]/' evidence.yaml
+planted 'HostRole: may not attach a volume' 's/Action: "kms:CreateGrant"/Action: "kms:DescribeKey"/' capture-host.yaml
 planted 'parameter is used nowhere' 's/!Ref InstanceType/t3.nano/' sweeper.yaml
 check "${mistakes[@]%%|*}" >"$TB_WORK/found" 2>&1
 for mistake in "${mistakes[@]}"; do

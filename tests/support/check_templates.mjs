@@ -384,6 +384,11 @@ function checkOperation({Resources}, name, {Type, Properties = {}, CreationPolic
             if (Properties[key] === undefined) say(name, `a bucket of evidence has ${key}`);
         }
         return;
+    case 'AWS::IAM::Role': {
+        const actions = (Properties.Policies ?? []).flatMap(p => p.PolicyDocument.Statement).flatMap(pieces).flatMap(s => pieces(s.Action));
+        if (actions.includes('ec2:AttachVolume') && !actions.includes('kms:CreateGrant')) say(name, 'may not attach a volume that is encrypted by a key of the account');
+        return;
+    }
     case 'AWS::KMS::Key':
         if (Properties.EnableKeyRotation !== true) say(name, 'the key is never rotated');
         return;
