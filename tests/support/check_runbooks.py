@@ -8,6 +8,7 @@ A line for each thing that is not so; exit status 1 if there is one.
 """
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
@@ -159,6 +160,14 @@ def check_stack(page, line):
         wrong.append(f"{page}: {name} needs {key}")
 
 
+def check_retries(page, line):
+    """SNS refuses a delivery policy that would try for more than an hour."""
+    for policy in re.findall(r'"healthyRetryPolicy":(\{[^}]*\})', line):
+        policy = json.loads(policy)
+        if policy["numRetries"] * policy["maxDelayTarget"] > 3600:
+            wrong.append(f"{page}: SNS would try for more than an hour: {policy}")
+
+
 def anchor(heading):
     return re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
 
@@ -179,6 +188,7 @@ for path in PAGES:
             check_command(page, found[1].split())
         if "--template-file" in line:
             check_stack(page, line)
+        check_retries(page, line)
         for word in re.findall(r"(?<![\w./-])([a-z0-9]+\.[a-z_0-9]+)(?![\w./(-])", line):
             if word.split(".")[0] in GROUPS and word not in SETTINGS | NO_SETTINGS and not word.endswith(".yaml") \
                     and page != "changes.md":  # which names former ones
