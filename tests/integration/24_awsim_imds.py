@@ -24,10 +24,10 @@ ip -n cloud link set cloud up
 ip -n cloud address add 10.0.1.1/24 dev cloud
 ip route add 169.254.169.254/32 via 10.0.1.1 src 10.0.1.20''', shell=True, check=True)
 w = world()
-w['accounts'][0]['role_credentials_s'] = 6
+w['accounts'][0]['role_credentials_s'] = 120
 w['imds'] = {'listen': '169.254.169.254', 'port': 80, 'netns': '/run/netns/cloud'}
 w['api'] = {'listen': '10.0.1.1', 'port': 0, 'netns': '/run/netns/cloud'}
-sim = Awsim(w)
+sim = Awsim(w, clock=True)
 sim.url = 'http://10.0.1.1:%d' % sim.port
 # the address comes after awsim: the socket waits for it
 subprocess.run(['ip', '-n', 'cloud', 'address', 'add', '169.254.169.254/32', 'dev', 'lo'], check=True)
@@ -36,13 +36,13 @@ HERE = 'http://169.254.169.254/latest/'
 
 def curl(path, *more, whole=False):
     """(status, body)"""
-    r = subprocess.run(['curl', '-s', '--max-time', '5', '-w', '\n%{http_code}'] + list(more) +
+    r = subprocess.run(['curl', '-s', '--max-time', '60', '-w', '\n%{http_code}'] + list(more) +
                        [path if whole else HERE + path], stdout=subprocess.PIPE, text=True)
     body, status = r.stdout.rsplit('\n', 1)
     return int(status), body
 
 
-TTL = ['-X', 'PUT', '-H', 'X-aws-ec2-metadata-token-ttl-seconds: 60']
+TTL = ['-X', 'PUT', '-H', 'X-aws-ec2-metadata-token-ttl-seconds: 600']
 status, token = curl('api/token', *TTL)
 check(status == 200 and len(token) == 56, 'a token is given for a PUT with its time to live', (status, token))
 WITH = ['-H', 'X-aws-ec2-metadata-token: ' + token]
@@ -95,14 +95,14 @@ equal(error_of(sim.client('ec2', c['AccessKeyId'], c['SecretAccessKey']).describ
 
 os.environ['HOME'] = sim.dir
 from botocore.utils import InstanceMetadataFetcher  # noqa: E402
-got = InstanceMetadataFetcher(timeout=5, num_attempts=1).retrieve_iam_role_credentials()
+got = InstanceMetadataFetcher(timeout=60, num_attempts=1).retrieve_iam_role_credentials()
 equal(got.get('role_name'), 'tapbox', "botocore's fetcher reads them")
 for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_PROFILE'):
     os.environ.pop(name, None)
 ec2 = boto3.session.Session(region_name='us-east-1').client('ec2', endpoint_url=sim.url)
 equal(len(ec2.describe_network_interfaces()['NetworkInterfaces']), 6, 'boto3 finds and uses them by itself')
 
-time.sleep(7)
+sim.go_ahead(121)
 equal(error_of(old.describe_instances), ('RequestExpired', 400), 'after their expiration they are refused')
 equal(error_of(sim.client('sts', c['AccessKeyId'], c['SecretAccessKey'], c['Token']).get_caller_identity), ('ExpiredToken', 403),
       'by STS in its own words')
