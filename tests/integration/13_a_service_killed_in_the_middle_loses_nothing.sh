@@ -8,13 +8,13 @@ talk() { "$cases_root/tests/lab/traffic.sh" talk "$@"; }
 
 lab_all_up capture.rotate_seconds=3 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 "$cases_root/tests/lab/witness.sh" start workload eth0 "$TB_WORK/wire.pcap" || give_up 'tcpdump starts'
-id=$(lab_record workload 25s)
+id=$(lab_record workload 40s)
 lab_wait_for_state "$id" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 first_from=$EPOCHREALTIME
 talk demo
 talk demo
-sleep 2.5 # what a second and a half ago was recorded has been put down
-first_to=$(awk -v now="$EPOCHREALTIME" 'BEGIN { printf "%.6f", now - 2.2 }')
+first_to=$EPOCHREALTIME
+lab_put_down "$LAB_DIR/state/spool" || give_up 'what was recorded is put down' "$LAB_DIR/logs/tapbox.log"
 pkill -KILL -x tapbox
 { wait "$lab_tapbox_pid"; } 2>/dev/null
 lab_wait 5 sh -c '! pgrep -x tapbox'

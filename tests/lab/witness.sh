@@ -15,7 +15,7 @@ start() { # HOST INTERFACE FILE
     lab_start "$1" "$3.log" "${program[@]}" -i "$2" -w "$3" -s 0 -B 131072 -Z root -n -U \
         --time-stamp-precision=nano
     echo "$lab_pid" >"$3.pid"
-    for ((tries = 0; tries < 200; tries++)); do
+    for ((tries = 0; tries < 3000; tries++)); do
         ! grep -qs 'listening on' "$3.log" || return 0
         sleep 0.02
     done
@@ -24,16 +24,21 @@ start() { # HOST INTERFACE FILE
 }
 
 stop() { # FILE
-    local pid captured received dropped
+    local pid captured received dropped tries
     pid=$(cat "$1.pid")
-    # A block of the ring is handed over when it is full or after a second: let the last one come.
-    sleep 1.3
+    # What the kernel has taken in is not written down at once, and would be lost: until it is, for tcpdump tells.
+    for ((tries = 0; tries < 600; tries++)); do
+        kill -USR1 "$pid"
+        sleep 0.1
+        read -r captured received < <(sed -n 's/^tcpdump: \([0-9]*\) packets\{0,1\} captured, \([0-9]*\) packets\{0,1\} received by filter.*/\1 \2/p' "$1.log" | tail -n 1) || continue
+        [ "$captured" != "$received" ] || break
+    done
     kill -INT "$pid"
     while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
     rm -f "$1.pid"
-    captured=$(sed -n 's/ packets\{0,1\} captured$//p' "$1.log")
-    received=$(sed -n 's/ packets\{0,1\} received by filter$//p' "$1.log")
-    dropped=$(sed -n 's/ packets\{0,1\} dropped by kernel$//p' "$1.log")
+    captured=$(sed -n 's/^\([0-9]*\) packets\{0,1\} captured$/\1/p' "$1.log")
+    received=$(sed -n 's/^\([0-9]*\) packets\{0,1\} received by filter$/\1/p' "$1.log")
+    dropped=$(sed -n 's/^\([0-9]*\) packets\{0,1\} dropped by kernel$/\1/p' "$1.log")
     if [ "$dropped" != 0 ] || [ "$captured" != "$received" ]; then
         echo "witness.sh: $1 is not complete: $captured of $received packets, $dropped dropped" >&2
         exit 1
