@@ -60,7 +60,7 @@ def build_clock(folder):
 
 class Unix(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("awsim", timeout=10)
+        super().__init__("awsim", timeout=60)
         self.path = path
 
     def connect(self):
@@ -77,7 +77,7 @@ class Awsim:
         with open(folder + "/awsim.log", "w", encoding="utf-8") as log:
             self.process = subprocess.Popen([out + "/awsim", "--world", folder + "/world.json", "--port-file",
                                              folder + "/awsim.port"], stderr=log, stdout=log, preexec_fn=end_with_us)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not os.path.exists(folder + "/awsim.port"):
             if self.process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError("awsim did not start: " + open(folder + "/awsim.log", encoding="utf-8").read()[-500:])
@@ -128,7 +128,7 @@ def ec2(names, action, **parameters):
     key = ("AWS4" + world.SECRET).encode()
     for word in [*scope.split("/"), text]:
         key = hmac.new(key, word.encode(), hashlib.sha256).digest()
-    link = http.client.HTTPConnection(names.gate, 8480, timeout=10)
+    link = http.client.HTTPConnection(names.gate, 8480, timeout=60)
     link.request("POST", "/", body, {"content-type": kind, "x-amz-date": now, "authorization":
                                      f"AWS4-HMAC-SHA256 Credential={world.KEY}/{scope}, SignedHeaders={signed}, "
                                      f"Signature={key.hex()}"})
@@ -290,7 +290,7 @@ class Service:
                 process.wait()
                 return 99
 
-    def call(self, method, path, body=None, token="", timeout=15, **headers):
+    def call(self, method, path, body=None, token="", timeout=60, **headers):
         """(status, JSON); raises OSError or HTTPException when nobody answers."""
         link = http.client.HTTPConnection(self.names.address, 8480, timeout=timeout)
         try:
@@ -304,7 +304,7 @@ class Service:
 
     def ready(self):
         try:
-            return self.call("GET", "/readyz", timeout=2)[0] == 200
+            return self.call("GET", "/readyz", timeout=10)[0] == 200
         except (OSError, http.client.HTTPException, ValueError):
             return False
 

@@ -170,7 +170,7 @@ class Life:
         until = time.monotonic() + 8
         while not self.over.is_set() and time.monotonic() < until:
             try:
-                status, answer = self.service.call(method, path, body, token, **headers)
+                status, answer = self.service.call(method, path, body, token, timeout=15, **headers)
             except (OSError, http.client.HTTPException, ValueError):
                 status, answer = 0, None
             if status in (200, 202):

@@ -12,13 +12,13 @@ lab_wait 5 lab_exec remote true
 for host in remote cloud capture workload2; do
     for column in 6 7; do
         address=$(lab_field "$LAB_INTERFACES" $host $column)
-        expect "the workload reaches $host at $address" lab_exec workload ping -q -c 1 -W 2 "$address"
+        expect "the workload reaches $host at $address" lab_exec workload ping -q -c 1 -W 20 "$address"
     done
 done
-expect 'a jumbo packet fits within the VPC' lab_exec workload ping -q -c 1 -W 2 -M 'do' -s 8973 10.77.1.20
+expect 'a jumbo packet fits within the VPC' lab_exec workload ping -q -c 1 -W 20 -M 'do' -s 8973 10.77.1.20
 expect_failure 'a packet too long for the Internet is refused, not carried' 'message too long|frag needed' \
-    lab_exec workload ping -c 1 -W 2 -M 'do' -s 1473 198.51.100.10
-expect 'the second interface answers by itself' lab_exec remote ping -q -c 1 -W 2 10.77.3.20
+    lab_exec workload ping -c 1 -W 20 -M 'do' -s 1473 198.51.100.10
+expect 'the second interface answers by itself' lab_exec remote ping -q -c 1 -W 20 10.77.3.20
 expect 'the servers start' "$cases_root/tests/lab/traffic.sh" serve "$TB_WORK/traffic"
 for profile in quick demo jumbo; do
     expect "traffic '$profile' gets its answers" "$cases_root/tests/lab/traffic.sh" talk $profile

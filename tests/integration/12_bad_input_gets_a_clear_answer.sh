@@ -50,7 +50,7 @@ same 'after all this nothing was captured' 0 "$(lab_awsim_ask /counters | jq '.s
 serve() { # ENVIRONMENT... -- CONFIG
     local variables=()
     while [ "$1" != -- ]; do variables+=("$1") && shift; done
-    lab_exec capture timeout -k 1 10 env "${variables[@]}" "$TB_OUT/tapbox" serve --config "$2" --with-recorder
+    lab_exec capture timeout -k 1 60 env "${variables[@]}" "$TB_OUT/tapbox" serve --config "$2" --with-recorder
 }
 lab_tapbox_config "state_dir=$LAB_DIR/other"
 sed "s,8480,8481,; s,/run/tapbox-recorder.sock,/run/other.sock," "$LAB_DIR/tapbox.yaml" >"$TB_WORK/good.yaml"
@@ -81,6 +81,7 @@ lines 'a misspelt key' ':1: .*lisen' serve -- "$TB_WORK/key.yaml"
 lines 'no configuration' 'not-there' serve -- "$TB_WORK/not-there.yaml"
 lines 'no right to capture' 'CAP_NET_RAW|permission' \
     lab_exec capture setpriv --bounding-set -net_raw --inh-caps -net_raw \
-    timeout -k 1 10 "$TB_OUT/tapbox" serve --config "$TB_WORK/good.yaml" --with-recorder
-same 'nothing is left running' '' "$(pgrep -x tapbox)"
+    timeout -k 1 60 "$TB_OUT/tapbox" serve --config "$TB_WORK/good.yaml" --with-recorder
+nothing_runs() { ! pgrep -x tapbox; }
+expect 'nothing is left running' lab_wait 1 nothing_runs
 finish

@@ -18,7 +18,7 @@ spoil() { # FILE OFFSET
 }
 
 lab_all_up capture.rotate_seconds=1 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
-id=$(lab_record workload 30s)
+id=$(lab_record workload 5m)
 lab_wait_for_state "$id" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 lab_exec workload ping -q -c 40 -i 0.05 -s 900 198.51.100.10 >/dev/null
 expect 'the workload talks' "$cases_root/tests/lab/traffic.sh" talk quick

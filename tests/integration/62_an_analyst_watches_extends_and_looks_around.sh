@@ -39,7 +39,7 @@ says() { # PATTERN TEXT
 lab_up || give_up 'the lab comes up'
 lab_awsim_start || give_up 'awsim starts' "$LAB_DIR/logs/awsim.log"
 lab_s3_start || give_up 'radosgw starts' "$LAB_DIR/logs/radosgw.log"
-lab_tapbox_config capture.rotate_seconds=2 capture.max_duration=5m
+lab_tapbox_config capture.duration=3m capture.rotate_seconds=2 capture.max_duration=5m
 printf '  %s\n' 'no_traffic_seconds: 2' 'max_concurrent: 1' >>"$LAB_DIR/tapbox.yaml" # below "capture:", the last one
 lab_tokens || give_up 'tokens are made' "$LAB_DIR/logs/token.log"
 scraper=$("$LAB_OUT/tapbox" token add lab-scraper --file "$LAB_DIR/tokens" --role scraper 2>>"$LAB_DIR/logs/token.log")

@@ -32,8 +32,8 @@ packets() { # CAPTURE FILTER: how many frames of its evidence tshark shows
 cat >"$TB_WORK/policy.yaml" <<END
 guard: {deny_tags: [purpose=nobody]}
 profiles:
-  peers: {filter: peers, duration: 40s, packet_length: 200}
-  other: {filter: all, duration: 41s}
+  peers: {filter: peers, duration: 10m, packet_length: 200}
+  other: {filter: all, duration: 11m}
 rules:
   - {name: not-here, when: {vpc: vpc-00000000000000000}, ignore: another network}
   - {name: quiet, when: {tag: "quiet=*"}, ignore: it is to be left alone}
@@ -56,7 +56,7 @@ expect 'by a rule that EC2 has still to confirm' grep -q "unless the source's VP
 id=$(member .capture.id)
 lab_wait_for_state "$id" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 same 'its filter has the peer alone, in both directions' "$remote/32" "$(rules_of "$id")"
-same 'and its rule decided' '40 c2' "$(lab_capture "$id" | jq -r '"\(.request.duration_seconds) \(.request.rule)"')"
+same 'and its rule decided' '600 c2' "$(lab_capture "$id" | jq -r '"\(.request.duration_seconds) \(.request.rule)"')"
 expect 'the source talks to the peer' lab_exec workload ping -q -c 3 -i 0.2 "$remote"
 expect 'and to somebody else' lab_exec workload ping -q -c 3 -i 0.2 "$(lab_field "$LAB_INTERFACES" workload2 6)"
 sleep 0.3

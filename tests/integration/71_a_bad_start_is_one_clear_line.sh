@@ -9,7 +9,7 @@ in_lab "$@"
 start() { # HOST COMMAND...
     local host=$1 output status
     shift
-    output=$(timeout 15 nsenter --net="/run/netns/$host" -- "$@" 2>&1 </dev/null)
+    output=$(timeout 60 nsenter --net="/run/netns/$host" -- "$@" 2>&1 </dev/null)
     status=$?
     printf '%s %s' "$status" "$(grep -v '^20' <<<"$output" | tail -n 1)"
 }
@@ -17,7 +17,7 @@ serve() { start capture "$LAB_OUT/tapbox" serve --config "$LAB_DIR/tapbox.yaml" 
 nothing_runs() { ! pgrep -f "$LAB_DIR/tapbox.yaml" && ! pgrep -x tapbox; }
 refused() { # CASE PATTERN GOT
     if grep -qE -- "^[1-9][0-9]* $2" <<<"$3"; then ok "$1"; else not_ok "$1" "$3"; fi
-    expect '  and nothing of it runs' nothing_runs
+    expect '  and nothing of it runs' lab_wait 1 nothing_runs
 }
 
 lab_up || give_up 'the lab comes up'
@@ -49,7 +49,7 @@ import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("0.0.0.0", 4789))
 print("bound", flush=True)
-time.sleep(60)' >"$LAB_DIR/holder" &
+time.sleep(600)' >"$LAB_DIR/holder" &
 holder=$!
 lab_wait 5 grep -q bound "$LAB_DIR/holder"
 refused 'somebody else on UDP 4789 is an error' 'tapbox record: .*4789' "$(record)"
@@ -67,5 +67,5 @@ if grep -qE '^[1-9][0-9]* tapbox serve: .*127\.0\.0\.1 port 8480 is in use' <<<"
 else not_ok 'with a store of its own, that the port is in use' "$got"; fi
 expect 'and the first one goes on' lab_tapbox_ready
 lab_tapbox_stop
-expect 'SIGTERM ends it and its recorder' nothing_runs
+expect 'SIGTERM ends it and its recorder' lab_wait 1 nothing_runs
 finish

@@ -10,11 +10,12 @@ in_lab "$@"
 evidence=$TB_WORK/evidence
 
 has_begun() { case $(lab_state "$id") in '' | null | requested | planned | arming) return 1 ;; esac; } # or is over already
-record() { # [SECONDS]: a capture with some packets; its id in $id
-    id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"${1:-2}s\",\"reason\":\"test\"}" |
+record() { # [DURATION]: a capture with some packets; its id in $id.  Without a duration it is stopped then
+    id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"${1:-5m}\",\"reason\":\"test\"}" |
         jq -r .capture.id)
     lab_wait 10 has_begun || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
     lab_exec workload ping -q -c 20 -i 0.02 198.51.100.10 >/dev/null
+    [ -n "${1-}" ] || lab_call POST "/v1/captures/$id/stop" >/dev/null
 }
 sealed() { lab_wait_for_state "$id" sealed 30; }
 fetch() { lab_s3 sync --only-show-errors --delete "s3://$LAB_BUCKET" "$evidence"; }
@@ -30,10 +31,10 @@ lab_tokens || give_up 'tokens are made' "$LAB_DIR/logs/token.log"
 lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
 expect 'serve says that it made a key' grep -q 'made the key that signs manifests' "$LAB_DIR/logs/tapbox.log"
 same 'which only its owner may read' 600 "$(stat -c %a "$LAB_DIR/state/evidence.key")"
-record 3
+record
 first=$id
 sealed || give_up 'a capture is sealed' "$LAB_DIR/logs/tapbox.log"
-record 3
+record
 second=$id
 sealed || give_up 'another is sealed' "$LAB_DIR/logs/tapbox.log"
 fetch
@@ -88,7 +89,7 @@ for point in manifest_make:before manifest_make:after manifest_signed:before man
     [ "$act" = "$point" ] || times="#${point#*#}"
     export TAPBOX_CRASH=$act$times
     lab_tapbox_start || give_up "tapbox starts to be killed at $point" "$LAB_DIR/logs/tapbox.log"
-    record 1
+    record 1s
     lab_wait 20 eval '! lab_alive $lab_tapbox_pid' || not_ok "tapbox is killed at $point" "$(lab_state "$id")"
     wait "$lab_tapbox_pid" 2>/dev/null
     unset TAPBOX_CRASH
@@ -107,7 +108,7 @@ new=$("$TB_OUT/tapbox" keygen "$LAB_DIR/new.key" 2>/dev/null)
 same 'keygen never overwrites' 6 "$(status_of "$TB_OUT/tapbox" keygen "$LAB_DIR/new.key")"
 printf 'evidence:\n  key_file: %s\n' "$LAB_DIR/new.key" >>"$LAB_DIR/tapbox.yaml"
 lab_tapbox_start || give_up 'tapbox starts with another key' "$LAB_DIR/logs/tapbox.log"
-record 1
+record 1s
 sealed || not_ok 'a capture is sealed with the new key' "$lab_why"
 fetch
 same 'another key begins another chain' "1 $new" "$(jq -r '"\(.chain.sequence) \(.chain.key)"' "$(folder "$id")/manifest.json")"

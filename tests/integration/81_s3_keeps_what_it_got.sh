@@ -95,9 +95,10 @@ sed -i "s/^s3:/s3:\n  object_lock_mode: GOVERNANCE\n  retention: 1h\n  legal_hol
 lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
 same 'nor has pre-flight anything against one with Object Lock' '' "$(codes)"
 export AWS_ACCESS_KEY_ID=AKIDOWNER AWS_SECRET_ACCESS_KEY=only-the-owner # from here on, for those who look
-id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"2s\",\"reason\":\"test\"}" | jq -r .capture.id)
+id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"5m\",\"reason\":\"test\"}" | jq -r .capture.id)
 lab_wait_for_state "$id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
 lab_exec workload ping -q -c 20 -i 0.02 198.51.100.10 >/dev/null
+lab_call POST "/v1/captures/$id/stop" >/dev/null
 lab_wait_for_state "$id" sealed 30 || give_up 'the capture is sealed' "$LAB_DIR/logs/tapbox.log"
 lost=''
 for key in $(s3api list-objects-v2 --prefix captures/ | jq -r '.Contents[].Key'); do

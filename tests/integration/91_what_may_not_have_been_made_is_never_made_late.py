@@ -13,7 +13,7 @@ import world  # noqa: E402
 from recorder import ROOT, finish, inside_the_lab, is_, run, wait_until  # noqa: E402
 
 DENIED = {"error": {"status": 403, "code": "UnauthorizedOperation"}}
-PATIENCE_S = 25
+PATIENCE_S = 35
 # what each create meets, and how many sessions it makes
 CASES = [
     ("a create that is denied for good", [{"do": DENIED}], 0),
@@ -44,7 +44,7 @@ def scene(folder):
         enis = [world.eni(5 + n) for n in range(len(CASES))]
         awsim.faults([{"action": "CreateTrafficMirrorSession", "match": {"NetworkInterfaceId": eni}, **rule}
                       for eni, (_, rules, _) in zip(enis, CASES) for rule in rules])
-        keys = [service.call("POST", "/v1/captures", json.dumps({"source": eni, "duration": "3s", "reason": "lost"}),
+        keys = [service.call("POST", "/v1/captures", json.dumps({"source": eni, "duration": "10s", "reason": "lost"}),
                              token)[1]["capture"]["id"] for eni in enis]
         ended = []
         for key in keys:

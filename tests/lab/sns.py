@@ -157,7 +157,7 @@ def post(folder, wish, message):
         body = message["Message"]
     headers.update(wish.get("headers", {}))
     to = urllib.parse.urlsplit(wish["to"])
-    connection = http.client.HTTPSConnection(to.hostname, to.port, timeout=20,
+    connection = http.client.HTTPSConnection(to.hostname, to.port, timeout=60,
                                              context=ssl.create_default_context(cafile=folder / "root.pem"))
     connection.request("POST", to.path, body.encode(), headers)
     answer = connection.getresponse()

@@ -74,7 +74,7 @@ start_server() { # HOST NAME COMMAND...
 
 wait_for() { # HOST t|u PORT: a listening socket, without touching the wire
     local tries
-    for ((tries = 0; tries < 200; tries++)); do
+    for ((tries = 0; tries < 1200; tries++)); do
         [ -z "$(lab_exec "$1" ss -Hln"$2" "sport = :$3")" ] || return 0
         sleep 0.05
     done
@@ -94,7 +94,7 @@ from() { # HOST COMMAND...: quiet, unless it fails
 }
 
 look_up() { # SERVER NAME TYPE [OPTION...]
-    from workload dig "@$1" "$2" "$3" +short +tries=2 +timeout=2 "${@:4}"
+    from workload dig "@$1" "$2" "$3" +short +tries=2 +timeout=15 "${@:4}"
 }
 
 fetch() { # URL [OPTION...], from the workload
@@ -127,18 +127,18 @@ talk_demo() {
         fetch https://www.lab.test/index.html --insecure
         fetch https://www.lab.test/page --insecure --tlsv1.2 --tls-max 1.2
         for size in 0 56 1300 4000; do
-            from workload ping -q -c 2 -i 0.2 -W 2 -s "$size" "$server"
+            from workload ping -q -c 2 -i 0.2 -W 20 -s "$size" "$server"
         done
         from workload /usr/bin/python3 "$here/udp.py" talk "$server" 9999 0 1 17 18 64 512 1200 1400 1452 3000
     done
     # The edge of what one frame takes: 20 + 8 or 40 + 8 octets of headers in 1500.
-    from workload ping -q -c 1 -W 2 -s 1472 "$REMOTE4"
-    from workload ping -q -c 1 -W 2 -s 1473 "$REMOTE4"
-    from workload ping -q -c 1 -W 2 -s 1452 "$REMOTE6"
-    from workload ping -q -c 1 -W 2 -s 1453 "$REMOTE6"
+    from workload ping -q -c 1 -W 20 -s 1472 "$REMOTE4"
+    from workload ping -q -c 1 -W 20 -s 1473 "$REMOTE4"
+    from workload ping -q -c 1 -W 20 -s 1452 "$REMOTE6"
+    from workload ping -q -c 1 -W 20 -s 1453 "$REMOTE6"
     # Questions from outside, an error from the router, one from a closed port.
-    from remote curl -sS -f -o /dev/null --max-time 20 "http://$OWN4/"
-    from remote curl -sS -f -o /dev/null --max-time 20 "http://[$OWN6]/"
+    from remote curl -sS -f -o /dev/null --max-time 60 "http://$OWN4/"
+    from remote curl -sS -f -o /dev/null --max-time 60 "http://[$OWN6]/"
     from remote ping -q -c 2 -i 0.2 -s 1200 "$OWN4"
     lab_exec workload ping -q -c 1 -t 1 -W 1 "$REMOTE4" >/dev/null 2>&1 || true
     lab_exec workload curl -s -o /dev/null --max-time 2 "http://$REMOTE4:81/" || true

@@ -18,7 +18,7 @@ def serve(port):
 
 def talk(address, port, sizes):
     client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-    client.settimeout(2)
+    client.settimeout(30)
     client.connect((address, port))
     for number, size in enumerate(sizes):
         # No two alike, so that a lost one cannot hide behind a doubled one.

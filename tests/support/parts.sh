@@ -33,17 +33,16 @@ parts_up() { # [SETTING OF s3: VALUE...]
     lab_tokens || give_up 'tokens are made' "$LAB_DIR/logs/token.log"
     parts_rules '[{"match": "/segments/", "do": "refuse", "status": 503, "code": "SlowDown", "times": 1000000}]'
     lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
-    parts_id=$(lab_record workload 60s)
+    parts_id=$(lab_record workload 5m)
     lab_wait_for_state "$parts_id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
     lab_exec remote /usr/bin/python3 -c "
 import os, socket
 s = socket.create_server(('198.51.100.10', 7000))
 c, _ = s.accept()
 c.sendall(os.urandom($parts_segment_bytes))" &
-    lab_wait 5 lab_exec workload sh -c "exec 3<>/dev/tcp/198.51.100.10/7000" 2>/dev/null
     lab_exec workload /usr/bin/python3 -c "
 import socket, time
-for _ in range(100):
+for _ in range(1200):
     try:
         s = socket.create_connection(('198.51.100.10', 7000))
         break
