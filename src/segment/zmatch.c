@@ -312,29 +312,34 @@ search(struct zmatch_finder *f, const uint8_t *at, const uint8_t *end, unsigned 
 {
     const uint64_t few = (UINT64_C(1) << (8 * ZMATCH_MIN_LENGTH)) - 1;
     const uint64_t short_mask = (UINT64_C(1) << (8 * SHORT_BYTES)) - 1;
-    const uint8_t *from = at; /* since then, nothing was found */
+    const uint8_t *from = at;  /* since then, nothing was found */
+    ptrdiff_t left = end - at; /* (below 0: a step went past the end, where no pointer goes) */
 
-    while (end - at >= 8) {
-        uint64_t octets = tb_get_le64(at);
+    while (left >= 8) {
         const uint8_t *there;
+        uint64_t octets;
 
-        if (at - from < LONG_NEAR && end - at >= LONG_BYTES) {
+        at = end - left;
+        octets = tb_get_le64(at);
+        if (at - from < LONG_NEAR && left >= LONG_BYTES) {
             there = remember(f, f->longs, LONG_LOG, long_hash(at, octets), at);
             if (there != NULL && octets == tb_get_le64(there) &&
                 tb_get_le64(at + 8) == tb_get_le64(there + 8)) {
-                at = from = put_longest(f, at, there, LONG_SURE_BYTES, end);
+                from = put_longest(f, at, there, LONG_SURE_BYTES, end);
+                left = end - from;
                 continue;
             }
         }
         if ((size_t)(at - f->base) >= f->offset &&
             ((octets ^ tb_get_le64(at - f->offset)) & few) == 0) {
             remember_short(f, at);
-            at = from = put_longest(f, at, at - f->offset, ZMATCH_MIN_LENGTH, end);
+            from = put_longest(f, at, at - f->offset, ZMATCH_MIN_LENGTH, end);
+            left = end - from;
             continue;
         }
         there = remember(f, f->shorts, SHORT_LOG, short_hash(octets), at);
         if (there == NULL || ((octets ^ tb_get_le64(there)) & short_mask) != 0) {
-            at += step_over(f, octets, (size_t)(at - from), patience);
+            left -= (ptrdiff_t)step_over(f, octets, (size_t)(at - from), patience);
             continue;
         }
         if (is_mixed(octets)) {
@@ -342,10 +347,11 @@ search(struct zmatch_finder *f, const uint8_t *at, const uint8_t *end, unsigned 
         }
         from = at;
         at = put_longest(f, at, there, SHORT_BYTES, end);
-        if (at - from < LONG_ENOUGH && end - at >= LONG_BYTES) {
+        left = end - at;
+        if (at - from < LONG_ENOUGH && left >= LONG_BYTES) {
             remember_inside(f, from, at);
         }
-        if (end - at >= 8) {
+        if (left >= 8) {
             remember_short(f, from + 2);
             remember_short(f, at - 2);
         }
