@@ -101,8 +101,8 @@ enum tb_record_state {
     TB_RECORD_ABSENT,
     TB_RECORD_ARMED,
     TB_RECORD_CLOSING, /* disarmed or past its deadline: last segments being written */
-    TB_RECORD_CLOSED   /* all of it is sealed in the spool; forgotten at the next arm or _forget
-                        */
+    TB_RECORD_CLOSED   /* all of it is sealed in the spool (what an earlier recorder left open,
+                          when   that is repaired); forgotten at the next arm or _forget */
 };
 
 /* Which budget was used up first: from then on nothing more is recorded. */

@@ -31,13 +31,10 @@ TB_NODISCARD enum tb_err tb_spool_open(int spool_fd, const char *capture_id, con
 /* Removes a segment that S3 acknowledged; not being there is fine. */
 TB_NODISCARD enum tb_err tb_spool_remove(int spool_fd, const char *capture_id, const char *name,
                                          struct tb_fail *fail);
-/* Removes the capture's folder when it is empty; not being there is fine. */
+/* Removes the capture's folder when it is empty; not being there is fine.  TB_ERETRY: it holds
+ * segments. */
 TB_NODISCARD enum tb_err tb_spool_remove_capture(int spool_fd, const char *capture_id,
                                                  struct tb_fail *fail);
-/* Repairs segments that a dead recorder left open (all captures): recovered and sealed ones
- * appear under their sealed names, what cannot be saved is removed and counted. */
-TB_NODISCARD enum tb_err tb_spool_recover(int spool_fd, size_t *out_recovered, size_t *out_lost,
-                                          struct tb_fail *fail);
 /* A segment's file name has the shape of one of ours (nothing else is ever opened). */
 bool tb_spool_name_valid(const char *name);
 

@@ -211,7 +211,7 @@ recorder_is_done(struct tb_control *control, const struct tb_capture *capture,
     if (err == TB_ENOTFOUND || (err == TB_OK && status.state == TB_RECORD_ABSENT)) {
         struct tb_record_base base;
 
-        /* Never armed, or a new recorder, which repaired the spool at its start. */
+        /* Never armed, or a new recorder, which repairs the spool: sealing waits for that. */
         control_record_base(control, capture, &base);
         if (base.known_utc_ns == 0) {
             return true;

@@ -146,6 +146,8 @@ add_narrow_rules(scmp_filter_ctx filter, const struct role *role)
         /* abort() */
         {SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0)},
         {SCMP_SYS(prlimit64), SCMP_A0(SCMP_CMP_EQ, 0, 0)},
+        /* a thread's own priority */
+        {SCMP_SYS(setpriority), SCMP_A1(SCMP_CMP_EQ, 0, 0)},
         /* over connections only: to no address */
         {SCMP_SYS(sendto), SCMP_A4(SCMP_CMP_EQ, 0, 0)},
     };

@@ -411,6 +411,19 @@ TB_NODISCARD enum tb_err tb_spool_open_capture(int spool_fd, const char *capture
 TB_NODISCARD enum tb_err tb_spool_segments(int capture_fd, struct tb_spool_names *out,
                                            struct tb_fail *fail);
 
+/* The segments that are open: hidden ones, of all captures, as they are named. */
+struct tb_spool_left_segment {
+    char capture_id[TB_CAPTURE_ID_SIZE];
+    char name[TB_SPOOL_NAME_SIZE];
+};
+struct tb_spool_left {
+    struct tb_spool_left_segment *at; /* owned */
+    size_t count;
+};
+TB_NODISCARD enum tb_err tb_spool_left(int spool_fd, struct tb_spool_left *out,
+                                       struct tb_fail *fail);
+void tb_spool_left_release(struct tb_spool_left *left);
+
 /* Octets in all capture folders. */
 TB_NODISCARD enum tb_err tb_spool_used(int spool_fd, uint64_t *out_bytes, struct tb_fail *fail);
 /*
@@ -421,5 +434,25 @@ TB_NODISCARD enum tb_err tb_spool_next_seq(int capture_fd, const char *host, uns
                                            uint64_t *out_seq, struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_spool_keep_seq(int capture_fd, const char *host, unsigned lane,
                                            uint64_t next_seq, struct tb_fail *fail);
+
+/* --- repair.c: what a dead recorder left open --- */
+
+struct tb_repair;
+struct tb_repair_counts {
+    size_t recovered; /* sealed, under their names */
+    size_t lost;      /* without a packet, and removed */
+    size_t
+        unreadable; /* the disk fails: under their names as they are, neither cut nor removed */
+};
+/* Takes the names of what is open now; what is begun afterwards is not touched.  `spool_fd` is
+ * borrowed. */
+TB_NODISCARD enum tb_err tb_repair_new(int spool_fd, struct tb_repair **out,
+                                       struct tb_fail *fail);
+/* In a thread of its own, if there is anything to repair. */
+TB_NODISCARD enum tb_err tb_repair_start(struct tb_repair *repair, struct tb_fail *fail);
+/* Or at once. */
+void tb_repair_all(struct tb_repair *repair, struct tb_repair_counts *out);
+/* Ends the thread when it is done with the file in hand; the next start finds the rest. */
+void tb_repair_free(struct tb_repair *repair);
 
 #endif

@@ -8,6 +8,7 @@
  *             that fill, and the counters of what it saw
  *   writeN    waits for the lane's full chunks; touches them, the segment files, the counters
  *             of what was written
+ *   repair    what a recorder before this one left open, file by file; touches nothing else
  * Everything that needs a right is opened first; then all rights are given up; then the threads
  * are started.
  */
@@ -49,6 +50,7 @@ struct recorder {
     struct tb_lane *lanes;                                 /* owned; as many as are prepared */
     struct tb_segment_workspace *workspaces[TB_LANES_MAX]; /* borrowed: the lanes' */
     unsigned prepared;
+    struct tb_repair *repair; /* owned */
     struct tb_shared *shared;
     int shared_fd;
     struct tb_table *table;
@@ -449,22 +451,6 @@ check_spool(struct recorder *r, struct tb_fail *fail)
 }
 
 static enum tb_err
-repair_spool(struct recorder *r, struct tb_fail *fail)
-{
-    size_t recovered = 0;
-    size_t lost = 0;
-    enum tb_err err = tb_spool_recover(r->spool_fd, &recovered, &lost, fail);
-
-    if (err == TB_OK && recovered + lost > 0) {
-        tb_log(
-            TB_LOG_WARN, NULL,
-            "a recorder ended without sealing: %zu segments repaired, %zu were empty or lost",
-            recovered, lost);
-    }
-    return err;
-}
-
-static enum tb_err
 open_sources(struct recorder *r, struct tb_fail *fail)
 {
     const struct tb_recorder_options *o = r->options;
@@ -550,7 +536,10 @@ start(struct recorder *r, struct tb_fail *fail)
         err = check_spool(r, fail);
     }
     if (err == TB_OK) {
-        err = repair_spool(r, fail);
+        err = tb_repair_new(r->spool_fd, &r->repair, fail);
+    }
+    if (err == TB_OK) {
+        err = tb_repair_start(r->repair, fail);
     }
     if (err == TB_OK) {
         err = start_lanes(r, fail);
@@ -618,6 +607,7 @@ finish(struct recorder *r)
         tb_lane_release(&r->lanes[i]); /* (the captures' encoders were in its workspace) */
     }
     free(r->lanes);
+    tb_repair_free(r->repair);
     tb_table_free(r->table);
     for (unsigned i = 0; i < TB_LANES_MAX; i++) {
         tb_source_close(r->sources[i]);

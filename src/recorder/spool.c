@@ -300,94 +300,75 @@ tb_spool_remove_capture(int spool_fd, const char *capture_id, struct tb_fail *fa
     }
     tb_spool_names_release(&names);
     if (unlinkat(spool_fd, capture_id, AT_REMOVEDIR) != 0 && errno != ENOENT) {
-        return tb_fail_errno(fail, errno, "cannot remove the spool of %s", capture_id);
+        return errno == ENOTEMPTY
+                   ? tb_fail_set(fail, TB_ERETRY,
+                                 "%s has segments in the spool that are yet to be sealed, "
+                                 "repaired or uploaded",
+                                 capture_id)
+                   : tb_fail_errno(fail, errno, "cannot remove the spool of %s", capture_id);
     }
     return TB_OK;
 }
 
-/* --- recovery --- */
+/* --- what a dead recorder left --- */
 
 static enum tb_err
-recover_segment(int dir_fd, const char *hidden, bool *out_saved, struct tb_fail *fail)
+add_left(struct tb_spool_left *left, const char *capture_id, const struct tb_spool_names *names,
+         struct tb_fail *fail)
 {
-    struct tb_segment_summary summary;
-    bool changed;
-    enum tb_err err;
-    int fd = openat(dir_fd, hidden, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    size_t count = left->count + names->count;
+    struct tb_spool_left_segment *more =
+        names->count == 0 ? NULL : realloc(left->at, count * sizeof(*more));
 
-    if (fd < 0) {
-        return tb_fail_errno(fail, errno, "cannot open %s", hidden);
-    }
-    err = tb_segment_recover(fd, &changed, &summary, fail);
-    if (err == TB_OK && summary.packets == 0) {
-        err = TB_ENOTFOUND; /* nothing but section and interfaces */
-    }
-    if (err == TB_OK && fsync(fd) != 0) {
-        err = tb_fail_errno(fail, errno, "cannot sync %s", hidden);
-    }
-    tb_close(&fd);
-    if (err == TB_OK && renameat2(dir_fd, hidden, dir_fd, hidden + 1, RENAME_NOREPLACE) != 0) {
-        err = tb_fail_errno(fail, errno, "cannot rename %s", hidden);
-    }
-    *out_saved = err == TB_OK;
-    if (err == TB_ENOTFOUND || err == TB_EFORMAT || err == TB_ESHORT) {
-        if (unlinkat(dir_fd, hidden, 0) != 0) {
-            return tb_fail_errno(fail, errno, "cannot remove %s", hidden);
-        }
+    if (names->count == 0) {
         return TB_OK;
     }
-    return err;
-}
+    if (more == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory for the names in the spool");
+    }
+    left->at = more;
+    for (size_t i = 0; i < names->count; i++) {
+        struct tb_spool_left_segment *one = &left->at[left->count++];
 
-/* One file that cannot be saved does not keep the others from being saved. */
-static void
-recover_capture(int spool_fd, const char *capture_id, size_t *recovered, size_t *lost)
-{
-    struct tb_spool_names names = {NULL, 0};
-    struct tb_fail fail = {.err = TB_OK};
-    int dir_fd = -1;
-    enum tb_err err = tb_spool_open_capture(spool_fd, capture_id, &dir_fd, &fail);
-
-    if (err == TB_OK) {
-        err = list(dir_fd, ".", is_hidden_segment, &names, &fail);
+        (void)tb_str_copy(one->capture_id, sizeof(one->capture_id), capture_id);
+        (void)tb_str_copy(one->name, sizeof(one->name), names->at[i]);
     }
-    if (err != TB_OK) {
-        tb_log_fail(TB_LOG_ERROR, capture_id, &fail, "cannot look for segments to repair");
-    }
-    for (size_t i = 0; i < names.count; i++) {
-        bool saved = false;
-
-        err = recover_segment(dir_fd, names.at[i], &saved, &fail);
-        if (err != TB_OK) {
-            tb_log_fail(TB_LOG_ERROR, capture_id, &fail, "cannot repair %s", names.at[i]);
-        }
-        *(saved ? recovered : lost) += 1;
-    }
-    if (names.count > 0) {
-        (void)fsync(dir_fd);
-    }
-    tb_spool_names_release(&names);
-    tb_close(&dir_fd);
+    return TB_OK;
 }
 
 enum tb_err
-tb_spool_recover(int spool_fd, size_t *out_recovered, size_t *out_lost, struct tb_fail *fail)
+tb_spool_left(int spool_fd, struct tb_spool_left *out, struct tb_fail *fail)
 {
     struct tb_spool_names captures = {NULL, 0};
-    size_t recovered = 0;
-    size_t lost = 0;
+    struct tb_spool_left left = {NULL, 0};
     enum tb_err err = tb_spool_captures(spool_fd, &captures, fail);
 
-    if (err != TB_OK) {
-        return err;
-    }
-    for (size_t i = 0; i < captures.count; i++) {
-        recover_capture(spool_fd, captures.at[i], &recovered, &lost);
+    for (size_t i = 0; err == TB_OK && i < captures.count; i++) {
+        struct tb_spool_names names = {NULL, 0};
+        struct tb_fail why = {.err = TB_OK};
+
+        /* (a folder that cannot be read keeps no other from being recorded) */
+        if (list(spool_fd, captures.at[i], is_hidden_segment, &names, &why) != TB_OK) {
+            tb_log_fail(TB_LOG_ERROR, captures.at[i], &why,
+                        "cannot look for segments to repair");
+        }
+        err = add_left(&left, captures.at[i], &names, fail);
+        tb_spool_names_release(&names);
     }
     tb_spool_names_release(&captures);
-    *out_recovered = recovered;
-    *out_lost = lost;
+    if (err != TB_OK) {
+        tb_spool_left_release(&left);
+        return err;
+    }
+    *out = left;
     return TB_OK;
+}
+
+void
+tb_spool_left_release(struct tb_spool_left *left)
+{
+    free(left->at);
+    *left = (struct tb_spool_left){NULL, 0};
 }
 
 /* --- the recorder's own questions --- */

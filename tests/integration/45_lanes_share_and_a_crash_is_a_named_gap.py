@@ -123,6 +123,7 @@ def goes_on(tap, net):
     net.send(flow(i) for i in range(500, 800))
     wait_until("800 packets", lambda: tap.status(capture)["ledger"]["written"] == 800)
     status = tap.close_capture(capture)
+    tap.wait_for_repair(capture)
     ledger = status["ledger"]
     is_("a capture that is armed again goes on with its ledger; what died in memory is counted",
         ledger["received"] == 807 and ledger["written"] == 800 and ledger["queue_dropped"] == 7 and

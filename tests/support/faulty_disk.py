@@ -5,6 +5,7 @@ over another folder.
     disk.fault("eio")    # everything that reads or changes files fails with EIO
     disk.fault("eio-folders")  # only what makes changes of folders last does
     disk.fault("hang")   # ... gets no answer until disk.fault("")
+    disk.fault("eio-segments"), disk.fault("hang-segments")  # only what reads segments (*.zst)
     disk.close()
 
 `why_not()` says why this machine has none; it takes /dev/fuse and the right to mount.
@@ -183,6 +184,13 @@ class Nodes:
                OPENDIR: opendir, READDIR: readdir, RELEASEDIR: releasedir, FSYNCDIR: fsyncdir, CREATE: create, RENAME2: rename2}
 
 
+def is_hit(fault, kind, operation, path):
+    """Whether this request meets the fault, if it is of that kind ("eio", "hang")."""
+    if fault == f"{kind}-segments":
+        return operation == READ and (path or "").endswith(".zst")
+    return (fault == kind and operation in FAULTY) or (fault == f"{kind}-folders" and operation == FSYNCDIR)
+
+
 def serve(kernel, orders, below):
     """Until the file system is gone or nobody gives orders any more."""
     nodes, fault, waiting = Nodes(below), "", []
@@ -205,12 +213,12 @@ def serve(kernel, orders, below):
             _, operation, unique, node = struct.unpack_from("<IIQQ", request)
             if operation in NO_ANSWER:
                 continue
-            if operation in FAULTY and fault == "hang":
+            if is_hit(fault, "hang", operation, nodes.paths.get(node)):
                 waiting.append(request)
                 continue
             error, answer = 0, b""
             try:
-                if (operation in FAULTY and fault == "eio") or (operation == FSYNCDIR and fault == "eio-folders"):
+                if is_hit(fault, "eio", operation, nodes.paths.get(node)):
                     raise OSError(errno.EIO, "as ordered")
                 if operation not in Nodes.DONE_BY:
                     raise OSError(errno.ENOSYS, "unknown")

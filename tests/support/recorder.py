@@ -261,6 +261,10 @@ class Recorder:
         folder = os.path.join(self.spool, capture or capture_id())
         return [name for name in os.listdir(folder) if name.startswith(".") and name.endswith(".zst")]
 
+    def wait_for_repair(self, capture=None):
+        """What a recorder before left open is repaired while this one records already."""
+        wait_until("the repair of what was left open", lambda: not self.hidden(capture), 30)
+
     def frames(self, capture=None):
         return [frame for path in self.segments(capture) for frame in frames.read(path)]
 

@@ -13,6 +13,7 @@
 #include <tapbox/io.h>
 #include <tapbox/spool_follow.h>
 
+#include "../../../src/recorder/lane_int.h"
 #include "../../support/segments.h"
 
 #define ID "cap-20260102T030405Z-00000001"
@@ -263,7 +264,8 @@ static void
 a_segment_that_was_cut_off_is_followed_through_its_repair(void **state)
 {
     struct rig *rig = *state;
-    size_t recovered = 0, lost = 0;
+    struct tb_repair_counts counts;
+    struct tb_repair *repair = NULL;
 
     write_up_to(rig, "." NAME("0", "1"), chunk_end(rig, 2) + 100);
     follow(rig, true);
@@ -271,8 +273,10 @@ a_segment_that_was_cut_off_is_followed_through_its_repair(void **state)
         assert_next_is(rig, NAME("0", "1"), i);
     }
     assert_nothing_yet(rig);
-    assert_int_equal(tb_spool_recover(rig->spool_fd, &recovered, &lost, NULL), TB_OK);
-    assert_int_equal(recovered, 1);
+    assert_int_equal(tb_repair_new(rig->spool_fd, &repair, NULL), TB_OK);
+    tb_repair_all(repair, &counts);
+    tb_repair_free(repair);
+    assert_int_equal(counts.recovered, 1);
     assert_nothing_yet(rig);
     write_up_to(rig, "." NAME("0", "2"), chunk_end(rig, 0));
     assert_next_is(rig, NAME("0", "2"), 0);

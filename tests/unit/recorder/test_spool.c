@@ -256,7 +256,9 @@ what_a_dead_recorder_left_is_repaired_or_removed(void **state)
     struct tb_buf segment = TB_BUF_INIT(1 << 20);
     struct tb_segment_reader *reader = NULL;
     struct tb_segment_summary summary;
-    size_t recovered, lost, two, whole;
+    struct tb_repair_counts counts;
+    struct tb_repair *repair = NULL;
+    size_t two, whole;
     int fd = -1;
 
     make_segment(&segment, &two, &whole);
@@ -266,9 +268,14 @@ what_a_dead_recorder_left_is_repaired_or_removed(void **state)
     put(rig, ".tap-0-000004.pcapng.zst", "", 0);
     put(rig, NAME("000005"), segment.at, whole);
     put(rig, ".seq-tap-0", "6", 1);
-    assert_int_equal(tb_spool_recover(rig->spool_fd, &recovered, &lost, NULL), TB_OK);
-    assert_int_equal(recovered, 2);
-    assert_int_equal(lost, 2);
+    assert_int_equal(tb_repair_new(rig->spool_fd, &repair, NULL), TB_OK);
+    put(rig, ".tap-0-000006.pcapng.zst", segment.at, two); /* begun since: somebody writes it */
+    tb_repair_all(repair, &counts);
+    tb_repair_free(repair);
+    assert_int_equal(counts.recovered, 2);
+    assert_int_equal(counts.lost, 2);
+    assert_int_equal(counts.unreadable, 0);
+    assert_true(is_there(rig, ".tap-0-000006.pcapng.zst"));
     assert_false(is_there(rig, ".tap-0-000001.pcapng.zst"));
     assert_false(is_there(rig, ".tap-0-000002.pcapng.zst"));
     assert_false(is_there(rig, NAME("000002")));
@@ -284,8 +291,12 @@ what_a_dead_recorder_left_is_repaired_or_removed(void **state)
     tb_close(&fd);
     tb_buf_release(&segment);
 
-    assert_int_equal(tb_spool_recover(rig->spool_fd, &recovered, &lost, NULL), TB_OK);
-    assert_int_equal(recovered + lost, 0);
+    assert_int_equal(tb_repair_new(rig->spool_fd, &repair, NULL), TB_OK);
+    tb_repair_all(repair, &counts);
+    tb_repair_free(repair);
+    assert_int_equal(counts.recovered, 1);
+    assert_int_equal(counts.lost, 0);
+    assert_true(is_there(rig, NAME("000006")));
 }
 
 int
