@@ -466,8 +466,8 @@ TB_NODISCARD enum tb_err tb_store_segment_local_gone(struct tb_store *store,
 TB_NODISCARD enum tb_err tb_store_segment_list(struct tb_store *store, const char *capture_id,
                                                struct tb_segment_row **out, size_t *out_count,
                                                struct tb_fail *fail);
-/* Those that wait for S3, over all captures but those whose ids stand in the text `without`,
- * the oldest packets first; *out is free()d by the caller. */
+/* Those that wait for S3, the oldest packets first, but those that are named in `without`: a
+ * list as JSON, ["<capture id>", "<capture id>/<name>"].  *out is free()d by the caller. */
 TB_NODISCARD enum tb_err tb_store_segment_backlog(struct tb_store *store, const char *without,
                                                   size_t limit, struct tb_segment_row **out,
                                                   size_t *out_count, struct tb_fail *fail);

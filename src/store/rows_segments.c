@@ -325,10 +325,13 @@ tb_store_segment_backlog(struct tb_store *store, const char *without, size_t lim
     err = store_open_locked(store,
                             "SELECT " SEGMENT_COLUMNS " FROM segments"
                             " WHERE state = 'spooled' AND local = 1"
-                            " AND instr(?, capture_id) = 0"
+                            " AND capture_id NOT IN (SELECT value FROM json_each(?))"
+                            " AND capture_id || '/' || name NOT IN"
+                            " (SELECT value FROM json_each(?))"
                             " ORDER BY last_utc_ns, id LIMIT ?",
                             &q, fail);
     if (err == TB_OK) {
+        store_bind_text(&q, without);
         store_bind_text(&q, without);
         store_bind_int(&q, limit > INT64_MAX ? INT64_MAX : (int64_t)limit);
         err = read_segments_locked(&q, out, out_count, fail);

@@ -19,12 +19,14 @@
 #include <tapbox/thread.h>
 
 enum {
-    /* in trouble, that are remembered; one that is forgotten is tried sooner */
-    FILES_OFF = 64,
-    CAPTURES_OFF = 256,
+    /* in trouble, that are remembered (14 MiB); one that is forgotten is tried sooner */
+    OFF_MAX = 65536,
+    OFF_FIRST = 64, /* room; doubled when full */
     MAX_THREADS = 16,
-    /* looked at in one go: more than can be put off or in the hands of all threads */
-    BACKLOG_ROWS = FILES_OFF + MAX_THREADS + 1,
+    /* of the list of those that are not to be taken now */
+    WITHOUT_MAX_BYTES = (OFF_MAX + MAX_THREADS) * (TB_CAPTURE_ID_SIZE + TB_SPOOL_NAME_SIZE + 4),
+    CUSTODY_LOGS = 64, /* brought on in one go */
+    CUSTODY_LOGS_MAX = 65536
 };
 static const int64_t scan_period_ns = TB_NS_PER_S / 2;
 static const int64_t custody_period_ns =
@@ -32,17 +34,18 @@ static const int64_t custody_period_ns =
 static const int64_t host_log_period_ns = 30 * TB_NS_PER_S; /* alerts without a capture, too */
 static const int64_t backoff_first_ns = TB_NS_PER_S / 4;
 static const int64_t backoff_most_ns = 30 * TB_NS_PER_S; /* S3 may be away for hours */
+static const int64_t stale_ns =
+    3600 * TB_NS_PER_S; /* due since then: it is not there any more */
 
 struct taken {
     char capture_id[TB_CAPTURE_ID_SIZE];
     char name[TB_SPOOL_NAME_SIZE];
 };
 
-/* One file's own trouble is not the others', nor is one capture's (its KMS key, say).  They
- * have places of their own: a capture has many files. */
+/* One file's own trouble is not the others', nor is one capture's (its KMS key, say). */
 struct put_off {
-    struct taken what; /* name "": all of the capture's; capture_id "": free */
-    int64_t until_boot_ns, pause_ns;
+    struct taken what;               /* name "": all of the capture's */
+    int64_t until_boot_ns, pause_ns; /* pause 0: free */
 };
 
 struct tb_uploader {
@@ -57,8 +60,9 @@ struct tb_uploader {
     struct { /* touched only while holding mu */
         bool stopping;
         struct taken taken[MAX_THREADS]; /* name "" : free */
-        /* of each the one that is due first is overwritten */
-        struct put_off files_off[FILES_OFF], captures_off[CAPTURES_OFF];
+        struct put_off *off;             /* owned */
+        size_t off_count, off_cap;
+        bool is_turn_of_fresh;      /* else of who is the oldest */
         int64_t not_before_boot_ns; /* after S3 failed nobody tries before this */
         int64_t backoff_ns;         /* 0 while things go well */
     } locked;
@@ -171,61 +175,62 @@ out:
     return err;
 }
 
-static bool
-is_taken_locked(const struct tb_uploader *up, const char *capture_id, const char *name)
-    TB_REQUIRES(up->mu)
-{
-    for (unsigned i = 0; i < up->deps.threads; i++) {
-        if (strcmp(up->locked.taken[i].name, name) == 0 &&
-            strcmp(up->locked.taken[i].capture_id, capture_id) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool
 upload_is_taken(struct tb_uploader *up, const char *capture_id, const char *name)
 {
-    bool taken;
+    bool taken = false;
 
     tb_mutex_lock(&up->mu);
-    taken = is_taken_locked(up, capture_id, name);
+    for (unsigned i = 0; i < up->deps.threads && !taken; i++) {
+        taken = strcmp(up->locked.taken[i].name, name) == 0 &&
+                strcmp(up->locked.taken[i].capture_id, capture_id) == 0;
+    }
     tb_mutex_unlock(&up->mu);
     return taken;
-}
-
-/* Where a file is remembered, or a capture as a whole (name ""). */
-static struct put_off *
-put_off_table_locked(struct tb_uploader *up, const char *name, size_t *out_count)
-    TB_REQUIRES(up->mu)
-{
-    *out_count = name[0] != 0 ? FILES_OFF : CAPTURES_OFF;
-    return name[0] != 0 ? up->locked.files_off : up->locked.captures_off;
 }
 
 static struct put_off *
 find_put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name)
     TB_REQUIRES(up->mu)
 {
-    size_t count;
-    struct put_off *table = put_off_table_locked(up, name, &count);
+    for (size_t i = 0; i < up->locked.off_count; i++) {
+        struct put_off *off = &up->locked.off[i];
 
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(table[i].what.name, name) == 0 &&
-            strcmp(table[i].what.capture_id, capture_id) == 0) {
-            return &table[i];
+        if (off->pause_ns != 0 && strcmp(off->what.name, name) == 0 &&
+            strcmp(off->what.capture_id, capture_id) == 0) {
+            return off;
         }
     }
     return NULL;
 }
 
-static bool
-is_put_off_locked(struct tb_uploader *up, const struct tb_segment_row *row) TB_REQUIRES(up->mu)
+/* A place that is free, or that nobody needs any more, or a new one; where there are no more,
+ * that of the one that is due first.  NULL: no memory. */
+static struct put_off *
+place_of_put_off_locked(struct tb_uploader *up) TB_REQUIRES(up->mu)
 {
-    const struct put_off *off = find_put_off_locked(up, row->capture_id, row->name);
+    int64_t stale_boot_ns = tb_clock_boot_ns() - stale_ns;
+    struct put_off *first = NULL;
 
-    return off != NULL && off->until_boot_ns > tb_clock_boot_ns();
+    for (size_t i = 0; i < up->locked.off_count; i++) {
+        struct put_off *off = &up->locked.off[i];
+
+        if (off->pause_ns == 0 || off->until_boot_ns < stale_boot_ns) {
+            return off;
+        }
+        first = first == NULL || off->until_boot_ns < first->until_boot_ns ? off : first;
+    }
+    if (up->locked.off_count == up->locked.off_cap && up->locked.off_cap < OFF_MAX) {
+        size_t cap = up->locked.off_cap == 0 ? OFF_FIRST : 2 * up->locked.off_cap;
+        struct put_off *more = realloc(up->locked.off, cap * sizeof(*more));
+
+        if (more != NULL) {
+            up->locked.off = more;
+            up->locked.off_cap = cap;
+        }
+    }
+    return up->locked.off_count < up->locked.off_cap ? &up->locked.off[up->locked.off_count++]
+                                                     : first;
 }
 
 /* For `first_ns`, and for twice as long each time that it did not help. */
@@ -236,13 +241,9 @@ put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name,
     struct put_off *off = find_put_off_locked(up, capture_id, name);
 
     if (off == NULL) {
-        size_t count;
-
-        off = put_off_table_locked(up, name, &count);
-        for (struct put_off *at = off, *end = off + count; at < end; at++) {
-            if (at->until_boot_ns < off->until_boot_ns) {
-                off = at;
-            }
+        off = place_of_put_off_locked(up);
+        if (off == NULL) {
+            return; /* it is tried sooner */
         }
         *off = (struct put_off){.pause_ns = 0};
         (void)tb_str_copy(off->what.capture_id, sizeof(off->what.capture_id), capture_id);
@@ -262,59 +263,86 @@ forget_put_off_locked(struct tb_uploader *up, const char *capture_id, const char
     struct put_off *off = find_put_off_locked(up, capture_id, name);
 
     if (off != NULL) {
-        *off = (struct put_off){.pause_ns = 0};
+        off->pause_ns = 0;
     }
 }
 
-/* The ids of captures that are put off as a whole. */
+/* What somebody has in hand, or is put off (`is_fresh`: also what may be tried again now): ids
+ * and names are letters, digits, dots, dashes. */
 static void
-captures_put_off_locked(const struct tb_uploader *up, struct tb_buf *out) TB_REQUIRES(up->mu)
+name_without_locked(const struct tb_uploader *up, bool is_fresh, struct tb_buf *out)
+    TB_REQUIRES(up->mu)
 {
-    int64_t now_ns = tb_clock_boot_ns();
+    int64_t now_ns = is_fresh ? 0 : tb_clock_boot_ns();
 
-    for (size_t i = 0; i < CAPTURES_OFF; i++) {
-        const struct put_off *off = &up->locked.captures_off[i];
+    tb_buf_printf(out, "[\"\"");
+    for (unsigned i = 0; i < up->deps.threads; i++) {
+        const struct taken *taken = &up->locked.taken[i];
 
-        if (off->until_boot_ns > now_ns) {
-            tb_buf_printf(out, "%s ", off->what.capture_id);
+        if (taken->name[0] != 0) {
+            tb_buf_printf(out, ",\"%s/%s\"", taken->capture_id, taken->name);
         }
     }
+    for (size_t i = 0; i < up->locked.off_count; i++) {
+        const struct put_off *off = &up->locked.off[i];
+
+        if (off->pause_ns != 0 && off->until_boot_ns > now_ns) {
+            tb_buf_printf(out, ",\"%s%s%s\"", off->what.capture_id,
+                          off->what.name[0] != 0 ? "/" : "", off->what.name);
+        }
+    }
+    tb_buf_printf(out, "]");
 }
 
-/* The oldest segment nobody has; false when there is none or a pause is on. */
+/* The oldest segment nobody has; *out_count 0: there is none. */
+static void
+find_oldest_locked(struct tb_uploader *up, bool is_fresh, struct tb_segment_row **out,
+                   size_t *out_count) TB_REQUIRES(up->mu)
+{
+    struct tb_buf without = TB_BUF_INIT(WITHOUT_MAX_BYTES);
+    struct tb_fail fail;
+    enum tb_err err;
+
+    name_without_locked(up, is_fresh, &without);
+    err = tb_buf_check(&without, "what is not to be uploaded now", &fail);
+    if (err == TB_OK) {
+        err = tb_store_segment_backlog(up->deps.store, tb_buf_str(&without), 1, out, out_count,
+                                       &fail);
+    }
+    if (err != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read the upload backlog");
+        *out_count = 0;
+    }
+    tb_buf_release(&without);
+}
+
+/* False when there is none or a pause is on.  Every other time, one goes first that never
+ * failed: however many others are tried again and again, they hold up no other. */
 static bool
 take(struct tb_uploader *up, unsigned me, struct tb_segment_row *out)
 {
-    struct tb_buf without = TB_BUF_INIT(CAPTURES_OFF * TB_CAPTURE_ID_SIZE);
     struct tb_segment_row *rows = NULL;
-    struct tb_fail fail;
+    struct taken *mine = &up->locked.taken[me];
     size_t count = 0;
-    bool found = false;
 
     tb_mutex_lock(&up->mu);
     if (!up->locked.stopping && tb_clock_boot_ns() >= up->locked.not_before_boot_ns) {
-        captures_put_off_locked(up, &without);
-        if (tb_store_segment_backlog(up->deps.store, tb_buf_str(&without), BACKLOG_ROWS, &rows,
-                                     &count, &fail) != TB_OK) {
-            tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read the upload backlog");
-            count = 0;
+        up->locked.is_turn_of_fresh = !up->locked.is_turn_of_fresh && up->locked.off_count > 0;
+        if (up->locked.is_turn_of_fresh) {
+            find_oldest_locked(up, true, &rows, &count);
         }
-        for (size_t i = 0; i < count && !found; i++) {
-            if (!is_taken_locked(up, rows[i].capture_id, rows[i].name) &&
-                !is_put_off_locked(up, &rows[i])) {
-                *out = rows[i];
-                (void)tb_str_copy(up->locked.taken[me].capture_id,
-                                  sizeof(up->locked.taken[me].capture_id), out->capture_id);
-                (void)tb_str_copy(up->locked.taken[me].name, sizeof(up->locked.taken[me].name),
-                                  out->name);
-                found = true;
-            }
+        if (count == 0) {
+            find_oldest_locked(up, false, &rows, &count);
         }
     }
+    if (count > 0) {
+        *out = rows[0];
+        (void)tb_str_copy(mine->capture_id, sizeof(mine->capture_id), out->capture_id);
+        (void)tb_str_copy(mine->name, sizeof(mine->name), out->name);
+    }
     tb_mutex_unlock(&up->mu);
-    tb_buf_release(&without);
     free(rows);
-    return found;
+    return count > 0;
 }
 
 /* Trouble with this file (the local disk, its digest, its key), not with S3. */
@@ -365,12 +393,16 @@ give_back(struct tb_uploader *up, unsigned me, enum tb_err err, const struct tb_
     tb_mutex_unlock(&up->mu);
 }
 
+/* From time to time: with many captures it takes longer than an upload. */
 static void
-scan_all(struct tb_uploader *up)
+scan_all(struct tb_uploader *up, int64_t *at_boot_ns)
 {
     struct tb_spool_names captures = {0};
     struct tb_fail fail;
 
+    if (tb_clock_boot_ns() < *at_boot_ns) {
+        return;
+    }
     if (tb_spool_captures(up->deps.spool_fd, &captures, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read the spool");
         return;
@@ -381,6 +413,7 @@ scan_all(struct tb_uploader *up)
         }
     }
     tb_spool_names_release(&captures);
+    *at_boot_ns = tb_clock_boot_ns() + scan_period_ns;
 }
 
 struct custody_put {
@@ -431,29 +464,33 @@ put_rest_of_custody(struct tb_uploader *up, const char *capture_id, struct tb_fa
     return err;
 }
 
-/* What happened to captures after they were sealed. */
+/* What happened to captures after they were sealed: some of them, another time the next ones,
+ * so that those that S3 refuses hold up no other. */
 static void
-flush_custody(struct tb_uploader *up)
+flush_custody(struct tb_uploader *up, size_t *turn)
 {
     char(*ids)[TB_CAPTURE_ID_SIZE] = NULL;
     struct tb_fail fail;
     size_t count = 0;
 
-    if (tb_store_custody_waiting(up->deps.store, BACKLOG_ROWS, &ids, &count, &fail) != TB_OK) {
+    if (tb_store_custody_waiting(up->deps.store, CUSTODY_LOGS_MAX, &ids, &count, &fail) !=
+        TB_OK) {
         tb_log_fail(TB_LOG_ERROR, NULL, &fail, "cannot read what custody logs have got");
         return;
     }
-    for (size_t i = 0; i < count; i++) {
-        enum tb_err err = put_rest_of_custody(up, ids[i], &fail);
+    for (size_t i = 0; i < count && i < CUSTODY_LOGS; i++) {
+        const char *id = ids[(*turn + i) % count];
+        enum tb_err err = put_rest_of_custody(up, id, &fail);
 
         if (err != TB_OK) {
-            tb_log_fail(TB_LOG_WARN, ids[i], &fail,
+            tb_log_fail(TB_LOG_WARN, id, &fail,
                         "the rest of the custody log is tried again soon");
         }
         if (err != TB_OK && !is_its_own(err, &fail) && !is_refused(err, &fail)) {
             break; /* S3 is one: the others would fail the same way */
         }
     }
+    *turn += CUSTODY_LOGS;
     free(ids);
 }
 
@@ -485,17 +522,19 @@ run(void *arg)
     struct worker worker = *(struct worker *)arg;
     struct tb_uploader *up = worker.up;
     struct tb_segment_row row;
-    int64_t later_at_boot_ns = 0;
+    int64_t scan_at_boot_ns = 0, later_at_boot_ns = 0;
     int64_t host_at_boot_ns = tb_clock_boot_ns() + host_log_period_ns;
     bool cleaned = false, stopping = false;
+    size_t custody_turn = 0;
 
     free(arg);
     while (!stopping) {
         if (worker.me == 0) {
-            scan_all(up);
+            scan_at_boot_ns = 0; /* somebody may have said that there is something */
+            scan_all(up, &scan_at_boot_ns);
             if (tb_clock_boot_ns() >= later_at_boot_ns) {
                 cleaned = cleaned || clean_up(up);
-                flush_custody(up);
+                flush_custody(up, &custody_turn);
                 later_at_boot_ns = tb_clock_boot_ns() + custody_period_ns;
             }
             if (tb_clock_boot_ns() >= host_at_boot_ns) {
@@ -515,7 +554,7 @@ run(void *arg)
             }
             give_back(up, worker.me, err, &fail);
             if (worker.me == 0) {
-                scan_all(up);
+                scan_all(up, &scan_at_boot_ns);
             }
         }
         tb_mutex_lock(&up->mu);
@@ -582,6 +621,7 @@ tb_uploader_stop(struct tb_uploader *up)
     }
     tb_cond_release(&up->more);
     tb_mutex_release(&up->mu);
+    free(up->locked.off);
     free(up);
 }
 

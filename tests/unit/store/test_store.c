@@ -1118,7 +1118,7 @@ a_segment_goes_from_the_spool_to_s3(void **state)
                                .recovered = true,
                                .name = "host-0-000002.pcapng.zst"};
     struct tb_segment_row *list = NULL;
-    char id[TB_CAPTURE_ID_SIZE];
+    char id[TB_CAPTURE_ID_SIZE], without[200];
     size_t count = 0;
 
     make_capture(p->store, id);
@@ -1144,15 +1144,23 @@ a_segment_goes_from_the_spool_to_s3(void **state)
     assert_memory_equal(list[1].sha256, s.sha256, sizeof(s.sha256));
     free(list);
 
-    assert_int_equal(tb_store_segment_backlog(p->store, "", 10, &list, &count, NULL), TB_OK);
+    assert_int_equal(tb_store_segment_backlog(p->store, "[]", 10, &list, &count, NULL), TB_OK);
     assert_int_equal(count, 2);
     assert_string_equal(list[0].name, "host-0-000002.pcapng.zst"); /* the one that came first */
     free(list);
-    assert_int_equal(tb_store_segment_backlog(p->store, "", 1, &list, &count, NULL), TB_OK);
+    assert_int_equal(tb_store_segment_backlog(p->store, "[]", 1, &list, &count, NULL), TB_OK);
     assert_int_equal(count, 1);
     free(list);
-    assert_int_equal(tb_store_segment_backlog(p->store, id, 10, &list, &count, NULL), TB_OK);
+    (void)snprintf(without, sizeof(without), "[\"cap-none\",\"%s\"]", id);
+    assert_int_equal(tb_store_segment_backlog(p->store, without, 10, &list, &count, NULL),
+                     TB_OK);
     assert_int_equal(count, 0);
+    free(list);
+    (void)snprintf(without, sizeof(without), "[\"%s/host-0-000002.pcapng.zst\"]", id);
+    assert_int_equal(tb_store_segment_backlog(p->store, without, 10, &list, &count, NULL),
+                     TB_OK);
+    assert_int_equal(count, 1);
+    assert_string_equal(list[0].name, "host-0-000001.pcapng.zst");
     free(list);
 
     (void)tb_str_copy(s.s3_key, sizeof(s.s3_key), "captures/x");
@@ -1173,7 +1181,7 @@ a_segment_goes_from_the_spool_to_s3(void **state)
     assert_int_equal(list[0].uploaded_utc_ns, 5);
     assert_false(list[0].local);
     free(list);
-    assert_int_equal(tb_store_segment_backlog(p->store, "", 10, &list, &count, NULL), TB_OK);
+    assert_int_equal(tb_store_segment_backlog(p->store, "[]", 10, &list, &count, NULL), TB_OK);
     assert_int_equal(count, 1);
     free(list);
 
@@ -1184,7 +1192,7 @@ a_segment_goes_from_the_spool_to_s3(void **state)
     assert_false(tb_segment_is_lost(&list[0]));
     assert_true(tb_segment_is_lost(&list[1]));
     free(list);
-    assert_int_equal(tb_store_segment_backlog(p->store, "", 10, &list, &count, NULL), TB_OK);
+    assert_int_equal(tb_store_segment_backlog(p->store, "[]", 10, &list, &count, NULL), TB_OK);
     assert_int_equal(count, 0);
     free(list);
     (void)tb_str_copy(s.capture_id, sizeof(s.capture_id), "cap-none");
@@ -1216,7 +1224,7 @@ the_oldest_packets_are_the_first_to_go(void **state)
         (void)tb_str_copy(s.name, sizeof(s.name), rows[i].name);
         assert_int_equal(tb_store_segment_add(p->store, &s, NULL), TB_OK);
     }
-    assert_int_equal(tb_store_segment_backlog(p->store, "", 10, &list, &count, NULL), TB_OK);
+    assert_int_equal(tb_store_segment_backlog(p->store, "[]", 10, &list, &count, NULL), TB_OK);
     assert_int_equal(count, 5);
     for (size_t i = 1; i < 5; i++) {
         assert_true(list[i - 1].last_utc_ns < list[i].last_utc_ns);

@@ -21,8 +21,8 @@
 #include "../../support/segments.h"
 
 enum {
-    MANY = 120, /* more segments than the uploader looks at in one go */
-    MANY_CAPTURES = 50,
+    MANY = 120,          /* more segments than the uploader looks at in one go */
+    MANY_CAPTURES = 300, /* more than there was a fixed number of places for */
     PATIENCE_MS = 30000,
     LOOK_MS = 20
 };
@@ -201,7 +201,7 @@ many_captures_that_s3_refuses_hold_up_no_other(void **state)
 
         (void)snprintf(instance, sizeof(instance), "i-%017u", i);
         make_capture(rig, instance, id);
-        seal(rig, id, 4);
+        seal(rig, id, 1);
     }
     seal(rig, rig->ids[0], 3);
     http_peer_script(rig->peer, steps, 3);
