@@ -130,6 +130,9 @@ endif
 .PHONY: check-build
 check-build: $(UNIT) $(FUZZ) ## Build the unit tests and the corpus replayers
 
+.PHONY: unit-programs
+unit-programs: $(UNIT)
+
 .PHONY: fuzzers
 fuzzers: $(FUZZ) ## Build the fuzzers (MODE=fuzz)
 

@@ -5,7 +5,7 @@
 #   corpus       every fuzz corpus, replayed in MODE
 #   integration  tests/integration/NN_*, real programs in the lab, with the programs of MODE
 #   lint         layout, layers, headers, shell, Python, static analysis
-#   fuzz         every fuzzer for a few seconds (SECONDS_EACH=5), starting from its corpus
+#   fuzz         every fuzzer for some seconds of a processor (SECONDS_EACH=5), starting from its corpus
 #   all          all that has to pass: unit (debug, asan, tsan), corpus (debug, asan), integration with the release
 #                build, and beside these lint and fuzz
 # It builds what it needs.  JOBS programs run side by side (default: three on two cores, for most wait now and then;
@@ -165,13 +165,13 @@ export AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDE
 run_unit() { # MODE
     local program plain=()
     begin "unit-$1"
-    if built "$1" check-build; then
+    if built "$1" unit-programs; then
         # The thread sanitizer does not get along with much randomness in where memory lies.
         if [ "$1" = tsan ] && setarch -R true 2>/dev/null; then
             plain=(setarch -R)
         fi
         while IFS= read -r program; do
-            start cases "${program#"$build/$1/unit/"}" 300 "${plain[@]}" "$program"
+            start cases "${program#"$build/$1/unit/"}" 600 "${plain[@]}" "$program"
         done < <(find "$build/$1/unit" -type f -name 'test_*' -perm -u+x 2>/dev/null | sort |
             while IFS= read -r path; do # not what was built from a source that is gone
                 [ ! -f "tests/unit/${path#"$build/$1/unit/"}.c" ] || echo "$path"
@@ -187,7 +187,7 @@ run_corpus() { # MODE
         for source in tests/fuzz/fuzz_*.c; do
             [ -f "$source" ] || continue
             name=$(basename "$source" .c)
-            start command "$name" 120 "$build/$1/fuzz/$name" "tests/fuzz/corpus/${name#fuzz_}/"
+            start command "$name" 600 "$build/$1/fuzz/$name" "tests/fuzz/corpus/${name#fuzz_}/"
         done
     fi
     finish
@@ -203,8 +203,8 @@ run_fuzz() {
             name=$(basename "$source" .c)
             found=$build/fuzz/found/$name
             mkdir -p "$found"
-            start command "$name" $((${SECONDS_EACH:-5} * 3 + 300)) "$build/fuzz/fuzz/$name" \
-                -max_total_time="${SECONDS_EACH:-5}" -timeout=30 -rss_limit_mb=2048 -print_final_stats=1 \
+            start command "$name" 900 tests/fuzz/fuzz_for.sh "${SECONDS_EACH:-5}" "$build/fuzz/fuzz/$name" \
+                -max_total_time=600 -timeout=120 -rss_limit_mb=2048 -print_final_stats=1 \
                 -artifact_prefix="$build/test/fuzz/crashes/$name-" "$found" "tests/fuzz/corpus/${name#fuzz_}/"
         done
     fi
@@ -220,7 +220,7 @@ run_integration() { # MODE
         # From the last to the first: the longest have the highest numbers, and would run alone at the end.
         while IFS= read -r script; do
             mkdir -p "$logs/integration/$(basename "$script")"
-            start cases "$(basename "$script")" 400 env MODE="$1" TB_OUT="$PWD/$build/$1" \
+            start cases "$(basename "$script")" 900 env MODE="$1" TB_OUT="$PWD/$build/$1" \
                 TB_WORK="$PWD/$logs/integration/$(basename "$script")" "$script"
         done < <(printf '%s\n' tests/integration/[0-9][0-9]_*.sh tests/integration/[0-9][0-9]_*.py | sort -r)
     fi
@@ -242,9 +242,9 @@ run_lint() {
 }
 
 # Lint and the fuzzers only compute: they have what the tests, which wait a lot, leave of the processors, in a run of
-# their own.  (Where they have less of them, the fuzzers get longer.)
+# their own.
 beside_begin() {
-    SECONDS_EACH=${SECONDS_EACH:-10} nice -n 19 tests/run.sh --build "$build" lint fuzz >"$logs/beside.log" 2>&1 </dev/null &
+    nice -n 19 tests/run.sh --build "$build" lint fuzz >"$logs/beside.log" 2>&1 </dev/null &
     beside=$!
     disown "$beside" # no `wait` of the tests' waits for it
 }

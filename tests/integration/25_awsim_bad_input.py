@@ -57,7 +57,7 @@ def good(status, body):
     return status == 200 or any(e.tag.split('}')[-1] == 'Code' and e.text for e in root.iter())
 
 
-c = http.client.HTTPConnection('127.0.0.1', sim.port, timeout=20)
+c = http.client.HTTPConnection('127.0.0.1', sim.port, timeout=60)
 bad = []
 for n in range(1500):
     body = mutate(rng.choice(S))
@@ -101,7 +101,7 @@ for what, change in (('an unknown key', lambda w: w['enis'][0].update(prot='x'))
     path = scratch('world') + '/world.json'
     with open(path, 'w') as f:
         json.dump(wrong, f)
-    r = subprocess.run([AWSIM, '--world', path], stderr=subprocess.PIPE, text=True, timeout=20)
+    r = subprocess.run([AWSIM, '--world', path], stderr=subprocess.PIPE, text=True, timeout=60)
     check(r.returncode == 1 and r.stderr.startswith('awsim: ') and r.stderr.count('\n') == 1,
           'a world with %s is refused in one line' % what, r.stderr)
 finish()

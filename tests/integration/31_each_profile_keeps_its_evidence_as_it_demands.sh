@@ -58,12 +58,12 @@ END
 cat >"$TB_WORK/policy.yaml" <<END
 profiles:
   court:
-    duration: 60s
+    duration: 10m
     object_lock: {mode: COMPLIANCE, retention: 48h, legal_hold: true}
     s3: {sse: aws:kms, kms_key: court-key, storage_class: STANDARD, tags: for=court&team=law}
-  desk: {duration: 60s, object_lock: {mode: GOVERNANCE, retention: 2h}}
-  loose: {duration: 60s, object_lock: {mode: none}, s3: {sse: aws:kms, tags: for=nobody}}
-  lost: {duration: 60s, s3: {sse: aws:kms, kms_key: no-such-key}}
+  desk: {duration: 10m, object_lock: {mode: GOVERNANCE, retention: 2h}}
+  loose: {duration: 10m, object_lock: {mode: none}, s3: {sse: aws:kms, tags: for=nobody}}
+  lost: {duration: 10m, s3: {sse: aws:kms, kms_key: no-such-key}}
 rules:
   - {name: grave, when: {severity: ">=8"}, capture: court}
   - {name: lost, when: {severity: "7"}, capture: lost}

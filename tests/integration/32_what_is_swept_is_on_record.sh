@@ -16,9 +16,9 @@ stray() { # a session of ours whose time is over, and that no store knows; its i
         jq -r .TrafficMirrorSession.TrafficMirrorSessionId
 }
 host_log() { find "$TB_WORK/evidence/custody" -name '*.jsonl' -exec cat {} + 2>/dev/null; }
-is_noted() { # ID
-    lab_s3 sync --only-show-errors "s3://$LAB_BUCKET/captures" "$TB_WORK/evidence"
-    host_log | grep -q "\"act\":\"aws_swept\".*\"id\":\"$1\""
+is_noted() { # ID: and S3 has it
+    [ "$(sqlite3 -readonly "$LAB_DIR/state/tapbox.db" "SELECT count(*) FROM custody AS c JOIN custody_objects AS o ON o.log_id = c.log_id
+        AND c.number BETWEEN o.first AND o.last WHERE o.uploaded AND c.line LIKE '%\"act\":\"aws_swept\"%\"id\":\"$1\"%'")" = 1 ]
 }
 
 lab_all_up capture.rotate_seconds=1 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
@@ -28,6 +28,7 @@ session=$(stray)
 lab_tapbox_stop
 lab_tapbox_start || give_up 'tapbox starts again' "$LAB_DIR/logs/tapbox.log" # (and looks around at once)
 lab_wait 60 is_noted "$session" || give_up "what the service swept is in the host's log" "$LAB_DIR/logs/tapbox.log"
+lab_s3 sync --only-show-errors "s3://$LAB_BUCKET/captures" "$TB_WORK/evidence"
 same 'with all that is known of it' 'session cap-of-another-life 2026-01-02T03:04:05Z true true' \
     "$(host_log | jq -r 'select(.act == "aws_swept").detail | "\(.kind) \(.capture) \(.expires) \(.request_id | length > 8) \(.deleted > "2026")"')"
 

@@ -56,7 +56,7 @@ kill_behind() { # CASE PARTS FETCH-OPTION...: kill -9 once so many answers of th
 blocks() { stat -c %b "$down/$capture/$name.part" 2>/dev/null; }
 settled() {
     local before='' now
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         now=$(blocks)
         [ -z "$before" ] || [ "$now" != "$before" ] || [ "$now" -lt 1000 ] || return 0
         before=$now

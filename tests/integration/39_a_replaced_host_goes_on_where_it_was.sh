@@ -95,7 +95,7 @@ END
 
 # (An instance's credentials come from its profile; radosgw knows only those of the lab.)
 boot() {
-    box timeout 150 env HOME=/root AWS_ACCESS_KEY_ID="$LAB_ACCESS_KEY" AWS_SECRET_ACCESS_KEY="$LAB_SECRET_KEY" \
+    box timeout 400 env HOME=/root AWS_ACCESS_KEY_ID="$LAB_ACCESS_KEY" AWS_SECRET_ACCESS_KEY="$LAB_SECRET_KEY" \
         PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin bash /tmp/boot.sh
 }
 ready() { box curl -sf -o /dev/null http://127.0.0.1:8480/readyz; }

@@ -95,7 +95,7 @@ def record(work, net):
     tap.arm(rotate=50000)
     sent, stood_still, before = {}, 0.0, time.time()
     until = time.time() + 7
-    while time.time() < until:
+    while time.time() < until or len(sent) < 400:
         net.send(mirrored(len(sent), size=600) for _ in range(1))
         sent[inner(len(sent), 600)] = time.time()
         time.sleep(0.01)

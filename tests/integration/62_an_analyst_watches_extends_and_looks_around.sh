@@ -46,7 +46,7 @@ scraper=$("$LAB_OUT/tapbox" token add lab-scraper --file "$LAB_DIR/tokens" --rol
 lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
 
 # --- nothing arrives, and then something does
-capture=$(lab_record workload 150s)
+capture=$(lab_record workload 200s)
 lab_wait_for_state "$capture" recording 10 || give_up "the capture records ($lab_why)" "$LAB_DIR/logs/tapbox.log"
 tapbox watch "$capture" >"$TB_WORK/watch.txt" &
 watching=$!
@@ -157,12 +157,15 @@ lab_wait 20 is_metric tapbox_queue_length 0
 
 # --- on a terminal
 if command -v script >/dev/null; then
-    capture=$(lab_record workload 30s)
+    capture=$(lab_record workload 200s)
     lab_wait_for_state "$capture" recording 10 || not_ok 'another one records' "$lab_why"
-    TERM=xterm script -qefc "ip netns exec capture env TAPBOX_URL=$LAB_API TAPBOX_TOKEN=$LAB_ANALYST_TOKEN timeout -s INT 4 '$LAB_OUT/tapbox' watch $capture" \
-        "$TB_WORK/terminal" >/dev/null 2>&1 </dev/null
-    expect 'on a terminal it is drawn in place' grep -qP '\x1b\[[0-9]+A\r' "$TB_WORK/terminal"
-    expect 'with the time that is left' grep -qP 'time +\[=* +\] of 3[01]s' "$TB_WORK/terminal"
+    TERM=xterm script -qefc "echo \$\$ >'$TB_WORK/watch.pid'; exec ip netns exec capture env TAPBOX_URL=$LAB_API TAPBOX_TOKEN=$LAB_ANALYST_TOKEN '$LAB_OUT/tapbox' watch $capture" \
+        "$TB_WORK/terminal" >/dev/null 2>&1 </dev/null &
+    watching=$!
+    expect 'on a terminal it is drawn in place' lab_wait 30 grep -qP '\x1b\[[0-9]+A\r' "$TB_WORK/terminal"
+    expect 'with the time that is left' grep -qP 'time +\[=* +\] of 3m 2[0-9]s' "$TB_WORK/terminal"
+    kill -INT "$(cat "$TB_WORK/watch.pid")"
+    wait "$watching"
     same 'and SIGINT leaves the terminal as it was' 'cursor wrap' \
         "$(tail -c 200 "$TB_WORK/terminal" | grep -aoP '\x1b\[\?(25h|7h)' | tail -n 2 | sed 's/.*25h/cursor/;s/.*7h/wrap/' | sort | paste -sd' ')"
     tapbox stop "$capture" >/dev/null

@@ -65,7 +65,7 @@ def plan(work, event, policy):
     with open(path, "w", encoding="utf-8") as file:
         json.dump(event, file)
     done = subprocess.run([os.path.join(OUT, "tapbox"), "plan", "--event", path, "--offline", "--json", "--config", policy],
-                          capture_output=True, text=True, timeout=30, check=False)
+                          capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != 0:
         return {"decision": "error", "reason": done.stderr.strip(), "sources": [], "indicators": [], "alert": {}}
     answer = json.loads(done.stdout)

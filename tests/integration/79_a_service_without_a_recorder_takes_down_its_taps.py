@@ -42,7 +42,7 @@ with tempfile.TemporaryDirectory(dir="/run") as work:
         wait_until("the end of the session", lambda: not live(), 30)
         lag_s = (session()["until_ns"] - verdict.utc_ns(session()["tags"]["tapbox:expires"])) / verdict.NS
         print(f"# taken down {lag_s:.2f} s after its deadline")
-        is_("the session is taken down at its deadline, without a recorder", lag_s < 30, lag_s)
+        is_("the session is taken down at its deadline, without a recorder", lag_s < 50, lag_s)
         is_("the service runs", service.process.poll() is None)
         is_("and is not ready", not service.ready())
         # where nothing was left to take down, the same mistake is one line and an exit
@@ -51,7 +51,7 @@ with tempfile.TemporaryDirectory(dir="/run") as work:
         with open(other.config, "w", encoding="utf-8") as file:
             file.write(text.replace("interface: eth0", "interface: gone0").replace(service.state, other.state))
         other.start()
-        is_("where nothing is tapped it does not start", other.process.wait(20) == 1)
+        is_("where nothing is tapped it does not start", other.process.wait(60) == 1)
     except RuntimeError as e:
         is_("the scene is played to its end", False, f"{e!r}\n" + open(service.log, encoding="utf-8").read()[-3000:])
     finally:

@@ -30,7 +30,7 @@ lab_tokens || give_up 'tokens are made' "$LAB_DIR/logs/token.log"
 lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
 ids=()
 for packets in 100 10 10; do
-    id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"60s\",\"reason\":\"test\"}" |
+    id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"10m\",\"reason\":\"test\"}" |
         jq -r .capture.id)
     lab_wait_for_state "$id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
     lab_exec workload ping -q -c "$packets" -i 0.02 198.51.100.10 >/dev/null

@@ -8,7 +8,7 @@ set -u
 in_lab "$@"
 
 record() { # a capture with some packets, sealed; its manifest in $manifest
-    id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"60s\",\"reason\":\"test\"}" |
+    id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"10m\",\"reason\":\"test\"}" |
         jq -r .capture.id)
     lab_wait_for_state "$id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
     lab_exec workload ping -q -c 20 -i 0.02 198.51.100.10 >/dev/null

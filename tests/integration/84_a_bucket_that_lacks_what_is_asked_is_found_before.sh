@@ -14,7 +14,7 @@ configure() { # "key: value"...: below s3
 }
 codes() { # of what stands against a capture
     lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
-    lab_call POST '/v1/captures?dry_run=1' -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"60s\",\"reason\":\"test\"}" |
+    lab_call POST '/v1/captures?dry_run=1' -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"10m\",\"reason\":\"test\"}" |
         jq -r '[.. | objects | select(.code? and ((.code | tostring) | startswith("bucket"))) | .code] | unique | join(" ")'
     lab_tapbox_stop
 }
@@ -40,7 +40,7 @@ LAB_BUCKET=$locked
 configure "${asked[@]}"
 same 'one with Object Lock can' '' "$(codes)"
 lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
-id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"60s\",\"reason\":\"test\"}" | jq -r .capture.id)
+id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"10m\",\"reason\":\"test\"}" | jq -r .capture.id)
 lab_wait_for_state "$id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
 lab_exec workload ping -q -c 10 -i 0.02 198.51.100.10 >/dev/null
 lab_call POST "/v1/captures/$id/stop" >/dev/null

@@ -108,7 +108,7 @@ static inline int
 dial(const struct room *r)
 {
     struct sockaddr_in in = {.sin_family = AF_INET};
-    const struct timeval limit = {.tv_sec = 10};
+    const struct timeval limit = {.tv_sec = 60};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     in.sin_port = htons(tb_http_server_port(r->server));

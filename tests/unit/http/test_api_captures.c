@@ -237,7 +237,7 @@ no_traffic_has_a_checklist_until_the_first_packet(void **state)
     make_capture(r, id);
     snprintf(path, sizeof(path), "/v1/captures/%s", id);
     begin_recording(r, id, 90 * TB_NS_PER_S);
-    for (int i = 0; i < 100 && !no_traffic; i++) {
+    for (int i = 0; i < 1200 && !no_traffic; i++) {
         assert_int_equal(call(r, "GET", path, &r->analyst, NULL, NULL, &out), 200);
         json = json_of(&out);
         assert_true(tb_json_bool(json, "/no_traffic", &no_traffic));

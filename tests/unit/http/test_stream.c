@@ -230,7 +230,7 @@ a_stream_that_missed_something_does_not_end_as_if_it_were_whole(void **state)
 static void
 await_viewers(const struct room *r, size_t count)
 {
-    for (int tries = 0; tb_viewers_count(&r->server->viewers) != count && tries < 1000;
+    for (int tries = 0; tb_viewers_count(&r->server->viewers) != count && tries < 6000;
          tries++) {
         (void)usleep(10000);
     }

@@ -1026,7 +1026,7 @@ read_late(struct tb_source *base, int max, tb_packet_fn *packet, void *arg, size
     if (!atomic_load(&late->lane->quit)) {
         return TB_OK;
     }
-    for (int i = 0; i < 2000 && late->other != NULL && !late->other_was_told; i++) {
+    for (int i = 0; i < 60000 && late->other != NULL && !late->other_was_told; i++) {
         late->other_was_told = atomic_load(&late->other->quit);
         (void)usleep(1000);
     }
@@ -1085,7 +1085,7 @@ read_stalled(struct tb_source *base, int max, tb_packet_fn *packet, void *arg,
 {
     struct stalled *stalled = (struct stalled *)base;
     /* of the packets, against the deadline */
-    static const int64_t came_ms[] = {-90, -50, -1, 1, 30};
+    static const int64_t came_ms[] = {-900, -500, -200, 200, 300};
     int64_t deadline_utc_ns =
         stalled->deadline_boot_ns + tb_clock_utc_ns() - tb_clock_boot_ns();
     struct packet p;
@@ -1116,13 +1116,13 @@ what_came_before_the_deadline_is_kept_however_late_it_is_read(void **state)
 {
     struct rig *rig = *state;
     struct stalled stalled = {.base = {&stalled_ops, -1},
-                              .deadline_boot_ns = tb_clock_boot_ns() + SECOND / 5};
+                              .deadline_boot_ns = tb_clock_boot_ns() + SECOND};
 
     rig->spec.deadline_boot_ns = stalled.deadline_boot_ns;
     arm(rig);
     rig->lane.source = &stalled.base;
     assert_int_equal(tb_lane_start(&rig->lane, NULL), TB_OK);
-    for (int i = 0; i < 20000 && !tb_armed_is_closed(rig->armed); i++) {
+    for (int i = 0; i < 60000 && !tb_armed_is_closed(rig->armed); i++) {
         (void)usleep(1000);
     }
     assert_true(tb_armed_is_closed(rig->armed)); /* of itself */

@@ -20,7 +20,7 @@
 #include "../../support/segments.h"
 
 enum {
-    TRIES = 200, /* of 50 ms */
+    TRIES = 1200, /* of 50 ms */
     TRY_US = 50000
 };
 

@@ -145,7 +145,7 @@ a_crash_is_counted_and_another_process_begins_anew_a_second_later(void **state)
                      TB_ECLOSED);
     assert_int_equal(tb_summarizer_crashes(summarizer), 1);
     assert_int_equal(tb_summarizer_begin(summarizer, 0, NULL), TB_ERETRY);
-    while (tb_summarizer_begin(summarizer, 0, NULL) == TB_ERETRY && tries++ < 100) {
+    while (tb_summarizer_begin(summarizer, 0, NULL) == TB_ERETRY && tries++ < 1200) {
         (void)usleep(50000);
     }
     assert_int_equal(tb_summarizer_chunk(summarizer, 0, tb_bytes_of(block, len), &packets, seen,

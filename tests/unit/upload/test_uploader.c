@@ -23,7 +23,7 @@
 enum {
     MANY = 120,          /* more segments than the uploader looks at in one go */
     MANY_CAPTURES = 300, /* more than there was a fixed number of places for */
-    PATIENCE_MS = 30000,
+    PATIENCE_MS = 90000,
     LOOK_MS = 20
 };
 
