@@ -42,8 +42,10 @@ void tb_proof_note(const char *filter, char out[TB_PROOF_FILTER_MAX_BYTES + 16])
 struct tb_proof_result {
     char capture[TB_CAPTURE_ID_SIZE];
     struct tb_fingerprint key;
-    bool is_signed;  /* the manifest, by a key that was given */
-    bool is_trusted; /* and that key is vouched for */
+    bool is_signed;                             /* the manifest, by a key that was given */
+    bool is_trusted;                            /* and that key is vouched for */
+    char filter[TB_PROOF_FILTER_MAX_BYTES + 1]; /* what it is all of, of the chunks there; "" :
+                                                   that cannot be read */
     struct tb_extract_counts counts;
     size_t findings;
 };

@@ -55,8 +55,8 @@ add_key(struct tb_cli_keys *keys, const struct tb_public_key *key, bool trusted,
     return TB_OK;
 }
 
-static bool
-is_key_file(const char *name)
+bool
+tb_cli_keys_is_name(const char *name)
 {
     const char *slash = strrchr(name, '/');
     size_t len = strlen(name);
@@ -78,7 +78,7 @@ take_from(struct tb_cli_keys *keys, struct tb_place *place, const struct tb_plac
         struct tb_public_key key;
         struct tb_fingerprint fingerprint;
 
-        if (list->at[i].kind == TB_PLACE_FILE && is_key_file(list->at[i].name) &&
+        if (list->at[i].kind == TB_PLACE_FILE && tb_cli_keys_is_name(list->at[i].name) &&
             tb_place_read(place, &list->at[i], &pem, NULL) == TB_OK &&
             tb_public_key_parse(tb_buf_view(&pem), &key, NULL) == TB_OK &&
             tb_public_key_fingerprint(&key, &fingerprint) == TB_OK &&
@@ -131,7 +131,7 @@ named_key(const char *name)
 {
     const char *file;
 
-    if (!is_key_file(name)) {
+    if (!tb_cli_keys_is_name(name)) {
         return NULL;
     }
     file = strrchr(name, '/') + 1;

@@ -43,6 +43,8 @@ TB_NODISCARD enum tb_err tb_cli_keys_check(const struct tb_verify *verify,
                                            struct tb_place *place,
                                            const struct tb_place_list *list,
                                            size_t *out_findings, struct tb_fail *fail);
+/* Whether a file of that name below a place is taken for a public key. */
+bool tb_cli_keys_is_name(const char *name);
 /* Copies the keys/ above the place into the folder: what is fetched can be verified there. */
 TB_NODISCARD enum tb_err tb_cli_keys_bring(struct tb_place *place, int folder_fd,
                                            struct tb_fail *fail);

@@ -1,5 +1,6 @@
 /*
- * tapbox verify: cmd_verify.c runs it, verify_result.c tells what came of it.
+ * tapbox verify: cmd_verify.c runs it, verify_around.c knows what is no evidence,
+ * verify_result.c tells what came of it.
  */
 #ifndef TAPBOX_CLI_VERIFY_INT_H
 #define TAPBOX_CLI_VERIFY_INT_H
@@ -32,6 +33,12 @@ struct verify_run {
     uint64_t total_bytes, done_bytes;
     struct tb_cli_progress progress;
 };
+
+/* --- verify_around.c --- */
+
+/* Whether a file (or a link) of the place belongs to no capture, log or extract, and is no key:
+ * nothing was found out about it. */
+bool verify_is_stranger(const struct verify_run *run, const struct tb_place_file *file);
 
 /* --- verify_result.c --- */
 

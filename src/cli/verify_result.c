@@ -208,6 +208,40 @@ extracts_json(const struct verify_run *run)
     return out;
 }
 
+static struct tb_json *
+strangers_json(const struct verify_run *run)
+{
+    struct tb_json *out = tb_json_array();
+
+    for (size_t i = 0; i < run->list.count; i++) {
+        if (verify_is_stranger(run, &run->list.at[i])) {
+            tb_json_add_str(out, run->list.at[i].name);
+        }
+    }
+    return out;
+}
+
+/* They are no fault: evidence may lie among other things.  But nobody is to take them for it.
+ */
+static void
+print_strangers(const struct verify_run *run)
+{
+    const char *first = NULL;
+    size_t count = 0;
+
+    for (size_t i = 0; i < run->list.count; i++) {
+        if (verify_is_stranger(run, &run->list.at[i])) {
+            first = count++ == 0 ? run->list.at[i].name : first;
+        }
+    }
+    if (first != NULL) {
+        print_harmless(first);
+        printf(count == 1 ? ": of no capture: nothing vouches for it\n"
+                          : " and %zu more: of no capture: nothing vouches for them\n",
+               count - 1);
+    }
+}
+
 static enum tb_err
 print_json(struct verify_run *run, int status, struct tb_fail *fail)
 {
@@ -222,6 +256,7 @@ print_json(struct verify_run *run, int status, struct tb_fail *fail)
     tb_json_set(root, "captures", list);
     tb_json_set(root, "logs", logs_json(run));
     tb_json_set(root, "extracts", extracts_json(run));
+    tb_json_set(root, "strangers", strangers_json(run));
     tb_json_set(root, "findings", run->findings);
     run->findings = NULL;
     tb_json_set(root, "missing", run->missing);
@@ -290,6 +325,7 @@ print_text(const struct verify_run *run, int status)
         print_harmless(extract);
         puts(": an extract, which is verified by itself: 'tapbox verify' its file");
     }
+    print_strangers(run);
     if (status == TB_EXIT_UNPROVEN) {
         puts("Nobody vouched for the key: compare its fingerprint with GET /v1/keys of the "
              "service,\nor with what was written down, and give it as --fingerprint:");
@@ -358,6 +394,7 @@ verify_tell_extract(struct verify_run *run, const char *where,
         tb_json_set_str(root, "verdict", verdict_name(status));
         tb_json_set_text(root, "capture", result->capture);
         tb_json_set_text(root, "key", result->key.text);
+        tb_json_set_text(root, "filter", result->filter);
         tb_json_set_int(root, "packets", (int64_t)result->counts.packets);
         tb_json_set_int(root, "chunks", (int64_t)result->counts.chunks_read);
         tb_json_set_int(root, "segments", (int64_t)result->counts.segments_read);
@@ -372,9 +409,10 @@ verify_tell_extract(struct verify_run *run, const char *where,
         printf("%s: does NOT hold, %zu finding%s\n", where, result->findings,
                result->findings == 1 ? "" : "s");
     } else {
-        printf("%s: holds: its %llu packets are those of %s, from %zu chunks of %zu segments; "
-               "key %.16s...\n",
-               where, (unsigned long long)result->counts.packets, result->capture,
+        printf("%s: holds: its %llu packets are those of %s that '", where,
+               (unsigned long long)result->counts.packets, result->capture);
+        print_harmless(result->filter);
+        printf("' takes, from %zu chunks of %zu segments; key %.16s...\n",
                result->counts.chunks_read, result->counts.segments_read, result->key.text);
         if (status == TB_EXIT_UNPROVEN) {
             printf("Nobody vouched for the key: compare its fingerprint with what was written "

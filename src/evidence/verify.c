@@ -314,10 +314,17 @@ check_sums(struct verify_job *job, struct tb_fail *fail)
 enum tb_err
 verify_begin(struct verify_job *job, struct tb_fail *fail)
 {
+    const struct tb_place_file *folder = tb_place_find(job->list, job->folder);
     const struct tb_manifest *m = &job->manifest;
     struct tb_verified *out = job->out;
-    enum tb_err err = verify_list(job, fail);
+    enum tb_err err;
 
+    if (folder != NULL && folder->kind == TB_PLACE_OTHER) {
+        verify_report(job, "", "format",
+                      "it is a link, or no folder: what is behind it was not looked at");
+        return TB_OK;
+    }
+    err = verify_list(job, fail);
     if (err == TB_OK) {
         err = load_manifest(job, fail);
     }

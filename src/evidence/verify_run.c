@@ -101,7 +101,8 @@ is_proof_there(const struct tb_place_list *list)
     return false;
 }
 
-/* A folder is a capture's by its name or by a manifest in it. */
+/* A folder is a capture's by its name or by a manifest in it; so is a link of that name, which
+ * nobody follows. */
 static enum tb_err
 take_folders(struct folders *folders, const struct tb_place_list *list,
              const struct tb_place_file *file, struct tb_fail *fail)
@@ -114,7 +115,7 @@ take_folders(struct folders *folders, const struct tb_place_list *list,
         bool is_last = from[len] == '\0';
         char id[TB_CAPTURE_ID_SIZE];
 
-        if (len < sizeof(id) && (!is_last || file->kind == TB_PLACE_FOLDER)) {
+        if (len < sizeof(id) && (!is_last || file->kind != TB_PLACE_FILE)) {
             memcpy(id, from, len);
             id[len] = '\0';
             if (tb_capture_id_valid(id)) {

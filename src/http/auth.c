@@ -93,6 +93,18 @@ address_has_room(struct tb_http_call *call)
                     address, TB_REFUSAL_ADDRESS_RATE, "One address");
 }
 
+static void
+refuse_role(struct tb_http_call *call, unsigned allowed)
+{
+    struct tb_buf hint = TB_BUF_INIT(128);
+
+    tb_buf_put_str(&hint, "it takes the role ");
+    tb_roles_put(&hint, allowed, " or ");
+    tb_http_problem_with(call, TB_PROBLEM_FORBIDDEN, "hint", tb_buf_str(&hint),
+                         "The token '%s' has no role that may do this.", call->token_name);
+    tb_buf_release(&hint);
+}
+
 bool
 tb_http_authenticate(struct tb_http_call *call)
 {
@@ -155,8 +167,7 @@ tb_http_authenticate(struct tb_http_call *call)
     }
     if ((roles & allowed) == 0) {
         note_refusal(call, TB_REFUSAL_ROLE, "wrong role");
-        tb_http_problem(call, TB_PROBLEM_FORBIDDEN,
-                        "The token '%s' has no role that may do this.", call->token_name);
+        refuse_role(call, allowed & ~(unsigned)TB_ROLE_ADMIN);
         return false;
     }
     return true;

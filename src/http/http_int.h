@@ -51,6 +51,9 @@ size_t tb_tokens_count(struct tb_tokens *tokens);
 bool tb_tokens_find(struct tb_tokens *tokens, struct tb_bytes token,
                     char out_name[TB_TOKEN_NAME_SIZE], unsigned *out_roles);
 
+/* Appends the names of these enum tb_role. */
+void tb_roles_put(struct tb_buf *out, unsigned which, const char *between);
+
 /* --- counters of /metrics --- */
 
 enum tb_refusal {

@@ -330,20 +330,20 @@ tb_tokens_find(struct tb_tokens *tokens, struct tb_bytes token,
     return found;
 }
 
-/* --- making one --- */
-
-static void
-put_roles(struct tb_buf *out, unsigned which)
+void
+tb_roles_put(struct tb_buf *out, unsigned which, const char *between)
 {
-    const char *comma = "";
+    const char *before = "";
 
     for (size_t i = 0; i < ROLES; i++) {
         if ((which & roles[i].role) != 0) {
-            tb_buf_printf(out, "%s%s", comma, roles[i].name);
-            comma = ",";
+            tb_buf_printf(out, "%s%s", before, roles[i].name);
+            before = between;
         }
     }
 }
+
+/* --- making one --- */
 
 /* Appends the line of a new token to `text` and gives the token. */
 static enum tb_err
@@ -373,7 +373,7 @@ make_line(struct tb_buf *text, const char *name, unsigned which, struct tb_secre
         tb_buf_put_u8(text, '\n');
     }
     tb_buf_printf(text, "%s:", name);
-    put_roles(text, which);
+    tb_roles_put(text, which, ",");
     tb_buf_printf(text, ":%s:%s\n", salt, hex);
     err = tb_buf_check(text, "the tokens file", fail);
     if (err == TB_OK) {
@@ -490,7 +490,7 @@ tb_token_list(const char *path, void (*each)(void *arg, const char *name, const 
     for (size_t i = 0; err == TB_OK && i < list.count; i++) {
         struct tb_buf names = TB_BUF_INIT(256);
 
-        put_roles(&names, list.at[i].roles);
+        tb_roles_put(&names, list.at[i].roles, ",");
         each(arg, list.at[i].name, tb_buf_str(&names));
         tb_buf_release(&names);
     }

@@ -492,7 +492,8 @@ check_extract(struct checking *check, struct tb_fail *fail)
             tb_select_parse(select, (const char *)text.at, &why) != TB_OK) {
             tell(check, filter_name, "format", "it is not a filter: %s", why.text);
         } else {
-            err = extract_again(check, select, (const char *)text.at, fail);
+            memcpy(check->result->filter, text.at, text.len + 1);
+            err = extract_again(check, select, check->result->filter, fail);
         }
     }
     free(select);

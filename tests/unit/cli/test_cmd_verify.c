@@ -1,4 +1,5 @@
 /* What `tapbox verify` says of a whole bucket, and by its exit status. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -240,6 +241,60 @@ a_key_beside_the_evidence_is_the_one_that_its_name_says(void **state)
     (void)remove(trusted);
 }
 
+static void
+put_empty(const struct test_evidence *t, const char *folder, const char *name)
+{
+    char path[200];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", t->dir, folder);
+    assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+    (void)snprintf(path, sizeof(path), "%s/%s/%s", t->dir, folder, name);
+    assert_int_equal(tb_write_file_whole(AT_FDCWD, path, tb_bytes_str(""), 0600, NULL), TB_OK);
+}
+
+static void
+what_lies_beside_the_captures_is_named_and_no_fault(void **state)
+{
+    struct test_evidence t;
+    char id[TB_CAPTURE_ID_SIZE], trusted[] = "/tmp/tapbox-key-XXXXXX", path[200];
+    int fd = mkstemp(trusted), status;
+    const struct tb_json *strangers;
+    struct tb_buf names = TB_BUF_INIT(1 << 16);
+    struct tb_json *root;
+
+    (void)state;
+    test_evidence_open(&t);
+    save_key(&t, trusted);
+    test_evidence_capture(&t, 1, 1, 1, id);
+    assert_int_equal(test_evidence_seal(&t, id, 0, NULL), TB_OK);
+    test_evidence_flush_host(&t);
+    put_empty(&t, "keys", "ours.pem");
+    put_empty(&t, "notes", "host-0-000001.pcapng.zst");
+    put_empty(&t, "notes", "flow.pcapng");
+    put_empty(&t, "flow.pcapng.proof", "manifest.json"); /* of an extract that is not here */
+    put_empty(&t, "flow.pcapng.proof", "filter");
+    put_empty(&t, "notes/flow.pcapng.proof", "manifest.json");
+    put_empty(&t, "notes/flow.pcapng.proof", "filter");
+    (void)snprintf(path, sizeof(path), "%s/more", t.dir);
+    assert_int_equal(symlink("/tmp", path), 0);
+    root = verify_json(&t, trusted, &status);
+    assert_int_equal(status, TB_EXIT_OK);
+    strangers = tb_json_at(root, "/strangers");
+    for (size_t i = 0; i < tb_json_count(strangers); i++) {
+        const char *name = tb_json_str(tb_json_item(strangers, i), "");
+
+        if (strncmp(name, "tapbox.db", 9) != 0) { /* the test's own */
+            tb_buf_printf(&names, "%s ", name);
+        }
+    }
+    assert_string_equal(tb_buf_str(&names), "more notes/host-0-000001.pcapng.zst ");
+    tb_json_free(root);
+    tb_buf_release(&names);
+    test_evidence_close(&t);
+    tb_close(&fd);
+    (void)remove(trusted);
+}
+
 int
 main(void)
 {
@@ -248,6 +303,7 @@ main(void)
         cmocka_unit_test(
             many_keys_beside_the_evidence_hide_none_and_only_the_one_that_signed_is_asked_for),
         cmocka_unit_test(a_key_beside_the_evidence_is_the_one_that_its_name_says),
+        cmocka_unit_test(what_lies_beside_the_captures_is_named_and_no_fault),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -915,6 +915,26 @@ links_and_folders_in_place_of_files_are_named(void **state)
     assert_true(told(p, "more", "extra"));
 }
 
+/* What is behind a link may be anything by the time that somebody reads it. */
+static void
+a_link_in_place_of_a_capture_is_named(void **state)
+{
+    struct place *p = *state;
+    struct tb_verified all[2];
+    char aside[200];
+
+    (void)snprintf(aside, sizeof(aside), "%s.aside", p->evidence.dir);
+    assert_int_equal(rename(p->two.path, aside), 0);
+    assert_int_equal(symlink(aside, p->two.path), 0);
+    check_folder(p, p->evidence.dir, 2, all);
+    assert_int_equal(p->seen.count, 1);
+    assert_true(told(p, "", "format"));
+    assert_int_equal(remove(p->two.path), 0);
+    assert_int_equal(rename(aside, p->two.path), 0);
+    check_folder(p, p->evidence.dir, 2, all);
+    assert_int_equal(p->seen.count, 0);
+}
+
 int
 main(void)
 {
@@ -950,6 +970,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_signed_manifest_that_contradicts_itself_is_found,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(links_and_folders_in_place_of_files_are_named, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_link_in_place_of_a_capture_is_named, set_up,
                                         tear_down),
     };
 

@@ -220,6 +220,7 @@ any_flipped_bit_of_extract_and_proof_is_found(void **state)
 
     /* the first second of the packets: most chunks are holes */
     fetch(f, "--port 53 --until 2100-01-01T00:00:00Z");
+    assert_string_equal(check(f).filter, "--port 53 --until 2100-01-01T00:00:00Z");
     assert_int_equal(check(f).findings, 0);
     for (int i = 0; i < FLIPS; i++) {
         const char *name = names[next_random(f) % (sizeof(names) / sizeof(names[0]))];
