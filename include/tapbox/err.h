@@ -42,7 +42,8 @@ struct tb_fail {
     enum tb_err err;
     int sys_errno;       /* 0 when no system call was the cause */
     int http_status;     /* 0 when no HTTP answer was involved */
-    unsigned tries;      /* how often a service was asked before it said so; 0: none was */
+    unsigned tries;      /* how often a service was asked before it said so; 0: none was.  Not
+                          * when it refused clock or credentials, which does nothing */
     char code[80];       /* the service's own error code, e.g. "InvalidInstanceID.NotFound" */
     char request_id[80]; /* the service's request id */
     char text[512];      /* one sentence, UTF-8, cut if longer */

@@ -471,9 +471,11 @@ tb_aws_call(struct tb_aws *aws, const struct tb_aws_call *call, struct tb_aws_re
         }
         if (!clock_learnt && learn_clock(aws, call, out, &why)) {
             clock_learnt = true;
+            tries--; /* it was refused before it could do anything */
         } else if (aws->credentials != NULL && !credentials_renewed &&
                    wants_new_credentials(out, &why)) {
             credentials_renewed = true;
+            tries--; /* so was this */
             tb_aws_credentials_expire(aws->credentials);
         } else if (wait_to_retry(aws, policy, err, retries, started_boot_ns, &cost)) {
             retries++;

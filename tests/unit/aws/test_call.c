@@ -338,6 +338,25 @@ an_id_of_another_kind_is_refused(void **state TB_UNUSED)
     assert_int_equal(create_target(&effect, NULL), TB_EFORMAT);
 }
 
+/* Who finds an object gone that he asked for twice may have deleted it himself. */
+static void
+a_try_that_was_refused_for_the_clock_could_not_do_anything(void **state TB_UNUSED)
+{
+    static const struct http_peer_step steps[] = {
+        {NULL, 400, DATE, FAILED("RequestExpired", "late"), .how = HTTP_PEER_ANSWERS},
+        {NULL, 400, DATE, FAILED("InvalidTrafficMirrorSessionId.NotFound", "none"),
+         .how = HTTP_PEER_ANSWERS}};
+    struct tb_ec2_effect effect;
+    struct tb_fail fail = {.text = ""};
+
+    tb_clock_fake((DATE_UTC_S - 3600) * TB_NS_PER_S, TB_NS_PER_S);
+    http_peer_script(peer, steps, 2);
+    assert_int_equal(delete_session(&effect, &fail), TB_ENOTFOUND);
+    assert_int_equal(http_peer_count(peer), 2);
+    assert_int_equal(fail.tries, 1);
+    tb_clock_real();
+}
+
 static void
 a_wrong_clock_is_learnt_from_the_answer_and_kept(void **state TB_UNUSED)
 {
@@ -464,6 +483,7 @@ main(void)
         CASE(a_lost_reply_is_asked_for_again),
         CASE(an_id_of_another_kind_is_refused),
         CASE(a_wrong_clock_is_learnt_from_the_answer_and_kept),
+        CASE(a_try_that_was_refused_for_the_clock_could_not_do_anything),
         CASE(a_clock_that_is_right_is_not_blamed),
         CASE(expired_credentials_are_fetched_anew_once),
         CASE(messages_cannot_break_a_line),
