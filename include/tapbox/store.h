@@ -222,10 +222,20 @@ TB_NODISCARD enum tb_err tb_store_capture_move(struct tb_store *store, const cha
                                                enum tb_capture_state to,
                                                enum tb_stop_reason stop_reason,
                                                struct tb_fail *fail);
-/* Replaces the sources (resolution, allocation, arming). */
+/* Replaces the sources (resolution, allocation). */
 TB_NODISCARD enum tb_err tb_store_capture_sources(struct tb_store *store, const char *id,
                                                   const struct tb_capture_source *sources,
                                                   size_t count, struct tb_fail *fail);
+/* What came of mirroring them: number, armed, gap, of those that are neither armed nor a gap
+ * yet.  The others stay as they are: somebody else may have lost them meanwhile. */
+TB_NODISCARD enum tb_err tb_store_sources_tried(struct tb_store *store, const char *id,
+                                                const struct tb_capture_source *sources,
+                                                size_t count, struct tb_fail *fail);
+/* It was mirrored and is not any more; `reason` becomes its gap, *out_left is how many still
+ * are.  TB_ESTATE when it was not: somebody else was first. */
+TB_NODISCARD enum tb_err tb_store_source_lost(struct tb_store *store, const char *id,
+                                              const char *eni, const char *reason,
+                                              size_t *out_left, struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_store_capture_deadline(struct tb_store *store, const char *id,
                                                    const struct tb_deadline *deadline,
                                                    struct tb_fail *fail);

@@ -137,34 +137,31 @@ look_at_source(struct control_account *account, const struct tb_capture_source *
 
 /* Marks a source as lost; the last one ends the capture. */
 static void
-lose_source(struct tb_control *control, struct tb_capture *capture, size_t i,
+lose_source(struct tb_control *control, const char *capture_id, const char *eni,
             const char *reason)
 {
     struct tb_fail fail = {0};
-    size_t armed = 0;
-    enum tb_err err;
+    size_t left = 0;
+    enum tb_err err =
+        tb_store_source_lost(control->deps.store, capture_id, eni, reason, &left, &fail);
 
-    capture->sources[i].armed = false;
-    (void)tb_str_copy(capture->sources[i].gap, sizeof(capture->sources[i].gap), reason);
-    for (size_t j = 0; j < capture->source_count; j++) {
-        armed += capture->sources[j].armed ? 1 : 0;
+    if (err == TB_ESTATE) {
+        return; /* somebody else has seen it, too, and was first */
     }
-    tb_log(TB_LOG_WARN, capture->id, "%s is lost: %s", capture->sources[i].eni, reason);
-    err = tb_store_capture_sources(control->deps.store, capture->id, capture->sources,
-                                   capture->source_count, &fail);
-    if (err == TB_OK && armed == 0) {
+    tb_log(TB_LOG_WARN, capture_id, "%s is lost: %s", eni, reason);
+    if (err == TB_OK && left == 0) {
         struct tb_fail why;
 
-        (void)tb_fail_set(&why, TB_ENOTFOUND, "%s: %s", capture->sources[i].eni, reason);
-        err = tb_store_capture_error(control->deps.store, capture->id, &why, &fail);
+        (void)tb_fail_set(&why, TB_ENOTFOUND, "%s: %s", eni, reason);
+        err = tb_store_capture_error(control->deps.store, capture_id, &why, &fail);
         if (err == TB_OK) {
-            err = tb_store_capture_ask_stop(control->deps.store, capture->id,
+            err = tb_store_capture_ask_stop(control->deps.store, capture_id,
                                             TB_STOP_SOURCE_GONE, NULL, &fail);
         }
         tb_control_wake(control);
     }
     if (err != TB_OK && err != TB_ESTATE) {
-        tb_log_fail(TB_LOG_ERROR, capture->id, &fail, "cannot write down a lost source");
+        tb_log_fail(TB_LOG_ERROR, capture_id, &fail, "cannot write down a lost source");
     }
 }
 
@@ -183,28 +180,24 @@ session_row(const struct tb_resource *rows, size_t count, const char *eni)
 void
 control_look_at_sources(struct tb_control *control, const struct tb_capture *capture)
 {
-    struct tb_capture *work = malloc(sizeof(*work));
     struct control_account *account = NULL;
     struct tb_fail fail = {0};
 
-    if (work == NULL ||
-        control_account_of(control, &capture->request, &account, &fail) != TB_OK) {
-        free(work);
+    if (control_account_of(control, &capture->request, &account, &fail) != TB_OK) {
         return; /* noticed by the reconciler */
     }
-    *work = *capture;
-    for (size_t i = 0; i < work->source_count; i++) {
+    for (size_t i = 0; i < capture->source_count; i++) {
+        const struct tb_capture_source *source = &capture->sources[i];
         char reason[TB_CAPTURE_MAX_TEXT];
 
-        if (!work->sources[i].armed) {
+        if (!source->armed) {
             continue;
         }
-        look_at_source(account, &work->sources[i], reason, sizeof(reason));
+        look_at_source(account, source, reason, sizeof(reason));
         if (reason[0] != 0) {
-            lose_source(control, work, i, reason);
+            lose_source(control, capture->id, source->eni, reason);
         }
     }
-    free(work);
 }
 
 /* A session of ours that should be there, and what is wrong with it or its interface. */
@@ -406,7 +399,7 @@ look_at_captures(struct reconcile *r, const struct tb_ec2_sessions *sessions)
         const char *eni = one->capture->sources[one->source].eni;
 
         if (one->reason[0] != 0 && was_suspect(r, one->capture->id, eni)) {
-            lose_source(control, one->capture, one->source, one->reason);
+            lose_source(control, one->capture->id, eni, one->reason);
         } else if (one->reason[0] != 0) {
             suspect(r, one->capture->id, eni);
         }
@@ -577,10 +570,10 @@ control_reconcile_run(void *arg)
     }
     while (!stopping) {
         tb_mutex_lock(&control->mu);
-        if (!control->locked.stopping) {
+        if (!control->locked.winding_down) {
             (void)tb_cond_wait_for(&control->more, &control->mu, next_ns - tb_clock_boot_ns());
         }
-        stopping = control->locked.stopping;
+        stopping = control->locked.winding_down;
         tb_mutex_unlock(&control->mu);
         if (!stopping && tb_clock_boot_ns() >= next_ns) {
             if (control_is_own(account)) {

@@ -252,8 +252,8 @@ choose_numbers(struct tb_control *control, struct tb_capture *capture, struct tb
         }
     }
     return err == TB_OK && chosen
-               ? tb_store_capture_sources(control->deps.store, capture->id, capture->sources,
-                                          capture->source_count, fail)
+               ? tb_store_sources_tried(control->deps.store, capture->id, capture->sources,
+                                        capture->source_count, fail)
                : err;
 }
 

@@ -444,8 +444,8 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
     }
     if (err == TB_OK) {
         err = control_make_sessions(account, work, target, filter, &why);
-        kept = tb_store_capture_sources(control->deps.store, capture->id, work->sources,
-                                        work->source_count, fail);
+        kept = tb_store_sources_tried(control->deps.store, capture->id, work->sources,
+                                      work->source_count, fail);
         if (kept != TB_OK) {
             err = kept;
             goto out;
@@ -541,6 +541,21 @@ keep_first(enum tb_err *first, enum tb_err err, const struct tb_fail *why, struc
     }
 }
 
+/* Who lost the last source did not come to say so. */
+static enum tb_err
+end_sourceless(struct tb_control *control, const struct tb_capture *capture,
+               struct tb_fail *fail)
+{
+    struct tb_fail why = {0};
+    char gaps[400];
+    enum tb_err err;
+
+    say_gaps(capture->sources, capture->source_count, gaps, sizeof(gaps));
+    (void)tb_fail_set(&why, TB_ENOTFOUND, "%s", gaps);
+    err = tb_store_capture_error(control->deps.store, capture->id, &why, fail);
+    return err == TB_OK ? bring_down(control, capture, TB_STOP_SOURCE_GONE, fail) : err;
+}
+
 enum tb_err
 control_step_recording(struct tb_control *control, const struct tb_capture *capture,
                        int64_t *out_again_ns, struct tb_fail *fail)
@@ -555,6 +570,9 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
     *out_again_ns = 0;
     if (stop != TB_STOP_NONE) {
         return bring_down(control, capture, stop, fail);
+    }
+    if (count_armed(capture) == 0) {
+        return end_sourceless(control, capture, fail);
     }
     if (control_recount_deadline(control, capture)) {
         return TB_OK; /* from the store again: it may be over */

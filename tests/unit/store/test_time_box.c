@@ -1,4 +1,4 @@
-/* The time box of a capture in the store: extensions. */
+/* The time box of a capture in the store: extensions, and the interfaces in it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -473,6 +473,97 @@ the_days_budget_goes_by_when_a_capture_began(void **state)
     assert_true(used_ns(p, p->capture.recording_utc_ns + 1) == 0);
 }
 
+/* --- the interfaces that are mirrored in it --- */
+
+static void
+set_sources(struct place *p, const char *const enis[], size_t count)
+{
+    struct tb_capture_source sources[TB_CAPTURE_MAX_SOURCES] = {{.eni = ""}};
+
+    for (size_t i = 0; i < count; i++) {
+        (void)tb_str_copy(sources[i].eni, sizeof(sources[i].eni), enis[i]);
+        sources[i].vni = (uint32_t)i + 1;
+    }
+    assert_int_equal(tb_store_capture_sources(p->store, p->id, sources, count, NULL), TB_OK);
+    read_capture(p);
+}
+
+/* The worker that made its session. */
+static void
+note_made(struct place *p, size_t i)
+{
+    struct tb_capture_source sources[TB_CAPTURE_MAX_LISTED];
+
+    memcpy(sources, p->capture.sources, sizeof(sources));
+    sources[i].armed = true;
+    sources[i].session_number = (uint32_t)i + 1;
+    assert_int_equal(
+        tb_store_sources_tried(p->store, p->id, sources, p->capture.source_count, NULL), TB_OK);
+    read_capture(p);
+}
+
+static void
+two_that_are_lost_at_the_same_time_are_both_lost(void **state)
+{
+    struct place *p = *state;
+    size_t left = 9;
+
+    set_sources(p, (const char *const[]){"eni-1", "eni-2"}, 2);
+    note_made(p, 0);
+    note_made(p, 1);
+    assert_true(p->capture.sources[0].armed && p->capture.sources[1].armed);
+    /* (who loses one has read the capture when both were there) */
+    assert_int_equal(tb_store_source_lost(p->store, p->id, "eni-1", "detached", &left, NULL),
+                     TB_OK);
+    assert_int_equal(left, 1);
+    assert_int_equal(tb_store_source_lost(p->store, p->id, "eni-2", "deleted", &left, NULL),
+                     TB_OK);
+    assert_int_equal(left, 0);
+    read_capture(p);
+    assert_false(p->capture.sources[0].armed || p->capture.sources[1].armed);
+    assert_string_equal(p->capture.sources[0].gap, "detached");
+    assert_string_equal(p->capture.sources[1].gap, "deleted");
+}
+
+static void
+what_is_lost_is_lost_once_and_the_first_reason_stays(void **state)
+{
+    struct place *p = *state;
+    size_t left = 9;
+
+    set_sources(p, (const char *const[]){"eni-1"}, 1);
+    assert_int_equal(tb_store_source_lost(p->store, p->id, "eni-1", "never made", &left, NULL),
+                     TB_ESTATE);
+    note_made(p, 0);
+    assert_int_equal(tb_store_source_lost(p->store, p->id, "eni-1", "detached", &left, NULL),
+                     TB_OK);
+    left = 9;
+    assert_int_equal(tb_store_source_lost(p->store, p->id, "eni-1", "deleted", &left, NULL),
+                     TB_ESTATE);
+    assert_int_equal(left, 9);
+    read_capture(p);
+    assert_string_equal(p->capture.sources[0].gap, "detached");
+}
+
+static void
+a_worker_that_makes_sessions_brings_back_none_that_was_lost_meanwhile(void **state)
+{
+    struct place *p = *state;
+    struct tb_capture_source sources[2];
+    size_t left = 9;
+
+    set_sources(p, (const char *const[]){"eni-1", "eni-2"}, 2);
+    note_made(p, 0);
+    memcpy(sources, p->capture.sources, sizeof(sources));
+    assert_int_equal(tb_store_source_lost(p->store, p->id, "eni-1", "detached", &left, NULL),
+                     TB_OK);
+    sources[1].armed = true;
+    assert_int_equal(tb_store_sources_tried(p->store, p->id, sources, 2, NULL), TB_OK);
+    read_capture(p);
+    assert_true(!p->capture.sources[0].armed && p->capture.sources[1].armed);
+    assert_string_equal(p->capture.sources[0].gap, "detached");
+}
+
 int
 main(void)
 {
@@ -494,6 +585,9 @@ main(void)
         CASE(the_longest_box_counts_from_the_request_by_no_wall_clock),
         CASE(the_days_budget_knows_extensions_and_what_still_drains),
         CASE(the_days_budget_goes_by_when_a_capture_began),
+        CASE(two_that_are_lost_at_the_same_time_are_both_lost),
+        CASE(what_is_lost_is_lost_once_and_the_first_reason_stays),
+        CASE(a_worker_that_makes_sessions_brings_back_none_that_was_lost_meanwhile),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
