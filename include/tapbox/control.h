@@ -27,6 +27,9 @@ struct tb_control_deps { /* all borrowed, outlive control */
 /* Looks up who and where we are (account, target interface), then starts the workers. */
 TB_NODISCARD enum tb_err tb_control_start(const struct tb_control_deps *deps,
                                           struct tb_control **out, struct tb_fail *fail);
+/* Nothing is begun or sealed any more, and nobody looks around; what has to come down still
+ * does, until tb_control_stop: what else ends meanwhile may take its time. */
+void tb_control_wind_down(struct tb_control *control);
 /* Running steps end; captures stay as they are and go on at the next start. */
 void tb_control_stop(struct tb_control *control);
 /* Something is due: a new capture, a stop. */

@@ -452,8 +452,9 @@ stop(struct service *service)
     tb_http_server_stop(service->server);
     tb_sns_stop(service->sns);
     tb_summary_live_stop(service->summaries);
-    tb_control_stop(service->control);
+    tb_control_wind_down(service->control); /* what it takes down goes on: S3 may be slow */
     tb_uploader_stop(service->uploader);
+    tb_control_stop(service->control);
     tb_recorder_link_close(service->link);
     if (service->recorder_pid > 0) {
         tb_compartment_stop(service->recorder_pid, recorder_stop_ns);

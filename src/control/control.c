@@ -87,25 +87,45 @@ tb_control_start(const struct tb_control_deps *deps, struct tb_control **out,
 }
 
 void
+tb_control_wind_down(struct tb_control *control)
+{
+    if (control == NULL || control->wound_down) {
+        return;
+    }
+    control->wound_down = true;
+    tb_mutex_lock(&control->mu);
+    control->locked.winding_down = true;
+    tb_cond_broadcast(&control->more);
+    control_workers_turn_locked(control);
+    tb_mutex_unlock(&control->mu);
+    control_workers_join(control, false);
+    for (size_t i = 0; i < control->account_count; i++) {
+        struct control_account *account = &control->accounts[i];
+
+        if (account->reconciling) {
+            (void)pthread_join(account->reconciler, NULL);
+            account->reconciling = false;
+        }
+    }
+    if (control->beating) {
+        (void)pthread_join(control->heart, NULL);
+        control->beating = false;
+    }
+}
+
+void
 tb_control_stop(struct tb_control *control)
 {
     if (control == NULL) {
         return;
     }
+    tb_control_wind_down(control);
     tb_mutex_lock(&control->mu);
     control->locked.stopping = true;
     tb_cond_broadcast(&control->more);
     control_workers_turn_locked(control);
     tb_mutex_unlock(&control->mu);
-    control_workers_join(control);
-    for (size_t i = 0; i < control->account_count; i++) {
-        if (control->accounts[i].reconciling) {
-            (void)pthread_join(control->accounts[i].reconciler, NULL);
-        }
-    }
-    if (control->beating) {
-        (void)pthread_join(control->heart, NULL);
-    }
+    control_workers_join(control, true);
     control_accounts_release(control);
     for (unsigned job = 0; job < CONTROL_JOBS; job++) {
         tb_cond_release(&control->turn[job]);

@@ -84,15 +84,17 @@ struct tb_control {
     unsigned started;
     struct control_account *accounts; /* set once; the first is our own */
     size_t account_count;
-    pthread_t heart; /* start and stop only */
+    pthread_t heart; /* start and stop only, as what follows */
     bool beating;
+    bool wound_down; /* only workers that take down are left */
     atomic_ullong delete_failures;
 
     struct tb_mutex mu;
     struct tb_cond more;               /* for all but the workers */
     struct tb_cond turn[CONTROL_JOBS]; /* one worker of the kind is to look */
     struct {                           /* touched only while holding mu */
-        bool stopping;
+        bool winding_down;             /* all but the workers that take down end */
+        bool stopping;                 /* those, too */
         uint64_t wakes; /* counts tb_control_wake, so that none is missed while looking */
         /* when a worker of the kind looks without being told to; 0: no one waits for that */
         int64_t next_look_boot_ns[CONTROL_JOBS];
@@ -111,10 +113,10 @@ struct tb_control {
 /* --- workers.c --- */
 TB_NODISCARD enum tb_err control_workers_start(struct tb_control *control,
                                                struct tb_fail *fail);
-/* One of each kind looks; all of them when control stops. */
+/* One of each kind looks; all of them when control winds down or stops. */
 void control_workers_turn_locked(struct tb_control *control) TB_REQUIRES(control->mu);
-/* When they are told to stop. */
-void control_workers_join(struct tb_control *control);
+/* When they are told to stop: those that take down, or all others. */
+void control_workers_join(struct tb_control *control, bool teardown);
 
 /* --- places (queue.c) --- */
 

@@ -46,10 +46,10 @@ control_heartbeat_run(void *arg)
             next_ns = tb_clock_boot_ns() + beat(control, &told);
         }
         tb_mutex_lock(&control->mu);
-        if (!control->locked.stopping) {
+        if (!control->locked.winding_down) {
             (void)tb_cond_wait_for(&control->more, &control->mu, next_ns - tb_clock_boot_ns());
         }
-        stopping = control->locked.stopping;
+        stopping = control->locked.winding_down;
         tb_mutex_unlock(&control->mu);
     }
     return NULL;

@@ -107,14 +107,18 @@ is_gone_in_ec2(enum tb_err err, const struct tb_fail *fail)
     return err == TB_ENOTFOUND && strncmp(fail->code, "InvalidTrafficMirror", 20) == 0;
 }
 
+/* The owner is the one that it was asked for with: the configuration may name another by now,
+ * and what is listed then is ours all the same. */
 static bool
-is_of(const struct tb_control *control, const struct tb_ec2_tags *tags, const char *capture_id)
+is_of(const struct tb_resource *resource, const struct tb_ec2_tags *tags)
 {
     const char *capture = tb_ec2_tag(tags, TB_TAG_CAPTURE);
     const char *owner = tb_ec2_tag(tags, TB_TAG_OWNER);
+    char asked[sizeof(((struct tb_config *)0)->owner)];
 
-    return capture != NULL && strcmp(capture, capture_id) == 0 && owner != NULL &&
-           strcmp(owner, control->deps.config->owner) == 0;
+    return capture != NULL && strcmp(capture, resource->capture_id) == 0 && owner != NULL &&
+           tb_plan_param_tag(resource->params, TB_TAG_OWNER, asked, sizeof(asked)) &&
+           strcmp(owner, asked) == 0;
 }
 
 /* The session of this capture on the interface the row names, as EC2 lists it now; "" : none.
@@ -133,7 +137,7 @@ find_session(struct tb_control *control, const struct tb_resource *resource,
         err = tb_ec2_sessions_list(account->aws, &eni, 1, &found, fail);
     }
     for (size_t i = 0; i < found.count && err == TB_OK; i++) {
-        if (is_of(control, &found.at[i].tags, resource->capture_id)) {
+        if (is_of(resource, &found.at[i].tags)) {
             memcpy(out_id, found.at[i].id, TB_AWS_ID_SIZE);
         }
     }
@@ -213,7 +217,7 @@ find_own_filter(struct tb_control *control, const struct tb_resource *resource,
         err = tb_ec2_filters_list(account->aws, &found, fail);
     }
     for (size_t i = 0; i < found.count && err == TB_OK; i++) {
-        if (is_of(control, &found.at[i].tags, resource->capture_id)) {
+        if (is_of(resource, &found.at[i].tags)) {
             memcpy(out_id, found.at[i].id, TB_AWS_ID_SIZE);
         }
     }
@@ -304,12 +308,14 @@ find_intended(struct tb_control *control, struct tb_resource *resource, uint32_t
     return err;
 }
 
-/* What has expired may have been deleted by a sweep from elsewhere, which costs no packet. */
+/* What has expired may have been deleted by a sweep from elsewhere, which costs no packet.  It
+ * goes by AWS's clock, and so do we: by ours alone nothing is expired. */
 static bool
-may_be_swept(struct tb_control *control, const struct tb_resource *resource)
+may_be_swept(struct control_account *account, const struct tb_resource *resource)
 {
-    return resource->expires_utc_s != 0 &&
-           control_aws_now_ns(control) / TB_NS_PER_S > resource->expires_utc_s + sweep_slack_s;
+    return resource->expires_utc_s != 0 && control_learn_aws_time(account, NULL) == TB_OK &&
+           control_aws_now_ns(account->control) / TB_NS_PER_S >
+               resource->expires_utc_s + sweep_slack_s;
 }
 
 enum tb_err
@@ -355,7 +361,7 @@ control_delete(struct tb_control *control, struct tb_resource *resource, uint32_
         /* An earlier request of ours may have deleted it, its answer lost. */
         bool never_had = !asked_before && answer.tries == 1;
 
-        if (never_had && !may_be_swept(control, resource)) {
+        if (never_had && !may_be_swept(account, resource)) {
             end = TB_RESOURCE_FOUND_GONE;
         }
         err = believe_not_found(control, resource, attempt, &answer);

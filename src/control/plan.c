@@ -125,6 +125,59 @@ tb_plan_stop(const struct tb_capture *capture)
     return TB_STOP_NONE;
 }
 
+bool
+tb_plan_param(const char *params, const char *name, char *out, size_t cap)
+{
+    size_t name_len = strlen(name);
+    const char *at = params;
+    size_t n = 0;
+
+    while (strncmp(at, name, name_len) != 0 || at[name_len] != '=') {
+        at = strchr(at, '&');
+        if (at == NULL) {
+            return false;
+        }
+        at++;
+    }
+    for (at += name_len + 1; *at != '\0' && *at != '&'; at++) {
+        char hex[3] = {0};
+        uint8_t octet = (uint8_t)*at;
+
+        if (*at == '%') {
+            hex[0] = at[1];
+            hex[1] = at[1] != '\0' ? at[2] : '\0';
+            if (strlen(hex) != 2 || tb_unhex(&octet, 1, hex) != TB_OK) {
+                return false;
+            }
+            at += 2;
+        }
+        if (n + 1 >= cap) {
+            return false;
+        }
+        out[n++] = (char)octet;
+    }
+    out[n] = '\0';
+    return true;
+}
+
+bool
+tb_plan_param_tag(const char *params, const char *key, char *out, size_t cap)
+{
+    char name[48], found[129];
+
+    for (unsigned i = 1; i <= TB_EC2_MAX_TAGS; i++) {
+        (void)snprintf(name, sizeof(name), "TagSpecification.1.Tag.%u.Key", i);
+        if (!tb_plan_param(params, name, found, sizeof(found))) {
+            return false;
+        }
+        if (strcmp(found, key) == 0) {
+            (void)snprintf(name, sizeof(name), "TagSpecification.1.Tag.%u.Value", i);
+            return tb_plan_param(params, name, out, cap);
+        }
+    }
+    return false;
+}
+
 enum tb_sweep_verdict
 tb_plan_sweep(const struct tb_ec2_tags *tags, const char *owner, int64_t server_utc_s)
 {

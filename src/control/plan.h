@@ -38,6 +38,12 @@ int64_t tb_plan_backoff_ns(uint32_t attempt, int64_t first_ns, int64_t most_ns);
 /* Why a live capture has to come down now; TB_STOP_NONE when it does not. */
 enum tb_stop_reason tb_plan_stop(const struct tb_capture *capture);
 
+/* A parameter of a request body as it was written down (`params` of a resource), decoded; false
+ * when it has none of that name, or `out` no room. */
+bool tb_plan_param(const char *params, const char *name, char *out, size_t cap);
+/* The same of a tag that the request puts on what it makes. */
+bool tb_plan_param_tag(const char *params, const char *key, char *out, size_t cap);
+
 /* What a sweep does with an object's tags, at AWS's own time. */
 enum tb_sweep_verdict {
     TB_SWEEP_FOREIGN,  /* not ours: never touched */

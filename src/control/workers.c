@@ -267,14 +267,24 @@ put_back(struct worker *worker, bool moved)
     tb_mutex_unlock(&control->mu);
 }
 
+/* Whether the work of such workers is over. */
+static bool
+has_ended_locked(const struct tb_control *control, enum control_job job)
+    TB_REQUIRES(control->mu)
+{
+    return control->locked.stopping ||
+           (control->locked.winding_down && job != CONTROL_JOB_TEARDOWN);
+}
+
 /* The pause that the store could not write down: meanwhile nobody else takes the capture. */
 static void
-hold(struct tb_control *control, int64_t ns)
+hold(const struct worker *worker, int64_t ns)
 {
+    struct tb_control *control = worker->control;
     int64_t until_ns = tb_clock_boot_ns() + ns;
 
     tb_mutex_lock(&control->mu);
-    while (!control->locked.stopping && tb_clock_boot_ns() < until_ns) {
+    while (!has_ended_locked(control, worker->job) && tb_clock_boot_ns() < until_ns) {
         (void)tb_cond_wait_for(&control->more, &control->mu, until_ns - tb_clock_boot_ns());
     }
     tb_mutex_unlock(&control->mu);
@@ -288,8 +298,9 @@ is_tapped(enum tb_capture_state state)
 
 /* One step, and when to look again; true: at once. */
 static bool
-advance(struct tb_control *control, const char *id)
+advance(const struct worker *worker, const char *id)
 {
+    struct tb_control *control = worker->control;
     struct tb_capture *capture = malloc(sizeof(*capture));
     struct tb_fail fail = {0};
     struct tb_fail later = {0};
@@ -303,7 +314,7 @@ advance(struct tb_control *control, const char *id)
     err = tb_store_capture_get(control->deps.store, id, capture, &fail);
     if (err != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, id, &fail, "cannot read the capture");
-        hold(control, backoff_first_ns);
+        hold(worker, backoff_first_ns);
         goto out;
     }
     if (steps[capture->state] == NULL) {
@@ -331,7 +342,7 @@ advance(struct tb_control *control, const char *id)
                                tb_store_steady_ns(control->deps.store) + again_ns,
                                err != TB_OK ? &fail : NULL, &later) != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, id, &later, "cannot write down when to look again");
-        hold(control, again_ns);
+        hold(worker, again_ns);
     }
 
 out:
@@ -341,8 +352,9 @@ out:
 
 /* Its sessions, while another worker's step takes long; that one ends it when it comes back. */
 static void
-take_down_aside(struct tb_control *control, const char *id, uint32_t looks_before)
+take_down_aside(const struct worker *worker, const char *id, uint32_t looks_before)
 {
+    struct tb_control *control = worker->control;
     struct tb_resource *rows = NULL;
     struct tb_fail fail = {0};
     size_t count = 0;
@@ -360,7 +372,7 @@ take_down_aside(struct tb_control *control, const char *id, uint32_t looks_befor
     }
     tb_resources_free(rows, count);
     if (!pause_capture(control, id, help_again_ns)) {
-        hold(control, help_again_ns);
+        hold(worker, help_again_ns);
     }
 }
 
@@ -375,7 +387,7 @@ wait_for_work(const struct worker *worker, uint64_t wakes, int64_t wait_ns)
 
     tb_mutex_lock(&control->mu);
     next = &control->locked.next_look_boot_ns[worker->job];
-    if (control->locked.stopping || control->locked.wakes != wakes) {
+    if (has_ended_locked(control, worker->job) || control->locked.wakes != wakes) {
         /* not at all */
     } else if (*next == 0 || at_boot_ns < *next) {
         *next = at_boot_ns;
@@ -408,15 +420,15 @@ run(void *arg)
 
     free(arg);
     for (;;) {
-        bool stopping, moved = false;
+        bool ended, moved = false;
         int64_t wait_ns;
         uint64_t wakes;
 
         tb_mutex_lock(&control->mu);
         wakes = control->locked.wakes;
-        stopping = control->locked.stopping;
+        ended = has_ended_locked(control, worker.job);
         tb_mutex_unlock(&control->mu);
-        if (stopping) {
+        if (ended) {
             break;
         }
         if (!claim(&worker, &mine, &wait_ns)) {
@@ -425,9 +437,9 @@ run(void *arg)
         }
         give_turn(&worker);
         if (mine.aside) {
-            take_down_aside(control, mine.capture_id, mine.looks_before);
+            take_down_aside(&worker, mine.capture_id, mine.looks_before);
         } else {
-            moved = advance(control, mine.capture_id);
+            moved = advance(&worker, mine.capture_id);
         }
         put_back(&worker, moved);
     }
@@ -462,7 +474,7 @@ void
 control_workers_turn_locked(struct tb_control *control)
 {
     for (unsigned job = 0; job < CONTROL_JOBS; job++) {
-        if (control->locked.stopping) {
+        if (control->locked.winding_down) {
             tb_cond_broadcast(&control->turn[job]);
         } else {
             tb_cond_signal(&control->turn[job]);
@@ -471,9 +483,11 @@ control_workers_turn_locked(struct tb_control *control)
 }
 
 void
-control_workers_join(struct tb_control *control)
+control_workers_join(struct tb_control *control, bool teardown)
 {
     for (unsigned i = 0; i < control->started; i++) {
-        (void)pthread_join(control->threads[i], NULL);
+        if ((job_of(i) == CONTROL_JOB_TEARDOWN) == teardown) {
+            (void)pthread_join(control->threads[i], NULL);
+        }
     }
 }

@@ -189,6 +189,34 @@ the_sweep_touches_only_what_is_ours_and_expired(void **state)
     }
 }
 
+static void
+a_request_that_was_written_down_tells_what_it_asked_for(void **state)
+{
+    static const char params[] =
+        "Action=CreateTrafficMirrorSession&Version=2016-11-15&TrafficMirrorTargetId=tmt-1"
+        "&TagSpecification.1.ResourceType=traffic-mirror-session"
+        "&TagSpecification.1.Tag.1.Key=Name&TagSpecification.1.Tag.1.Value=cap-1"
+        "&TagSpecification.1.Tag.2.Key=tapbox%3Aowner"
+        "&TagSpecification.1.Tag.2.Value=team%20a%2Fb&ClientToken=x";
+    char out[11];
+
+    (void)state;
+    assert_true(tb_plan_param(params, "TrafficMirrorTargetId", out, sizeof(out)));
+    assert_string_equal(out, "tmt-1");
+    assert_true(tb_plan_param(params, "Version", out, sizeof(out)));
+    assert_string_equal(out, "2016-11-15");
+    assert_false(tb_plan_param(params, "Version", out, sizeof(out) - 1)); /* no room */
+    assert_false(tb_plan_param(params, "MirrorTargetId", out, sizeof(out)));
+    assert_false(tb_plan_param("", "Action", out, sizeof(out)));
+    assert_false(tb_plan_param("A=%4", "A", out, sizeof(out)));
+    assert_false(tb_plan_param("A=%", "A", out, sizeof(out)));
+    assert_false(tb_plan_param("A=%zz", "A", out, sizeof(out)));
+    assert_true(tb_plan_param_tag(params, "tapbox:owner", out, sizeof(out)));
+    assert_string_equal(out, "team a/b");
+    assert_false(tb_plan_param_tag(params, "tapbox:capture", out, sizeof(out)));
+    assert_false(tb_plan_param_tag("", "Name", out, sizeof(out)));
+}
+
 int
 main(void)
 {
@@ -199,6 +227,7 @@ main(void)
         cmocka_unit_test(the_pause_grows_to_its_ceiling_and_is_never_nothing),
         cmocka_unit_test(a_capture_stops_when_asked_or_at_its_deadline),
         cmocka_unit_test(the_sweep_touches_only_what_is_ours_and_expired),
+        cmocka_unit_test(a_request_that_was_written_down_tells_what_it_asked_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

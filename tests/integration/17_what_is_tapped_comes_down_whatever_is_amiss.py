@@ -1,0 +1,160 @@
+#!/usr/bin/python3
+"""Taps end in time, and what was lost is told, whatever else is amiss: a service that is stopping, a clock that is wrong,
+an owner that is another one by now."""
+import http.client
+import json
+import os
+import signal
+import sqlite3
+import sys
+import tempfile
+import threading
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "../support"), os.path.join(HERE, "../chaos")]
+import host  # noqa: E402
+import verdict  # noqa: E402
+import world  # noqa: E402
+import recorder  # noqa: E402
+from recorder import ROOT, finish, inside_the_lab, run, wait_until  # noqa: E402
+
+OWNER, HOUR_S = "amiss", 3600
+saying = threading.Lock()
+
+
+def is_(*said):
+    with saying:
+        recorder.is_(*said)
+
+
+class Scene:
+    def __init__(self, folder, k):
+        os.mkdir(folder)
+        self.folder = folder
+        self.out = os.environ.get("TB_OUT", os.path.join(ROOT, "build/debug"))
+        self.names = world.Names(k)
+        host.build_wires(self.names)
+        self.tokens = folder + "/tokens"
+        self.token = run(self.out + "/tapbox", "token", "add", "a", "--role", "analyst", "--file", self.tokens).stdout.strip()
+        self.awsim = host.Awsim(self.out, self.names, folder)
+        self.service = host.Service(self.out, self.names, folder, OWNER, self.tokens, max_duration="1h")
+
+    def start(self, crash=""):
+        self.service.start(crash)
+        wait_until("the service", self.service.ready, 30)
+
+    def request(self, source, duration):
+        body = json.dumps({"source": source, "duration": duration, "reason": "amiss"})
+        status, answer = self.service.call("POST", "/v1/captures", body, self.token)
+        assert status == 202, (status, answer)
+        return answer["capture"]["id"]
+
+    def record(self, source, duration="10m"):
+        key = self.request(source, duration)
+        wait_until("the capture", lambda: self.state(key) == "recording", 30)
+        return key
+
+    def state(self, key):
+        return self.service.captures()[key]["state"]
+
+    def gaps(self, key):
+        return [row["gap"] for row in self.service.rows(f"SELECT gap FROM capture_sources WHERE capture_id = '{key}'")]
+
+    def session(self, key):
+        session, = [o for o in verdict.owned(self.awsim.history(), self.service.owner)
+                    if o["kind"] == "session" and o["tags"].get("tapbox:capture") == key]
+        return session
+
+    def lag_s(self, key):
+        """How long after its tag says; -1e9: it is still there."""
+        session = self.session(key)
+        return (session["until_ns"] - verdict.utc_ns(session["tags"]["tapbox:expires"])) / verdict.NS if session["until_ns"] else -1e9
+
+    def log(self):
+        with open(self.service.log, encoding="utf-8") as file:
+            return file.read()
+
+    def edit(self, old, new):
+        with open(self.service.config, encoding="utf-8") as file:
+            text = file.read()
+        assert old in text, (old, text)
+        with open(self.service.config, "w", encoding="utf-8") as file:
+            file.write(text.replace(old, new))
+
+    def write(self, statement):
+        """Into the store, while the service is away."""
+        link = sqlite3.connect(self.service.state + "/tapbox.db")
+        with link:
+            link.execute(statement)
+        link.close()
+
+
+def stops_slowly(scene):
+    """Told to stop, it waits for a call of EC2 that hangs; meanwhile a deadline comes."""
+    scene.start()
+    key = scene.record(world.eni(5), "6s")
+    scene.awsim.faults([{"action": "CreateTrafficMirrorSession", "do": {"hang_ms": 12000, "effect": "after"}}])
+    scene.request(world.eni(6), "1m")
+    wait_until("the call that hangs", lambda: len(scene.awsim.ask("/objects")["sessions"]) == 2, 20)
+    scene.service.process.send_signal(signal.SIGTERM)
+    wait_until("the end of the session", lambda: scene.session(key)["until_ns"], 40)
+    is_("a service that is stopping is waited for", scene.service.process.poll() is None)
+    is_("and takes down meanwhile what has to come down", scene.lag_s(key) < 10, scene.lag_s(key))
+    scene.awsim.faults([])
+    status = scene.service.process.wait(40)
+    is_("it ends as it was told", status == 0, f"{status}\n{scene.log()[-1000:]}")
+
+
+def goes_by_aws_clock(scene):
+    """A session that somebody deleted before its time is a gap, also for a host whose clock is hours ahead."""
+    scene.service.may_be_set(host.build_clock(scene.folder))
+    scene.start()
+    key = scene.record(world.eni(5), "10m")
+    scene.service.end(signal.SIGKILL)
+    host.ec2(scene.names, "DeleteTrafficMirrorSession", TrafficMirrorSessionId=scene.session(key)["id"])
+    scene.write(f"UPDATE captures SET stop_asked = 1, stop_reason = 'operator', due_steady_ns = 0 WHERE id = '{key}'")
+    scene.write("UPDATE resources SET created_steady_ns = created_steady_ns - 61000000000")
+    scene.service.set_clock(3 * HOUR_S)
+    scene.start()
+    wait_until("its end", lambda: scene.state(key) in ("sealing", "sealed"), 30)
+    is_("what was deleted before it expired by AWS's clock is a gap", "deleted by somebody else" in scene.gaps(key)[0], scene.gaps(key))
+
+
+def is_of_another_owner(scene):
+    """Killed while EC2 made a session, and started again with another owner in the configuration."""
+    scene.start("CreateTrafficMirrorSession:after#1")
+    try:
+        key = scene.request(world.eni(5), "10m")
+    except (OSError, http.client.HTTPException, ValueError):
+        pass
+    is_("the service was killed when EC2 had made it", scene.service.process.wait(30) == -signal.SIGKILL)
+    key, = scene.service.captures()
+    scene.edit(f"owner: {OWNER}", "owner: somebody")
+    scene.write(f"UPDATE captures SET stop_asked = 1, stop_reason = 'operator', due_steady_ns = 0 WHERE id = '{key}'")
+    scene.start()
+    wait_until("its end", lambda: scene.state(key) in ("sealing", "sealed", "failed"), 60)
+    is_("what the former owner had made is taken down", scene.session(key)["until_ns"], scene.session(key))
+
+
+def play(what, folder, k):
+    scene = None
+    try:
+        scene = Scene(folder, k)
+        what(scene)
+    except (RuntimeError, AssertionError, OSError, http.client.HTTPException, ValueError) as e:
+        is_(f"{what.__name__} is played to its end", False, f"{e!r}\n" + (scene.log()[-3000:] if scene else ""))
+    finally:
+        if scene is not None:
+            scene.service.end(signal.SIGKILL)
+            scene.awsim.stop()
+
+
+inside_the_lab()
+SCENES = [stops_slowly, goes_by_aws_clock, is_of_another_owner]
+with tempfile.TemporaryDirectory(dir="/run") as work:
+    plays = [threading.Thread(target=play, args=(what, f"{work}/{k}", k)) for k, what in enumerate(SCENES, 1)]
+    for one in plays:
+        one.start()
+    for one in plays:
+        one.join()
+finish()
