@@ -69,39 +69,25 @@ static const int intruder_calls[] = {SCMP_SYS(execve),
                                      SCMP_SYS(swapon),
                                      -1};
 
-/* What every program of ours needs: memory, time, its descriptors, its end. */
-static const int common_calls[] = {SCMP_SYS(read),
-                                   SCMP_SYS(pread64),
-                                   SCMP_SYS(write),
-                                   SCMP_SYS(close),
-                                   SCMP_SYS(recvmsg),
-                                   SCMP_SYS(sendmsg),
-                                   SCMP_SYS(poll),
-                                   SCMP_SYS(munmap),
-                                   SCMP_SYS(mremap),
-                                   SCMP_SYS(madvise),
-                                   SCMP_SYS(brk),
-                                   SCMP_SYS(futex),
-                                   SCMP_SYS(fstat),
-                                   SCMP_SYS(newfstatat),
-                                   SCMP_SYS(clock_gettime),
-                                   SCMP_SYS(getpid),
-                                   SCMP_SYS(getrandom),
-                                   SCMP_SYS(exit),
-                                   SCMP_SYS(exit_group),
-                                   SCMP_SYS(rt_sigprocmask),
-                                   SCMP_SYS(rt_sigaction),
-                                   SCMP_SYS(rt_sigreturn),
-                                   -1};
+/* What every program of ours needs: memory, time, its descriptors (poll goes on as
+ * restart_syscall after SIGCONT), its end. */
+static const int common_calls[] = {
+    SCMP_SYS(read),          SCMP_SYS(pread64),         SCMP_SYS(write),
+    SCMP_SYS(close),         SCMP_SYS(recvmsg),         SCMP_SYS(sendmsg),
+    SCMP_SYS(poll),          SCMP_SYS(restart_syscall), SCMP_SYS(munmap),
+    SCMP_SYS(mremap),        SCMP_SYS(madvise),         SCMP_SYS(brk),
+    SCMP_SYS(futex),         SCMP_SYS(fstat),           SCMP_SYS(newfstatat),
+    SCMP_SYS(clock_gettime), SCMP_SYS(getpid),          SCMP_SYS(getrandom),
+    SCMP_SYS(exit),          SCMP_SYS(exit_group),      SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigaction),  SCMP_SYS(rt_sigreturn),    -1};
 
 /* The ring is in memory already: packets need poll only.  Files: relative to the spool. */
 static const int recorder_calls[] = {
     /* threads, memory, time */
     SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(clock_nanosleep),
     SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(nanosleep), SCMP_SYS(sched_yield),
-    SCMP_SYS(sched_getaffinity), SCMP_SYS(gettid), SCMP_SYS(sigaltstack),
-    SCMP_SYS(restart_syscall), SCMP_SYS(uname), SCMP_SYS(prctl), SCMP_SYS(sysinfo),
-    SCMP_SYS(geteuid), SCMP_SYS(getuid),
+    SCMP_SYS(sched_getaffinity), SCMP_SYS(gettid), SCMP_SYS(sigaltstack), SCMP_SYS(uname),
+    SCMP_SYS(prctl), SCMP_SYS(sysinfo), SCMP_SYS(geteuid), SCMP_SYS(getuid),
     /* descriptors it holds */
     SCMP_SYS(pwrite64), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(ppoll), SCMP_SYS(lseek),
     SCMP_SYS(fcntl), SCMP_SYS(listen), SCMP_SYS(accept4), SCMP_SYS(accept), SCMP_SYS(recvfrom),

@@ -156,12 +156,47 @@ a_crash_is_counted_and_another_process_begins_anew_a_second_later(void **state)
     free(seen);
 }
 
+/* Waiting goes on then with a system call of its own. */
+static void
+a_process_that_was_stopped_goes_on(void **state)
+{
+    struct tb_sighting *seen = calloc(TB_SUMMARY_MAX_IOCS, sizeof(*seen));
+    struct tb_summarizer *summarizer = NULL;
+    uint8_t block[512];
+    size_t len = put_packet(block, sizeof(block)), count = 0;
+    uint64_t packets = 0;
+    pid_t pid;
+
+    (void)state;
+    assert_non_null(seen);
+    assert_int_equal(tb_summarizer_new(&summarizer, NULL), TB_OK);
+    assert_int_equal(tb_summarizer_begin(summarizer, 0, NULL), TB_OK);
+    assert_int_equal(tb_summarizer_chunk(summarizer, 0, tb_bytes_of(block, len), &packets, seen,
+                                         &count, NULL),
+                     TB_OK);
+    pid = child_pid();
+    for (int i = 0; i < 3; i++) {
+        (void)usleep(100000); /* it waits for the next message */
+        assert_int_equal(kill(pid, SIGSTOP), 0);
+        (void)usleep(10000);
+        assert_int_equal(kill(pid, SIGCONT), 0);
+    }
+    (void)usleep(100000);
+    assert_int_equal(tb_summarizer_chunk(summarizer, 0, tb_bytes_of(block, len), &packets, seen,
+                                         &count, NULL),
+                     TB_OK);
+    assert_int_equal(tb_summarizer_crashes(summarizer), 0);
+    tb_summarizer_free(summarizer);
+    free(seen);
+}
+
 int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_go_in_and_sightings_and_a_document_come_out),
         cmocka_unit_test(the_process_decrypts_the_first_packets_of_quic),
+        cmocka_unit_test(a_process_that_was_stopped_goes_on),
         cmocka_unit_test(a_crash_is_counted_and_another_process_begins_anew_a_second_later),
     };
 
