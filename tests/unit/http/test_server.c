@@ -271,6 +271,8 @@ what_is_no_alert_is_400_with_the_reason(void **state)
                      503);
     assert_int_equal(call(r, "POST", "/v1/events?dry_run=0", &r->analyst, NULL, "{}", &out),
                      403);
+    assert_problem(&out, 403, "no role that may do this");
+    assert_non_null(strstr(tb_buf_str(&out), "it takes the role alert"));
     assert_int_equal(
         call(r, "POST", "/v1/captures", &r->analyst, "Idempotency-Key:\r\n", BODY, &out), 400);
     assert_problem(&out, 400, "Idempotency-Key");
