@@ -21,7 +21,7 @@ lab_s3_start || give_up 'radosgw starts' "$LAB_DIR/logs/radosgw.log"
 "$lab_here/traffic.sh" serve "$LAB_DIR/traffic" >"$LAB_DIR/logs/traffic.log" 2>&1 || give_up 'the servers start'
 lab_awsim_start || give_up 'awsim starts' "$LAB_DIR/logs/awsim.log"
 lab_tapbox_config capture.rotate_seconds=30
-sed -i 's/^capture:/capture:\n  extend_when_seen: 5m/' "$LAB_DIR/tapbox.yaml"
+sed -i 's/^capture:/capture:\n  extend_when_seen: 20m/' "$LAB_DIR/tapbox.yaml"
 lab_tokens || give_up 'tokens are made'
 scraper=$("$LAB_OUT/tapbox" token add lab-scraper --file "$LAB_DIR/tokens" --role scraper 2>/dev/null)
 lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
