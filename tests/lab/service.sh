@@ -217,12 +217,15 @@ lab_evidence() { # CAPTURE
 }
 
 # Until all that the workload has sent is on disk in the spool below FOLDER: a packet behind it is there.  (Only while the
-# capture has one lane, which keeps the order.)
+# capture has one lane, which keeps the order.)  A new one each time: a segment may be uploaded before it is looked into.
 lab_put_down() { # FOLDER
     local mark
-    mark=$(openssl rand -hex 16)
-    lab_exec workload ping -q -c 1 -s 100 -p "$mark" "$(lab_field "$LAB_INTERFACES" remote 6)" >/dev/null &&
-        lab_wait 2 lab_is_on_disk "$1" "$mark"
+    for _ in 1 2 3 4 5; do
+        mark=$(openssl rand -hex 16)
+        lab_exec workload ping -q -c 1 -s 100 -p "$mark" "$(lab_field "$LAB_INTERFACES" remote 6)" >/dev/null || return
+        lab_wait 2 lab_is_on_disk "$1" "$mark" && return
+    done
+    return 1
 }
 lab_is_on_disk() { # FOLDER MARK: (a segment that is written to has no end, which zstd complains of)
     find "$1" -type f -name '*.pcapng.zst*' -exec zstd -q -dc {} \; 2>/dev/null | od -An -v -tx1 | tr -d ' \n' | grep -q "$2"
