@@ -19,12 +19,14 @@ struct tb_http_server_deps { /* all borrowed, outlive the server */
     struct tb_sns *sns;                    /* NULL: none is listened to */
 };
 
-/* Binds the configured address, so that a port in use (TB_EIO, with what to do) is known before
- * anything is started.  Callers are answered once the server runs. */
+/* Looks at the token file and the files of TLS, and binds the configured address, so that what
+ * is wrong with them is known before anything is started: a port in use (TB_EIO, with what to
+ * do), and the errors of tb_http_server_start.  Callers are answered once the server runs. */
 TB_NODISCARD enum tb_err tb_http_listen(const struct tb_config *config, int *out_fd,
                                         struct tb_fail *fail);
 /* `listen_fd` is the server's from here, also when it fails; -1: it binds by itself. TB_EDENIED
- * and TB_EFORMAT say what is wrong with the token file; without one nobody may call. */
+ * and TB_EFORMAT say what is wrong with the token file (without one nobody may call) or, with
+ * TB_ENOTFOUND and TB_EINVAL, with those of TLS. */
 TB_NODISCARD enum tb_err tb_http_server_start(const struct tb_http_server_deps *deps,
                                               int listen_fd, struct tb_http_server **out,
                                               struct tb_fail *fail);

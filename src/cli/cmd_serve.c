@@ -37,6 +37,7 @@ static const int64_t recorder_restart_ns = TB_NS_PER_S / 2; /* not faster than t
 static const int64_t recorder_restart_most_ns =
     10 * TB_NS_PER_S;                                      /* for one that cannot start */
 static const int64_t recorder_lived_ns = 10 * TB_NS_PER_S; /* so long it was well */
+static const int64_t taps_look_ns = TB_NS_PER_S; /* without an API: are they all down */
 
 /* Everything that is started, in the order in which it is; zero or -1: not yet. */
 struct service {
@@ -68,6 +69,7 @@ struct service {
     struct tb_http_server *server;
     struct tb_queue *queue;
     struct tb_queue_counters queue_counters;
+    struct tb_fail no_api; /* why it cannot be opened, and only what is tapped is minded */
 };
 
 static void
@@ -78,7 +80,8 @@ print_help(void)
         "\n"
         "Runs the service: takes alerts and requests over HTTP, makes and removes the mirror\n"
         "sessions, uploads what the recorder seals.  Ends on SIGTERM or SIGINT; captures that\n"
-        "run go on at the next start, and their deadlines stand.\n"
+        "run go on at the next start, and their deadlines stand.  When its port, tokens or\n"
+        "TLS fail it begins no capture, and ends once those that run are taken down.\n"
         "\n"
         "  --config FILE      configuration (default " TB_CLI_CONFIG ")\n"
         "  --with-recorder    also start the recorder, as a process of its own; else it is\n"
@@ -246,6 +249,37 @@ open_key(struct service *service, struct tb_fail *fail)
     return err;
 }
 
+/* What others call, as far as it can be missing or in use. */
+static enum tb_err
+open_api(struct service *service, struct tb_fail *fail)
+{
+    const struct tb_config *config = &service->config;
+    struct tb_sns_settings sns = {.store = service->store,
+                                  .topics = config->sns_topics,
+                                  .least_version = config->sns_least_version,
+                                  .window_ns = config->sns_window_ns,
+                                  .ca_file = config->sns_ca_file};
+    enum tb_err err = tb_http_listen(config, &service->listen_fd, fail);
+
+    if (err == TB_OK) {
+        err = tb_sns_start(&sns, &service->sns, fail);
+    }
+    if (err != TB_OK) {
+        tb_close(&service->listen_fd); /* nobody waits there for an answer */
+    }
+    return err;
+}
+
+/* Nobody could watch or stop what began now; and whoever waits for the sign of life is to hear
+ * none. */
+static void
+begin_nothing(struct tb_config *config)
+{
+    config->max_concurrent = 0;
+    config->extend_when_seen_ns = 0;
+    config->cloudwatch_namespace[0] = '\0';
+}
+
 static void
 queue_took(void *arg, const struct tb_intake_result *result)
 {
@@ -309,9 +343,15 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
-    err = tb_http_listen(config, &service->listen_fd, fail);
-    if (err != TB_OK) {
+    err = open_api(service, &service->no_api);
+    if (err != TB_OK && !has_taps(service)) {
+        *fail = service->no_api;
         return err;
+    }
+    if (err != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, NULL, &service->no_api,
+                    "going on without the API, until what is tapped is taken down");
+        begin_nothing(config);
     }
     err = open_key(service, fail);
     if (err != TB_OK) {
@@ -410,14 +450,8 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
-    struct tb_sns_settings sns = {.store = service->store,
-                                  .topics = config->sns_topics,
-                                  .least_version = config->sns_least_version,
-                                  .window_ns = config->sns_window_ns,
-                                  .ca_file = config->sns_ca_file};
-    err = tb_sns_start(&sns, &service->sns, fail);
-    if (err != TB_OK) {
-        return err;
+    if (service->no_api.err != TB_OK) {
+        return TB_OK;
     }
     struct tb_http_server_deps server = {
         .config = config,
@@ -517,9 +551,11 @@ feed_watchdog(struct service *service)
     (void)sd_notify(0, "WATCHDOG=1");
 }
 
+/* Until a signal, or without an API until nothing is tapped any more. */
 static void
 run(struct service *service)
 {
+    bool has_api = service->no_api.err == TB_OK;
     int dog_ms = watchdog_ms();
 
     for (;;) {
@@ -527,7 +563,11 @@ run(struct service *service)
         struct signalfd_siginfo info;
         bool minding = service->with_recorder && service->recorder_pid == 0;
         int wait_ms = minding ? (int)(recorder_restart_ns / TB_NS_PER_MS) : -1;
+        int look_ms = (int)(taps_look_ns / TB_NS_PER_MS);
 
+        if (!has_api) {
+            wait_ms = wait_ms < 0 || look_ms < wait_ms ? look_ms : wait_ms;
+        }
         if (dog_ms > 0) {
             feed_watchdog(service);
             wait_ms = wait_ms < 0 || dog_ms < wait_ms ? dog_ms : wait_ms;
@@ -540,6 +580,10 @@ run(struct service *service)
             }
         }
         mind_recorder(service);
+        if (!has_api && !has_taps(service)) {
+            tb_log(TB_LOG_INFO, NULL, "what was tapped is taken down");
+            return;
+        }
     }
 }
 
@@ -584,6 +628,11 @@ tb_cmd_serve(int argc, char **argv)
     tb_cli_log_to_journal();
     if (start(&service, &fail) != TB_OK) {
         status = tb_cli_fail("serve", &fail);
+    } else if (service.no_api.err != TB_OK) {
+        (void)sd_notifyf(0, "STATUS=No API, only takes down what is tapped: %s",
+                         service.no_api.text);
+        run(&service);
+        status = tb_cli_fail("serve", &service.no_api);
     } else {
         tb_log(TB_LOG_INFO, NULL, "ready on %s:%u region=%s bucket=%s",
                service.config.listen_address, tb_http_server_port(service.server),

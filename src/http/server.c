@@ -456,9 +456,18 @@ bound_port(int fd)
     return ntohs(port_be);
 }
 
+static enum tb_err
+start_tls(const struct tb_config *config, struct tb_tls **out, struct tb_fail *fail)
+{
+    return config->tls_certificate[0] == '\0'
+               ? TB_OK
+               : tb_tls_start(config->tls_certificate, config->tls_key, config->tls_client_ca,
+                              out, fail);
+}
+
 /* Our own socket, so that the reason for a failure is known. */
-enum tb_err
-tb_http_listen(const struct tb_config *config, int *out_fd, struct tb_fail *fail)
+static enum tb_err
+bind_address(const struct tb_config *config, int *out_fd, struct tb_fail *fail)
 {
     struct sockaddr_storage address = {0};
     socklen_t len = 0;
@@ -501,6 +510,24 @@ tb_http_listen(const struct tb_config *config, int *out_fd, struct tb_fail *fail
     }
     *out_fd = fd;
     return TB_OK;
+}
+
+enum tb_err
+tb_http_listen(const struct tb_config *config, int *out_fd, struct tb_fail *fail)
+{
+    struct tb_tokens *tokens = NULL;
+    struct tb_tls *tls = NULL;
+    enum tb_err err = tb_tokens_open(config->tokens_file, &tokens, fail);
+
+    if (err == TB_OK) {
+        err = start_tls(config, &tls, fail);
+    }
+    if (err == TB_OK) {
+        err = bind_address(config, out_fd, fail);
+    }
+    tb_tls_stop(tls);
+    tb_tokens_free(tokens);
+    return err;
 }
 
 /* libmicrohttpd's threads inherit the signal mask: they get none. */
@@ -548,11 +575,10 @@ tb_http_server_start(const struct tb_http_server_deps *deps, int listen_fd,
     tb_viewers_init(&server->viewers);
     err = tb_tokens_open(deps->config->tokens_file, &server->tokens, fail);
     if (err == TB_OK && listen_fd < 0) {
-        err = tb_http_listen(deps->config, &server->listen_fd, fail);
+        err = bind_address(deps->config, &server->listen_fd, fail);
     }
-    if (err == TB_OK && deps->config->tls_certificate[0] != '\0') {
-        err = tb_tls_start(deps->config->tls_certificate, deps->config->tls_key,
-                           deps->config->tls_client_ca, &server->tls, fail);
+    if (err == TB_OK) {
+        err = start_tls(deps->config, &server->tls, fail);
     }
     if (err == TB_OK) {
         err = tb_peers_start(&server->peers, fail);

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""Taps end in time, and what was lost is told, whatever else is amiss: a service that is stopping, a clock that is wrong,
-an owner that is another one by now."""
+"""Taps end in time, and what was lost is told, whatever else is amiss: a service that is stopping or has no API,
+a clock that is wrong, an owner that is another one by now."""
 import http.client
 import json
 import os
 import signal
+import socket
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
@@ -136,6 +138,60 @@ def is_of_another_owner(scene):
     is_("what the former owner had made is taken down", scene.session(key)["until_ns"], scene.session(key))
 
 
+def has_no_api(scene):
+    """Started again, and each time there is something else for which its API cannot be opened."""
+    def starts(what):
+        before = len(scene.log())
+        scene.service.end(signal.SIGKILL)
+        scene.service.start()
+        wait_until(what, lambda: "going on without the API" in scene.log()[before:] or scene.service.process.poll() is not None, 30)
+        line = [s for s in scene.log()[before:].splitlines() if "going on without the API" in s]
+        is_(f"with {what} it goes on, and says so in one line", len(line) == 1 and what in line[0], scene.log()[before:])
+
+    notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notified.bind(scene.folder + "/notify")
+    notified.setblocking(False)
+    scene.service.env = {**scene.service.env, "NOTIFY_SOCKET": scene.folder + "/notify"}
+    scene.edit("max_concurrent: 30", "max_concurrent: 1")
+    scene.start()
+    is_("ready is told when it is", notified.recv(4096) == b"READY=1")
+    key = scene.record(world.eni(5), "40s")
+    waits = scene.request(world.eni(6), "1m")
+    with open(scene.tokens, encoding="utf-8") as file:
+        tokens = file.read()
+    with open(scene.tokens, "a", encoding="utf-8") as file:
+        file.write("no token\n")
+    starts("tokens")
+    with open(scene.tokens, "w", encoding="utf-8") as file:
+        file.write(tokens)
+    tls = "tls:\n  certificate: /no/such.pem\n  key: /no/such.key\n"
+    scene.edit("owner:", tls + "owner:")
+    starts("such.pem")
+    scene.edit(tls, "")
+    with subprocess.Popen(["nsenter", f"--net=/run/netns/{scene.names.netns}", "--", "/usr/bin/python3", "-c",
+                           "import socket, sys\ns = socket.create_server((sys.argv[1], 8480))\nprint(flush=True)\nsys.stdin.read()",
+                           scene.names.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        holder.stdout.readline()
+        starts("8480 is in use")
+        is_("it ends when all is down, with a status that says it was not well", scene.service.process.wait(60) == 1)
+        is_("at its deadline, not before", -1 < scene.lag_s(key) < 10, scene.lag_s(key))
+        is_("and its last words say why", "port 8480 is in use" in scene.log().split("tapbox serve: ")[-1], scene.log()[-500:])
+        scene.service.start()
+        is_("with nothing to take down it ends at once", scene.service.process.wait(30) == 1)
+        is_("and says nothing else", scene.log().count("going on without the API") == 3)
+        is_("what waited was not begun", scene.state(waits) == "requested", scene.state(waits))
+        holder.stdin.close()
+    told = []
+    try:
+        while True:
+            told.append(notified.recv(4096))
+    except BlockingIOError:
+        pass
+    is_("nobody is told that it is ready", told and all(word.startswith(b"STATUS=No API") for word in told), told)
+    scene.start()
+    wait_until("what waited", lambda: scene.state(waits) == "recording", 30)
+
+
 def play(what, folder, k):
     scene = None
     try:
@@ -150,7 +206,7 @@ def play(what, folder, k):
 
 
 inside_the_lab()
-SCENES = [stops_slowly, goes_by_aws_clock, is_of_another_owner]
+SCENES = [stops_slowly, goes_by_aws_clock, is_of_another_owner, has_no_api]
 with tempfile.TemporaryDirectory(dir="/run") as work:
     plays = [threading.Thread(target=play, args=(what, f"{work}/{k}", k)) for k, what in enumerate(SCENES, 1)]
     for one in plays:

@@ -38,6 +38,13 @@ refused 'an interface that is not there is named' "tapbox (serve|record): .*" \
 printf 'capture:\n  duration: 15 min\n' >"$LAB_DIR/other.yaml"
 refused 'a wrong setting is named with file, line and key' 'tapbox serve: .*other\.yaml:2: capture\.duration' \
     "$(start capture "$LAB_OUT/tapbox" serve --config "$LAB_DIR/other.yaml")"
+{ cat "$LAB_DIR/tapbox.yaml"; printf 'tls:\n  certificate: /no/such.pem\n  key: /no/such.key\n'; } >"$LAB_DIR/other.yaml"
+refused 'a certificate that is not there is named' 'tapbox serve: .*/no/such\.pem' \
+    "$(start capture "$LAB_OUT/tapbox" serve --config "$LAB_DIR/other.yaml" --with-recorder)"
+echo 'no token' >"$LAB_DIR/broken-tokens"
+sed "s,^tokens_file:.*,tokens_file: $LAB_DIR/broken-tokens," "$LAB_DIR/tapbox.yaml" >"$LAB_DIR/other.yaml"
+refused 'a token file that is none is named, with the line' 'tapbox serve: .*broken-tokens.*1' \
+    "$(start capture "$LAB_OUT/tapbox" serve --config "$LAB_DIR/other.yaml" --with-recorder)"
 
 # The recorder on its own.
 record() { start capture "$@" "$LAB_OUT/tapbox" record --interface eth0 --socket "$LAB_DIR/r.sock" --spool "$LAB_DIR/s"; }
