@@ -47,6 +47,9 @@ enum {
     PIECE_MAX_FOUND = PIECE_MAX_BYTES / ZMATCH_MIN_LENGTH + 3
 };
 
+/* octets that the processor compares at once */
+typedef uint8_t sixteen __attribute__((vector_size(16)));
+
 struct zmatch_finder {
     ZSTD_Sequence *found; /* owned */
     size_t count;
@@ -202,22 +205,22 @@ headers_of(const uint8_t *frame, size_t len)
     return at < HEADERS_MAX_BYTES ? at : HEADERS_MAX_BYTES;
 }
 
-/* How many octets are the same, by eights. */
+/* How many octets are the same, by sixteens. */
 static size_t
 likeness(const uint8_t *a, const uint8_t *b, size_t len)
 {
-    size_t same = 0;
+    sixteen same = {0}; /* (of each column; at most HEADERS_MAX_BYTES / 16) */
+    uint64_t halves[2];
 
-    for (size_t i = 0; i + 8 <= len; i += 8) {
-        uint64_t differ = tb_get_le64(a + i) ^ tb_get_le64(b + i);
+    for (size_t i = 0; i + sizeof(same) <= len; i += sizeof(same)) {
+        sixteen x, y;
 
-        differ |= differ >> 4;
-        differ |= differ >> 2;
-        differ |= differ >> 1;
-        differ = ~differ & UINT64_C(0x0101010101010101);
-        same += (size_t)(differ * UINT64_C(0x0101010101010101) >> 56); /* their sum */
+        memcpy(&x, a + i, sizeof(x));
+        memcpy(&y, b + i, sizeof(y));
+        same -= (sixteen)(x == y); /* -1 where they are */
     }
-    return same;
+    memcpy(halves, &same, sizeof(halves));
+    return (size_t)((halves[0] + halves[1]) * UINT64_C(0x0101010101010101) >> 56);
 }
 
 /* The packet whose headers are most like those of `packet`: the last one of its conversation,
