@@ -19,8 +19,8 @@ enum {
 
     /* What looks encrypted is hardly looked at, unless matches are found in it after all
      * (programs look like that): a look at it costs 1 of `hope`, a match in it gives more. */
-    MIXED_STEP = 3,
-    MIXED_FASTER = 2, /* so much less patience */
+    MIXED_STEP = 6,
+    MIXED_FASTER = 4, /* so much less patience */
     HOPE_GAIN = 256,
     HOPE_MAX = 1024,
 
@@ -32,6 +32,7 @@ enum {
     ETHERNET_BYTES = 14,
     HEADERS_BYTES = ETHERNET_BYTES + 40, /* what is laid side by side of unknown packets */
     HEADERS_MAX_BYTES = ETHERNET_BYTES + 60 + 60,
+    BEHIND_HEADERS = 5, /* laid side by side as well: the beginning of a TLS record */
     ADDRESSES_AT = ETHERNET_BYTES + 12, /* IPv4's, then ports; of IPv6 a part */
     PORTS_AT = ADDRESSES_AT + 8,
     FRAME_MIN_BYTES = PORTS_AT + 4,
@@ -394,10 +395,14 @@ take_block(struct zmatch_finder *f, const uint8_t *at, const uint8_t *packet, si
         like = find_like(f, packet, headers);
     }
     if (like != NULL && packet + headers <= piece_end) {
+        const uint8_t *beside_end = piece_end - packet > (ptrdiff_t)headers + BEHIND_HEADERS
+                                        ? packet + headers + BEHIND_HEADERS
+                                        : piece_end;
+
         if (like - f->base < TRAILER_BYTES && at < packet) {
             at = packet; /* nothing stands before the first one's */
         }
-        at = compare(f, at, (size_t)(packet - like), packet + headers, piece_end);
+        at = compare(f, at, (size_t)(packet - like), beside_end, piece_end);
     }
     search(f, at, piece_end, patience);
     while (piece_end < end && !f->full) {

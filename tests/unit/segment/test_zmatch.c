@@ -155,6 +155,30 @@ a_conversations_headers_cost_little(void **state)
     assert_in_range(compressed(rig, 1), 1000 * 310, 1000 * 330);
 }
 
+/* The beginning of a TLS record, between random octets: 3 of 5 cost nothing. */
+static void
+what_payloads_begin_with_goes_with_the_headers(void **state)
+{
+    static const uint8_t record[3] = {0x17, 3, 3};
+    struct rig *rig = *state;
+    uint8_t payload[300];
+    size_t without;
+
+    for (size_t n = 0; n < 1000; n++) {
+        fill_random(rig, payload, sizeof(payload));
+        assert_true(add_packet(rig, 1, n, payload, sizeof(payload)));
+    }
+    without = compressed(rig, 1);
+    rig->chunk.len = 0;
+    rig->chunk.packets = 0;
+    for (size_t n = 0; n < 1000; n++) {
+        fill_random(rig, payload, sizeof(payload));
+        memcpy(payload, record, sizeof(record));
+        assert_true(add_packet(rig, 1, n, payload, sizeof(payload)));
+    }
+    assert_in_range(compressed(rig, 1), 0, without - 1000 * 2);
+}
+
 static void
 what_is_sent_again_is_found_wherever_it_begins(void **state)
 {
@@ -274,6 +298,7 @@ main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         CASE(every_length_of_payload_comes_out_as_it_went_in),
         CASE(a_conversations_headers_cost_little),
+        CASE(what_payloads_begin_with_goes_with_the_headers),
         CASE(what_is_sent_again_is_found_wherever_it_begins),
         CASE(what_is_no_packet_is_searched_all_the_same),
         CASE(the_largest_packets_end_zstd_blocks_in_the_middle),
