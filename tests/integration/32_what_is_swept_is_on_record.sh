@@ -22,7 +22,7 @@ is_noted() { # ID: and S3 has it
 }
 
 lab_all_up capture.rotate_seconds=1 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
-id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"10m\",\"reason\":\"test\"}" | jq -r .capture.id)
+id=$(lab_record workload 10m)
 lab_wait_for_state "$id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
 session=$(stray)
 lab_tapbox_stop
@@ -48,8 +48,10 @@ lab_wait_for_state "$id" sealed 60 || give_up 'the capture that lost its session
 target=$(lab_awsim_ask /objects | jq -r '.targets[].id')
 filter=$(lab_awsim_ask /objects | jq -r '.filters[] | select(.tags["tapbox:standing"]).id')
 lab_ec2 delete-traffic-mirror-target --traffic-mirror-target-id "$target" >/dev/null
-next=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"3s\",\"reason\":\"test\"}" | jq -r .capture.id)
-lab_wait_for_state "$next" sealed 60 || give_up 'a capture makes another target' "$LAB_DIR/logs/tapbox.log"
+next=$(lab_record workload 10m)
+lab_wait_for_state "$next" recording 60 || give_up 'a capture makes another target' "$LAB_DIR/logs/tapbox.log"
+lab_call POST "/v1/captures/$next/stop" >/dev/null
+lab_wait_for_state "$next" sealed 60 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 same 'the filter that is still there goes on being used' "$filter" \
     "$(lab_awsim_ask /objects | jq -r '.filters[] | select(.tags["tapbox:standing"]).id')"
 lab_tapbox_stop

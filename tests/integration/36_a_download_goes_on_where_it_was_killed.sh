@@ -14,7 +14,7 @@ lab_s3_start --sts || give_up 'radosgw starts' "$LAB_DIR/logs/radosgw.log"
 lab_awsim_start || give_up 'awsim starts' "$LAB_DIR/logs/awsim.log"
 parts_proxy_start || give_up 'the proxy starts' "$LAB_DIR/logs/proxy.log"
 "$lab_here/traffic.sh" serve "$LAB_DIR/traffic" >"$LAB_DIR/logs/traffic.log" 2>&1 || give_up 'the servers start'
-lab_tapbox_config
+lab_tapbox_config capture.rotate_seconds=600
 lab_tokens || give_up 'tokens are made'
 lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
 capture=$(lab_record workload 5m)
@@ -36,39 +36,33 @@ begin() { parts_from=$(parts_log | jq length); }
 # What of the segment the S3 server sent since `begin`, in whole answers.
 sent() { parts_log | jq --argjson from "$parts_from" '[.[$from:][] | select(.path | test("zst")) | .sent] | add // 0'; }
 hangs() { # an answer is being waited for, and PARTS have come
-    [ "$(parts_count GET zst)" -ge "$1" ]
+    [ "$(parts_count GET zst 206)" -ge "$1" ]
 }
 kill_behind() { # CASE PARTS FETCH-OPTION...: kill -9 once so many answers of the segment have come
-    local parts=$2 what=$1
+    local parts=$2 what=$1 had
     shift 2
+    had=$(octets)
     begin
     parts_rules '[{"method": "GET", "match": "zst", "skip": '"$parts"', "times": 100, "do": "hang"}]'
     lab_start capture "$LAB_DIR/logs/fetch.log" "$LAB_OUT/tapbox" fetch "$place" -o "$down" "$@"
     lab_wait 20 hangs "$parts" || not_ok "$what: $parts answers come" "$(cat "$LAB_DIR/logs/fetch.log")"
-    settled || not_ok "$what: they are written"
+    lab_wait 20 are_written "$had" || not_ok "$what: they are written" "$had octets, then $(octets), of which $(sent) came"
     lab_alive "$lab_pid" || not_ok "$what: it hangs in the middle" "$(cat "$LAB_DIR/logs/fetch.log")"
     kill -9 "$lab_pid"
     wait "$lab_pid" 2>/dev/null
     parts_rules '[]'
     expect "$what: the part is there, its name is not" test -s "$down/$capture/$name.part" -a ! -e "$down/$capture/$name"
 }
-# All that came is in the file: it does not grow any more.
-blocks() { stat -c %b "$down/$capture/$name.part" 2>/dev/null; }
-settled() {
-    local before='' now
-    for _ in $(seq 600); do
-        now=$(blocks)
-        [ -z "$before" ] || [ "$now" != "$before" ] || [ "$now" -lt 1000 ] || return 0
-        before=$now
-        sleep 0.1
-    done
-    return 1
+octets() { echo $(($(stat -c %b "$down/$capture/$name.part" 2>/dev/null || echo 0) * 512)); }
+# All that came is in the file, but for the index, and what had begun to come before.
+are_written() { # OCTETS BEFORE
+    [ "$(($(octets) + 2000000))" -ge "$(($1 + $(sent)))" ]
 }
 
 kill_behind 'killed' 3 -t 1
 kill_behind 'killed again' 4 -t 1 # (one of them the index)
 kill_behind 'killed with many reads under way' 2
-have=$(($(blocks) * 512))
+have=$(octets)
 begin
 fetch "$place" -o "$down" --json >"$TB_WORK/did" || not_ok 'it comes to an end' "$(cat "$TB_WORK/did")"
 came=$(sent)

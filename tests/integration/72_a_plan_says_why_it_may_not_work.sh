@@ -123,7 +123,7 @@ lab_wait_for_state "$running" recording 10 || give_up 'a capture records' "$LAB_
 many_plans() { # of ten clients, as long as EC2 is slow
     local i pids=()
     for i in 1 2 3 4 5 6 7 8 9 10; do
-        lab_call POST '/v1/events?dry_run=1' --max-time 100 -d "@$TB_WORK/many.json" >"$TB_WORK/plan.$i" &
+        lab_call POST '/v1/events?dry_run=1' --max-time 400 -d "@$TB_WORK/many.json" >"$TB_WORK/plan.$i" &
         pids+=($!)
     done
     wait "${pids[@]}"
@@ -136,9 +136,16 @@ many_plans &
 plans=$!
 expect 'ten such plans of a slow EC2 are being made' lab_wait 20 described_more "$before"
 same 'an extension is answered meanwhile' 200 "$(lab_status_of POST "/v1/captures/$running/extend" -d '{"duration": "1m"}')"
-jq '.detail.id += "a1e"' "$TB_WORK/finding.json" >"$TB_WORK/live.json"
-same 'and an alert, before EC2 has answered anything' '202 true' "$(LAB_TOKEN=$LAB_ALERT_TOKEN lab_call POST /v1/events -d "@$TB_WORK/live.json" \
-    -o "$TB_WORK/live" -w '%{http_code} %{time_total}' | awk '{print $1, ($2 < 5) ? "true" : $2}')"
+alert() { # what it is answered, and whether in less time than EC2 takes for one answer
+    jq --arg id "$(openssl rand -hex 16)" '.detail.id = $id' "$TB_WORK/finding.json" >"$TB_WORK/live.json"
+    LAB_TOKEN=$LAB_ALERT_TOKEN lab_call POST /v1/events -d "@$TB_WORK/live.json" -o "$TB_WORK/live" \
+        -w '%{http_code} %{time_total}' | awk '{print $1, ($2 < 5) ? "true" : $2}'
+}
+for _ in 1 2 3 4; do # (a machine that stood still for so long gets another try)
+    alerted=$(alert)
+    [ "$alerted" != '202 true' ] || break
+done
+same 'and an alert, before EC2 has answered anything' '202 true' "$alerted"
 expect 'before the plans are there' kill -0 "$plans"
 lab_awsim_ask /faults -X PUT -d '[]' >/dev/null
 wait "$plans"
