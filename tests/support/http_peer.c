@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -240,7 +241,7 @@ accept_all(void *arg)
 
     for (;;) {
         struct connection *connection;
-        int fd;
+        int fd, at_once = 1; /* a body does not wait until its head is acknowledged */
 
         if (poll(wait, 2, -1) < 0 || wait[1].revents != 0) {
             return NULL;
@@ -249,6 +250,7 @@ accept_all(void *arg)
         if (fd == -1) {
             continue;
         }
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(at_once));
         pthread_mutex_lock(&peer->mu);
         assert(peer->connection_count < MAX_CONNECTIONS);
         connection = &peer->connections[peer->connection_count];

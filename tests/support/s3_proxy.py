@@ -64,6 +64,7 @@ def error_body(code):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body does not wait until its head is acknowledged
 
     def log_message(self, *_):
         pass
