@@ -11,14 +11,18 @@ lab_awsim_pid='' lab_tapbox_pid='' lab_why=''
 
 # Wait until a command succeeds.  lab_wait SECONDS COMMAND...
 # The seconds are those of a machine that has nothing else to do.  It gets a minute more, for what it does besides is not
-# what is tested; and the command at most half of the time, for it keeps what it waits for from the processor.
+# what is tested; and the command is tried the more seldom the longer it took and the longer it was waited, for it keeps what
+# it waits for from the processor.
 lab_wait() {
-    local until=$((${EPOCHREALTIME/./} + ($1 + 60) * 1000000)) began took
+    local first=${EPOCHREALTIME/./} limit=$((($1 + 60) * 1000000)) began now pause
     shift
     while began=${EPOCHREALTIME/./} && ! "$@" >/dev/null 2>&1; do
-        took=$((${EPOCHREALTIME/./} - began))
-        [ $((began + took)) -lt "$until" ] || return 1
-        if [ "$took" -lt 50000 ]; then sleep 0.05; elif [ "$took" -lt 1000000 ]; then sleep "0.$(printf %06d "$took")"; else sleep 1; fi
+        now=${EPOCHREALTIME/./}
+        [ $((now - first)) -lt "$limit" ] || return 1
+        pause=$(((now - first) / 10 + now - began))
+        if [ "$pause" -lt 50000 ]; then pause=50000; elif [ "$pause" -gt 999999 ]; then pause=999999; fi
+        printf -v pause 0.%06d "$pause"
+        sleep "$pause"
     done
 }
 

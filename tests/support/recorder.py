@@ -69,8 +69,9 @@ PATIENCE_S = 60  # more than a machine needs that has nothing else to do: what i
 
 
 def wait_until(what, true, seconds=10):
-    """`true` has at most half of the time, for it keeps what is waited for from the processor."""
-    end = time.monotonic() + seconds + PATIENCE_S
+    """`true` is asked the more seldom the longer it took and was waited for, for it keeps that from the processor."""
+    first = time.monotonic()
+    end = first + seconds + PATIENCE_S
     while True:
         began = time.monotonic()
         if true():
@@ -78,7 +79,7 @@ def wait_until(what, true, seconds=10):
         now = time.monotonic()
         if now > end:
             raise RuntimeError(f"waited {seconds} s, and {PATIENCE_S} more, for: {what}")
-        time.sleep(min(1, max(0.01, now - began)))
+        time.sleep(min(1, 0.01 + now - began + (now - first) / 10))
 
 
 # --- packets ---
