@@ -114,11 +114,16 @@ TB_NODISCARD enum tb_err tb_ec2_delete(struct tb_aws *aws, enum tb_ec2_kind kind
 /* ModifyTrafficMirrorFilterNetworkServices, adding amazon-dns: idempotent. */
 TB_NODISCARD enum tb_err tb_ec2_filter_add_dns(struct tb_aws *aws, const char *filter_id,
                                                struct tb_ec2_effect *out, struct tb_fail *fail);
-/* ModifyTrafficMirrorSession to another filter: idempotent. */
-TB_NODISCARD enum tb_err tb_ec2_session_set_filter(struct tb_aws *aws, const char *session_id,
-                                                   const char *filter_id,
-                                                   struct tb_ec2_effect *out,
-                                                   struct tb_fail *fail);
+/* ModifyTrafficMirrorSession: idempotent.  What is NULL or 0 stays as it is. */
+struct tb_ec2_session_change {
+    const char *target, *filter;
+    uint32_t session_number, vni;
+    uint32_t packet_length;
+    bool whole_packets; /* takes the packet length away */
+};
+TB_NODISCARD enum tb_err tb_ec2_session_modify(struct tb_aws *aws, const char *session_id,
+                                               const struct tb_ec2_session_change *change,
+                                               struct tb_ec2_effect *out, struct tb_fail *fail);
 /* CreateTags on existing objects: idempotent. */
 TB_NODISCARD enum tb_err tb_ec2_tag_set(struct tb_aws *aws, const char *const *ids,
                                         size_t id_count, const struct tb_ec2_tag *tags,
@@ -193,6 +198,7 @@ struct tb_ec2_session {
     char eni[TB_AWS_ID_SIZE];
     char owner[TB_ACCOUNT_SIZE];
     uint32_t session_number, vni;
+    uint32_t packet_length; /* 0: none is told */
     struct tb_ec2_tags tags;
 };
 struct tb_ec2_sessions {
@@ -227,9 +233,20 @@ void tb_ec2_targets_release(struct tb_ec2_targets *list);
 TB_NODISCARD enum tb_err tb_ec2_targets_list(struct tb_aws *aws, const char *eni,
                                              struct tb_ec2_targets *out, struct tb_fail *fail);
 
+struct tb_ec2_rule {
+    char id[TB_AWS_ID_SIZE];
+    bool egress;
+    uint32_t number;
+    bool reject;
+    int protocol;                             /* -1: none is told */
+    int32_t source_port_from, source_port_to; /* -1: no range is told */
+    int32_t destination_port_from, destination_port_to;
+    char source_cidr[64], destination_cidr[64];
+};
 struct tb_ec2_filter {
     char id[TB_AWS_ID_SIZE];
-    size_t ingress_rules, egress_rules;
+    struct tb_ec2_rule *rules; /* owned; of both directions */
+    size_t rule_count;
     bool amazon_dns;
     struct tb_ec2_tags tags;
 };

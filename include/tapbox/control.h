@@ -88,6 +88,7 @@ TB_NODISCARD enum tb_err tb_control_presign(struct tb_control *control, const ch
 /* For /metrics. */
 struct tb_control_numbers {
     uint64_t delete_failures; /* attempts to delete an AWS object that failed */
+    uint64_t mirror_changes;  /* what others changed in our sessions and filters, as found */
     size_t foreign_sessions;  /* as the reconciler saw it last */
     uint64_t spool_bytes;     /* sealed segments on the local disk */
     struct tb_uploader_numbers upload;
@@ -119,6 +120,9 @@ struct tb_sweep_options {
     /* Who knows the captures may say more than the tags do; NULL: by the tags alone. */
     enum tb_sweep_word (*know)(void *arg, const char *capture_id);
     void *know_arg;
+    /* Gets the filters as they are listed, lent, before any is judged; NULL: nobody asks. */
+    void (*filters)(void *arg, const struct tb_ec2_filters *filters);
+    void *filters_arg;
     /* Gets each object once EC2 has said that it is deleted; NULL: nobody asks. */
     void (*deleted)(void *arg, const struct tb_swept *one);
     void *deleted_arg;

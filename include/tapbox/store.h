@@ -236,6 +236,14 @@ TB_NODISCARD enum tb_err tb_store_sources_tried(struct tb_store *store, const ch
 TB_NODISCARD enum tb_err tb_store_source_lost(struct tb_store *store, const char *id,
                                               const char *eni, const char *reason,
                                               size_t *out_left, struct tb_fail *fail);
+/*
+ * What somebody else's hand did to the mirror of an interface that is mirrored, or that it was
+ * put right: `text` is added to its gap, and goes as `act` into the capture's custody log, as
+ * far as it is not in the gap already.
+ */
+TB_NODISCARD enum tb_err tb_store_source_touched(struct tb_store *store, const char *id,
+                                                 const char *eni, const char *act,
+                                                 const char *text, struct tb_fail *fail);
 TB_NODISCARD enum tb_err tb_store_capture_deadline(struct tb_store *store, const char *id,
                                                    const struct tb_deadline *deadline,
                                                    struct tb_fail *fail);

@@ -381,6 +381,9 @@ read_session(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
     if (err == TB_OK) {
         err = tb_xml_number(item, "virtualNetworkId", UINT32_MAX, &session->vni, fail);
     }
+    if (err == TB_OK) {
+        err = tb_xml_number(item, "packetLength", UINT32_MAX, &session->packet_length, fail);
+    }
     return err != TB_OK ? err : read_tags(item, &session->tags, fail);
 }
 
@@ -495,6 +498,83 @@ tb_ec2_targets_release(struct tb_ec2_targets *list)
 
 /* --- filters --- */
 
+/* A number that may be missing, then -1; so does one that AWS says is negative. */
+static enum tb_err
+read_optional(const struct tb_xml_node *node, const char *path, uint32_t max, int32_t *out,
+              struct tb_fail *fail)
+{
+    const char *text = tb_xml_text(node, path);
+    uint32_t value = 0;
+    enum tb_err err = TB_OK;
+
+    *out = -1;
+    if (text != NULL && text[0] != '\0' && text[0] != '-') {
+        err = tb_xml_number(node, path, max, &value, fail);
+        *out = (int32_t)value;
+    }
+    return err;
+}
+
+static enum tb_err
+read_rule(const struct tb_xml_node *item, bool egress, struct tb_ec2_rule *rule,
+          struct tb_fail *fail)
+{
+    const struct tb_ec2_field fields[] = {
+        TB_EC2_FIELD("trafficMirrorFilterRuleId", rule->id),
+        TB_EC2_FIELD("sourceCidrBlock", rule->source_cidr),
+        TB_EC2_FIELD("destinationCidrBlock", rule->destination_cidr),
+    };
+    const struct {
+        const char *path;
+        int32_t *at;
+    } ports[] = {{"sourcePortRange/fromPort", &rule->source_port_from},
+                 {"sourcePortRange/toPort", &rule->source_port_to},
+                 {"destinationPortRange/fromPort", &rule->destination_port_from},
+                 {"destinationPortRange/toPort", &rule->destination_port_to}};
+    const char *action = tb_xml_text(item, "ruleAction");
+    enum tb_err err = TB_EC2_READ_FIELDS(item, fields, fail);
+
+    rule->egress = egress;
+    rule->reject = action != NULL && strcmp(action, "accept") != 0;
+    if (err == TB_OK) {
+        err = tb_xml_number(item, "ruleNumber", UINT32_MAX, &rule->number, fail);
+    }
+    if (err == TB_OK) {
+        err = read_optional(item, "protocol", UINT8_MAX, &rule->protocol, fail);
+    }
+    for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]) && err == TB_OK; i++) {
+        err = read_optional(item, ports[i].path, UINT16_MAX, ports[i].at, fail);
+    }
+    return err;
+}
+
+static enum tb_err
+read_rules(const struct tb_xml_node *item, struct tb_ec2_filter *filter, struct tb_fail *fail)
+{
+    static const char *const sets[] = {"ingressFilterRuleSet", "egressFilterRuleSet"};
+    static const char *const items[] = {"ingressFilterRuleSet/item",
+                                        "egressFilterRuleSet/item"};
+    size_t count = tb_xml_count(item, sets[0], "item") + tb_xml_count(item, sets[1], "item");
+    enum tb_err err = TB_OK;
+
+    if (count == 0) {
+        return TB_OK;
+    }
+    filter->rules = calloc(count, sizeof(*filter->rules));
+    if (filter->rules == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "rules");
+    }
+    for (size_t i = 0; i < 2; i++) {
+        const struct tb_xml_node *node = tb_xml_at(item, items[i]);
+
+        for (; node != NULL && filter->rule_count < count && err == TB_OK;
+             node = tb_xml_next(node)) {
+            err = read_rule(node, i == 1, &filter->rules[filter->rule_count++], fail);
+        }
+    }
+    return err;
+}
+
 static enum tb_err
 read_filter(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
 {
@@ -503,8 +583,9 @@ read_filter(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
     const struct tb_ec2_field fields[] = {TB_EC2_FIELD("trafficMirrorFilterId", filter->id)};
     enum tb_err err = TB_EC2_READ_FIELDS(item, fields, fail);
 
-    filter->ingress_rules = tb_xml_count(item, "ingressFilterRuleSet", "item");
-    filter->egress_rules = tb_xml_count(item, "egressFilterRuleSet", "item");
+    if (err == TB_OK) {
+        err = read_rules(item, filter, fail);
+    }
     for (; service != NULL; service = tb_xml_next(service)) {
         const char *text = tb_xml_text(service, "");
 
@@ -516,7 +597,10 @@ read_filter(const struct tb_xml_node *item, void *record, struct tb_fail *fail)
 static void
 release_filter(void *record)
 {
-    release_tags(&((struct tb_ec2_filter *)record)->tags);
+    struct tb_ec2_filter *filter = record;
+
+    free(filter->rules);
+    release_tags(&filter->tags);
 }
 
 static const struct tb_ec2_listing filters = {"DescribeTrafficMirrorFilters",

@@ -338,9 +338,18 @@ tb_ec2_filter_add_dns(struct tb_aws *aws, const char *filter_id, struct tb_ec2_e
     return err;
 }
 
+static void
+put_if_any(struct tb_buf *out, uint32_t value, const char *name)
+{
+    if (value != 0) {
+        tb_form_put_number(out, value, name);
+    }
+}
+
 enum tb_err
-tb_ec2_session_set_filter(struct tb_aws *aws, const char *session_id, const char *filter_id,
-                          struct tb_ec2_effect *out, struct tb_fail *fail)
+tb_ec2_session_modify(struct tb_aws *aws, const char *session_id,
+                      const struct tb_ec2_session_change *change, struct tb_ec2_effect *out,
+                      struct tb_fail *fail)
 {
     static const char what[] = "ModifyTrafficMirrorSession";
     struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
@@ -348,7 +357,12 @@ tb_ec2_session_set_filter(struct tb_aws *aws, const char *session_id, const char
 
     tb_form_begin(&body, what, TB_EC2_VERSION);
     tb_form_put(&body, session_id, "TrafficMirrorSessionId");
-    tb_form_put(&body, filter_id, "TrafficMirrorFilterId");
+    tb_form_put(&body, change->target, "TrafficMirrorTargetId");
+    tb_form_put(&body, change->filter, "TrafficMirrorFilterId");
+    put_if_any(&body, change->session_number, "SessionNumber");
+    put_if_any(&body, change->packet_length, "PacketLength");
+    put_if_any(&body, change->vni, "VirtualNetworkId");
+    tb_form_put(&body, change->whole_packets ? "packet-length" : NULL, "RemoveField.1");
     err = tb_buf_check(&body, what, fail);
     if (err == TB_OK) {
         err = call_for_effect(aws, TB_AWS_POLICY_CREATE, what, tb_buf_view(&body),

@@ -88,6 +88,7 @@ struct tb_control {
     bool beating;
     bool wound_down; /* only workers that take down are left */
     atomic_ullong delete_failures;
+    atomic_ullong mirror_changes; /* that others made in what is ours */
 
     struct tb_mutex mu;
     struct tb_cond more;               /* for all but the workers */
@@ -267,6 +268,27 @@ TB_NODISCARD enum tb_err control_create_with_body(struct control_account *accoun
                                                   struct tb_buf *body,
                                                   char out_id[TB_AWS_ID_SIZE],
                                                   struct tb_fail *fail);
+/* A rule of a filter of ours: its key in the store, and how it is asked for (without token). */
+struct control_rule {
+    char key[128];
+    struct tb_ec2_rule_spec spec; /* texts are lent */
+};
+/* Intent, request, answer.  `capture` NULL: of the standing filter.  TB_EEXIST: its number is
+ * taken. */
+TB_NODISCARD enum tb_err control_make_rule(struct control_account *account,
+                                           const struct tb_capture *capture,
+                                           const struct control_rule *rule,
+                                           struct tb_fail *fail);
+/* The rules that the standing filter has, or that of a capture whose own it is; how many. */
+size_t control_standing_rules(const char *filter_id,
+                              struct control_rule out[TB_FILTER_MAX_RULES]);
+size_t control_own_rules(const struct tb_capture *capture, const char *filter_id,
+                         struct control_rule out[TB_FILTER_MAX_RULES]);
+/* The row of the standing filter, and of a capture's own; NULL: there is none. */
+struct tb_resource *control_standing_filter_row(const struct control_account *account,
+                                                struct tb_resource *rows, size_t count);
+struct tb_resource *control_own_filter_row(const struct control_account *account,
+                                           struct tb_resource *rows, size_t count);
 /* The row that is not gone, or NULL; lent from `rows`. */
 struct tb_resource *control_find_row(const struct control_account *account,
                                      struct tb_resource *rows, size_t count,
@@ -359,6 +381,38 @@ bool control_is_foreign(const struct control_account *account,
 
 /* After news of its instances: what EC2 says is gone is lost at once (reconcile.c). */
 void control_look_at_sources(struct tb_control *control, const struct tb_capture *capture);
+
+/* --- what others do to what mirrors (watch.c, filter_rules.c) --- */
+
+/* An interface that is being mirrored, of a capture that records. */
+struct control_tap {
+    char capture_id[TB_CAPTURE_ID_SIZE];
+    char eni[TB_AWS_ID_SIZE];
+    char filter[TB_AWS_ID_SIZE]; /* that EC2 shows its session with */
+    int64_t recording_utc_ns;
+};
+/* One look of a reconciler. */
+struct control_watch {
+    struct control_account *account;
+    const struct tb_ec2_sessions *sessions;
+    const struct tb_ec2_filters *filters;
+    int64_t since_utc_ns; /* when all was as it should be the last time; 0: not known */
+    bool wrong;           /* something is not, and could not be put right */
+    struct control_tap *taps;
+    size_t tap_count, tap_cap;
+};
+/* Puts right what is there and is not as it was made, and says so: log, number, custody log,
+ * the gap of each interface that it is about. */
+void control_watch_mirrors(struct control_watch *watch);
+/* Says so for an interface: `what` happened, after the last look or the recording's begin. */
+void control_note_touched(struct control_watch *watch, const struct control_tap *tap,
+                          const char *what);
+void control_note_restored(struct control_watch *watch, const struct control_tap *tap);
+/* A filter of ours as it is listed, by `row`: `capture` NULL is the standing one.  `rows` are
+ * those of the same. */
+void control_watch_filter(struct control_watch *watch, const struct tb_ec2_filter *found,
+                          const struct tb_resource *row, const struct tb_capture *capture,
+                          struct tb_resource *rows, size_t count);
 
 /* An account's reconciler (reconcile.c); `arg` is the account. */
 void *control_reconcile_run(void *arg);

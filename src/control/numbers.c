@@ -144,6 +144,7 @@ tb_control_numbers(struct tb_control *control, struct tb_control_numbers *out)
 
     *out = (struct tb_control_numbers){
         .delete_failures = atomic_load(&control->delete_failures),
+        .mirror_changes = atomic_load(&control->mirror_changes),
         .foreign_sessions = tb_control_foreign_sessions(control),
     };
     if (tb_spool_captures(control->deps.spool_fd, &captures, NULL) == TB_OK) {

@@ -67,8 +67,7 @@ find_or_make_filter(struct control_account *account, const struct tb_capture *ca
                     struct tb_resource *rows, size_t count, char out_id[TB_AWS_ID_SIZE],
                     struct tb_fail *fail)
 {
-    struct tb_resource *row =
-        control_find_row(account, rows, count, TB_RESOURCE_FILTER, filter_key);
+    struct tb_resource *row = control_own_filter_row(account, rows, count);
     enum tb_err err = TB_OK;
 
     if (row == NULL) {
@@ -85,39 +84,21 @@ find_or_make_filter(struct control_account *account, const struct tb_capture *ca
 
 /* --- its rules --- */
 
-/* "own/egress 17 0.0.0.0/0 53-53 -1--1": what the rule lets through is its name. */
 static void
-rule_key(const struct tb_filter_rule *rule, char *out, size_t cap)
+describe_rule(const struct tb_filter_rule *rule, const char *filter_id, uint32_t number,
+              struct control_rule *out)
 {
-    (void)snprintf(out, cap, "own/%s %d %s %d-%d %d-%d", rule->egress ? "egress" : "ingress",
-                   rule->protocol, rule->remote, rule->remote_from, rule->remote_to,
-                   rule->local_from, rule->local_to);
-}
-
-struct rule_task {
-    struct control_account *account;
-    const struct tb_capture *capture;
-    const char *filter_id;
-    const struct tb_filter_rule *rule; /* NULL: Amazon DNS */
-    uint32_t number;
-    struct tb_resource *row; /* NULL: to be made */
-    enum tb_err err;
-    struct tb_fail fail;
-};
-
-static enum tb_err
-make_rule(struct rule_task *task)
-{
-    const struct tb_filter_rule *rule = task->rule;
     const char *any = strchr(rule->remote, ':') != NULL ? "::/0" : "0.0.0.0/0";
-    struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
-    struct tb_resource intent;
-    char id[TB_AWS_ID_SIZE], key[sizeof(intent.key)];
+
+    /* "own/egress 17 0.0.0.0/0 53-53 -1--1": what the rule lets through is its name */
+    (void)snprintf(out->key, sizeof(out->key), "own/%s %d %s %d-%d %d-%d",
+                   rule->egress ? "egress" : "ingress", rule->protocol, rule->remote,
+                   rule->remote_from, rule->remote_to, rule->local_from, rule->local_to);
     /* towards the source, the remote side is where packets come from */
-    struct tb_ec2_rule_spec spec = {
-        .filter_id = task->filter_id,
+    out->spec = (struct tb_ec2_rule_spec){
+        .filter_id = filter_id,
         .egress = rule->egress,
-        .number = task->number,
+        .number = number,
         .protocol = rule->protocol,
         .source_port_from = rule->egress ? rule->local_from : rule->remote_from,
         .source_port_to = rule->egress ? rule->local_to : rule->remote_to,
@@ -125,25 +106,38 @@ make_rule(struct rule_task *task)
         .destination_port_to = rule->egress ? rule->remote_to : rule->local_to,
         .source_cidr = rule->egress ? any : rule->remote,
         .destination_cidr = rule->egress ? rule->remote : any,
-        .client_token = intent.client_token,
     };
-    enum tb_err err;
-
-    rule_key(rule, key, sizeof(key));
-    err =
-        control_begin_intent(task->account, TB_RESOURCE_FILTER_RULE, key, &intent, &task->fail);
-    (void)tb_str_copy(intent.capture_id, sizeof(intent.capture_id), task->capture->id);
-    intent.expires_utc_s =
-        control_expires_utc_s(task->account->control, &task->capture->deadline);
-    if (err == TB_OK) {
-        err = tb_ec2_rule_body(&spec, &body, &task->fail);
-    }
-    if (err == TB_OK) {
-        err = control_create_with_body(task->account, &intent, &body, id, &task->fail);
-    }
-    tb_buf_release(&body);
-    return err;
 }
+
+size_t
+control_own_rules(const struct tb_capture *capture, const char *filter_id,
+                  struct control_rule out[TB_FILTER_MAX_RULES])
+{
+    const struct tb_filter *filter = &capture->request.filter;
+
+    for (size_t i = 0; i < filter->rule_count; i++) {
+        describe_rule(&filter->rules[i], filter_id, FIRST_NUMBER + (uint32_t)i, &out[i]);
+    }
+    return filter->rule_count;
+}
+
+struct tb_resource *
+control_own_filter_row(const struct control_account *account, struct tb_resource *rows,
+                       size_t count)
+{
+    return control_find_row(account, rows, count, TB_RESOURCE_FILTER, filter_key);
+}
+
+struct rule_task {
+    struct control_account *account;
+    const struct tb_capture *capture;
+    const char *filter_id;
+    bool is_dns; /* Amazon DNS; else: */
+    struct control_rule rule;
+    struct tb_resource *row; /* NULL: to be made */
+    enum tb_err err;
+    struct tb_fail fail;
+};
 
 static void
 run_rule_task(void *arg)
@@ -151,15 +145,15 @@ run_rule_task(void *arg)
     struct rule_task *task = arg;
     struct tb_ec2_effect effect;
 
-    if (task->rule == NULL) {
+    if (task->is_dns) {
         task->err =
             tb_ec2_filter_add_dns(task->account->aws, task->filter_id, &effect, &task->fail);
     } else if (task->row == NULL) {
-        task->err = make_rule(task);
+        task->err = control_make_rule(task->account, task->capture, &task->rule, &task->fail);
     } else if (task->row->state == TB_RESOURCE_INTENDED) {
         task->err = control_replay(task->account->control, task->row, &task->fail);
     }
-    if (task->rule != NULL && task->err == TB_EEXIST) {
+    if (!task->is_dns && task->err == TB_EEXIST) {
         task->err = TB_OK; /* the number is taken: by this rule, whose answer was lost */
     }
 }
@@ -172,32 +166,27 @@ complete(struct control_account *account, const struct tb_capture *capture,
 {
     const struct tb_filter *filter = &capture->request.filter;
     struct rule_task *work = calloc(TASKS_MOST, sizeof(*work));
+    struct control_rule wanted[TB_FILTER_MAX_RULES];
     struct control_task tasks[TASKS_MOST];
+    size_t rule_count;
     size_t count = 0;
     enum tb_err err = TB_OK;
 
     if (work == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "no memory for the rules of a filter");
     }
-    for (size_t i = 0; i <= filter->rule_count; i++) {
-        bool is_rule = i < filter->rule_count;
-        char key[sizeof(rows->key)];
-
-        if (!is_rule && !filter->amazon_dns) {
-            break;
-        }
+    rule_count = control_own_rules(capture, filter_id, wanted);
+    for (; count < rule_count + (filter->amazon_dns ? 1 : 0); count++) {
         work[count] = (struct rule_task){.account = account,
                                          .capture = capture,
                                          .filter_id = filter_id,
-                                         .rule = is_rule ? &filter->rules[i] : NULL,
-                                         .number = FIRST_NUMBER + (uint32_t)i};
-        if (is_rule) {
-            rule_key(&filter->rules[i], key, sizeof(key));
-            work[count].row =
-                control_find_row(account, rows, row_count, TB_RESOURCE_FILTER_RULE, key);
+                                         .is_dns = count == rule_count};
+        if (count < rule_count) {
+            work[count].rule = wanted[count];
+            work[count].row = control_find_row(account, rows, row_count,
+                                               TB_RESOURCE_FILTER_RULE, wanted[count].key);
         }
         tasks[count] = (struct control_task){run_rule_task, &work[count]};
-        count++;
     }
     control_together(tasks, count);
     for (size_t i = 0; i < count && err == TB_OK; i++) {
@@ -249,8 +238,7 @@ control_filter_in_place(struct control_account *account, const struct tb_capture
     }
     err = tb_store_resource_list(account->control->deps.store, capture->id, false, &rows,
                                  &count, fail);
-    if (err == TB_OK &&
-        control_find_row(account, rows, count, TB_RESOURCE_FILTER, filter_key) != NULL) {
+    if (err == TB_OK && control_own_filter_row(account, rows, count) != NULL) {
         /* a session that was made, or intended, before the alert that joined may use it */
         *out = (struct tb_filter){.kind = TB_FILTER_RULES};
     }
@@ -298,8 +286,7 @@ control_forget_own_filter(struct control_account *account, const struct tb_captu
     enum tb_err err = tb_store_resource_list(account->control->deps.store, capture->id, false,
                                              &rows, &count, fail);
 
-    row = err == TB_OK ? control_find_row(account, rows, count, TB_RESOURCE_FILTER, filter_key)
-                       : NULL;
+    row = err == TB_OK ? control_own_filter_row(account, rows, count) : NULL;
     if (row != NULL && row->state == TB_RESOURCE_CREATED &&
         tb_store_steady_ns(account->control->deps.store) - row->created_steady_ns >=
             settle_ns) {
@@ -323,6 +310,7 @@ control_widen(struct control_account *account, const struct tb_capture *capture,
     struct tb_resource *rows = NULL;
     struct tb_ec2_effect effect;
     char filter_id[TB_AWS_ID_SIZE];
+    const struct tb_ec2_session_change change = {.filter = filter_id};
     size_t count = 0;
     enum tb_err err = control_capture_filter(account, capture, filter_id, fail);
 
@@ -334,8 +322,7 @@ control_widen(struct control_account *account, const struct tb_capture *capture,
                                  &count, fail);
     for (size_t i = 0; i < count && err == TB_OK; i++) {
         if (rows[i].kind == TB_RESOURCE_SESSION && rows[i].state == TB_RESOURCE_CREATED) {
-            err = tb_ec2_session_set_filter(account->aws, rows[i].aws_id, filter_id, &effect,
-                                            fail);
+            err = tb_ec2_session_modify(account->aws, rows[i].aws_id, &change, &effect, fail);
             if (err == TB_ENOTFOUND && !control_is_armed(capture, rows[i].key)) {
                 err = TB_OK; /* it has gone with its interface */
             }

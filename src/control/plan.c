@@ -1,7 +1,9 @@
 /* Facts in, next step out. */
 #include "plan.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <tapbox/bytes.h>
 #include <tapbox/digest.h>
@@ -176,6 +178,59 @@ tb_plan_param_tag(const char *params, const char *key, char *out, size_t cap)
         }
     }
     return false;
+}
+
+/* --- what others may have changed --- */
+
+/* The same prefix, however it is written; what is no prefix is compared as text. */
+static bool
+is_same_cidr(const char *a, const char *b)
+{
+    const char *texts[] = {a, b};
+    unsigned char address[2][16] = {{0}};
+    long bits[2];
+    int family[2];
+
+    for (size_t i = 0; i < 2; i++) {
+        const char *slash = strchr(texts[i], '/');
+        char alone[TB_IP_TEXT_SIZE];
+
+        family[i] = strchr(texts[i], ':') != NULL ? AF_INET6 : AF_INET;
+        if (slash == NULL || (size_t)(slash - texts[i]) >= sizeof(alone)) {
+            return strcmp(a, b) == 0;
+        }
+        memcpy(alone, texts[i], (size_t)(slash - texts[i]));
+        alone[slash - texts[i]] = '\0';
+        bits[i] = strtol(slash + 1, NULL, 10);
+        if (inet_pton(family[i], alone, address[i]) != 1) {
+            return strcmp(a, b) == 0;
+        }
+    }
+    return family[0] == family[1] && bits[0] == bits[1] &&
+           memcmp(address[0], address[1], sizeof(address[0])) == 0;
+}
+
+static bool
+is_same_range(int32_t from, int32_t to, int32_t wanted_from, int32_t wanted_to)
+{
+    bool all = from < 0 || (from == 0 && to == UINT16_MAX);
+
+    return wanted_from < 0 ? all : from == wanted_from && to == wanted_to;
+}
+
+bool
+tb_plan_is_rule(const struct tb_ec2_rule *found, const struct tb_ec2_rule_spec *wanted)
+{
+    return found->egress == wanted->egress && found->number == wanted->number &&
+           found->reject == wanted->reject &&
+           (wanted->protocol < 0 ? found->protocol <= 0
+                                 : found->protocol == wanted->protocol) &&
+           is_same_range(found->source_port_from, found->source_port_to,
+                         wanted->source_port_from, wanted->source_port_to) &&
+           is_same_range(found->destination_port_from, found->destination_port_to,
+                         wanted->destination_port_from, wanted->destination_port_to) &&
+           is_same_cidr(found->source_cidr, wanted->source_cidr) &&
+           is_same_cidr(found->destination_cidr, wanted->destination_cidr);
 }
 
 enum tb_sweep_verdict

@@ -44,6 +44,10 @@ bool tb_plan_param(const char *params, const char *name, char *out, size_t cap);
 /* The same of a tag that the request puts on what it makes. */
 bool tb_plan_param_tag(const char *params, const char *key, char *out, size_t cap);
 
+/* Whether EC2 lists the rule as it was asked for; what it may tell in several ways (all
+ * protocols, no ports, an address) is the same in all of them. */
+bool tb_plan_is_rule(const struct tb_ec2_rule *found, const struct tb_ec2_rule_spec *wanted);
+
 /* What a sweep does with an object's tags, at AWS's own time. */
 enum tb_sweep_verdict {
     TB_SWEEP_FOREIGN,  /* not ours: never touched */

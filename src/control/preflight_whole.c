@@ -114,7 +114,7 @@ static void
 check_filter(const struct preflight_facts *facts, struct tb_plan *out)
 {
     const struct tb_ec2_filter *filter = find_filter(facts);
-    size_t rules = filter != NULL ? filter->ingress_rules + filter->egress_rules : 0;
+    size_t rules = filter != NULL ? filter->rule_count : 0;
 
     if (facts->filters == NULL) {
         return;

@@ -38,6 +38,7 @@ struct reconcile {
     size_t before_count;
     struct suspect *now;
     size_t now_count, now_cap;
+    struct control_watch watch;
     char target_gone[TB_CAPTURE_MAX_TEXT]; /* why nothing arrives any more; "" : as far as is
                                               known it does */
 };
@@ -493,6 +494,15 @@ note_swept(void *arg, const struct tb_swept *one)
     }
 }
 
+static void
+look_at_filters(void *arg, const struct tb_ec2_filters *filters)
+{
+    struct reconcile *r = arg;
+
+    r->watch.filters = filters;
+    control_watch_mirrors(&r->watch);
+}
+
 /* How many mirror sessions of the account are not ours: the rogue-mirror watch. */
 static void
 count_foreign(struct control_account *account, const struct tb_ec2_sessions *sessions)
@@ -515,11 +525,14 @@ reconcile_once(struct reconcile *r)
     struct tb_sweep_options sweep = {.owner = control->deps.config->owner,
                                      .know = know_capture,
                                      .know_arg = control,
+                                     .filters = look_at_filters,
+                                     .filters_arg = r,
                                      .deleted = note_swept,
                                      .deleted_arg = account};
     struct tb_sweep_result swept;
     struct tb_ec2_sessions sessions = {0};
     struct tb_fail fail = {0};
+    int64_t began_utc_ns = tb_clock_utc_ns();
 
     if (tb_ec2_sessions_list(account->aws, NULL, 0, &sessions, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot list the mirror sessions%s%s",
@@ -530,9 +543,14 @@ reconcile_once(struct reconcile *r)
     count_foreign(account, &sessions);
     look_at_target(r);
     look_at_captures(r, &sessions);
+    r->watch = (struct control_watch){
+        .account = account, .sessions = &sessions, .since_utc_ns = r->watch.since_utc_ns};
     /* Ours and expired, whether or not this store knows of it. */
     if (tb_sweep(account->aws, &sweep, report_sweep, NULL, &swept, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot sweep");
+    }
+    if (r->watch.filters != NULL && !r->watch.wrong) {
+        r->watch.since_utc_ns = began_utc_ns;
     }
     atomic_fetch_add(&control->delete_failures, swept.failed);
     tb_ec2_sessions_release(&sessions);

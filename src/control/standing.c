@@ -286,72 +286,56 @@ make_filter(struct control_account *account, char out_id[TB_AWS_ID_SIZE], struct
     return err;
 }
 
-/* "<filter id>/<direction><number>": a new filter needs new rules. */
-static void
-rule_key(char *out, size_t cap, const char *filter_id, size_t i)
+size_t
+control_standing_rules(const char *filter_id, struct control_rule out[TB_FILTER_MAX_RULES])
 {
-    (void)snprintf(out, cap, "%s/%s%u", filter_id, rules[i].egress ? "egress" : "ingress",
-                   rules[i].number);
+    for (size_t i = 0; i < RULES; i++) {
+        /* "<filter id>/<direction><number>": a new filter needs new rules */
+        (void)snprintf(out[i].key, sizeof(out[i].key), "%s/%s%u", filter_id,
+                       rules[i].egress ? "egress" : "ingress", rules[i].number);
+        out[i].spec = (struct tb_ec2_rule_spec){
+            .filter_id = filter_id,
+            .egress = rules[i].egress,
+            .number = rules[i].number,
+            .protocol = -1,
+            .source_port_from = -1,
+            .source_port_to = -1,
+            .destination_port_from = -1,
+            .destination_port_to = -1,
+            .source_cidr = rules[i].any,
+            .destination_cidr = rules[i].any,
+        };
+    }
+    return RULES;
 }
 
-static enum tb_err
-make_rule(struct control_account *account, const char *filter_id, size_t i,
-          struct tb_fail *fail)
+struct tb_resource *
+control_standing_filter_row(const struct control_account *account, struct tb_resource *rows,
+                            size_t count)
 {
-    struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
-    char id[TB_AWS_ID_SIZE];
-    char key[128];
-    struct tb_resource intent;
-    struct tb_ec2_rule_spec spec = {
-        .filter_id = filter_id,
-        .egress = rules[i].egress,
-        .number = rules[i].number,
-        .protocol = -1,
-        .source_port_from = -1,
-        .source_port_to = -1,
-        .destination_port_from = -1,
-        .destination_port_to = -1,
-        .source_cidr = rules[i].any,
-        .destination_cidr = rules[i].any,
-        .client_token = intent.client_token,
-    };
-    enum tb_err err;
-
-    rule_key(key, sizeof(key), filter_id, i);
-    err = control_begin_intent(account, TB_RESOURCE_FILTER_RULE, key, &intent, fail);
-    if (err == TB_OK) {
-        err = tb_ec2_rule_body(&spec, &body, fail);
-    }
-    if (err == TB_OK) {
-        err = control_create_with_body(account, &intent, &body, id, fail);
-    }
-    if (err == TB_EEXIST) {
-        err = TB_OK; /* the number is taken: this filter's rule is there already */
-    }
-    tb_buf_release(&body);
-    return err;
+    return control_find_row(account, rows, count, TB_RESOURCE_FILTER, filter_key);
 }
 
 static enum tb_err
 complete_filter(struct control_account *account, const char *filter_id,
                 struct tb_resource *rows, size_t count, struct tb_fail *fail)
 {
+    struct control_rule wanted[TB_FILTER_MAX_RULES];
+    size_t wanted_count = control_standing_rules(filter_id, wanted);
     struct tb_ec2_effect effect;
     enum tb_err err = TB_OK;
 
-    for (size_t i = 0; i < RULES && err == TB_OK; i++) {
-        char key[128];
-        struct tb_resource *row;
+    for (size_t i = 0; i < wanted_count && err == TB_OK; i++) {
+        struct tb_resource *row =
+            control_find_row(account, rows, count, TB_RESOURCE_FILTER_RULE, wanted[i].key);
 
-        rule_key(key, sizeof(key), filter_id, i);
-        row = control_find_row(account, rows, count, TB_RESOURCE_FILTER_RULE, key);
         if (row == NULL) {
-            err = make_rule(account, filter_id, i, fail);
+            err = control_make_rule(account, NULL, &wanted[i], fail);
         } else if (row->state == TB_RESOURCE_INTENDED) {
             err = control_replay(account->control, row, fail);
-            if (err == TB_EEXIST) {
-                err = TB_OK;
-            }
+        }
+        if (err == TB_EEXIST) {
+            err = TB_OK; /* the number is taken: this filter's rule is there already */
         }
     }
     if (err == TB_OK) {
@@ -378,8 +362,7 @@ look_up_filter(struct control_account *account, const char *known, char out_id[T
         if (is_our_standing(account, &filter->tags) && strcmp(what, filter_key) == 0 &&
             (out_id[0] == 0 || strcmp(filter->id, known) == 0)) {
             (void)tb_str_copy(out_id, TB_AWS_ID_SIZE, filter->id);
-            *out_complete =
-                filter->ingress_rules + filter->egress_rules == RULES && filter->amazon_dns;
+            *out_complete = filter->rule_count == RULES && filter->amazon_dns;
         }
     }
     tb_ec2_filters_release(&found);
@@ -430,7 +413,7 @@ find_filter(struct control_account *account, char out_id[TB_AWS_ID_SIZE], struct
     if (err != TB_OK) {
         return err;
     }
-    row = control_find_row(account, rows, count, TB_RESOURCE_FILTER, filter_key);
+    row = control_standing_filter_row(account, rows, count);
     if (row != NULL && row->state == TB_RESOURCE_INTENDED) {
         err = control_replay(account->control, row, fail);
     }

@@ -121,6 +121,9 @@ tb_sweep(struct tb_aws *aws, const struct tb_sweep_options *options,
     if (err != TB_OK) {
         goto out;
     }
+    if (options->filters != NULL) {
+        options->filters(options->filters_arg, &filters);
+    }
     for (size_t i = 0; i < filters.count; i++) {
         judge(&sweep, TB_EC2_FILTER, "filter", filters.at[i].id, &filters.at[i].tags,
               filters.began_utc_s, &result.filters);

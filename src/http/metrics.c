@@ -359,6 +359,10 @@ put_control(struct tb_control *control, struct tb_buf *out, struct tb_fail *fail
     put_value(out, "tapbox_delete_failures_total", "counter",
               "Attempts to delete an AWS object that failed; each is repeated.",
               numbers.delete_failures);
+    put_value(
+        out, "tapbox_mirror_changes_total", "counter",
+        "What others changed in tapbox's sessions and filters, as the reconciler found it.",
+        numbers.mirror_changes);
     put_aws(&numbers, out);
     put_value(out, "tapbox_spool_bytes", "gauge",
               "Sealed segments on the local disk: what S3 has not acknowledged.",

@@ -186,3 +186,53 @@ tb_store_source_lost(struct tb_store *store, const char *id, const char *eni,
     }
     return err;
 }
+
+/* Of what the gap has no room for it says where it is. */
+static enum tb_err
+touch_locked(struct tb_store *store, const char *id, const char *eni, const char *act,
+             const char *text, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    static const char more[] = "; more in the custody log";
+    struct store_query q;
+    struct tb_json *detail;
+    int changed = 0;
+    enum tb_err err = store_open_locked(
+        store,
+        "UPDATE capture_sources SET gap = CASE WHEN gap = '' THEN substr(?1, 1, ?4)"
+        " WHEN length(gap) + 2 + length(?1) <= ?4 THEN gap || '; ' || ?1"
+        " WHEN instr(gap, ?5) = 0 THEN substr(gap, 1, ?4) || ?5 ELSE gap END"
+        " WHERE capture_id = ?2 AND eni = ?3 AND armed = 1 AND instr(gap, ?1) = 0",
+        &q, fail);
+
+    if (err == TB_OK) {
+        store_bind_text(&q, text);
+        store_bind_text(&q, id);
+        store_bind_text(&q, eni);
+        store_bind_int(&q, TB_CAPTURE_MAX_TEXT - (int)sizeof(more));
+        store_bind_text(&q, more);
+        err = store_run_locked(&q, &changed, fail);
+    }
+    if (err != TB_OK || changed == 0) {
+        return err;
+    }
+    detail = tb_json_object();
+    tb_json_set_str(detail, "eni", eni);
+    tb_json_set_str(detail, "text", text);
+    return store_custody_add_locked(store, id, act, NULL, detail, fail);
+}
+
+enum tb_err
+tb_store_source_touched(struct tb_store *store, const char *id, const char *eni,
+                        const char *act, const char *text, struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    store_lock(store, "source_touched");
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = touch_locked(store, id, eni, act, text, fail);
+        err = store_end_locked(store, err, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}

@@ -283,8 +283,13 @@ show_filters(struct tb_aws *aws, const struct words *w TB_UNUSED, struct tb_fail
     enum tb_err err = tb_ec2_filters_list(aws, &list, fail);
 
     for (size_t i = 0; i < list.count; i++) {
-        printf("filter %s %zu %zu %s", list.at[i].id, list.at[i].ingress_rules,
-               list.at[i].egress_rules, list.at[i].amazon_dns ? "dns" : "no-dns");
+        size_t egress = 0;
+
+        for (size_t j = 0; j < list.at[i].rule_count; j++) {
+            egress += list.at[i].rules[j].egress ? 1 : 0;
+        }
+        printf("filter %s %zu %zu %s", list.at[i].id, list.at[i].rule_count - egress, egress,
+               list.at[i].amazon_dns ? "dns" : "no-dns");
         print_tags(&list.at[i].tags);
     }
     tb_ec2_filters_release(&list);

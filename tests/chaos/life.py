@@ -37,6 +37,8 @@ POLICY = {"ModifyTrafficMirrorSession", "capture_decided"}
 PARTS = {"CreateMultipartUpload", "AbortMultipartUpload", "UploadPart", "CompleteMultipartUpload", "ListParts",
          "ListMultipartUploads", "upload_begun", "upload_part", "upload_forget"}
 AGAIN = {"HeadObject": "PutObject:after", "ListParts": "upload_part:after", "upload_forget": "CompleteMultipartUpload:after"}
+# Only when somebody has changed a filter before the reconciler's first look, 5 s after the start, and it is still used then.
+TOUCHED = {"DeleteTrafficMirrorFilterRule", "source_touched"}
 PATIENCE_S = 90  # a capture that is not final so long after everything answers again is stuck
 
 
@@ -98,6 +100,9 @@ def draw(seed, points):
     plan["deeds"] = [] if sure else sorted(
         ({"at": round(rng.uniform(0.3, 7), 2), **world.deed(rng)} for _ in range(rng.choices([0, 1, 2], [4, 3, 1])[0])),
         key=lambda deed: deed["at"])
+    if act in TOUCHED:
+        plan.update(nth=1, after="restart", service_dies_s=0, deeds=[{"at": 3.5, "what": "rules"}])
+        plan["actions"] = [{"at": 0, "what": "request", "source": world.eni(2), "duration": "20s", "times": 1}]
     return plan
 
 
@@ -251,6 +256,22 @@ class Life:
             return f"nothing: {e}"
         return key
 
+    def spoil(self):
+        """Of the newest filter of ours: takes a rule out, and puts one in that hides everything."""
+        ours = [o for o in verdict.owned(self.awsim.history(), self.owner) if o["kind"] == "filter" and not o["until_ns"]]
+        if not ours:
+            return "nothing"
+        try:
+            rules = host.ec2(self.names, "DescribeTrafficMirrorFilterRules", TrafficMirrorFilterId=ours[-1]["id"])
+            host.ec2(self.names, "CreateTrafficMirrorFilterRule", TrafficMirrorFilterId=ours[-1]["id"], TrafficDirection="ingress",
+                     RuleNumber=1, RuleAction="reject", SourceCidrBlock="0.0.0.0/0", DestinationCidrBlock="0.0.0.0/0")
+            if "<trafficMirrorFilterRuleId>" in rules:
+                host.ec2(self.names, "DeleteTrafficMirrorFilterRule",
+                         TrafficMirrorFilterRuleId=host.between(rules, "trafficMirrorFilterRuleId"))
+        except (OSError, http.client.HTTPException, RuntimeError) as e:
+            return f"nothing more: {e}"
+        return ours[-1]["id"]
+
     def meddle(self):
         """Others, one deed after the other; a thread."""
         for deed in self.plan["deeds"]:
@@ -262,6 +283,8 @@ class Life:
                 self.over.wait(deed["for_s"])
                 host.way_to_s3(self.names, "")
                 self.service.note("S3 is back")
+            elif deed["what"] == "rules":
+                self.service.note(f"somebody changes the rules of a filter: {self.spoil()}")
             elif deed["what"] == "delete":
                 self.service.note(f"somebody deletes a {deed['kind']}: {self.take(deed['kind'])}")
             else:

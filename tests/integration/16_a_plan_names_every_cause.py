@@ -225,11 +225,13 @@ def with_target(scene):
         foreign(n, 1)
     scene.row("a target that has all the sources it can", of(29), ["block target_full"])
     scene.awsim.change({"instance_type": {world.instance(0): "m5.24xlarge"}})
+    scene.faulty("DeleteTrafficMirrorFilterRule", "UnauthorizedOperation", 403)  # else the reconciler takes it out
     rule = host.between(host.ec2(
         scene.names, "CreateTrafficMirrorFilterRule", TrafficMirrorFilterId=our_filter, TrafficDirection="ingress", RuleNumber=7,
         RuleAction="reject", SourceCidrBlock="10.0.0.0/8", DestinationCidrBlock="0.0.0.0/0"), "trafficMirrorFilterRuleId")
     scene.row("rules that somebody has added to our filter", of(26), ["warn filter_rules"])
-    host.ec2(scene.names, "DeleteTrafficMirrorFilterRule", TrafficMirrorFilterRuleId=rule)
+    scene.faulty("", "")
+    wait_until("the reconciler", lambda: rule not in host.ec2(scene.names, "DescribeTrafficMirrorFilters"), 60)
 
 
 def credentials(scene):

@@ -180,10 +180,10 @@ def crash_points():
             if name.endswith(".c"):
                 text = open(f"{ROOT}/src/{where}/{name}", encoding="utf-8").read()
                 words[where].update(re.findall(pattern, text))
-    # named, and not called by service or sweeper in these runs: tags and rules go with what they are on, objects are read by
+    # named, and not called by service or sweeper in these runs: tags go with what they are on, objects are read by
     # those who look at evidence, there is no SNS, no Object Lock, no metric
     # that a sweeper puts into CloudWatch, and no web identity; and elements of answers and requests
-    uncalled = {"HeadBucket", "DeleteTags", "DeleteTrafficMirrorFilterRule", "GetObject", "PutMetricData", "AssumeRoleWithWebIdentity",
+    uncalled = {"HeadBucket", "DeleteTags", "GetObject", "PutMetricData", "AssumeRoleWithWebIdentity",
                 "subscription_put", "subscription_drop",
                 "GetObjectLockConfiguration", "GetCallerIdentityResult", "CompleteMultipartUploadResult", "ListPartsResult",
                 "ListMultipartUploadsResult", "ListBucketResult", "UploadId"}

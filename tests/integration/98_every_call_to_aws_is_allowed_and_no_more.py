@@ -33,6 +33,7 @@ EC2 = {
     "DescribeTrafficMirrorTargets": "control member sweeper",
     "CreateTrafficMirrorTarget": "control", "DeleteTrafficMirrorTarget": "control",
     "CreateTrafficMirrorFilter": "control member", "CreateTrafficMirrorFilterRule": "control member",
+    "DeleteTrafficMirrorFilterRule": "control member",
     "ModifyTrafficMirrorFilterNetworkServices": "control member",
     "DeleteTrafficMirrorFilter": "control member sweeper",
     "CreateTrafficMirrorSession": "control member", "ModifyTrafficMirrorSession": "control member",
@@ -40,8 +41,6 @@ EC2 = {
     "CreateTags": "control member",
 }
 CALLS = {name: ({f"ec2:{name}"}, roles) for name, roles in EC2.items()} | {
-    # (rules go with their filter: the kind is in the table of kinds, and nothing deletes one)
-    "DeleteTrafficMirrorFilterRule": (set(), ""),
     "GetMetricData": ({"cloudwatch:GetMetricData"}, "control member"),
     "PutMetricData": ({"cloudwatch:PutMetricData"}, "control"),
     "GetCallerIdentity": (set(), ""),  # needs no permission

@@ -331,19 +331,45 @@ filters_tell_their_rules_and_services(void **state TB_UNUSED)
     static const struct http_peer_step steps[] = {
         {NULL, 200, NULL,
          "<DescribeTrafficMirrorFiltersResponse><trafficMirrorFilterSet><item>"
-         "<trafficMirrorFilterId>tmf-1</trafficMirrorFilterId><ingressFilterRuleSet><item/>"
-         "<item/></ingressFilterRuleSet><egressFilterRuleSet/><networkServiceSet><item>x</item>"
+         "<trafficMirrorFilterId>tmf-1</trafficMirrorFilterId><ingressFilterRuleSet><item>"
+         "<trafficMirrorFilterRuleId>tmfr-1</trafficMirrorFilterRuleId><ruleNumber>100"
+         "</ruleNumber><ruleAction>accept</ruleAction><protocol>6</protocol>"
+         "<destinationPortRange><fromPort>443</fromPort><toPort>444</toPort>"
+         "</destinationPortRange><sourceCidrBlock>0.0.0.0/0</sourceCidrBlock>"
+         "<destinationCidrBlock>10.0.0.5/32</destinationCidrBlock></item></"
+         "ingressFilterRuleSet>"
+         "<egressFilterRuleSet><item><trafficMirrorFilterRuleId>tmfr-2"
+         "</trafficMirrorFilterRuleId><ruleNumber>7</ruleNumber><ruleAction>reject</ruleAction>"
+         "<sourceCidrBlock>::/0</sourceCidrBlock><destinationCidrBlock>::/0"
+         "</destinationCidrBlock></item></egressFilterRuleSet><networkServiceSet><item>x</item>"
          "<item>amazon-dns</item></networkServiceSet></item><item><trafficMirrorFilterId>tmf-2"
          "</trafficMirrorFilterId></item></trafficMirrorFilterSet>"
          "</DescribeTrafficMirrorFiltersResponse>",
          .how = 0}};
+    const struct tb_ec2_rule *rule;
     struct tb_ec2_filters list;
 
     http_peer_script(peer, steps, 1);
     assert_int_equal(tb_ec2_filters_list(aws, &list, NULL), TB_OK);
     assert_int_equal(list.count, 2);
-    assert_int_equal(list.at[0].ingress_rules, 2);
-    assert_int_equal(list.at[0].egress_rules, 0);
+    assert_int_equal(list.at[0].rule_count, 2);
+    rule = &list.at[0].rules[0];
+    assert_string_equal(rule->id, "tmfr-1");
+    assert_false(rule->egress);
+    assert_false(rule->reject);
+    assert_int_equal(rule->number, 100);
+    assert_int_equal(rule->protocol, 6);
+    assert_int_equal(rule->source_port_from, -1);
+    assert_int_equal(rule->destination_port_from, 443);
+    assert_int_equal(rule->destination_port_to, 444);
+    assert_string_equal(rule->source_cidr, "0.0.0.0/0");
+    assert_string_equal(rule->destination_cidr, "10.0.0.5/32");
+    rule = &list.at[0].rules[1];
+    assert_true(rule->egress);
+    assert_true(rule->reject);
+    assert_int_equal(rule->protocol, -1);
+    assert_int_equal(rule->destination_port_to, -1);
+    assert_int_equal(list.at[1].rule_count, 0);
     assert_true(list.at[0].amazon_dns);
     assert_false(list.at[1].amazon_dns);
     tb_ec2_filters_release(&list);

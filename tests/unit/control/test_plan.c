@@ -217,6 +217,75 @@ a_request_that_was_written_down_tells_what_it_asked_for(void **state)
     assert_false(tb_plan_param_tag("", "Name", out, sizeof(out)));
 }
 
+static const struct tb_ec2_rule_spec any_rule = {.egress = true,
+                                                 .number = 200,
+                                                 .protocol = -1,
+                                                 .source_port_from = -1,
+                                                 .source_port_to = -1,
+                                                 .destination_port_from = -1,
+                                                 .destination_port_to = -1,
+                                                 .source_cidr = "::/0",
+                                                 .destination_cidr = "2001:db8::/32"};
+static const struct tb_ec2_rule any_found = {.id = "tmfr-1",
+                                             .egress = true,
+                                             .number = 200,
+                                             .protocol = -1,
+                                             .source_port_from = -1,
+                                             .source_port_to = -1,
+                                             .destination_port_from = -1,
+                                             .destination_port_to = -1,
+                                             .source_cidr = "::/0",
+                                             .destination_cidr = "2001:db8::/32"};
+
+static void
+a_rule_is_the_same_however_ec2_writes_it(void **state)
+{
+    struct tb_ec2_rule found = any_found;
+
+    (void)state;
+    assert_true(tb_plan_is_rule(&found, &any_rule));
+    found.protocol = 0;
+    (void)strcpy(found.source_cidr, "0:0::0/0");
+    (void)strcpy(found.destination_cidr, "2001:0DB8:0::/32");
+    found.source_port_from = 0;
+    found.source_port_to = 65535;
+    assert_true(tb_plan_is_rule(&found, &any_rule));
+}
+
+static void
+a_rule_that_was_changed_is_another(void **state)
+{
+    struct tb_ec2_rule_spec tcp = any_rule;
+    struct tb_ec2_rule found[8];
+
+    (void)state;
+    for (size_t i = 0; i < 8; i++) {
+        found[i] = any_found;
+    }
+    found[0].egress = false;
+    found[1].number = 100;
+    found[2].reject = true;
+    found[3].protocol = 17;
+    found[4].destination_port_from = found[4].destination_port_to = 53;
+    (void)strcpy(found[5].destination_cidr, "2001:db8::/33");
+    (void)strcpy(found[6].source_cidr, "0.0.0.0/0");
+    (void)strcpy(found[7].source_cidr, "pl-1");
+    for (size_t i = 0; i < 8; i++) {
+        assert_false(tb_plan_is_rule(&found[i], &any_rule));
+    }
+    tcp.protocol = 6;
+    tcp.destination_port_from = 443;
+    tcp.destination_port_to = 444;
+    assert_false(tb_plan_is_rule(&any_found, &tcp));
+    found[0] = any_found;
+    found[0].protocol = 6;
+    found[0].destination_port_from = 443;
+    found[0].destination_port_to = 444;
+    assert_true(tb_plan_is_rule(&found[0], &tcp));
+    found[0].destination_port_to = 443;
+    assert_false(tb_plan_is_rule(&found[0], &tcp));
+}
+
 int
 main(void)
 {
@@ -228,6 +297,8 @@ main(void)
         cmocka_unit_test(a_capture_stops_when_asked_or_at_its_deadline),
         cmocka_unit_test(the_sweep_touches_only_what_is_ours_and_expired),
         cmocka_unit_test(a_request_that_was_written_down_tells_what_it_asked_for),
+        cmocka_unit_test(a_rule_is_the_same_however_ec2_writes_it),
+        cmocka_unit_test(a_rule_that_was_changed_is_another),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

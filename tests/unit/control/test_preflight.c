@@ -107,7 +107,7 @@ begin(void **state TB_UNUSED)
     w.routes = (struct tb_ec2_route_tables){w.table, 1};
     w.on_sources.at = w.on_target.at = w.session;
     SET(w.filter[0].id, "tmf-1");
-    w.filter[0].ingress_rules = w.filter[0].egress_rules = 2;
+    w.filter[0].rule_count = 4;
     w.filter_tags[0] = ours[0];
     SET(w.filter_tags[1].key, "tapbox:standing");
     SET(w.filter_tags[1].value, "all");
@@ -561,7 +561,7 @@ what_runs_already_is_joined_or_waited_for(void **state TB_UNUSED)
 static void
 a_filter_that_others_changed_is_told(void **state TB_UNUSED)
 {
-    w.filter[0].ingress_rules = 3;
+    w.filter[0].rule_count = 5;
     expect("filter_rules", "warn");
     w.filters.count = 0;
     expect("filter_rules", "info");

@@ -526,6 +526,60 @@ two_that_are_lost_at_the_same_time_are_both_lost(void **state)
 }
 
 static void
+touch(struct place *p, const char *text)
+{
+    assert_int_equal(
+        tb_store_source_touched(p->store, p->id, "eni-1", "mirror_changed", text, NULL), TB_OK);
+    read_capture(p);
+}
+
+static int64_t
+count_entries(struct place *p)
+{
+    struct tb_buf text = TB_BUF_INIT(1 << 20);
+    int64_t n = 0;
+
+    while (tb_store_custody_text(p->store, p->id, n + 1, n + 1, &text, NULL) == TB_OK) {
+        n++;
+    }
+    tb_buf_release(&text);
+    return n;
+}
+
+static void
+what_others_did_to_a_mirror_is_a_gap_once_and_in_the_custody_log(void **state)
+{
+    struct place *p = *state;
+    char text[TB_CAPTURE_MAX_TEXT];
+    int64_t entries;
+
+    set_sources(p, (const char *const[]){"eni-1", "eni-2"}, 2);
+    entries = count_entries(p);
+    touch(p, "not mirrored: not told");
+    assert_string_equal(p->capture.sources[0].gap, "");
+    note_made(p, 0);
+    note_made(p, 1);
+    entries = count_entries(p);
+    touch(p, "changed");
+    touch(p, "changed");
+    assert_string_equal(p->capture.sources[0].gap, "changed");
+    assert_string_equal(p->capture.sources[1].gap, "");
+    assert_int_equal(count_entries(p), entries + 1);
+    touch(p, "put right");
+    assert_string_equal(p->capture.sources[0].gap, "changed; put right");
+    for (char c = 'a'; c <= 'e'; c++) {
+        memset(text, c, 100);
+        text[100] = 0;
+        touch(p, text);
+    }
+    assert_non_null(strstr(p->capture.sources[0].gap, "changed; put right; aaa"));
+    assert_non_null(strstr(p->capture.sources[0].gap, "bbb; more in the custody log"));
+    assert_null(strchr(strstr(p->capture.sources[0].gap, "more"), 'b'));
+    assert_int_equal(count_entries(p), entries + 7);
+    assert_true(p->capture.sources[0].armed);
+}
+
+static void
 what_is_lost_is_lost_once_and_the_first_reason_stays(void **state)
 {
     struct place *p = *state;
@@ -586,6 +640,7 @@ main(void)
         CASE(the_days_budget_knows_extensions_and_what_still_drains),
         CASE(the_days_budget_goes_by_when_a_capture_began),
         CASE(two_that_are_lost_at_the_same_time_are_both_lost),
+        CASE(what_others_did_to_a_mirror_is_a_gap_once_and_in_the_custody_log),
         CASE(what_is_lost_is_lost_once_and_the_first_reason_stays),
         CASE(a_worker_that_makes_sessions_brings_back_none_that_was_lost_meanwhile),
     };
