@@ -19,6 +19,10 @@ lab_tokens || give_up 'tokens are made'
 lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
 capture=$(lab_record workload 5m)
 lab_wait_for_state "$capture" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+# (a first segment is sealed within seconds, a later one when it is asked for: all that is looked at is in that)
+early() { [ "$(lab_capture "$capture" | jq '.segments | length')" -ge 1 ]; }
+expect 'a first packet is recorded' lab_exec workload ping -q -c 1 198.51.100.10
+lab_wait 20 early || give_up 'a first segment is sealed' "$LAB_DIR/logs/tapbox.log"
 expect 'the workload talks' "$cases_root/tests/lab/traffic.sh" talk bulk
 lab_call POST "/v1/captures/$capture/stop" >/dev/null
 lab_wait_for_state "$capture" sealed 60 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
@@ -34,16 +38,16 @@ export AWS_ENDPOINT_URL_S3=http://10.77.0.5:7490
 fetch() { lab_exec capture "$LAB_OUT/tapbox" fetch "$@"; }
 begin() { parts_from=$(parts_log | jq length); }
 # What of the segment the S3 server sent since `begin`, in whole answers.
-sent() { parts_log | jq --argjson from "$parts_from" '[.[$from:][] | select(.path | test("zst")) | .sent] | add // 0'; }
+sent() { parts_log | jq --argjson from "$parts_from" '[.[$from:][] | select(.path | test("'"$name"'")) | .sent] | add // 0'; }
 hangs() { # an answer is being waited for, and PARTS have come
-    [ "$(parts_count GET zst 206)" -ge "$1" ]
+    [ "$(parts_count GET "$name" 206)" -ge "$1" ]
 }
 kill_behind() { # CASE PARTS FETCH-OPTION...: kill -9 once so many answers of the segment have come
     local parts=$2 what=$1 had
     shift 2
     had=$(octets)
     begin
-    parts_rules '[{"method": "GET", "match": "zst", "skip": '"$parts"', "times": 100, "do": "hang"}]'
+    parts_rules '[{"method": "GET", "match": "'"$name"'", "skip": '"$parts"', "times": 100, "do": "hang"}]'
     lab_start capture "$LAB_DIR/logs/fetch.log" "$LAB_OUT/tapbox" fetch "$place" -o "$down" "$@"
     lab_wait 20 hangs "$parts" || not_ok "$what: $parts answers come" "$(cat "$LAB_DIR/logs/fetch.log")"
     lab_wait 20 are_written "$had" || not_ok "$what: they are written" "$had octets, then $(octets), of which $(sent) came"
@@ -127,7 +131,7 @@ expect_failure 'or a role for a path' 'a role is for' fetch "$down/$capture" --r
 
 # --- what a terminal shows
 rm -r "$down"
-parts_rules '[{"method": "GET", "match": "zst", "skip": 3, "times": 1, "do": "delay", "seconds": 1.6}]'
+parts_rules '[{"method": "GET", "match": "'"$name"'", "skip": 3, "times": 1, "do": "delay", "seconds": 1.6}]'
 lab_exec capture script -qefc "stty cols 80; '$LAB_OUT/tapbox' fetch '$place' -o '$down'" "$TB_WORK/terminal" </dev/null >/dev/null
 expect 'a bar, with the octets' grep -qE '\[#+ *\] +[0-9]+ %  [0-9]+ of [0-9]+ MiB' "$TB_WORK/terminal"
 expect 'and in the end the sentence' grep -q 'they are as the manifest says' "$TB_WORK/terminal"
