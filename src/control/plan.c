@@ -2,6 +2,7 @@
 #include "plan.h"
 
 #include <arpa/inet.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,9 +12,11 @@
 
 #include "preflight.h"
 
+/* Source: CreateTrafficMirrorSession, EC2 API Reference. */
 enum {
-    SESSION_NUMBER_MOST = 32766
-}; /* CreateTrafficMirrorSession, SessionNumber */
+    SESSION_NUMBER_MOST = 32766,
+    PACKET_LENGTH_MOST = 8500 /* which is also told for whole packets */
+};
 
 void
 tb_plan_say_too_many(char out_gap[TB_CAPTURE_MAX_TEXT])
@@ -231,6 +234,72 @@ tb_plan_is_rule(const struct tb_ec2_rule *found, const struct tb_ec2_rule_spec *
                          wanted->destination_port_from, wanted->destination_port_to) &&
            is_same_cidr(found->source_cidr, wanted->source_cidr) &&
            is_same_cidr(found->destination_cidr, wanted->destination_cidr);
+}
+
+/* 0: it is not in there. */
+static uint32_t
+number_param(const char *params, const char *name)
+{
+    char text[16];
+
+    return tb_plan_param(params, name, text, sizeof(text)) ? (uint32_t)strtoul(text, NULL, 10)
+                                                           : 0;
+}
+
+TB_PRINTF(2, 3)
+static void
+say_more(char said[TB_CAPTURE_MAX_TEXT], const char *fmt, ...)
+{
+    size_t used = strlen(said);
+    va_list args;
+
+    if (used > 0 && used + 3 < TB_CAPTURE_MAX_TEXT) {
+        memcpy(said + used, ", ", 3);
+        used += 2;
+    }
+    va_start(args, fmt);
+    (void)vsnprintf(said + used, TB_CAPTURE_MAX_TEXT - used, fmt, args);
+    va_end(args);
+}
+
+bool
+tb_plan_session_change(const struct tb_ec2_session *found, const char *params,
+                       const char *filter, char target[TB_AWS_ID_SIZE],
+                       struct tb_ec2_session_change *out, char said[TB_CAPTURE_MAX_TEXT])
+{
+    uint32_t number = number_param(params, "SessionNumber");
+    uint32_t vni = number_param(params, "VirtualNetworkId");
+    uint32_t length = number_param(params, "PacketLength");
+    bool whole = found->packet_length == 0 || found->packet_length == PACKET_LENGTH_MOST;
+
+    *out = (struct tb_ec2_session_change){.target = NULL};
+    said[0] = '\0';
+    if (tb_plan_param(params, "TrafficMirrorTargetId", target, TB_AWS_ID_SIZE) &&
+        strcmp(found->target, target) != 0) {
+        out->target = target;
+        say_more(said, "target %s for %s", found->target, target);
+    }
+    if (filter != NULL && strcmp(found->filter, filter) != 0) {
+        out->filter = filter;
+        say_more(said, "filter %s for %s", found->filter, filter);
+    }
+    if (vni != 0 && found->vni != vni) {
+        out->vni = vni;
+        say_more(said, "VNI %u for %u", found->vni, vni);
+    }
+    if (number != 0 && found->session_number != number) {
+        out->session_number = number;
+        say_more(said, "number %u for %u", found->session_number, number);
+    }
+    if (length == 0 && !whole) {
+        out->whole_packets = true;
+        say_more(said, "packet length %u for whole packets", found->packet_length);
+    } else if (length != 0 && found->packet_length != length &&
+               !(whole && length == PACKET_LENGTH_MOST)) {
+        out->packet_length = length;
+        say_more(said, "packet length %u for %u", found->packet_length, length);
+    }
+    return said[0] != '\0';
 }
 
 enum tb_sweep_verdict

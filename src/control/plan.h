@@ -48,6 +48,16 @@ bool tb_plan_param_tag(const char *params, const char *key, char *out, size_t ca
  * protocols, no ports, an address) is the same in all of them. */
 bool tb_plan_is_rule(const struct tb_ec2_rule *found, const struct tb_ec2_rule_spec *wanted);
 
+/*
+ * How a listed session differs from what was asked for (`params` of its row), with `filter`
+ * (NULL: whichever it has) in place of the one of then: *out puts it right, `said` names what
+ * there is and what there should be.  Strings of *out are lent from `filter` and `target`.
+ * False: it does not differ.
+ */
+bool tb_plan_session_change(const struct tb_ec2_session *found, const char *params,
+                            const char *filter, char target[TB_AWS_ID_SIZE],
+                            struct tb_ec2_session_change *out, char said[TB_CAPTURE_MAX_TEXT]);
+
 /* What a sweep does with an object's tags, at AWS's own time. */
 enum tb_sweep_verdict {
     TB_SWEEP_FOREIGN,  /* not ours: never touched */

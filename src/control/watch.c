@@ -9,6 +9,9 @@
 
 #include <tapbox/log.h>
 
+/* EC2 is eventually consistent: what was changed may be listed as before for about so long. */
+static const int64_t settle_ns = 60 * TB_NS_PER_S;
+
 /* --- what is said --- */
 
 static void
@@ -46,6 +49,96 @@ control_note_restored(struct control_watch *watch, const struct control_tap *tap
     tb_time_format_s(now, tb_clock_utc_ns() / TB_NS_PER_S + 1);
     (void)snprintf(text, sizeof(text), "put right by %s", now);
     touched(watch, tap, "mirror_restored", text);
+}
+
+/* --- tags, by which a sweep finds it when this host is dead --- */
+
+/* One that is to be there, with this value or (NULL) with any. */
+struct wanted_tag {
+    const char *key, *value;
+    const char *otherwise; /* the value for one that is not there; NULL: the same */
+};
+enum {
+    TAGS_MOST = 3
+};
+
+static void
+restore_tags(struct control_watch *watch, const struct tb_resource *row,
+             const struct tb_ec2_tags *found, const struct wanted_tag wanted[TAGS_MOST])
+{
+    const char *capture_id = row->capture_id[0] != 0 ? row->capture_id : NULL;
+    struct tb_control *control = watch->account->control;
+    const char *id = row->aws_id;
+    struct tb_json *detail, *keys;
+    struct tb_ec2_effect effect;
+    struct tb_ec2_tag lost[TAGS_MOST];
+    struct tb_fail fail = {0};
+    size_t count = 0;
+
+    for (size_t i = 0; i < TAGS_MOST && wanted[i].key != NULL; i++) {
+        const char *value = tb_ec2_tag(found, wanted[i].key);
+
+        if (value == NULL || (wanted[i].value != NULL && strcmp(value, wanted[i].value) != 0)) {
+            control_set_tag(&lost[count++], wanted[i].key,
+                            wanted[i].value != NULL ? wanted[i].value : wanted[i].otherwise);
+        }
+    }
+    if (count == 0) {
+        return;
+    }
+    atomic_fetch_add(&control->mirror_changes, 1);
+    tb_log(TB_LOG_WARN, capture_id, "somebody changed the tags of %s %s: %zu are not as we set",
+           tb_resource_kind_name(row->kind), id, count);
+    if (tb_ec2_tag_set(watch->account->aws, &id, 1, lost, count, &effect, &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, capture_id, &fail,
+                    "the tags of %s are not put back: no sweep finds it, and this role may not "
+                    "be allowed to delete it",
+                    id);
+        return;
+    }
+    keys = tb_json_array();
+    for (size_t i = 0; i < count; i++) {
+        tb_json_add_str(keys, lost[i].key);
+    }
+    detail = tb_json_object();
+    tb_json_set_str(detail, "kind", tb_resource_kind_name(row->kind));
+    tb_json_set_str(detail, "id", id);
+    tb_json_set(detail, "tags", keys);
+    tb_json_set_str(detail, "request_id", effect.request_id);
+    tb_json_set_text(detail, "account", watch->account->id);
+    if (tb_store_custody_add(control->deps.store, capture_id, "tags_restored", NULL, detail,
+                             &fail) != TB_OK) {
+        tb_log_fail(TB_LOG_ERROR, capture_id, &fail, "cannot note that %s lost its tags", id);
+    }
+}
+
+/* As it was asked for: the configuration may name another owner by now. */
+static void
+owner_of(const struct control_watch *watch, const struct tb_resource *row, char *out,
+         size_t cap)
+{
+    if (!tb_plan_param_tag(row->params, TB_TAG_OWNER, out, cap)) {
+        (void)tb_str_copy(out, cap, watch->account->control->deps.config->owner);
+    }
+}
+
+/* What expires when is somebody else's to look after, as long as it says so. */
+static void
+watch_tags(struct control_watch *watch, const struct tb_capture *capture,
+           const struct tb_resource *row, const struct tb_ec2_tags *found)
+{
+    char owner[sizeof(((struct tb_config *)0)->owner)], expires[TB_TIME_TEXT_SIZE];
+
+    if (!control_has_aws_time(watch->account->control)) {
+        return;
+    }
+    owner_of(watch, row, owner, sizeof(owner));
+    tb_time_format_s(expires,
+                     control_expires_utc_s(watch->account->control, &capture->deadline));
+    restore_tags(watch, row, found,
+                 (const struct wanted_tag[TAGS_MOST]){{TB_TAG_OWNER, owner, NULL},
+                                                      {TB_TAG_CAPTURE, capture->id, NULL},
+                                                      {TB_TAG_EXPIRES, NULL, expires}});
 }
 
 /* --- captures --- */
@@ -89,13 +182,96 @@ add_tap(struct control_watch *watch)
     return &watch->taps[watch->tap_count++];
 }
 
-/* Whether the row's object is in this account, made, and can be told from here. */
+/* Whether the row's object was made, in this account, and can be told from here. */
 static bool
 is_here(const struct control_watch *watch, const struct tb_resource *row)
 {
-    return row->state == TB_RESOURCE_CREATED && row->aws_id[0] != 0 &&
+    return row->state != TB_RESOURCE_GONE && row->aws_id[0] != 0 &&
            strcmp(row->account, watch->account->id) == 0 &&
            control_check_place(watch->account->control, row, NULL) == TB_OK;
+}
+
+/* Which filter a session is to have; NULL: it is well as it is. */
+static const char *
+filter_for(const struct control_watch *watch, const struct tb_capture *capture,
+           const struct tb_ec2_session *session, const struct tb_resource *row,
+           struct tb_resource *rows, size_t count)
+{
+    const struct tb_resource *own = control_own_filter_row(watch->account, rows, count);
+    char asked[TB_AWS_ID_SIZE] = "";
+
+    /* (one that is being widened is as its worker makes it) */
+    if (capture->filter_due ||
+        (tb_plan_param(row->params, "TrafficMirrorFilterId", asked, sizeof(asked)) &&
+         strcmp(asked, session->filter) == 0)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        int64_t gone_ns =
+            tb_store_steady_ns(watch->account->control->deps.store) - rows[i].gone_steady_ns;
+
+        if (rows[i].kind == TB_RESOURCE_FILTER && rows[i].state == TB_RESOURCE_GONE &&
+            gone_ns < settle_ns) {
+            return NULL; /* widened so shortly ago that EC2 may show what was before */
+        }
+    }
+    if (capture->request.filter.kind != TB_FILTER_ALL) {
+        return own != NULL && is_here(watch, own) ? own->aws_id : NULL;
+    }
+    return watch->standing_filter[0] != 0 ? watch->standing_filter : NULL;
+}
+
+/* Said before it is put right: a crash leaves no gap that nobody is told of. */
+static void
+watch_session(struct control_watch *watch, const struct tb_resource *row,
+              const struct tb_ec2_session *session, const struct control_tap *tap,
+              const char *filter)
+{
+    char target[TB_AWS_ID_SIZE], said[TB_CAPTURE_MAX_TEXT], what[TB_CAPTURE_MAX_TEXT];
+    struct tb_ec2_session_change change;
+    struct tb_ec2_effect effect;
+    struct tb_fail fail = {0};
+
+    if (!tb_plan_session_change(session, row->params, filter, target, &change, said)) {
+        return;
+    }
+    (void)snprintf(what, sizeof(what), "its session was changed (%.190s)", said);
+    atomic_fetch_add(&watch->account->control->mirror_changes, 1);
+    tb_log(TB_LOG_WARN, row->capture_id, "somebody changed the session %s: %s", row->aws_id,
+           said);
+    control_note_touched(watch, tap, what);
+    if (tb_ec2_session_modify(watch->account->aws, row->aws_id, &change, &effect, &fail) !=
+        TB_OK) {
+        watch->wrong = true;
+        tb_log_fail(TB_LOG_ERROR, row->capture_id, &fail, "the session %s is not put right",
+                    row->aws_id);
+        return;
+    }
+    tb_log(TB_LOG_INFO, row->capture_id, "the session %s is put right request_id=%s",
+           row->aws_id, effect.request_id);
+    control_note_restored(watch, tap);
+}
+
+/* A session that mirrors for a capture that records; NULL: it does not, or there is no memory.
+ */
+static const struct control_tap *
+note_tap(struct control_watch *watch, const struct tb_capture *capture,
+         const struct tb_resource *row, const struct tb_ec2_session *session)
+{
+    struct control_tap *tap;
+
+    if (capture->state != TB_CAPTURE_RECORDING || tb_plan_stop(capture) != TB_STOP_NONE ||
+        row->state != TB_RESOURCE_CREATED || !control_is_armed(capture, row->key)) {
+        return NULL;
+    }
+    tap = add_tap(watch);
+    if (tap != NULL) {
+        memcpy(tap->capture_id, capture->id, sizeof(tap->capture_id));
+        (void)tb_str_copy(tap->eni, sizeof(tap->eni), row->key);
+        memcpy(tap->filter, session->filter, sizeof(tap->filter));
+        tap->recording_utc_ns = capture->recording_utc_ns;
+    }
+    return tap;
 }
 
 static void
@@ -103,38 +279,39 @@ watch_capture(struct control_watch *watch, const struct tb_capture *capture,
               struct tb_resource *rows, size_t count)
 {
     struct tb_resource *own = control_own_filter_row(watch->account, rows, count);
-    const struct tb_ec2_filter *found;
+    const struct tb_ec2_filter *found =
+        own != NULL && is_here(watch, own) ? find_filter(watch, own->aws_id) : NULL;
     size_t first_tap = watch->tap_count;
 
     for (size_t i = 0; i < count; i++) {
-        const struct tb_ec2_session *session;
-        struct control_tap *tap;
+        const struct tb_ec2_session *session =
+            rows[i].kind == TB_RESOURCE_SESSION && is_here(watch, &rows[i])
+                ? find_session(watch, rows[i].aws_id)
+                : NULL;
+        const struct control_tap *tap;
 
-        if (rows[i].kind != TB_RESOURCE_SESSION || !is_here(watch, &rows[i]) ||
-            !control_is_armed(capture, rows[i].key)) {
+        if (session == NULL) {
             continue;
         }
-        session = find_session(watch, rows[i].aws_id);
-        tap = session != NULL ? add_tap(watch) : NULL;
-        if (tap == NULL) {
-            continue;
+        watch_tags(watch, capture, &rows[i], &session->tags);
+        tap = note_tap(watch, capture, &rows[i], session);
+        if (tap != NULL) {
+            watch_session(watch, &rows[i], session, tap,
+                          filter_for(watch, capture, session, &rows[i], rows, count));
         }
-        memcpy(tap->capture_id, capture->id, sizeof(tap->capture_id));
-        memcpy(tap->eni, rows[i].key, sizeof(tap->eni));
-        memcpy(tap->filter, session->filter, sizeof(tap->filter));
-        tap->recording_utc_ns = capture->recording_utc_ns;
     }
-    /* (one that is being widened is as its worker makes it) */
-    if (watch->tap_count == first_tap || own == NULL || !is_here(watch, own) ||
-        capture->request.filter.kind == TB_FILTER_ALL || capture->filter_due) {
+    if (found == NULL) {
         return;
     }
-    found = find_filter(watch, own->aws_id);
-    if (found != NULL) {
+    watch_tags(watch, capture, own, &found->tags);
+    if (watch->tap_count > first_tap && capture->request.filter.kind != TB_FILTER_ALL &&
+        !capture->filter_due) {
         control_watch_filter(watch, found, own, capture, rows, count);
     }
 }
 
+/* Those that record, and those whose sessions are still to be deleted, for which they need
+ * their tags. */
 static void
 watch_captures(struct control_watch *watch)
 {
@@ -153,17 +330,15 @@ watch_captures(struct control_watch *watch)
         struct tb_resource *rows = NULL;
         size_t row_count = 0;
 
-        if (due[i].state != TB_CAPTURE_RECORDING) {
+        if (due[i].state != TB_CAPTURE_RECORDING && due[i].state != TB_CAPTURE_DRAINING) {
             continue;
         }
         if (tb_store_capture_get(store, due[i].id, capture, &fail) != TB_OK ||
-            tb_store_resource_list(store, due[i].id, false, &rows, &row_count, &fail) !=
-                TB_OK) {
+            tb_store_resource_list(store, due[i].id, true, &rows, &row_count, &fail) != TB_OK) {
             tb_log_fail(TB_LOG_ERROR, due[i].id, &fail,
                         "cannot read the capture and its AWS objects");
             watch->wrong = true;
-        } else if (capture->state == TB_CAPTURE_RECORDING &&
-                   tb_plan_stop(capture) == TB_STOP_NONE) {
+        } else {
             watch_capture(watch, capture, rows, row_count);
         }
         tb_resources_free(rows, row_count);
@@ -172,16 +347,33 @@ watch_captures(struct control_watch *watch)
     free(capture);
 }
 
-/* Whoever arms a capture and wants the filter waits until it is as it should be. */
 static void
-watch_standing(struct control_watch *watch)
+watch_standing(struct control_watch *watch, struct tb_resource *rows, size_t count)
+{
+    struct tb_resource *row = control_standing_filter_row(watch->account, rows, count);
+    const struct tb_ec2_filter *found =
+        row != NULL && is_here(watch, row) ? find_filter(watch, row->aws_id) : NULL;
+    char owner[sizeof(((struct tb_config *)0)->owner)];
+
+    if (found == NULL) {
+        return;
+    }
+    owner_of(watch, row, owner, sizeof(owner));
+    restore_tags(watch, row, &found->tags,
+                 (const struct wanted_tag[TAGS_MOST]){{TB_TAG_OWNER, owner, NULL},
+                                                      {TB_TAG_STANDING, row->key, NULL}});
+    control_watch_filter(watch, found, row, NULL, rows, count);
+}
+
+void
+control_watch_mirrors(struct control_watch *watch)
 {
     struct tb_resource *rows = NULL;
-    const struct tb_ec2_filter *found;
-    struct tb_resource *row;
+    const struct tb_resource *row;
     struct tb_fail fail = {0};
     size_t count = 0;
 
+    /* whoever arms a capture and wants the filter waits until it is as it should be */
     tb_mutex_lock(&watch->account->standing_mu);
     if (tb_store_resource_list(watch->account->control->deps.store, "", false, &rows, &count,
                                &fail) != TB_OK) {
@@ -190,19 +382,13 @@ watch_standing(struct control_watch *watch)
         count = 0;
     }
     row = control_standing_filter_row(watch->account, rows, count);
-    found = row != NULL && is_here(watch, row) ? find_filter(watch, row->aws_id) : NULL;
-    if (found != NULL) {
-        control_watch_filter(watch, found, row, NULL, rows, count);
+    if (row != NULL && is_here(watch, row)) {
+        (void)tb_str_copy(watch->standing_filter, sizeof(watch->standing_filter), row->aws_id);
     }
+    watch_captures(watch);
+    watch_standing(watch, rows, count);
     tb_mutex_unlock(&watch->account->standing_mu);
     tb_resources_free(rows, count);
-}
-
-void
-control_watch_mirrors(struct control_watch *watch)
-{
-    watch_captures(watch);
-    watch_standing(watch);
     free(watch->taps);
     watch->taps = NULL;
     watch->tap_count = watch->tap_cap = 0;

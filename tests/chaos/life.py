@@ -272,6 +272,17 @@ class Life:
             return f"nothing more: {e}"
         return ours[-1]["id"]
 
+    def bend(self):
+        """The newest session of ours: it mirrors a part, and under a VNI that nobody waits for."""
+        ours = [o for o in verdict.owned(self.awsim.history(), self.owner) if o["kind"] == "session" and not o["until_ns"]]
+        if not ours:
+            return "nothing"
+        try:
+            host.ec2(self.names, "ModifyTrafficMirrorSession", TrafficMirrorSessionId=ours[-1]["id"], VirtualNetworkId=77, PacketLength=60)
+        except (OSError, http.client.HTTPException, RuntimeError) as e:
+            return f"nothing: {e}"
+        return ours[-1]["id"]
+
     def meddle(self):
         """Others, one deed after the other; a thread."""
         for deed in self.plan["deeds"]:
@@ -285,6 +296,8 @@ class Life:
                 self.service.note("S3 is back")
             elif deed["what"] == "rules":
                 self.service.note(f"somebody changes the rules of a filter: {self.spoil()}")
+            elif deed["what"] == "session":
+                self.service.note(f"somebody changes a session: {self.bend()}")
             elif deed["what"] == "delete":
                 self.service.note(f"somebody deletes a {deed['kind']}: {self.take(deed['kind'])}")
             else:

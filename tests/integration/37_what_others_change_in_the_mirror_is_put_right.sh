@@ -1,6 +1,6 @@
 #!/bin/bash
-# Rules of our filters that others delete, change or add: the reconciler makes them as they were, and whoever shares the
-# filter is told, in the custody log, the manifest, the log and a number.
+# Rules of our filters that others delete, change or add, sessions of ours that they change or strip of their tags: the
+# reconciler makes them as they were, and whom it concerns is told, in the custody log, the manifest, the log and a number.
 set -u
 # shellcheck source-path=SCRIPTDIR source=../support/cases.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
@@ -30,6 +30,14 @@ standing_still() { # COMMAND...: while the service looks at nothing
     "$@"
     kill -CONT "$lab_tapbox_pid"
 }
+session() { # SESSION: what EC2 has, with its tags
+    lab_ec2 describe-traffic-mirror-sessions --traffic-mirror-session-ids "$1" | jq -cS '.TrafficMirrorSessions[0] | .Tags |= sort_by(.Key)'
+}
+tags() { # OBJECT: our tags
+    lab_awsim_ask /objects | jq -cS --arg id "$1" '.sessions[], .filters[] | select(.id == $id).tags | with_entries(select(.key | startswith("tapbox:")))'
+}
+is_session() { [ "$(session "$1" | jq -c 'del(.Tags)')" = "$(jq -c 'del(.Tags)' <<<"$2")" ]; } # SESSION AS
+has_tags() { [ "$(tags "$1")" = "$2" ]; } # OBJECT TAGS
 received() { lab_capture "$1" | jq .ledger.received; }
 receives() { # CAPTURE: more than before
     local before
@@ -63,6 +71,8 @@ id=$(lab_record workload 10m)
 lab_wait_for_state "$id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
 filter=$(filter_of "$id")
 before=$(rules "$filter")
+session=$(lab_awsim_ask /objects | jq -r '.sessions[0].id')
+asked=$(session "$session")
 same 'it has four rules' 4 "$(wc -l <<<"$before")"
 expect 'packets arrive' receives "$id"
 mapfile -t ids < <(rules "$filter" TrafficMirrorFilterRuleId)
@@ -84,6 +94,25 @@ lab_tapbox_start || give_up 'tapbox starts again' "$LAB_DIR/logs/tapbox.log"
 expect 'a rule that was changed is made anew, one of others is taken out' lab_wait 60 are_rules "$filter" "$before"
 expect 'that is told, too' lab_wait 20 is_gap "$id" "; $when \\(1 rules gone, 2 added\\); put right"
 expect 'and packets arrive once more' lab_wait 20 receives "$id"
+
+# --- the session itself
+other=$(lab_ec2 create-traffic-mirror-filter | jq -r .TrafficMirrorFilter.TrafficMirrorFilterId)
+lab_ec2 modify-traffic-mirror-session --traffic-mirror-session-id "$session" --traffic-mirror-filter-id "$other" --virtual-network-id 77 \
+    --session-number 9 --packet-length 60 >/dev/null
+expect 'a session that was changed is as it was' lab_wait 60 is_session "$session" "$asked"
+expect 'and packets arrive as before' lab_wait 20 receives "$id"
+expect 'it is logged' grep -q "somebody changed the session $session: filter $other for $filter, VNI 77 for [0-9]*, number 9 for 1, packet length 60 for whole" \
+    "$LAB_DIR/logs/tapbox.log"
+mapfile -t changes < <(metric tapbox_mirror_changes_total)
+for object in "$session" "$filter"; do
+    was=$(tags "$object")
+    lab_ec2 delete-tags --resources "$object" >/dev/null
+    same 'it has lost its tags' '{}' "$(tags "$object")"
+    expect 'what has lost its tags gets them back' lab_wait 60 has_tags "$object" "$was"
+done
+lab_ec2 create-tags --resources "$session" --tags Key=tapbox:owner,Value=another Key=tapbox:capture,Value=another >/dev/null
+expect 'tags that were changed, too' lab_wait 60 has_tags "$session" "$(jq -cS '.Tags | map(select(.Key | startswith("tapbox:"))) | from_entries' <<<"$asked")"
+expect 'that is counted' test "$(metric tapbox_mirror_changes_total)" -ge "$((changes[0] + 3))"
 lab_call POST "/v1/captures/$id/stop" >/dev/null
 lab_wait_for_state "$id" sealed 30 || give_up 'it is sealed' "$LAB_DIR/logs/tapbox.log"
 
@@ -120,10 +149,14 @@ for one in "$id" "$own"; do
     same 'a gap of the manifest' 1 "$(jq '[.completeness.gaps[] | select(.kind == "source" and (.text | test("its filter was changed")))] | length' \
         "$(lab_evidence "$one")/manifest.json")"
 done
-same 'each time an entry of the custody log, and again when it was put right' 'mirror_changed mirror_restored mirror_changed mirror_restored' \
+same 'each time an entry of the custody log, and again when it was put right' 'mirror_changed mirror_restored mirror_changed mirror_restored mirror_changed mirror_restored' \
     "$(acts "$id" 'select(.act | startswith("mirror_")).act' | paste -sd' ')"
 same 'with the rule that was taken out' 'egress 50 accept' \
     "$(acts "$own" 'select(.act == "foreign_rule_deleted").detail | "\(.direction) \(.number) \(.action)"')"
+same 'the last of them is about the session' 1 \
+    "$(acts "$id" 'select(.act == "mirror_changed").detail.text' | tail -n 1 | grep -cE "^after 20[0-9TZ:-]+ its session was changed \\(filter $other for .*, VNI 77 for [0-9]+, number 9 for 1, packet length 60 for whole packets\\)$")"
+same 'and the tags that were put back' 'session tapbox:owner tapbox:capture tapbox:expires|session tapbox:owner tapbox:capture' \
+    "$(acts "$id" 'select(.act == "tags_restored").detail | "\(.kind) \(.tags | join(" "))"' | paste -sd'|')"
 same 'and the ones of the shared filter, in the log of the host' 'egress 100 reject|ingress 1 reject' \
     "$(cat "$LAB_DIR"/evidence/captures/custody/log-*/*.jsonl | jq -r 'select(.act == "foreign_rule_deleted").detail | "\(.direction) \(.number) \(.action)"' | sort | paste -sd'|')"
 expect 'all of it holds' "$TB_OUT/tapbox" verify "$LAB_DIR/evidence/captures" --key "$LAB_DIR/state/evidence.key.pub"

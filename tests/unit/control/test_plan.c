@@ -286,6 +286,46 @@ a_rule_that_was_changed_is_another(void **state)
     assert_false(tb_plan_is_rule(&found[0], &tcp));
 }
 
+static void
+a_session_that_was_changed_is_told_from_what_was_asked_for(void **state)
+{
+    static const char params[] = "TrafficMirrorTargetId=tmt-1&TrafficMirrorFilterId=tmf-1"
+                                 "&SessionNumber=2&VirtualNetworkId=7";
+    static const char cut[] = "SessionNumber=2&VirtualNetworkId=7&PacketLength=200";
+    const struct tb_ec2_session asked = {
+        .id = "tms-1", .target = "tmt-1", .filter = "tmf-1", .session_number = 2, .vni = 7};
+    struct tb_ec2_session found = asked;
+    struct tb_ec2_session_change change;
+    char target[TB_AWS_ID_SIZE], said[TB_CAPTURE_MAX_TEXT];
+
+    (void)state;
+    assert_false(tb_plan_session_change(&found, params, "tmf-1", target, &change, said));
+    assert_false(tb_plan_session_change(&found, params, NULL, target, &change, said));
+    found.packet_length = 8500; /* as whole packets are told of some targets */
+    assert_false(tb_plan_session_change(&found, params, "tmf-1", target, &change, said));
+
+    (void)strcpy(found.target, "tmt-2");
+    (void)strcpy(found.filter, "tmf-2");
+    found.session_number = 3;
+    found.vni = 8;
+    found.packet_length = 60;
+    assert_true(tb_plan_session_change(&found, params, "tmf-1", target, &change, said));
+    assert_string_equal(said, "target tmt-2 for tmt-1, filter tmf-2 for tmf-1, VNI 8 for 7, "
+                              "number 3 for 2, packet length 60 for whole packets");
+    assert_string_equal(change.target, "tmt-1");
+    assert_string_equal(change.filter, "tmf-1");
+    assert_int_equal(change.session_number, 2);
+    assert_int_equal(change.vni, 7);
+    assert_true(change.whole_packets && change.packet_length == 0);
+
+    found = asked;
+    assert_true(tb_plan_session_change(&found, cut, NULL, target, &change, said));
+    assert_string_equal(said, "packet length 0 for 200");
+    assert_int_equal(change.packet_length, 200);
+    assert_true(change.target == NULL && change.filter == NULL && change.vni == 0 &&
+                change.session_number == 0 && !change.whole_packets);
+}
+
 int
 main(void)
 {
@@ -299,6 +339,7 @@ main(void)
         cmocka_unit_test(a_request_that_was_written_down_tells_what_it_asked_for),
         cmocka_unit_test(a_rule_is_the_same_however_ec2_writes_it),
         cmocka_unit_test(a_rule_that_was_changed_is_another),
+        cmocka_unit_test(a_session_that_was_changed_is_told_from_what_was_asked_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
