@@ -154,7 +154,7 @@ checkpoint(struct store_checkpoints *c)
     for (int i = 1; i < COPIES_MOST && copied && left > FEW_PAGES; i++) {
         copied = copy(c, &left);
     }
-    tb_mutex_lock(&c->store->mu);
+    store_lock(c->store, NULL);
     copied = copy(c, &left);
     tb_mutex_unlock(&c->store->mu);
     tell_length(c, copied && left > 0);

@@ -270,7 +270,11 @@ store_list_add(struct store_list *list)
 void
 store_lock(struct tb_store *store, const char *act)
 {
+    /* A thread that reads alert after alert has let go of `mu` and taken it again before one
+     * that was woken for it runs: commits had to wait for hundreds of such reads. */
+    tb_mutex_lock(&store->turn);
     tb_mutex_lock(&store->mu);
+    tb_mutex_unlock(&store->turn);
     store->locked.act = act;
 }
 

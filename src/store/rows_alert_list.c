@@ -46,7 +46,7 @@ tb_store_alert_list(struct tb_store *store, const char *outcome, int64_t before,
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(
         store,
         "SELECT id, received_utc_ns, adapter, sender_id, outcome, reason, rule, capture_id,"

@@ -547,7 +547,7 @@ tb_store_alert(struct tb_store *store, const char *capture_id, uint32_t number,
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(
         store, "SELECT " ALERT_COLUMNS " FROM alerts WHERE capture_id = ? AND number = ?", &q,
         fail);
@@ -572,7 +572,7 @@ tb_store_alert_find(struct tb_store *store, int64_t id, const char *name,
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(
         store,
         "SELECT " ALERT_COLUMNS
@@ -604,7 +604,7 @@ tb_store_alert_parsed(struct tb_store *store, const char *capture_id, uint32_t n
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(
         store, "SELECT parsed FROM alerts WHERE capture_id = ? AND number = ?", &q, fail);
     if (err == TB_OK) {
@@ -682,7 +682,7 @@ tb_store_alerts_uploaded(struct tb_store *store, const char *capture_id, uint32_
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err =
         store_open_locked(store, "SELECT alerts_uploaded FROM captures WHERE id = ?", &q, fail);
     if (err == TB_OK) {

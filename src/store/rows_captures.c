@@ -287,7 +287,7 @@ tb_store_capture_get(struct tb_store *store, const char *id, struct tb_capture *
 {
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_capture_get_locked(store, id, out, fail);
     tb_mutex_unlock(&store->mu);
     return err;
@@ -302,7 +302,7 @@ tb_store_capture_list(struct tb_store *store, bool live_only, size_t limit,
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(store,
                             "SELECT " CAPTURE_COLUMNS " FROM captures"
                             " WHERE NOT ? OR state NOT IN ('sealed', 'refused', 'failed')"
@@ -347,7 +347,7 @@ tb_store_due_list(struct tb_store *store, struct tb_due **out, size_t *out_count
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(
         store,
         "SELECT id, state, due_steady_ns, deadline_utc_ns, deadline_boot_ns,"

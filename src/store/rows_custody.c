@@ -229,7 +229,7 @@ tb_store_custody_text(struct tb_store *store, const char *log_id, int64_t first,
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(store,
                             "SELECT number, line FROM custody WHERE log_id = ?"
                             " AND number BETWEEN ? AND ? ORDER BY number",
@@ -445,7 +445,7 @@ tb_store_custody_waiting(struct tb_store *store, size_t limit, char (**out)[TB_C
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(
         store,
         "SELECT m.capture_id FROM manifests AS m JOIN captures AS c ON c.id = m.capture_id"

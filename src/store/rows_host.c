@@ -91,7 +91,7 @@ read_json(struct tb_store *store, const char *id, const char *sql, struct tb_jso
     enum tb_err err;
 
     *out = NULL;
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(store, sql, &q, fail);
     if (err == TB_OK) {
         store_bind_text(&q, id);

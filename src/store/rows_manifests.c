@@ -77,7 +77,7 @@ tb_store_key_list(struct tb_store *store, struct tb_key_row **out, size_t *out_c
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(store,
                             "SELECT fingerprint, public_pem, first_used_utc_ns, current,"
                             " in_bucket FROM keys ORDER BY first_used_utc_ns, fingerprint",

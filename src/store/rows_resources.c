@@ -360,7 +360,7 @@ tb_store_resource_list(struct tb_store *store, const char *capture_id, bool with
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(
         store,
         "SELECT id, kind, state, capture_id, account, place, key, aws_id, client_token,"

@@ -302,7 +302,7 @@ tb_store_segment_list(struct tb_store *store, const char *capture_id,
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(
         store, "SELECT " SEGMENT_COLUMNS " FROM segments WHERE capture_id = ? ORDER BY name",
         &q, fail);
@@ -321,7 +321,7 @@ tb_store_segment_backlog(struct tb_store *store, const char *without, size_t lim
     struct store_query q;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(store,
                             "SELECT " SEGMENT_COLUMNS " FROM segments"
                             " WHERE state = 'spooled' AND local = 1"
@@ -347,7 +347,7 @@ tb_store_backlog_sum(struct tb_store *store, struct tb_backlog *out, struct tb_f
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(
         store,
         "SELECT count(*), coalesce(sum(bytes), 0) - coalesce(sum((SELECT coalesce(sum(p.bytes),"

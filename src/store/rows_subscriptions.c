@@ -50,7 +50,7 @@ tb_store_subscription_list(struct tb_store *store, struct tb_subscription **out,
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(
         store, "SELECT url, topic, since_steady_ns FROM subscriptions ORDER BY since_steady_ns",
         &q, fail);

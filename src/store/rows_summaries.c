@@ -30,7 +30,7 @@ tb_store_summary_get(struct tb_store *store, const char *capture_id, struct tb_b
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(store, "SELECT body FROM summaries WHERE capture_id = ?", &q, fail);
     if (err == TB_OK) {
         store_bind_text(&q, capture_id);

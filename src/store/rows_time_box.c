@@ -140,7 +140,7 @@ tb_store_usage_since(struct tb_store *store, int64_t since_utc_ns, struct tb_sto
     bool row = false;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_open_locked(
         store,
         "SELECT coalesce(sum(CASE WHEN state IN ('planned', 'arming', 'recording')"

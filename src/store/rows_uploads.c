@@ -155,7 +155,7 @@ tb_store_upload_get(struct tb_store *store, const char *capture_id, const char *
     struct tb_upload_row row = {.upload_id = ""};
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = read_upload_locked(store, capture_id, name, &row, fail);
     if (err == TB_OK) {
         err = read_parts_locked(store, capture_id, name, &list, fail);

@@ -336,6 +336,7 @@ tb_store_open(const char *path, struct tb_store **out, struct tb_fail *fail)
     }
     store->lock_fd = -1;
     store->queue.last = &store->queue.first;
+    tb_mutex_init(&store->turn);
     tb_mutex_init(&store->mu);
     tb_mutex_init(&store->queue_mu);
     tb_cond_init(&store->queue_moved);
@@ -391,6 +392,7 @@ tb_store_close(struct tb_store *store)
     tb_cond_release(&store->queue_moved);
     tb_mutex_release(&store->queue_mu);
     tb_mutex_release(&store->mu);
+    tb_mutex_release(&store->turn);
     free(store);
 }
 
@@ -400,7 +402,7 @@ tb_store_check(struct tb_store *store, struct tb_fail *fail)
     int64_t captures = 0;
     enum tb_err err;
 
-    tb_mutex_lock(&store->mu);
+    store_lock(store, NULL);
     err = store_begin_locked(store, fail);
     if (err == TB_OK) {
         err = read_number_locked(store, "SELECT count(*) FROM migrations", &captures, fail);

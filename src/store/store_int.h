@@ -21,6 +21,7 @@ struct tb_store {
     char path[256];
     int64_t steady_less_boot_ns; /* set once */
     int lock_fd;                 /* flock on "<path>.lock" keeps other processes out */
+    struct tb_mutex turn;        /* its holder is the next to hold mu; store_lock only */
     struct tb_mutex mu;
     struct { /* touched only while holding mu */
         sqlite3 *db;
@@ -51,7 +52,9 @@ void store_checkpoints_stop(struct store_checkpoints *checkpoints); /* NULL: not
 enum tb_err store_failed_locked(struct tb_store *store, int rc, const char *doing,
                                 struct tb_fail *fail) TB_REQUIRES(store->mu);
 
-/* For writing: `act` (a literal of base/crash.c) names the commit. */
+/* `act` (a literal of base/crash.c) names the commit; NULL: there is none, or none that
+ * anything depends on.  Who wants the lock again and again does not overtake one who waits for
+ * it. */
 void store_lock(struct tb_store *store, const char *act) TB_ACQUIRE(store->mu);
 
 /* BEGIN IMMEDIATE; _end commits when `err` is TB_OK, else rolls back and passes `err` on. */

@@ -6,12 +6,12 @@
 
 #include <cmocka.h>
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <tapbox/store.h>
-#include <tapbox/thread.h>
+#include "../../../src/store/store_int.h"
 
 enum {
     THREADS = 64
@@ -292,6 +292,51 @@ no_vni_is_given_out_twice(void **state)
     free(callers);
 }
 
+static int64_t
+count_alerts_locked(struct tb_store *store) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    bool row = false;
+    int64_t count;
+
+    assert_int_equal(store_open_locked(store, "SELECT count(*) FROM alerts", &q, NULL), TB_OK);
+    assert_int_equal(store_step_locked(&q, &row, NULL), TB_OK);
+    count = store_int(&q);
+    store_close(&q);
+    return count;
+}
+
+/* As a thread does that reads one row after the other. */
+static void
+who_takes_the_lock_again_comes_after_an_alert_that_waits(void **state)
+{
+    struct place *p = *state;
+    struct caller *callers = callers_of(p, "i-00000001");
+    int64_t until_ns = tb_clock_boot_ns() + 60 * TB_NS_PER_S;
+    bool waits = false;
+    int64_t count;
+
+    store_lock(p->store, NULL);
+    assert_int_equal(tb_thread_start(&callers[0].thread, "caller", call, &callers[0], NULL),
+                     TB_OK);
+    while (!waits && tb_clock_boot_ns() < until_ns) {
+        waits = pthread_mutex_trylock(&p->store->turn.os) != 0;
+        if (!waits) {
+            (void)pthread_mutex_unlock(&p->store->turn.os);
+            (void)sched_yield();
+        }
+    }
+    tb_mutex_unlock(&p->store->mu);
+    store_lock(p->store, NULL);
+    count = count_alerts_locked(p->store);
+    tb_mutex_unlock(&p->store->mu);
+    assert_int_equal(pthread_join(callers[0].thread, NULL), 0);
+    assert_true(waits);
+    assert_int_equal(count, 1);
+    assert_int_equal(callers[0].err, TB_OK);
+    free(callers);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -304,6 +349,7 @@ main(void)
         CASE(an_alert_that_is_refused_takes_none_with_it),
         CASE(several_by_one_caller_each_have_an_outcome_of_their_own),
         CASE(no_vni_is_given_out_twice),
+        CASE(who_takes_the_lock_again_comes_after_an_alert_that_waits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
