@@ -87,7 +87,10 @@ checklist_json(const struct tb_capture *capture, bool no_traffic)
     const struct tb_capture_source *source = NULL;
 
     for (size_t i = 0; i < capture->source_count && source == NULL; i++) {
-        source = capture->sources[i].gap[0] == '\0' ? &capture->sources[i] : NULL;
+        /* (one that is mirrored may have a gap all the same: sessions of others come first) */
+        source = capture->sources[i].armed || capture->sources[i].gap[0] == '\0'
+                     ? &capture->sources[i]
+                     : NULL;
     }
     if (!no_traffic || source == NULL) {
         return out;

@@ -227,6 +227,12 @@ static void
 no_traffic_has_a_checklist_until_the_first_packet(void **state)
 {
     const struct tb_ledger one = {.received = 1, .written = 1};
+    const struct tb_capture_source second = {.eni = ENI,
+                                             .ip = "10.0.1.10",
+                                             .vni = 7,
+                                             .session_number = 2,
+                                             .armed = true,
+                                             .gap = "mirror sessions of others come first"};
     struct room *r = *state;
     struct tb_buf out = TB_BUF_INIT(ANSWER_MAX);
     char id[TB_CAPTURE_ID_SIZE], path[100];
@@ -248,6 +254,12 @@ no_traffic_has_a_checklist_until_the_first_packet(void **state)
         (void)usleep(50000);
     }
     assert_true(no_traffic);
+    /* where others come first it is needed most */
+    assert_int_equal(tb_store_capture_sources(r->store, id, &second, 1, NULL), TB_OK);
+    assert_int_equal(call(r, "GET", path, &r->analyst, NULL, NULL, &out), 200);
+    json = json_of(&out);
+    assert_int_equal(tb_json_count(tb_json_at(json, "/checklist")), 6);
+    tb_json_free(json);
     assert_int_equal(call(r, "GET", "/metrics", &r->scraper, NULL, NULL, &out), 200);
     assert_non_null(strstr(tb_buf_str(&out), "\ntapbox_captures_no_traffic 1\n"));
     assert_non_null(strstr(tb_buf_str(&out), "\ntapbox_store_log_bytes "));
