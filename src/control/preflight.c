@@ -203,7 +203,7 @@ captured_by(const struct preflight_facts *facts, const char *eni)
         }
         for (size_t s = 0; s < capture->source_count; s++) {
             if (strcmp(capture->sources[s].eni, eni) == 0 &&
-                capture->sources[s].gap[0] == '\0') {
+                (capture->sources[s].armed || capture->sources[s].gap[0] == '\0')) {
                 return capture;
             }
         }
@@ -394,10 +394,11 @@ check_source(const struct preflight_facts *facts, size_t i, struct tb_plan *out)
     return good;
 }
 
+/* *out_new: how many sessions would be made. */
 static bool
-check_sources(const struct preflight_facts *facts, size_t *out_usable, struct tb_plan *out)
+check_sources(const struct preflight_facts *facts, size_t *out_new, struct tb_plan *out)
 {
-    size_t usable = 0;
+    size_t usable = 0, captured = 0;
 
     (void)tb_plan_sources(facts->request, facts->interfaces, facts->instances,
                           facts->target->eni, out->sources, &out->source_count);
@@ -408,6 +409,10 @@ check_sources(const struct preflight_facts *facts, size_t *out_usable, struct tb
             continue;
         }
         usable += check_source(facts, i, out) ? 1 : 0;
+        captured += captured_by(facts, out->sources[i].eni) != NULL ? 1 : 0;
+    }
+    if (usable > captured) {
+        out->joins[0] = '\0'; /* the rest needs a capture, and a place, of its own */
     }
     if (out->source_count == 0) {
         preflight_say(
@@ -418,7 +423,7 @@ check_sources(const struct preflight_facts *facts, size_t *out_usable, struct tb
                       "of %zu interfaces at most %d are captured: name those that matter",
                       facts->interfaces->count, TB_CAPTURE_MAX_SOURCES);
     }
-    *out_usable = usable;
+    *out_new = usable - captured;
     return usable > 0;
 }
 
@@ -469,7 +474,7 @@ void
 preflight_run(const struct preflight_facts *facts, struct tb_plan *out)
 {
     struct tb_check blocked;
-    size_t usable = 0;
+    size_t sessions = 0;
     bool good = true;
 
     memset(out, 0, sizeof(*out));
@@ -486,9 +491,9 @@ preflight_run(const struct preflight_facts *facts, struct tb_plan *out)
         check_found(facts, out);
         good = false;
     } else {
-        good = check_sources(facts, &usable, out);
+        good = check_sources(facts, &sessions, out);
         good = check_shared(facts, out) && good;
     }
-    good = preflight_whole(facts, usable, out) && good;
+    good = preflight_whole(facts, sessions, out) && good;
     out->blocked = !good;
 }

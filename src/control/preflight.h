@@ -109,9 +109,9 @@ void preflight_say(struct tb_plan *plan, const char *code, enum tb_check_severit
                    const char *eni, const char *fmt, ...) TB_PRINTF(5, 6);
 /* preflight_path.c: can copies get from the interface to the target?  False: they cannot. */
 bool preflight_path(const struct preflight_facts *facts, size_t source, struct tb_plan *out);
-/* preflight_whole.c: the target's room, filter, credentials, bucket, ...; `usable` interfaces
- * would be mirrored.  False: it cannot run. */
-bool preflight_whole(const struct preflight_facts *facts, size_t usable, struct tb_plan *out);
+/* preflight_whole.c: the target's room, filter, credentials, bucket, ...; so many sessions
+ * would be made.  False: it cannot run. */
+bool preflight_whole(const struct preflight_facts *facts, size_t sessions, struct tb_plan *out);
 /* preflight_types.c */
 void preflight_type(const struct preflight_facts *facts,
                     const struct tb_ec2_interface *interface,

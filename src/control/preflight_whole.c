@@ -299,7 +299,7 @@ check_price(const struct preflight_facts *facts, size_t sessions, struct tb_plan
 }
 
 bool
-preflight_whole(const struct preflight_facts *facts, size_t usable, struct tb_plan *out)
+preflight_whole(const struct preflight_facts *facts, size_t sessions, struct tb_plan *out)
 {
     bool good = check_capacity(facts, out);
 
@@ -313,8 +313,8 @@ preflight_whole(const struct preflight_facts *facts, size_t usable, struct tb_pl
         preflight_say(out, "not_known", TB_CHECK_WARN, "", "could not look at %s: %.250s",
                       facts->unknown[i].what, facts->unknown[i].why.text);
     }
-    if (out->joins[0] == '\0' && usable > 0) {
-        check_price(facts, usable, out);
+    if (sessions > 0) {
+        check_price(facts, sessions, out);
     }
     return good;
 }

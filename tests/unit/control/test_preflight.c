@@ -540,6 +540,21 @@ what_runs_already_is_joined_or_waited_for(void **state TB_UNUSED)
     w.facts.capture_count = 1;
     expect("joins", "info");
     assert_string_equal(plan.joins, "cap-1");
+    assert_int_equal(count_checks("price", NULL), 0);
+    w.capture[0].sources[0].armed = true;
+    SET(w.capture[0].sources[0].gap, "mirror sessions of others come first");
+    expect("joins", "info");
+    assert_string_equal(plan.joins, "cap-1");
+    /* what nobody captures yet needs a session and a place */
+    make_interface(&w.at[1], "eni-2", "10.0.0.6");
+    w.interfaces.count = 2;
+    expect("joins", "info");
+    assert_string_equal(plan.joins, "");
+    assert_non_null(strstr(text_of("price"), "for 1 session "));
+    w.config.max_concurrent = 1;
+    expect("no_place", "warn");
+    w.config.max_concurrent = 10;
+    w.interfaces.count = 1;
     w.capture[0].stop_asked = true;
     expect("price", "info");
     assert_string_equal(plan.joins, "");
