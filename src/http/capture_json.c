@@ -153,7 +153,8 @@ tb_http_capture_json(const struct tb_http_server *server, const struct tb_captur
     tb_json_set_time(out, "stopped", capture->stopped_utc_ns);
     tb_json_set_time(out, "ended", capture->ended_utc_ns);
     tb_json_set_time(out, "deadline", capture->deadline.utc_ns);
-    if (capture->deadline.utc_ns != 0 && !tb_capture_state_is_final(capture->state)) {
+    if (capture->deadline.utc_ns != 0 && capture->stop_reason == TB_STOP_NONE &&
+        !tb_capture_state_is_final(capture->state)) {
         int64_t left_ns = tb_deadline_left_ns(&capture->deadline);
 
         tb_json_set_int(out, "seconds_left", left_ns > 0 ? left_ns / TB_NS_PER_S : 0);

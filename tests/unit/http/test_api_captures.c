@@ -217,6 +217,10 @@ an_extension_that_cannot_be_is_refused_with_what_could(void **state)
                      TB_OK);
     assert_int_equal(call(r, "POST", path, &r->analyst, NULL, "{\"duration\":60}", &out), 409);
     assert_problem(&out, 409, "being stopped");
+    /* what is being stopped has no time left, whatever its deadline was */
+    snprintf(path, sizeof(path), "/v1/captures/%s", id);
+    assert_int_equal(call(r, "GET", path, &r->analyst, NULL, NULL, &out), 200);
+    assert_non_null(strstr(tb_buf_str(&out), "\"seconds_left\": null"));
     assert_int_equal(call(r, "POST", "/v1/captures/cap-20260102T030405Z-1a2b3c4d/extend",
                           &r->analyst, NULL, "{\"duration\":60}", &out),
                      404);
