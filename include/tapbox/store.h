@@ -418,6 +418,11 @@ TB_NODISCARD enum tb_err tb_store_session_holder(struct tb_store *store, const c
 TB_NODISCARD enum tb_err tb_store_resource_created(struct tb_store *store, int64_t row,
                                                    const char *aws_id, const char *request_id,
                                                    struct tb_fail *fail);
+/* Somebody else made it, and it will do: `found` is an intent with the aws_id, and in the store
+ * at once as created, or not at all; there is nothing to ask AWS for. */
+TB_NODISCARD enum tb_err tb_store_resource_adopt(struct tb_store *store,
+                                                 const struct tb_resource *found,
+                                                 struct tb_fail *fail);
 /* Written before the request.  False: AWS had nothing to delete, so nothing was. */
 TB_NODISCARD enum tb_err tb_store_resource_deleting(struct tb_store *store, int64_t row,
                                                     bool deleting, struct tb_fail *fail);

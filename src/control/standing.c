@@ -81,18 +81,12 @@ static enum tb_err
 adopt(struct control_account *account, enum tb_resource_kind kind, const char *key,
       const char *aws_id, struct tb_fail *fail)
 {
-    struct tb_resource intent;
-    char none[1] = "";
-    int64_t row = 0;
-    enum tb_err err = control_begin_intent(account, kind, key, &intent, fail);
+    struct tb_resource found;
+    enum tb_err err = control_begin_intent(account, kind, key, &found, fail);
 
-    if (err != TB_OK) {
-        return err;
-    }
-    intent.params = none;
-    err = tb_store_resource_intend(account->control->deps.store, &intent, &row, fail);
+    (void)tb_str_copy(found.aws_id, sizeof(found.aws_id), aws_id);
     if (err == TB_OK) {
-        err = tb_store_resource_created(account->control->deps.store, row, aws_id, "", fail);
+        err = tb_store_resource_adopt(account->control->deps.store, &found, fail);
     }
     if (err == TB_OK) {
         tb_log(TB_LOG_INFO, NULL, "reusing standing %s %s", tb_resource_kind_name(kind),

@@ -40,18 +40,16 @@ tb_resources_free(struct tb_resource *resources, size_t count)
     free(resources);
 }
 
-enum tb_err
-tb_store_resource_intend(struct tb_store *store, const struct tb_resource *intent,
-                         int64_t *out_row, struct tb_fail *fail)
+static enum tb_err
+intend_locked(struct tb_store *store, const struct tb_resource *intent, int64_t *out_row,
+              struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     struct store_query q;
     int changed = 0;
-    enum tb_err err;
+    enum tb_err err = intent->capture_id[0] == 0
+                          ? TB_OK
+                          : store_capture_exists_locked(store, intent->capture_id, fail);
 
-    store_lock(store, "resource_intend");
-    err = intent->capture_id[0] == 0
-              ? TB_OK
-              : store_capture_exists_locked(store, intent->capture_id, fail);
     /* looked at and written in one statement: of two captures that both want to mirror an
      * interface one is second */
     if (err == TB_OK) {
@@ -64,24 +62,36 @@ tb_store_resource_intend(struct tb_store *store, const struct tb_resource *inten
             "  WHERE kind = 'session' AND key = ?3 AND state <> 'gone' AND capture_id <> ?2)",
             &q, fail);
     }
-    if (err == TB_OK) {
-        store_bind_text(&q, tb_resource_kind_name(intent->kind));
-        store_bind_text_or_null(&q, intent->capture_id);
-        store_bind_text(&q, intent->key);
-        store_bind_text(&q, intent->client_token);
-        store_bind_text(&q, intent->params == NULL ? "" : intent->params);
-        store_bind_int(&q, intent->expires_utc_s);
-        store_bind_int(&q, tb_clock_utc_ns());
-        store_bind_text(&q, intent->account);
-        store_bind_text(&q, intent->place);
-        err = store_run_locked(&q, &changed, fail);
+    if (err != TB_OK) {
+        return err;
     }
+    store_bind_text(&q, tb_resource_kind_name(intent->kind));
+    store_bind_text_or_null(&q, intent->capture_id);
+    store_bind_text(&q, intent->key);
+    store_bind_text(&q, intent->client_token);
+    store_bind_text(&q, intent->params == NULL ? "" : intent->params);
+    store_bind_int(&q, intent->expires_utc_s);
+    store_bind_int(&q, tb_clock_utc_ns());
+    store_bind_text(&q, intent->account);
+    store_bind_text(&q, intent->place);
+    err = store_run_locked(&q, &changed, fail);
     if (err == TB_OK && changed == 0) {
         err = tb_fail_set(fail, TB_EEXIST, "%s has a session of another capture", intent->key);
     }
     if (err == TB_OK) {
         *out_row = sqlite3_last_insert_rowid(store->locked.db);
     }
+    return err;
+}
+
+enum tb_err
+tb_store_resource_intend(struct tb_store *store, const struct tb_resource *intent,
+                         int64_t *out_row, struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    store_lock(store, "resource_intend");
+    err = intend_locked(store, intent, out_row, fail);
     tb_mutex_unlock(&store->mu);
     return err;
 }
@@ -177,8 +187,8 @@ note_effect_locked(struct tb_store *store, int64_t row, const char *act, const c
 }
 
 static enum tb_err
-created_locked(struct tb_store *store, int64_t row, const char *aws_id, const char *request_id,
-               struct tb_fail *fail) TB_REQUIRES(store->mu)
+created_locked(struct tb_store *store, int64_t row, const char *act, const char *aws_id,
+               const char *request_id, struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     struct store_query q;
     /* one that somebody decided to delete while the call ran keeps that decision */
@@ -198,7 +208,7 @@ created_locked(struct tb_store *store, int64_t row, const char *aws_id, const ch
         store_bind_int(&q, row);
         err = update_one_locked(&q, row, fail);
     }
-    return err == TB_OK ? note_effect_locked(store, row, "aws_created", request_id, fail) : err;
+    return err == TB_OK ? note_effect_locked(store, row, act, request_id, fail) : err;
 }
 
 enum tb_err
@@ -210,7 +220,27 @@ tb_store_resource_created(struct tb_store *store, int64_t row, const char *aws_i
     store_lock(store, "resource_created");
     err = store_begin_locked(store, fail);
     if (err == TB_OK) {
-        err = created_locked(store, row, aws_id, request_id, fail);
+        err = created_locked(store, row, "aws_created", aws_id, request_id, fail);
+        err = store_end_locked(store, err, fail);
+    }
+    tb_mutex_unlock(&store->mu);
+    return err;
+}
+
+enum tb_err
+tb_store_resource_adopt(struct tb_store *store, const struct tb_resource *found,
+                        struct tb_fail *fail)
+{
+    int64_t row = 0;
+    enum tb_err err;
+
+    store_lock(store, "resource_created");
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = intend_locked(store, found, &row, fail);
+        if (err == TB_OK) {
+            err = created_locked(store, row, "aws_found", found->aws_id, "", fail);
+        }
         err = store_end_locked(store, err, fail);
     }
     tb_mutex_unlock(&store->mu);

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""A session whose create was lost or refused: what was made is found and goes, and no teardown makes one."""
+"""A session whose create was lost or refused: what was made is found and goes, and no teardown makes one.  And a target of
+somebody else's, about which the store was killed while it noted it."""
 import json
 import os
 import sys
@@ -77,7 +78,40 @@ def scene(folder):
         awsim.stop()
 
 
+def found_target(folder, when):
+    """Killed between seeing that our interface has a target and having written that down."""
+    out = os.environ.get("TB_OUT", os.path.join(ROOT, "build/debug"))
+    names = world.Names(2)
+    token = run(out + "/tapbox", "token", "add", "a", "--role", "analyst", "--file", folder + "/tokens").stdout.strip()
+    awsim = host.Awsim(out, names, folder)
+    service = host.Service(out, names, folder, "found", folder + "/tokens")
+    body = json.dumps({"source": world.eni(5), "duration": "60s", "reason": "found"})
+    try:
+        target = host.between(host.ec2(names, "CreateTrafficMirrorTarget", NetworkInterfaceId=world.TARGET),
+                              "trafficMirrorTargetId")
+        service.start(when)
+        wait_until("the service", service.ready, 30)
+        key = service.call("POST", "/v1/captures", body, token)[1]["capture"]["id"]
+        is_(f"it is killed at {when}", service.process.wait(30) == -host.signal.SIGKILL)
+        service.start()
+        wait_until("its end, or its beginning",
+                   lambda: service.captures()[key]["state"] in ("recording", *verdict.FINAL), PATIENCE_S)
+        capture = service.captures()[key]
+        is_(f"killed at {when}, the capture records all the same", capture["state"] == "recording", capture)
+        known = service.rows("SELECT aws_id FROM resources WHERE kind = 'target' AND state <> 'gone'")
+        is_("with the target that was there", [row["aws_id"] for row in known] == [target], known)
+    except (RuntimeError, AssertionError, OSError) as e:
+        is_("the scene is played to its end", False, f"{e!r}\n" + open(service.log, encoding="utf-8").read()[-3000:])
+    finally:
+        service.end()
+        awsim.stop()
+
+
 inside_the_lab()
+host.build_wires(world.Names(2))
+for crash in ("resource_intend:before", "resource_intend:after", "resource_created:before", "resource_created:after"):
+    with tempfile.TemporaryDirectory(dir="/run") as work:
+        found_target(work, crash)
 with tempfile.TemporaryDirectory(dir="/run") as work:
     scene(work)
 finish()
