@@ -213,10 +213,12 @@ is_same_cidr(const char *a, const char *b)
            memcmp(address[0], address[1], sizeof(address[0])) == 0;
 }
 
+/* (no range may be told as none, as all ports, or as zeros: a rule of ours that were taken for
+ * another would be made anew in every round) */
 static bool
 is_same_range(int32_t from, int32_t to, int32_t wanted_from, int32_t wanted_to)
 {
-    bool all = from < 0 || (from == 0 && to == UINT16_MAX);
+    bool all = from < 0 || (from == 0 && (to == UINT16_MAX || to == 0));
 
     return wanted_from < 0 ? all : from == wanted_from && to == wanted_to;
 }
