@@ -101,6 +101,16 @@ pages_now(struct store_checkpoints *c)
     return pages;
 }
 
+static void
+tell_failure(struct store_checkpoints *c, int rc)
+{
+    if (!c->failed) {
+        tb_log(TB_LOG_WARN, NULL, "%s: its log cannot be copied into it, and grows: %s",
+               c->store->path, sqlite3_errstr(rc));
+    }
+    c->failed = true;
+}
+
 /* What can be copied without anybody's waiting; false: nothing could be.  `*out_left`: pages
  * that are in the log by now and have not been. */
 static bool
@@ -117,12 +127,25 @@ copy(struct store_checkpoints *c, int *out_left)
         *out_left = pages_now(c) - copied;
         return rc == SQLITE_OK;
     }
-    if (!c->failed) {
-        tb_log(TB_LOG_WARN, NULL, "%s: its log cannot be copied into it, and grows: %s",
-               c->store->path, sqlite3_errstr(rc));
-    }
-    c->failed = true;
+    tell_failure(c, rc);
     return false;
+}
+
+/* SQLite flushes the database only when all of the log is copied, which while commits go on is
+ * when nobody can commit: those would wait for megabytes. */
+static bool
+flush(struct store_checkpoints *c)
+{
+    sqlite3_file *file = NULL;
+    int rc = sqlite3_file_control(c->db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+
+    if (rc == SQLITE_OK) {
+        rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);
+    }
+    if (rc != SQLITE_OK) {
+        tell_failure(c, rc);
+    }
+    return rc == SQLITE_OK;
 }
 
 /* `kept`: there are pages that could not be copied though nobody commits. */
@@ -151,12 +174,14 @@ checkpoint(struct store_checkpoints *c)
         tell_length(c, false);
         return;
     }
-    for (int i = 1; i < COPIES_MOST && copied && left > FEW_PAGES; i++) {
-        copied = copy(c, &left);
+    for (int i = 1; i < COPIES_MOST && copied && (i == 1 || left > FEW_PAGES); i++) {
+        copied = flush(c) && copy(c, &left);
     }
-    store_lock(c->store, NULL);
-    copied = copy(c, &left);
-    tb_mutex_unlock(&c->store->mu);
+    if (copied) {
+        store_lock(c->store, NULL);
+        copied = copy(c, &left);
+        tb_mutex_unlock(&c->store->mu);
+    }
     tell_length(c, copied && left > 0);
 }
 
