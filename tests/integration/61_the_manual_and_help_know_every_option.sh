@@ -6,13 +6,17 @@ set -u
 tapbox=$TB_OUT/tapbox
 page=$cases_root/src/cli/tapbox.1
 
+section() { # COMMAND: what the page says under a heading that names it
+    awk -v command="$1" '/^\.S[hs] / { sub(/^\.S[hs] (tapbox )?/, ""); gsub(/ /, ""); on = index("," $0 ",", "," command ",") } on' "$page"
+}
 commands=$("$tapbox" --help | sed -nE '/^Commands:/,/^$/s/^  ([a-z-]+) .*/\1/p')
 expect 'help lists commands' grep -q '^check-config$' <(echo "$commands")
 for command in $commands; do
-    options=$("$tapbox" "$command" --help | grep -oE -- '--[a-z][a-z-]+' | sort -u)
+    options=$("$tapbox" "$command" --help | sed -nE 's/^ +(-[a-z], +)?(--[a-z][a-z-]+).*/\2/p')
+    expect "help lists the options of '$command'" test -n "$options"
     missing=$(for option in $options; do
         # "Fl -name", alone or behind a short one ("Fl n , -name")
-        grep -qE -- "Fl ([a-z] , )?${option#-}( |\$)" "$page" || [ "$option" = --help ] || echo "$option"
+        section "$command" | grep -qE -- "Fl ([a-z] , )?${option#-}( |\$)" || [ "$option" = --help ] || echo "$option"
     done)
     same "the manual has every option of '$command'" '' "$missing"
     expect_failure "'$command' refuses an option it does not know" "tapbox $command --help" "$tapbox" "$command" --no-such-option
