@@ -15,6 +15,7 @@ run() { # CASE RULES
         return
     fi
     parts_end "$1"
+    same "$1: that is what happened" 0 "$(lab_exec cloud curl -sS -f http://10.77.0.5:7490/-/rules | jq '[.[] | select((.times // 1) > 0)] | length')"
 }
 
 parts_up

@@ -6,7 +6,8 @@ usage: s3_proxy.py LISTEN_ADDRESS:PORT SERVER_ADDRESS:PORT
 As AWS: a body that is not its x-amz-checksum-sha256 is refused (BadDigest), the checksum is echoed, a completed
 upload has the checksum over its parts', and If-None-Match on the completion is obeyed.
 
-POST /-/rules with a JSON list sets the rules (those before are gone); the first that fits a request acts:
+POST /-/rules with a JSON list sets the rules (those before are gone), GET gives them, with the "times" that are left; the
+first that fits a request acts:
     {"method": "PUT", "match": "regex of path?query", "skip": 0, "times": 1, "do": ..., "status": 503, "code": ...}
   refuse      answer with that status and error, before the server hears of it
   lose        let the server do it, then hang up without an answer
@@ -97,9 +98,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(200, [], str(listed.count(b"<Upload>")).encode())
             return
         with lock:
-            if self.path == "/-/rules":
+            if self.path == "/-/rules" and body:
                 rules[:] = json.loads(body)
-            text = json.dumps(log).encode()
+            text = json.dumps(rules if self.path == "/-/rules" else log).encode()
         self.answer(200, [("Content-Type", "application/json")], text)
 
     def is_there(self):
