@@ -69,8 +69,17 @@ struct tb_capture_source {
     uint32_t vni;                  /* 0 until allocated; 24 bits */
     uint32_t session_number;       /* 0 until chosen */
     bool armed;                    /* its session was created */
-    char gap[TB_CAPTURE_MAX_TEXT]; /* why this interface is not captured; "" when it is */
+    /* Why this interface is not captured, or what is missing of it; "" : nothing, or it is yet
+     * to be armed. */
+    char gap[TB_CAPTURE_MAX_TEXT];
+    /* Why it is not armed yet, and is tried again; "" : it is, or was not tried. */
+    char trouble[TB_CAPTURE_MAX_TEXT];
 };
+
+/* What is missing of it as one sentence for people, also while it is still tried; "" : nothing
+ * is.  Lent: from `source`, or in `room`. */
+const char *tb_capture_source_gap(const struct tb_capture_source *source,
+                                  char room[TB_CAPTURE_MAX_TEXT]);
 
 /*
  * Where packets went (promise 4).  For the host the terms balance:

@@ -226,8 +226,8 @@ TB_NODISCARD enum tb_err tb_store_capture_move(struct tb_store *store, const cha
 TB_NODISCARD enum tb_err tb_store_capture_sources(struct tb_store *store, const char *id,
                                                   const struct tb_capture_source *sources,
                                                   size_t count, struct tb_fail *fail);
-/* What came of mirroring them: number, armed, gap, of those that are neither armed nor a gap
- * yet.  The others stay as they are: somebody else may have lost them meanwhile. */
+/* What came of mirroring them: number, armed, gap, trouble, of those that are neither armed nor
+ * a gap yet.  The others stay as they are: somebody else may have lost them meanwhile. */
 TB_NODISCARD enum tb_err tb_store_sources_tried(struct tb_store *store, const char *id,
                                                 const struct tb_capture_source *sources,
                                                 size_t count, struct tb_fail *fail);

@@ -218,7 +218,7 @@ show_sources(const struct tb_json *capture)
                tb_show_text(one, "/ip", ip, sizeof(ip)), (long long)tb_show_number(one, "/vni"),
                armed ? "mirrored" : "not mirrored");
         if (tb_json_str(one, "/gap") != NULL) {
-            printf("             not captured: %s\n",
+            printf("             %s: %s\n", armed ? "not all captured" : "not captured",
                    tb_show_text(one, "/gap", gap, sizeof(gap)));
         }
     }

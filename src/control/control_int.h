@@ -58,6 +58,13 @@ struct control_expiry {
     char expires[TB_TIME_TEXT_SIZE];
 };
 
+/* A capture that records while interfaces of it are yet to be armed. */
+struct control_late {
+    char capture_id[TB_CAPTURE_ID_SIZE]; /* "" : free */
+    uint32_t attempt;                    /* that failed since it records */
+    int64_t next_boot_ns;
+};
+
 /* An account in which there may be sources. */
 struct control_account {
     char id[TB_ACCOUNT_SIZE];   /* set once; "" : our own, as in the store's rows */
@@ -106,6 +113,7 @@ struct tb_control {
         /* short waits that are not worth a commit; a new start looks at once anyway */
         struct control_pause pauses[TB_RECORDER_MAX_CAPTURES];
         struct control_expiry expiries[TB_RECORDER_MAX_CAPTURES];
+        struct control_late late[TB_RECORDER_MAX_CAPTURES];
     } locked;
 
     struct tb_mutex budget_mu; /* from the look at the day's budget to the place taken */
@@ -324,13 +332,27 @@ TB_NODISCARD enum tb_err control_forget_own_filter(struct control_account *accou
                                                    const struct tb_capture *capture,
                                                    struct tb_fail *fail);
 
-/* --- sessions (sessions.c, extend.c) --- */
+/* --- sessions (sessions.c, arm.c, extend.c) --- */
 
 /* Those that are not there yet, side by side.  Changes the capture's sources, which the caller
  * writes down whatever comes: what is armed, and as a gap what EC2 refuses for good. */
 TB_NODISCARD enum tb_err control_make_sessions(struct control_account *account,
                                                struct tb_capture *capture, const char *target,
                                                const char *filter, struct tb_fail *fail);
+/*
+ * Those, with the target and the filter that they need, and writes down what came of it: in
+ * `work`, too.  TB_OK: they were tried, and *trouble (err TB_OK: none) is what kept some of
+ * them from being made, to be tried again; else what they need is not there.
+ */
+TB_NODISCARD enum tb_err control_arm_sessions(struct control_account *account,
+                                              struct tb_capture *work,
+                                              const struct control_self *self,
+                                              struct tb_fail *trouble, struct tb_fail *fail);
+/* Tries again, when it is time, what has no session yet of a capture that records.  True:
+ * something is armed that was not; the store has it. */
+bool control_arm_late(struct tb_control *control, const struct tb_capture *capture);
+/* Nothing of a capture is late any more. */
+void control_forget_late(struct tb_control *control, const char *capture_id);
 /* A source that was lost is not, and its session may have gone with it. */
 bool control_is_armed(const struct tb_capture *capture, const char *eni);
 /* As the store has it now, which may be later than what a worker has read. */

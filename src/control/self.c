@@ -135,6 +135,7 @@ control_forget(struct tb_control *control, const char *capture_id)
     struct tb_fail fail;
 
     (void)control_take_unsettled(control, capture_id);
+    control_forget_late(control, capture_id);
     if (tb_recorder_forget(control->deps.recorder, capture_id, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_DEBUG, capture_id, &fail, "the recorder had forgotten it already");
     }

@@ -164,11 +164,6 @@ make_new_session(struct make *make)
     char id[TB_AWS_ID_SIZE];
     enum tb_err err;
 
-    /* a session made late is made for nothing, and holds up the teardown */
-    if (control_has_to_stop(control, make->capture->id)) {
-        return tb_fail_set(&make->fail, TB_ERETRY,
-                           "stopped while the sessions were being made");
-    }
     err = session_intent(make->account, make->capture, make->source, make->target, make->filter,
                          &intent, &make->fail);
     if (err == TB_OK) {
@@ -178,24 +173,51 @@ make_new_session(struct make *make)
     return err;
 }
 
-/* A reason that lies in the interface becomes its gap and TB_OK. */
+/* The capture has recorded others before. */
+static void
+say_late(struct tb_capture_source *source)
+{
+    char since[TB_TIME_TEXT_SIZE];
+
+    tb_time_format_s(since, tb_clock_utc_ns() / TB_NS_PER_S);
+    (void)snprintf(source->gap, sizeof(source->gap), "mirrored only since %s%s%.200s", since,
+                   source->trouble[0] != 0 ? ": " : "", source->trouble);
+}
+
+/* A reason that lies in the interface becomes its gap and TB_OK; another its trouble. */
 static void
 make_session(void *arg)
 {
     struct make *make = arg;
+    struct tb_control *control = make->account->control;
     struct tb_capture_source *source = make->source;
 
-    if (make->row == NULL) {
+    if (make->row != NULL && make->row->state != TB_RESOURCE_INTENDED) {
+        make->err = TB_OK;
+    } else if (control_has_to_stop(control, make->capture->id)) {
+        /* a session made late is made for nothing, and holds up the teardown */
+        make->err =
+            tb_fail_set(&make->fail, TB_ERETRY, "stopped while the sessions were being made");
+        return;
+    } else if (make->row == NULL) {
         make->err = make_new_session(make);
-    } else if (make->row->state == TB_RESOURCE_INTENDED) {
-        make->err = control_replay(make->account->control, make->row, &make->fail);
+    } else {
+        make->err = control_replay(control, make->row, &make->fail);
     }
     if (make->err == TB_OK) {
         source->armed = true;
+        if (make->capture->state == TB_CAPTURE_RECORDING) {
+            say_late(source);
+        }
+        source->trouble[0] = 0;
     } else if (is_about_the_source(make->err, &make->fail)) {
         (void)snprintf(source->gap, sizeof(source->gap), "%.60s: %.180s", make->fail.code,
                        make->fail.text);
+        source->trouble[0] = 0;
         make->err = TB_OK;
+    } else {
+        (void)snprintf(source->trouble, sizeof(source->trouble), "%.60s%s%.180s",
+                       make->fail.code, make->fail.code[0] != 0 ? ": " : "", make->fail.text);
     }
 }
 
@@ -245,6 +267,7 @@ choose_numbers(struct tb_control *control, struct tb_capture *capture, struct tb
             source->session_number = 0;
             err = choose_number(control, capture, source, others, fail);
             if (err == TB_ERETRY) {
+                (void)tb_str_copy(source->trouble, sizeof(source->trouble), fail->text);
                 *waiting = *fail;
                 err = TB_OK;
             }
@@ -296,10 +319,12 @@ make_all(struct control_account *account, struct tb_capture *capture, struct tb_
             *fail = makes[i].fail;
         }
         if (source->armed && tb_plan_foreign(others, source->eni, owner) > 0) {
-            (void)tb_str_copy(
-                source->gap, sizeof(source->gap),
-                "mirror sessions of others come first: packets that their filters "
-                "accept are not here");
+            size_t used = strlen(source->gap);
+
+            (void)snprintf(source->gap + used, sizeof(source->gap) - used,
+                           "%smirror sessions of others come first: packets that their filters "
+                           "accept are not here",
+                           used > 0 ? "; " : "");
         }
     }
     free(makes);

@@ -407,12 +407,10 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
     struct tb_capture *work = NULL;
     enum tb_stop_reason stop = tb_plan_stop(capture);
     struct control_self self;
+    struct tb_fail trouble = {0};
     struct tb_fail why = {0};
-    char target[TB_AWS_ID_SIZE];
-    char filter[TB_AWS_ID_SIZE];
     struct tb_filter made;
     enum tb_err err;
-    enum tb_err kept;
 
     *out_again_ns = 0;
     if (stop != TB_STOP_NONE) {
@@ -434,37 +432,11 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
         err = arm_recorder(control, work, &why);
     }
     if (err == TB_OK) {
-        err = control_standing_target(control, &self, target, &why);
+        err = control_arm_sessions(account, work, &self, &trouble, &why);
     }
-    if (err == TB_OK && !control_is_own(account)) {
-        err = control_target_shared(account, &self, target, &why);
-    }
-    if (err == TB_OK) {
-        err = control_capture_filter(account, work, filter, &why);
-    }
-    if (err == TB_OK) {
-        err = control_make_sessions(account, work, target, filter, &why);
-        kept = tb_store_sources_tried(control->deps.store, capture->id, work->sources,
-                                      work->source_count, fail);
-        if (kept != TB_OK) {
-            err = kept;
-            goto out;
-        }
-    }
-    if (control_is_about_standing(err, &why)) {
-        /* Somebody removed the target or the filter: the next try makes new ones. */
-        control_standing_forget(account, &why);
-        if (!control_is_own(account)) {
-            control_standing_forget(&control->accounts[0], &why);
-        }
-        if (control_says_gone(&why, TB_RESOURCE_FILTER)) {
-            err = control_forget_own_filter(account, capture, fail);
-            if (err != TB_OK) {
-                goto out;
-            }
-        }
-        err = TB_ERETRY;
-        why.err = err;
+    if (err == TB_OK && trouble.err != TB_OK && count_armed(work) == 0) {
+        why = trouble;
+        err = why.err;
     }
     if (err != TB_OK && may_pass(err, &why)) {
         *fail = why;
@@ -484,6 +456,9 @@ control_step_arming(struct tb_control *control, const struct tb_capture *capture
         if (err == TB_OK) {
             tb_log(TB_LOG_INFO, capture->id, "recording %zu of %zu interfaces",
                    count_armed(work), work->source_count);
+            if (trouble.err != TB_OK) {
+                tb_log_fail(TB_LOG_WARN, capture->id, &trouble, "others are tried again");
+            }
         }
         goto out;
     }
@@ -621,6 +596,8 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
         keep_first(&first, err, &why, fail);
     } else if (control_take_unsettled(control, capture->id)) {
         control_settle_expiry(control, capture);
+    } else if (control_arm_late(control, capture)) {
+        *out_again_ns = 0; /* from the store again */
     }
     return first;
 }

@@ -60,6 +60,7 @@ sources_json(const struct tb_capture *capture)
     for (size_t i = 0; i < capture->source_count; i++) {
         const struct tb_capture_source *source = &capture->sources[i];
         struct tb_json *one = tb_json_object();
+        char room[TB_CAPTURE_MAX_TEXT];
 
         tb_json_set_str(one, "eni", source->eni);
         tb_json_set_text(one, "instance", source->instance);
@@ -71,7 +72,7 @@ sources_json(const struct tb_capture *capture)
         tb_json_set_int(one, "vni", source->vni);
         tb_json_set_int(one, "session_number", source->session_number);
         tb_json_set_bool(one, "mirrored", source->armed);
-        tb_json_set_text(one, "gap", source->gap);
+        tb_json_set_text(one, "gap", tb_capture_source_gap(source, room));
         tb_json_add(out, one);
     }
     return out;
@@ -265,13 +266,15 @@ judge_sources(struct verdict *verdict, const struct tb_capture *capture)
 {
     for (size_t i = 0; i < capture->source_count; i++) {
         const struct tb_capture_source *source = &capture->sources[i];
+        char room[TB_CAPTURE_MAX_TEXT];
+        const char *gap = tb_capture_source_gap(source, room);
 
         if (!source->armed) {
             add_gap(verdict, "source", 0, "%s was not mirrored: %s", source->eni,
-                    source->gap[0] != 0 ? source->gap : "no session was made");
+                    gap[0] != 0 ? gap : "no session was made");
             verdict->lost = true;
-        } else if (source->gap[0] != 0) {
-            add_gap(verdict, "source", 0, "%s: %s", source->eni, source->gap);
+        } else if (gap[0] != 0) {
+            add_gap(verdict, "source", 0, "%s: %s", source->eni, gap);
             verdict->unknown = true;
         }
     }

@@ -46,6 +46,7 @@ sources_json(const struct tb_capture *capture)
     for (size_t i = 0; i < capture->source_count; i++) {
         const struct tb_capture_source *source = &capture->sources[i];
         struct tb_json *one = tb_json_object();
+        char room[TB_CAPTURE_MAX_TEXT];
 
         tb_json_set_str(one, "eni", source->eni);
         tb_json_set_text(one, "instance", source->instance);
@@ -54,7 +55,7 @@ sources_json(const struct tb_capture *capture)
         tb_json_set_int(one, "vni", source->vni);
         tb_json_set_int(one, "session_number", source->session_number);
         tb_json_set_bool(one, "armed", source->armed);
-        tb_json_set_text(one, "gap", source->gap);
+        tb_json_set_text(one, "gap", tb_capture_source_gap(source, room));
         tb_json_add(out, one);
     }
     return out;
@@ -85,10 +86,12 @@ checklist_json(const struct tb_capture *capture, bool no_traffic)
 {
     struct tb_json *out = tb_json_array();
     const struct tb_capture_source *source = NULL;
+    char room[TB_CAPTURE_MAX_TEXT];
 
     for (size_t i = 0; i < capture->source_count && source == NULL; i++) {
         /* (one that is mirrored may have a gap all the same: sessions of others come first) */
-        source = capture->sources[i].armed || capture->sources[i].gap[0] == '\0'
+        source = capture->sources[i].armed ||
+                         tb_capture_source_gap(&capture->sources[i], room)[0] == '\0'
                      ? &capture->sources[i]
                      : NULL;
     }

@@ -1,6 +1,7 @@
 /* Names of a capture's states, who may follow whom, and the arithmetic of its ledger. */
 #include <tapbox/capture.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include <tapbox/json.h>
@@ -168,6 +169,17 @@ tb_ledger_add(struct tb_ledger *into, const struct tb_ledger *more)
     for (size_t i = 0; i < TB_LEDGER_FIELDS; i++) {
         tb_ledger_set(into, i, tb_ledger_get(into, i) + tb_ledger_get(more, i));
     }
+}
+
+const char *
+tb_capture_source_gap(const struct tb_capture_source *source, char room[TB_CAPTURE_MAX_TEXT])
+{
+    if (source->gap[0] != '\0' || source->armed || source->trouble[0] == '\0') {
+        return source->gap;
+    }
+    (void)snprintf(room, TB_CAPTURE_MAX_TEXT, "no session could be made so far: %.220s",
+                   source->trouble);
+    return room;
 }
 
 /* Now, as the clock was by which the box was begun. */

@@ -205,6 +205,7 @@ read_source(struct store_query *q, struct tb_capture_source *s)
     s->session_number = (uint32_t)store_int(q);
     s->armed = store_int(q) != 0;
     store_text(q, s->gap, sizeof(s->gap));
+    store_text(q, s->trouble, sizeof(s->trouble));
     store_text(q, s->instance_type, sizeof(s->instance_type));
 }
 
@@ -217,7 +218,7 @@ read_sources_locked(struct tb_store *store, struct tb_capture *c, struct tb_fail
     enum tb_err err = store_open_locked(
         store,
         "SELECT eni, instance, mac, ip, subnet, vpc, account, vni, session_number, armed, gap,"
-        " instance_type FROM capture_sources WHERE capture_id = ? ORDER BY position",
+        " trouble, instance_type FROM capture_sources WHERE capture_id = ? ORDER BY position",
         &q, fail);
 
     if (err != TB_OK) {

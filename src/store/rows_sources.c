@@ -10,8 +10,8 @@ add_source_locked(struct tb_store *store, const char *id, size_t position,
     enum tb_err err = store_open_locked(
         store,
         "INSERT INTO capture_sources (capture_id, position, eni, instance, mac, ip, subnet,"
-        " vpc, account, vni, session_number, armed, gap, instance_type)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " vpc, account, vni, session_number, armed, gap, trouble, instance_type)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         &q, fail);
 
     if (err != TB_OK) {
@@ -30,6 +30,7 @@ add_source_locked(struct tb_store *store, const char *id, size_t position,
     store_bind_int(&q, s->session_number);
     store_bind_int(&q, s->armed);
     store_bind_text(&q, s->gap);
+    store_bind_text(&q, s->trouble);
     store_bind_text(&q, s->instance_type);
     return store_run_locked(&q, NULL, fail);
 }
@@ -83,11 +84,11 @@ note_try_locked(struct tb_store *store, const char *id, const struct tb_capture_
                 struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     struct store_query q;
-    enum tb_err err =
-        store_open_locked(store,
-                          "UPDATE capture_sources SET session_number = ?, armed = ?, gap = ?"
-                          " WHERE capture_id = ? AND eni = ? AND armed = 0 AND gap = ''",
-                          &q, fail);
+    enum tb_err err = store_open_locked(
+        store,
+        "UPDATE capture_sources SET session_number = ?, armed = ?, gap = ?, trouble = ?"
+        " WHERE capture_id = ? AND eni = ? AND armed = 0 AND gap = ''",
+        &q, fail);
 
     if (err != TB_OK) {
         return err;
@@ -95,6 +96,7 @@ note_try_locked(struct tb_store *store, const char *id, const struct tb_capture_
     store_bind_int(&q, s->session_number);
     store_bind_int(&q, s->armed);
     store_bind_text(&q, s->gap);
+    store_bind_text(&q, s->trouble);
     store_bind_text(&q, id);
     store_bind_text(&q, s->eni);
     return store_run_locked(&q, NULL, fail);

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Taps end in time, and what was lost is told, whatever else is amiss: a service that is stopping or has no API,
-a clock that is wrong, an owner that is another one by now."""
+a clock that is wrong, an owner that is another one by now, an interface that EC2 does not mirror."""
 import http.client
 import json
 import os
@@ -62,9 +62,12 @@ class Scene:
     def gaps(self, key):
         return [row["gap"] for row in self.service.rows(f"SELECT gap FROM capture_sources WHERE capture_id = '{key}'")]
 
+    def sessions(self, key):
+        return [o for o in verdict.owned(self.awsim.history(), self.service.owner)
+                if o["kind"] == "session" and o["tags"].get("tapbox:capture") == key]
+
     def session(self, key):
-        session, = [o for o in verdict.owned(self.awsim.history(), self.service.owner)
-                    if o["kind"] == "session" and o["tags"].get("tapbox:capture") == key]
+        session, = self.sessions(key)
         return session
 
     def lag_s(self, key):
@@ -192,6 +195,39 @@ def has_no_api(scene):
     wait_until("what waited", lambda: scene.state(waits) == "recording", 30)
 
 
+def has_one_that_is_not_mirrored(scene):
+    """Of an instance's two interfaces EC2 mirrors one, and of the other it says for long, or for ever, that it cannot."""
+    def sources(key):
+        return scene.service.call("GET", f"/v1/captures/{key}", None, scene.token)[1]["sources"]
+
+    fault = {"action": "CreateTrafficMirrorSession", "match": {"NetworkInterfaceId": world.eni(world.TWO, 1)}, "do": {"error": {}}}
+    scene.start()
+    scene.awsim.faults([fault])
+    key = scene.record(world.instance(world.TWO), "10m")
+    first, second = sources(key)
+    is_("a capture records what is mirrored", first["armed"] and first["gap"] is None and not second["armed"], (first, second))
+    is_("and says why the other is not", "no session could be made so far: InternalError" in (second["gap"] or ""), second)
+    wait_until("more tries", lambda: scene.log().count("interfaces are not mirrored yet") >= 3, 60)
+    is_("which is tried again while it records", scene.state(key) == "recording" and len(scene.sessions(key)) == 1)
+    scene.awsim.faults([])
+    wait_until("the other's session", lambda: sources(key)[1]["armed"], 60)
+    first, second = sources(key)
+    is_("until it is mirrored, too", len(scene.sessions(key)) == 2 and first["armed"] and first["gap"] is None, (first, second))
+    is_("and since when is told, with the reason", "mirrored only since 20" in second["gap"] and "InternalError" in second["gap"], second)
+    status, answer = scene.service.call("POST", f"/v1/captures/{key}/extend", json.dumps({"duration": "20m", "reason": "amiss"}), scene.token)
+    told = {s["tags"]["tapbox:expires"] for s in scene.sessions(key)}
+    is_("an extension is for both", status == 200 and len(told) == 1, (status, answer, told))
+    status, answer = scene.service.call("POST", f"/v1/captures/{key}/stop", json.dumps({"reason": "amiss"}), scene.token)
+    wait_until("the end of both sessions", lambda: all(s["until_ns"] for s in scene.sessions(key)), 30)
+    scene.awsim.faults([fault])
+    wait_until("its end", lambda: scene.state(key) == "sealing", 30)
+    key = scene.record(world.instance(world.TWO), "8s")
+    wait_until("the end of the session", lambda: scene.session(key)["until_ns"], 60)
+    is_("one that is never mirrored keeps no other beyond the deadline", -1 < scene.lag_s(key) < 10, scene.lag_s(key))
+    wait_until("its end", lambda: scene.state(key) == "sealing", 60)
+    is_("its reason stays", "InternalError" in (sources(key)[1]["gap"] or ""), sources(key))
+
+
 def play(what, folder, k):
     scene = None
     try:
@@ -206,7 +242,7 @@ def play(what, folder, k):
 
 
 inside_the_lab()
-SCENES = [stops_slowly, goes_by_aws_clock, is_of_another_owner, has_no_api]
+SCENES = [stops_slowly, goes_by_aws_clock, is_of_another_owner, has_no_api, has_one_that_is_not_mirrored]
 with tempfile.TemporaryDirectory(dir="/run") as work:
     plays = [threading.Thread(target=play, args=(what, f"{work}/{k}", k)) for k, what in enumerate(SCENES, 1)]
     for one in plays:

@@ -7,11 +7,13 @@ set -u
 . "$(dirname "${BASH_SOURCE[0]}")/../support/cases.sh"
 in_lab "$@"
 
-record() { # a capture with some packets, sealed; its manifest in $manifest
-    id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"10m\",\"reason\":\"test\"}" |
+record() { # [waits|HOST]: a capture with some packets, sealed; its manifest in $manifest
+    local host=workload
+    case ${1-} in workload*) host=$1 ;; esac
+    id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance $host)\",\"duration\":\"10m\",\"reason\":\"test\"}" |
         jq -r .capture.id)
     lab_wait_for_state "$id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
-    lab_exec workload ping -q -c 20 -i 0.02 198.51.100.10 >/dev/null
+    lab_exec $host ping -q -c 20 -i 0.02 198.51.100.10 >/dev/null
     lab_call POST "/v1/captures/$id/stop" >/dev/null
     [ "${1-}" = waits ] || lab_wait_for_state "$id" sealed 30 || give_up 'the capture is sealed' "$LAB_DIR/logs/tapbox.log"
     manifest=$TB_WORK/$id.json
@@ -58,6 +60,16 @@ same 'with as many packets as were left out' "$(lab_awsim_ask /counters | jq '[.
     "$(jq '.completeness.gaps[0].packets' "$manifest")"
 same 'and the others are all there' 30 "$(jq .ledger.written "$manifest")"
 change "{\"skip_mirror\": {\"$(lab_eni workload)\": 0}}"
+
+# --- an interface of two that EC2 does not mirror
+second=$(jq -r '.enis[] | select(.instance == $i and .device_index == 1).id' --arg i "$(lab_instance workload2)" "$LAB_DIR/world.json")
+lab_awsim_ask /faults -f -X PUT -d "[{\"action\": \"CreateTrafficMirrorSession\", \"match\": {\"NetworkInterfaceId\": \"$second\"}, \"do\": {\"error\": {}}}]" >/dev/null
+record workload2
+same 'an interface that was never mirrored is a gap' 'no source' "$(verdict)"
+same 'by its name, with what EC2 said' "$second true" \
+    "$(jq -r '.completeness.gaps[0].text | "\(split(" ")[0]) \(contains("InternalError"))"' "$manifest")"
+same 'and what is mirrored is recorded' 'true true' "$(jq -r '"\(.ledger.written >= 40) \(any(.sources[]; .mirrored))"' "$manifest")"
+lab_awsim_ask /faults -X DELETE >/dev/null
 
 # --- nobody may ask
 lab_awsim_ask /faults -f -X PUT -d '[{"service": "cloudwatch", "do": {"error": {"status": 403, "code": "AccessDenied", "message": "no"}}}]' >/dev/null

@@ -172,6 +172,22 @@ whatever_is_missing_is_named_and_decides_the_verdict(void **state)
     assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");
     assert_string_equal(tb_json_str(root, "/completeness/gaps/0/text"),
                         "eni-0a1b2c3d was not mirrored: NetworkInterfaceNotSupported");
+    f->capture.sources[0].gap[0] = '\0';
+    (void)strcpy(f->capture.sources[0].trouble, "InternalError");
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");
+    assert_string_equal(
+        tb_json_str(root, "/completeness/gaps/0/text"),
+        "eni-0a1b2c3d was not mirrored: no session could be made so far: InternalError");
+    assert_string_equal(tb_json_str(root, "/sources/0/gap"),
+                        "no session could be made so far: InternalError");
+    f->capture.sources[0].armed = true;
+    f->capture.sources[0].trouble[0] = '\0';
+    (void)strcpy(f->capture.sources[0].gap, "mirrored only since then");
+    root = build(f);
+    assert_string_equal(tb_json_str(root, "/completeness/complete"), "unknown");
+    assert_string_equal(tb_json_str(root, "/completeness/gaps/0/text"),
+                        "eni-0a1b2c3d: mirrored only since then");
 }
 
 static void

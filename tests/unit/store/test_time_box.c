@@ -618,6 +618,30 @@ a_worker_that_makes_sessions_brings_back_none_that_was_lost_meanwhile(void **sta
     assert_string_equal(p->capture.sources[0].gap, "detached");
 }
 
+static void
+why_an_interface_is_not_armed_is_kept_until_it_is(void **state)
+{
+    struct place *p = *state;
+    struct tb_capture_source source;
+
+    set_sources(p, (const char *const[]){"eni-1"}, 1);
+    source = p->capture.sources[0];
+    assert_string_equal(source.trouble, "");
+    (void)strcpy(source.trouble, "InternalError");
+    assert_int_equal(tb_store_sources_tried(p->store, p->id, &source, 1, NULL), TB_OK);
+    read_capture(p);
+    assert_string_equal(p->capture.sources[0].trouble, "InternalError");
+    assert_string_equal(p->capture.sources[0].gap, "");
+    source.armed = true;
+    source.trouble[0] = 0;
+    (void)strcpy(source.gap, "mirrored only since then");
+    assert_int_equal(tb_store_sources_tried(p->store, p->id, &source, 1, NULL), TB_OK);
+    read_capture(p);
+    assert_string_equal(p->capture.sources[0].trouble, "");
+    assert_string_equal(p->capture.sources[0].gap, "mirrored only since then");
+    assert_true(p->capture.sources[0].armed);
+}
+
 int
 main(void)
 {
@@ -643,6 +667,7 @@ main(void)
         CASE(what_others_did_to_a_mirror_is_a_gap_once_and_in_the_custody_log),
         CASE(what_is_lost_is_lost_once_and_the_first_reason_stays),
         CASE(a_worker_that_makes_sessions_brings_back_none_that_was_lost_meanwhile),
+        CASE(why_an_interface_is_not_armed_is_kept_until_it_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
