@@ -94,6 +94,14 @@ struct tb_segment_summary {
     struct tb_ledger ledger; /* of the last chunk */
 };
 
+/* A stretch of a damaged file that is not in what was saved of it. */
+struct tb_segment_hole {
+    uint64_t offset, length;        /* octets of the damaged file */
+    int64_t from_utc_ns, to_utc_ns; /* its packets' times lie between; 0: nothing says */
+    uint64_t packets;               /* that it held */
+    bool is_counted;                /* else nothing says how many packets it held */
+};
+
 struct tb_segment_reader;
 
 /* Reads the index from the tail of a sealed segment.  `fd` is borrowed.  TB_EFORMAT when there
@@ -110,6 +118,9 @@ void tb_segment_reader_summary(const struct tb_segment_reader *reader,
 /* NULL past the last; lent. */
 const struct tb_segment_chunk *tb_segment_reader_chunk(const struct tb_segment_reader *reader,
                                                        size_t i);
+/* What is missing from one that was salvaged, in the order of the damaged file; lent. */
+const struct tb_segment_hole *tb_segment_reader_holes(const struct tb_segment_reader *reader,
+                                                      size_t *out_count);
 /* Appends chunk i's pcapng blocks (without its marker), decompressed and checked against the
  * index and the chunk's SHA-256.  For i = 0 they begin with the section header and interfaces.
  * TB_EFORMAT when something differs; TB_ETOOBIG over out's ceiling. */
@@ -165,6 +176,18 @@ TB_NODISCARD enum tb_err tb_segment_tail_skip(struct tb_segment_tail *tail,
  * TB_ENOTFOUND when not even the first chunk is whole: there is nothing to save.
  */
 TB_NODISCARD enum tb_err tb_segment_recover(int fd, bool *out_changed,
+                                            struct tb_segment_summary *out,
+                                            struct tb_fail *fail);
+
+/*
+ * Writes what can be read of a damaged segment, sealed or cut off, to `out_fd` (empty,
+ * read-write) as a segment in its own right, and fsyncs it.  Chunks that the disk does not give
+ * or that are not what they say are left out: its holes.  Where the first one is, interfaces
+ * without a description stand in for those that it described.
+ * TB_ENOTFOUND when no chunk with packets is whole.  Other errors but TB_EIO of reading `file`
+ * end it; what is in `out_fd` then means nothing.
+ */
+TB_NODISCARD enum tb_err tb_segment_salvage(const struct tb_readable *file, int out_fd,
                                             struct tb_segment_summary *out,
                                             struct tb_fail *fail);
 

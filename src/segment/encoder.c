@@ -104,7 +104,8 @@ tb_segment_encoder_new_in(struct tb_segment_workspace *workspace, size_t max_chu
         return tb_fail_set(fail, TB_EINVAL, "segments of %zu chunks", max_chunks);
     }
     encoder = calloc(1, sizeof(*encoder));
-    if (encoder == NULL || segment_index_writer_init(&encoder->index, max_chunks) != TB_OK) {
+    if (encoder == NULL ||
+        segment_index_writer_init(&encoder->index, max_chunks, NULL, 0) != TB_OK) {
         free(encoder);
         return tb_fail_set(fail, TB_ENOMEM, "no memory to write a segment");
     }

@@ -39,7 +39,14 @@ enum {
 
     ENTRY_MAX_BYTES = 4096,   /* a later version's entry may be longer; nobody's is this long */
     EXTENSION_HEAD_BYTES = 8, /* type, length */
-    PART_KEYS = 0x5359454B    /* "KEYS" */
+    PART_KEYS = 0x5359454B,   /* "KEYS" */
+    PART_HOLES = 0x454C4F48,  /* "HOLE" */
+    HOLE_LENGTH = 8,
+    HOLE_FROM = 16,
+    HOLE_TO = 24,
+    HOLE_PACKETS = 32,
+    HOLE_FLAGS = 40, /* and 4 reserved */
+    HOLE_IS_COUNTED = 1
 };
 
 _Static_assert(ENTRY_LEDGER + LEDGER_BYTES == INDEX_ENTRY_BYTES, "the ledger ends the entry");
@@ -63,12 +70,15 @@ piece_begin(size_t plain, size_t i)
 }
 
 enum tb_err
-segment_index_writer_init(struct segment_index_writer *writer, size_t max_chunks)
+segment_index_writer_init(struct segment_index_writer *writer, size_t max_chunks,
+                          const struct tb_segment_hole *holes, size_t hole_count)
 {
     size_t plain = INDEX_HEAD_BYTES + INDEX_ENTRY_BYTES * max_chunks + EXTENSION_HEAD_BYTES +
-                   segment_key_list_cap(max_chunks) + INDEX_TRAILER_BYTES;
+                   segment_key_list_cap(max_chunks) + EXTENSION_HEAD_BYTES +
+                   INDEX_HOLE_BYTES * hole_count + INDEX_TRAILER_BYTES;
 
-    *writer = (struct segment_index_writer){.max_chunks = max_chunks};
+    *writer = (struct segment_index_writer){
+        .max_chunks = max_chunks, .holes = holes, .hole_count = hole_count};
     writer->at = malloc(plain + ZFRAME_BLOCK_HEADER_BYTES * piece_count(plain) +
                         ZFRAME_LAST_BLOCK_BYTES);
     if (writer->at == NULL) {
@@ -127,6 +137,32 @@ digest(struct tb_hasher *hasher, struct tb_bytes bytes, struct tb_sha256 *out)
     return err != TB_OK ? err : tb_hasher_finish(hasher, out);
 }
 
+/* The part that says what is missing, if anything is; its length. */
+static size_t
+put_holes(const struct segment_index_writer *writer, uint8_t *at)
+{
+    size_t len = INDEX_HOLE_BYTES * writer->hole_count;
+
+    if (len == 0) {
+        return 0;
+    }
+    tb_set_le32(at, PART_HOLES);
+    tb_set_le32(at + 4, (uint32_t)len);
+    memset(at + EXTENSION_HEAD_BYTES, 0, len);
+    for (size_t i = 0; i < writer->hole_count; i++) {
+        const struct tb_segment_hole *hole = &writer->holes[i];
+        uint8_t *to = at + EXTENSION_HEAD_BYTES + INDEX_HOLE_BYTES * i;
+
+        tb_set_le64(to, hole->offset);
+        tb_set_le64(to + HOLE_LENGTH, hole->length);
+        tb_set_le64(to + HOLE_FROM, (uint64_t)hole->from_utc_ns);
+        tb_set_le64(to + HOLE_TO, (uint64_t)hole->to_utc_ns);
+        tb_set_le64(to + HOLE_PACKETS, hole->packets);
+        tb_set_le32(to + HOLE_FLAGS, hole->is_counted ? HOLE_IS_COUNTED : 0);
+    }
+    return EXTENSION_HEAD_BYTES + len;
+}
+
 enum tb_err
 segment_index_finish(struct segment_index_writer *writer, struct tb_hasher *hasher,
                      uint64_t index_offset, bool recovered, struct tb_bytes *out)
@@ -135,12 +171,18 @@ segment_index_finish(struct segment_index_writer *writer, struct tb_hasher *hash
     const struct segment_key_list *keys = &writer->keys;
     uint8_t *extension = head + INDEX_HEAD_BYTES + INDEX_ENTRY_BYTES * writer->count;
     size_t extension_len = EXTENSION_HEAD_BYTES + keys->len;
-    uint8_t *trailer = extension + extension_len;
-    size_t plain = (size_t)(trailer - head) + INDEX_TRAILER_BYTES;
-    size_t pieces = piece_count(plain);
-    size_t end = plain;
+    uint8_t *trailer;
+    size_t plain, pieces, end;
     struct tb_sha256 sha256;
     enum tb_err err;
+
+    memmove(extension + EXTENSION_HEAD_BYTES, keys->at, keys->len); /* nearer to the entries */
+    tb_set_le32(extension, PART_KEYS);
+    tb_set_le32(extension + 4, (uint32_t)keys->len);
+    extension_len += put_holes(writer, extension + extension_len);
+    trailer = extension + extension_len;
+    plain = end = (size_t)(trailer - head) + INDEX_TRAILER_BYTES;
+    pieces = piece_count(plain);
 
     memset(head, 0, INDEX_HEAD_BYTES);
     tb_set_le32(head, (uint32_t)INDEX_TYPE);
@@ -153,10 +195,6 @@ segment_index_finish(struct segment_index_writer *writer, struct tb_hasher *hash
     tb_set_le32(head + AT_ENTRY_BYTES, INDEX_ENTRY_BYTES);
     tb_set_le32(head + AT_EXTENSION_BYTES, (uint32_t)extension_len);
     tb_set_le64(head + AT_OFFSET, index_offset);
-
-    memmove(extension + EXTENSION_HEAD_BYTES, keys->at, keys->len); /* nearer to the entries */
-    tb_set_le32(extension, PART_KEYS);
-    tb_set_le32(extension + 4, (uint32_t)keys->len);
 
     memset(trailer, 0, INDEX_TRAILER_BYTES);
     memcpy(trailer + TRAILER_MAGIC, trailer_magic, sizeof(trailer_magic));
@@ -228,13 +266,14 @@ join_pieces(uint8_t *at, size_t plain)
     return true;
 }
 
-/* The extension: parts of type, length, content; *out_keys is the content of the first that has
- * keys (at NULL: none).  False when they do not fill it. */
+/* The extension: parts of type, length, content; each *out is the content of the first of its
+ * type (at NULL: none).  False when they do not fill it. */
 static bool
-find_keys(struct tb_bytes rest, struct tb_bytes *out_keys)
+find_parts(struct tb_bytes rest, struct tb_bytes *out_keys, struct tb_bytes *out_holes)
 {
-    *out_keys = tb_bytes_of(NULL, 0);
+    *out_keys = *out_holes = tb_bytes_of(NULL, 0);
     while (rest.len != 0) {
+        struct tb_bytes *part;
         size_t len;
 
         if (rest.len < EXTENSION_HEAD_BYTES) {
@@ -244,8 +283,11 @@ find_keys(struct tb_bytes rest, struct tb_bytes *out_keys)
         if (len % 4 != 0 || len > rest.len - EXTENSION_HEAD_BYTES) {
             return false;
         }
-        if (tb_get_le32(rest.at) == PART_KEYS && out_keys->at == NULL) {
-            *out_keys = tb_bytes_of(rest.at + EXTENSION_HEAD_BYTES, len);
+        part = tb_get_le32(rest.at) == PART_KEYS    ? out_keys
+               : tb_get_le32(rest.at) == PART_HOLES ? out_holes
+                                                    : NULL;
+        if (part != NULL && part->at == NULL) {
+            *part = tb_bytes_of(rest.at + EXTENSION_HEAD_BYTES, len);
         }
         rest = tb_bytes_of(rest.at + EXTENSION_HEAD_BYTES + len,
                            rest.len - EXTENSION_HEAD_BYTES - len);
@@ -308,15 +350,54 @@ segment_index_begins(const uint8_t at[INDEX_BEGIN_BYTES])
            memcmp(block + AT_MAGIC, head_magic, sizeof(head_magic)) == 0;
 }
 
+/* What is missing from a segment that was salvaged. */
+static enum tb_err
+get_holes(struct tb_bytes list, struct segment_index *index, struct tb_fail *fail)
+{
+    size_t count = list.len / INDEX_HOLE_BYTES;
+
+    if (list.len == 0) {
+        return TB_OK;
+    }
+    if (list.len % INDEX_HOLE_BYTES != 0 || count > INDEX_MAX_HOLES) {
+        return tb_fail_set(fail, TB_EFORMAT, "the holes in the index are none");
+    }
+    index->holes = calloc(count, sizeof(*index->holes));
+    if (index->holes == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "an index of %zu holes", count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *at = list.at + INDEX_HOLE_BYTES * i;
+
+        index->holes[i] = (struct tb_segment_hole){
+            .offset = tb_get_le64(at),
+            .length = tb_get_le64(at + HOLE_LENGTH),
+            .from_utc_ns = (int64_t)tb_get_le64(at + HOLE_FROM),
+            .to_utc_ns = (int64_t)tb_get_le64(at + HOLE_TO),
+            .packets = tb_get_le64(at + HOLE_PACKETS),
+            .is_counted = (tb_get_le32(at + HOLE_FLAGS) & HOLE_IS_COUNTED) != 0,
+        };
+    }
+    index->hole_count = count;
+    return TB_OK;
+}
+
+void
+segment_index_release(struct segment_index *index)
+{
+    segment_key_index_release(&index->keys);
+    free(index->chunks);
+    free(index->holes);
+    *index = (struct segment_index){.chunks = NULL};
+}
+
 enum tb_err
 segment_index_get(struct tb_hasher *hasher, uint8_t *at,
-                  const struct segment_index_place *place, struct tb_segment_chunk **out_chunks,
-                  size_t *out_count, bool *out_recovered, struct segment_key_index *out_keys,
+                  const struct segment_index_place *place, struct segment_index *out,
                   struct tb_fail *fail)
 {
-    struct segment_key_index keys = {.at = NULL};
-    struct tb_segment_chunk *chunks;
-    struct tb_bytes key_list;
+    struct segment_index index = {.chunks = NULL};
+    struct tb_bytes key_list, hole_list;
     struct tb_sha256 sha256;
     const uint8_t *trailer;
     size_t count, entry_bytes, extension_bytes;
@@ -352,27 +433,31 @@ segment_index_get(struct tb_hasher *hasher, uint8_t *at,
         entry_bytes > ENTRY_MAX_BYTES || entry_bytes % 4 != 0 ||
         INDEX_HEAD_BYTES + count * entry_bytes + extension_bytes + INDEX_TRAILER_BYTES !=
             place->plain ||
-        !find_keys(tb_bytes_of(trailer - extension_bytes, extension_bytes), &key_list)) {
+        !find_parts(tb_bytes_of(trailer - extension_bytes, extension_bytes), &key_list,
+                    &hole_list)) {
         return tb_fail_set(fail, TB_EFORMAT, "the parts of the index do not fill it");
     }
-    chunks = calloc(count, sizeof(*chunks));
-    if (chunks == NULL) {
+    index.count = count;
+    index.recovered = (tb_get_le32(at + AT_FLAGS) & FLAG_RECOVERED) != 0;
+    index.chunks = calloc(count, sizeof(*index.chunks));
+    if (index.chunks == NULL) {
         return tb_fail_set(fail, TB_ENOMEM, "an index of %zu chunks", count);
     }
-    err = get_entries(at + INDEX_HEAD_BYTES, count, entry_bytes, place->offset, chunks, fail);
+    err = get_entries(at + INDEX_HEAD_BYTES, count, entry_bytes, place->offset, index.chunks,
+                      fail);
     if (err == TB_OK && key_list.at != NULL &&
-        (err = segment_key_index_init(&keys, key_list, count)) != TB_OK) {
+        (err = segment_key_index_init(&index.keys, key_list, count)) != TB_OK) {
         (void)tb_fail_set(fail, err, "the keys in the index are not those of %zu chunks",
                           count);
     }
+    if (err == TB_OK) {
+        err = get_holes(hole_list, &index, fail);
+    }
     if (err != TB_OK) {
-        free(chunks);
+        segment_index_release(&index);
         return err;
     }
-    *out_keys = keys;
-    *out_chunks = chunks;
-    *out_count = count;
-    *out_recovered = (tb_get_le32(at + AT_FLAGS) & FLAG_RECOVERED) != 0;
+    *out = index;
     return TB_OK;
 }
 

@@ -128,3 +128,12 @@ segment_loader_chunk(struct segment_loader *loader, const struct tb_readable *fi
     *out_plain = tb_bytes_of(loader->plain, marker.body_plain);
     return TB_OK;
 }
+
+struct tb_bytes
+segment_loader_body(const struct segment_loader *loader, const struct segment_marker *marker)
+{
+    size_t before =
+        marker->sequence == 0 ? ZFRAME_HEADER_BYTES : segment_marker_size(marker->sequence);
+
+    return tb_bytes_of(loader->file + before, marker->body_len);
+}

@@ -128,6 +128,12 @@ segment_marker_put(struct tb_hasher *hasher, uint8_t *at, const struct segment_m
     return err;
 }
 
+uint32_t
+segment_marker_sequence(const uint8_t at[MARKER_FILE_BYTES])
+{
+    return tb_get_le32(at + ZFRAME_BLOCK_HEADER_BYTES + AT_SEQUENCE);
+}
+
 enum tb_err
 segment_marker_get(struct tb_hasher *hasher, struct tb_bytes at, uint32_t sequence,
                    struct segment_marker *out)

@@ -9,30 +9,31 @@ struct tb_segment_reader {
     int fd; /* borrowed; -1: `file` is not a descriptor */
     struct tb_readable file;
     struct segment_loader loader;
-    struct tb_segment_chunk *chunks; /* owned */
-    size_t count;
-    struct segment_key_index keys;
-    bool recovered;
+    struct segment_index index;
 };
+
+static enum tb_err
+check_header(struct tb_segment_reader *reader, struct tb_fail *fail)
+{
+    uint8_t header[ZFRAME_HEADER_BYTES];
+    enum tb_err err = reader->file.read(reader->file.arg, 0, header, sizeof(header), fail);
+
+    if (err == TB_OK && memcmp(header, zframe_header, sizeof(header)) != 0) {
+        err = tb_fail_set(fail, TB_EFORMAT, "not a segment: it does not begin as one");
+    }
+    return err;
+}
 
 static enum tb_err
 read_index(struct tb_segment_reader *reader, struct tb_fail *fail)
 {
-    uint8_t header[ZFRAME_HEADER_BYTES];
     uint8_t tail[INDEX_TAIL_BYTES];
     struct segment_index_place place;
     uint8_t *at;
     enum tb_err err;
 
-    if (reader->file.bytes < sizeof(header) + sizeof(tail)) {
+    if (reader->file.bytes < ZFRAME_HEADER_BYTES + sizeof(tail)) {
         return tb_fail_set(fail, TB_EFORMAT, "not a segment: too short for one");
-    }
-    err = reader->file.read(reader->file.arg, 0, header, sizeof(header), fail);
-    if (err != TB_OK) {
-        return err;
-    }
-    if (memcmp(header, zframe_header, sizeof(header)) != 0) {
-        return tb_fail_set(fail, TB_EFORMAT, "not a segment: it does not begin as one");
     }
     err = reader->file.read(reader->file.arg, reader->file.bytes - sizeof(tail), tail,
                             sizeof(tail), fail);
@@ -49,8 +50,7 @@ read_index(struct tb_segment_reader *reader, struct tb_fail *fail)
     }
     err = reader->file.read(reader->file.arg, place.offset, at, place.file_len, fail);
     if (err == TB_OK) {
-        err = segment_index_get(reader->loader.hasher, at, &place, &reader->chunks,
-                                &reader->count, &reader->recovered, &reader->keys, fail);
+        err = segment_index_get(reader->loader.hasher, at, &place, &reader->index, fail);
     }
     free(at);
     return err;
@@ -58,12 +58,16 @@ read_index(struct tb_segment_reader *reader, struct tb_fail *fail)
 
 /* Takes `reader`, which has its file. */
 static enum tb_err
-open_it(struct tb_segment_reader *reader, struct tb_segment_reader **out, struct tb_fail *fail)
+open_it(struct tb_segment_reader *reader, bool may_lack_header, struct tb_segment_reader **out,
+        struct tb_fail *fail)
 {
     enum tb_err err = segment_loader_init(&reader->loader, fail);
 
     if (err == TB_OK) {
         err = read_index(reader, fail);
+    }
+    if (err == TB_OK && !may_lack_header) {
+        err = check_header(reader, fail);
     }
     if (err != TB_OK) {
         tb_segment_reader_free(reader);
@@ -86,9 +90,9 @@ new_reader(int fd, struct tb_fail *fail)
     return reader;
 }
 
-enum tb_err
-tb_segment_reader_open_at(const struct tb_readable *file, struct tb_segment_reader **out,
-                          struct tb_fail *fail)
+static enum tb_err
+open_at(const struct tb_readable *file, bool may_lack_header, struct tb_segment_reader **out,
+        struct tb_fail *fail)
 {
     struct tb_segment_reader *reader = new_reader(-1, fail);
 
@@ -96,7 +100,21 @@ tb_segment_reader_open_at(const struct tb_readable *file, struct tb_segment_read
         return TB_ENOMEM;
     }
     reader->file = *file;
-    return open_it(reader, out, fail);
+    return open_it(reader, may_lack_header, out, fail);
+}
+
+enum tb_err
+tb_segment_reader_open_at(const struct tb_readable *file, struct tb_segment_reader **out,
+                          struct tb_fail *fail)
+{
+    return open_at(file, false, out, fail);
+}
+
+enum tb_err
+segment_reader_open_damaged(const struct tb_readable *file, struct tb_segment_reader **out,
+                            struct tb_fail *fail)
+{
+    return open_at(file, true, out, fail);
 }
 
 enum tb_err
@@ -113,7 +131,7 @@ tb_segment_reader_open(int fd, struct tb_segment_reader **out, struct tb_fail *f
         tb_segment_reader_free(reader);
         return err;
     }
-    return open_it(reader, out, fail);
+    return open_it(reader, false, out, fail);
 }
 
 void
@@ -121,8 +139,7 @@ tb_segment_reader_free(struct tb_segment_reader *reader)
 {
     if (reader != NULL) {
         segment_loader_release(&reader->loader);
-        segment_key_index_release(&reader->keys);
-        free(reader->chunks);
+        segment_index_release(&reader->index);
         free(reader);
     }
 }
@@ -131,29 +148,38 @@ void
 tb_segment_reader_summary(const struct tb_segment_reader *reader,
                           struct tb_segment_summary *out)
 {
-    segment_sum_up(reader->chunks, reader->count, out);
+    segment_sum_up(reader->index.chunks, reader->index.count, out);
     out->bytes = reader->file.bytes;
-    out->recovered = reader->recovered;
+    out->recovered = reader->index.recovered;
 }
 
 const struct tb_segment_chunk *
 tb_segment_reader_chunk(const struct tb_segment_reader *reader, size_t i)
 {
-    return i < reader->count ? &reader->chunks[i] : NULL;
+    return i < reader->index.count ? &reader->index.chunks[i] : NULL;
+}
+
+const struct tb_segment_hole *
+tb_segment_reader_holes(const struct tb_segment_reader *reader, size_t *out_count)
+{
+    *out_count = reader->index.hole_count;
+    return reader->index.holes;
 }
 
 bool
 tb_segment_reader_may_hold_host(const struct tb_segment_reader *reader, size_t i,
                                 uint32_t host_key)
 {
-    return i < reader->count && segment_key_index_may_hold(&reader->keys, i, false, host_key);
+    return i < reader->index.count &&
+           segment_key_index_may_hold(&reader->index.keys, i, false, host_key);
 }
 
 bool
 tb_segment_reader_may_hold_flow(const struct tb_segment_reader *reader, size_t i,
                                 uint32_t flow_key)
 {
-    return i < reader->count && segment_key_index_may_hold(&reader->keys, i, true, flow_key);
+    return i < reader->index.count &&
+           segment_key_index_may_hold(&reader->index.keys, i, true, flow_key);
 }
 
 /* Whether a chunk's marker says of it what the index says. */

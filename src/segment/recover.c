@@ -17,47 +17,45 @@ enum {
     FIRST_CHUNKS = 64 /* room in the list; doubled when full */
 };
 
-struct scan {
-    struct segment_walk walk;
-    uint64_t file_bytes;
-    struct tb_segment_chunk *chunks; /* owned */
-    size_t count, cap;
-    struct segment_keys *keys;        /* owned; of the chunk at hand */
-    struct segment_key_list key_list; /* its memory is owned */
-};
+/* --- chunks for a new index --- */
 
-static enum tb_err
-remember(struct scan *scan, const struct tb_segment_chunk *chunk, struct tb_fail *fail)
+enum tb_err
+segment_taken_init(struct segment_taken *taken, struct tb_fail *fail)
 {
-    if (scan->count == scan->cap) {
-        size_t cap = scan->cap == 0 ? FIRST_CHUNKS : 2 * scan->cap;
-        struct tb_segment_chunk *more = realloc(scan->chunks, cap * sizeof(*more));
+    *taken = (struct segment_taken){.chunks = NULL};
+    taken->keys = malloc(sizeof(*taken->keys));
+    taken->key_list.at = malloc(segment_key_list_cap(TB_SEGMENT_MAX_CHUNKS));
+    return taken->keys == NULL || taken->key_list.at == NULL
+               ? tb_fail_set(fail, TB_ENOMEM, "no memory for the keys of a segment")
+               : TB_OK;
+}
+
+void
+segment_taken_release(struct segment_taken *taken)
+{
+    free(taken->key_list.at);
+    free(taken->keys);
+    free(taken->chunks);
+}
+
+enum tb_err
+segment_taken_add(struct segment_taken *taken, const struct tb_segment_chunk *chunk,
+                  struct tb_bytes plain, struct tb_fail *fail)
+{
+    if (taken->count == taken->cap) {
+        size_t cap = taken->cap == 0 ? FIRST_CHUNKS : 2 * taken->cap;
+        struct tb_segment_chunk *more = realloc(taken->chunks, cap * sizeof(*more));
 
         if (more == NULL) {
             return tb_fail_set(fail, TB_ENOMEM, "a list of %zu chunks", cap);
         }
-        scan->chunks = more;
-        scan->cap = cap;
+        taken->chunks = more;
+        taken->cap = cap;
     }
-    scan->chunks[scan->count++] = *chunk;
+    segment_keys_collect(taken->keys, plain);
+    segment_key_list_add(&taken->key_list, taken->keys);
+    taken->chunks[taken->count++] = *chunk;
     return TB_OK;
-}
-
-/* Takes the next chunk if it is whole. */
-static enum tb_err
-take_chunk(struct scan *scan, bool *out_taken, struct tb_fail *fail)
-{
-    struct tb_segment_chunk chunk;
-    struct tb_bytes plain;
-    enum tb_err err =
-        segment_walk_next(&scan->walk, scan->file_bytes, &chunk, &plain, out_taken, fail);
-
-    if (err != TB_OK || !*out_taken) {
-        return err;
-    }
-    segment_keys_collect(scan->keys, plain);
-    segment_key_list_add(&scan->key_list, scan->keys);
-    return remember(scan, &chunk, fail);
 }
 
 static enum tb_err
@@ -79,39 +77,65 @@ write_at(int fd, uint64_t offset, struct tb_bytes octets, struct tb_fail *fail)
     return TB_OK;
 }
 
-/* Cuts the file behind its last whole chunk and ends it there. */
-static enum tb_err
-seal(struct scan *scan, uint64_t *out_bytes, struct tb_fail *fail)
+enum tb_err
+segment_taken_seal(const struct segment_taken *taken, struct tb_hasher *hasher, int fd,
+                   uint64_t end, const struct tb_segment_hole *holes, size_t hole_count,
+                   struct tb_segment_summary *out, struct tb_fail *fail)
 {
     struct segment_index_writer index;
     struct tb_bytes octets;
-    enum tb_err err = segment_index_writer_init(&index, scan->count);
+    enum tb_err err = segment_index_writer_init(&index, taken->count, holes, hole_count);
 
     if (err != TB_OK) {
-        return tb_fail_set(fail, err, "an index of %zu chunks", scan->count);
+        return tb_fail_set(fail, err, "an index of %zu chunks", taken->count);
     }
-    for (size_t i = 0; i < scan->count; i++) {
-        segment_index_add(&index, &scan->chunks[i]);
+    for (size_t i = 0; i < taken->count; i++) {
+        segment_index_add(&index, &taken->chunks[i]);
     }
-    segment_index_put_keys(&index, &scan->key_list);
-    err = segment_index_finish(&index, scan->walk.loader.hasher, scan->walk.end, true, &octets);
+    segment_index_put_keys(&index, &taken->key_list);
+    err = segment_index_finish(&index, hasher, end, true, &octets);
     if (err != TB_OK) {
         err = tb_fail_set(fail, err, "SHA-256 of the index");
         goto out;
     }
-    if (ftruncate(scan->walk.fd, (off_t)scan->walk.end) != 0) {
+    if (ftruncate(fd, (off_t)end) != 0) {
         err = tb_fail_errno(fail, errno, "cannot cut the segment");
         goto out;
     }
-    err = write_at(scan->walk.fd, scan->walk.end, octets, fail);
-    if (err == TB_OK && fsync(scan->walk.fd) != 0) {
+    err = write_at(fd, end, octets, fail);
+    if (err == TB_OK && fsync(fd) != 0) {
         err = tb_fail_errno(fail, errno, "cannot sync the segment");
     }
-    *out_bytes = scan->walk.end + octets.len;
+    if (err == TB_OK) {
+        segment_sum_up(taken->chunks, taken->count, out);
+        out->recovered = true;
+        out->bytes = end + octets.len;
+    }
 
 out:
     segment_index_writer_release(&index);
     return err;
+}
+
+/* --- repair --- */
+
+struct scan {
+    struct segment_walk walk;
+    uint64_t file_bytes;
+    struct segment_taken taken;
+};
+
+/* Takes the next chunk if it is whole. */
+static enum tb_err
+take_chunk(struct scan *scan, bool *out_taken, struct tb_fail *fail)
+{
+    struct tb_segment_chunk chunk;
+    struct tb_bytes plain;
+    enum tb_err err =
+        segment_walk_next(&scan->walk, scan->file_bytes, &chunk, &plain, out_taken, fail);
+
+    return err != TB_OK || !*out_taken ? err
+                                       : segment_taken_add(&scan->taken, &chunk, plain, fail);
 }
 
 /* TB_OK when the file is a sealed segment already. */
@@ -154,35 +178,23 @@ tb_segment_recover(int fd, bool *out_changed, struct tb_segment_summary *out,
     if (err != TB_OK) {
         return err;
     }
-    scan.keys = malloc(sizeof(*scan.keys));
-    scan.key_list.at = malloc(segment_key_list_cap(TB_SEGMENT_MAX_CHUNKS));
-    if (scan.keys == NULL || scan.key_list.at == NULL) {
-        err = tb_fail_set(fail, TB_ENOMEM, "no memory for the keys of a segment");
-        goto out;
-    }
+    err = segment_taken_init(&scan.taken, fail);
     while (err == TB_OK && taken) {
         err = take_chunk(&scan, &taken, fail);
     }
-    if (err == TB_OK && scan.count == 0) {
+    if (err == TB_OK && scan.taken.count == 0) {
         err = tb_fail_set(fail, TB_ENOTFOUND, "not one whole chunk in %llu octets",
                           (unsigned long long)scan.file_bytes);
     }
-    if (err != TB_OK) {
-        goto out;
+    if (err == TB_OK) {
+        err = segment_taken_seal(&scan.taken, scan.walk.loader.hasher, fd, scan.walk.end, NULL,
+                                 0, &summary, fail);
     }
-    segment_sum_up(scan.chunks, scan.count, &summary);
-    summary.recovered = true;
-    err = seal(&scan, &summary.bytes, fail);
-    if (err != TB_OK) {
-        goto out;
+    if (err == TB_OK) {
+        *out_changed = true;
+        *out = summary;
     }
-    *out_changed = true;
-    *out = summary;
-
-out:
     segment_loader_release(&scan.walk.loader);
-    free(scan.key_list.at);
-    free(scan.keys);
-    free(scan.chunks);
+    segment_taken_release(&scan.taken);
     return err;
 }

@@ -7,7 +7,7 @@
  * marker.c   the chunk marker, and the reset blocks in it
  * keys.c     who talks in a chunk
  * index.c    the index at the tail
- * encoder.c  puts them together; reader.c, walk.c and recover.c take them apart
+ * encoder.c  puts them together; reader.c, walk.c, recover.c and salvage.c take them apart
  */
 #ifndef TAPBOX_SEGMENT_INT_H
 #define TAPBOX_SEGMENT_INT_H
@@ -128,6 +128,8 @@ struct segment_marker {
 size_t segment_marker_size(uint32_t sequence);
 TB_NODISCARD enum tb_err segment_marker_put(struct tb_hasher *hasher, uint8_t *at,
                                             const struct segment_marker *marker);
+/* What the octets where a marker may be (not chunk 0's) say its number is. */
+uint32_t segment_marker_sequence(const uint8_t at[MARKER_FILE_BYTES]);
 /* Reads the marker with this sequence number; TB_EFORMAT when `at` is not exactly one. */
 TB_NODISCARD enum tb_err segment_marker_get(struct tb_hasher *hasher, struct tb_bytes at,
                                             uint32_t sequence, struct segment_marker *out);
@@ -187,17 +189,24 @@ enum {
     INDEX_ENTRY_BYTES = 192,
     INDEX_TRAILER_BYTES = 56, /* the end of the pcapng block */
     INDEX_TAIL_BYTES = INDEX_TRAILER_BYTES + ZFRAME_LAST_BLOCK_BYTES,
-    INDEX_MAX_BYTES = 16 << 20 /* plain; pcapng readers refuse larger blocks */
+    INDEX_MAX_BYTES = 16 << 20, /* plain; pcapng readers refuse larger blocks */
+    INDEX_HOLE_BYTES = 48,
+    INDEX_MAX_HOLES = 1024 /* further ones are one with the last */
 };
 
 struct segment_index_writer {
     uint8_t *at; /* owned; has room for the raw blocks' headers, too */
     size_t max_chunks;
     size_t count;
-    struct segment_key_list keys; /* in `at`, behind room for all entries */
+    struct segment_key_list keys;        /* in `at`, behind room for all entries */
+    const struct tb_segment_hole *holes; /* borrowed */
+    size_t hole_count;
 };
+/* `holes` (NULL: none) are lent until _finish. */
 TB_NODISCARD enum tb_err segment_index_writer_init(struct segment_index_writer *writer,
-                                                   size_t max_chunks);
+                                                   size_t max_chunks,
+                                                   const struct tb_segment_hole *holes,
+                                                   size_t hole_count);
 void segment_index_writer_reset(struct segment_index_writer *writer);
 void segment_index_writer_release(struct segment_index_writer *writer);
 /* The caller sees to it that count < max_chunks. */
@@ -230,14 +239,20 @@ enum {
     INDEX_BEGIN_BYTES = ZFRAME_BLOCK_HEADER_BYTES + 12
 };
 bool segment_index_begins(const uint8_t at[INDEX_BEGIN_BYTES]);
+struct segment_index {
+    struct tb_segment_chunk *chunks; /* owned */
+    size_t count;
+    bool recovered;
+    struct segment_key_index keys;
+    struct tb_segment_hole *holes; /* owned */
+    size_t hole_count;
+};
+void segment_index_release(struct segment_index *index);
 /* Checks and reads the index; `at` (place->file_len octets, as they lie in the file) is
- * overwritten.  *out_chunks is free()d, *out_keys released by the caller. */
+ * overwritten. */
 TB_NODISCARD enum tb_err segment_index_get(struct tb_hasher *hasher, uint8_t *at,
                                            const struct segment_index_place *place,
-                                           struct tb_segment_chunk **out_chunks,
-                                           size_t *out_count, bool *out_recovered,
-                                           struct segment_key_index *out_keys,
-                                           struct tb_fail *fail);
+                                           struct segment_index *out, struct tb_fail *fail);
 
 /* --- chunks in a file --- */
 
@@ -265,6 +280,19 @@ TB_NODISCARD enum tb_err segment_loader_chunk(struct segment_loader *loader,
                                               struct tb_sha256 *out_sha256,
                                               struct tb_bytes *out_plain, struct tb_fail *fail);
 
+/* The body of the chunk that was loaded last, as it lies in the file; lent as the blocks are.
+ */
+struct tb_bytes segment_loader_body(const struct segment_loader *loader,
+                                    const struct segment_marker *marker);
+/* Whether a chunk's octets are whole pcapng blocks, with a section header in the first chunk
+ * and only there. */
+bool segment_blocks_are_whole(struct tb_bytes plain, bool is_first);
+/* Chunk 0 has its marker behind it: walks the zstd blocks to find it.  *out_length 0: it is not
+ * there. */
+TB_NODISCARD enum tb_err segment_measure_first(const struct tb_readable *file,
+                                               struct tb_hasher *hasher, uint64_t *out_length,
+                                               struct tb_fail *fail);
+
 /* Takes chunk after chunk of a file that has no index yet. */
 struct segment_walk {
     int fd; /* borrowed */
@@ -278,6 +306,30 @@ TB_NODISCARD enum tb_err segment_walk_next(struct segment_walk *walk, uint64_t f
                                            struct tb_segment_chunk *out,
                                            struct tb_bytes *out_plain, bool *out_taken,
                                            struct tb_fail *fail);
+
+/* By its index alone: the frame header, where each segment begins, may be damaged. */
+TB_NODISCARD enum tb_err segment_reader_open_damaged(const struct tb_readable *file,
+                                                     struct tb_segment_reader **out,
+                                                     struct tb_fail *fail);
+
+/* Whole chunks, for a new index. */
+struct segment_taken {
+    struct tb_segment_chunk *chunks; /* owned */
+    size_t count, cap;
+    struct segment_keys *keys;        /* owned; of the chunk at hand */
+    struct segment_key_list key_list; /* its memory is owned */
+};
+TB_NODISCARD enum tb_err segment_taken_init(struct segment_taken *taken, struct tb_fail *fail);
+void segment_taken_release(struct segment_taken *taken);
+TB_NODISCARD enum tb_err segment_taken_add(struct segment_taken *taken,
+                                           const struct tb_segment_chunk *chunk,
+                                           struct tb_bytes plain, struct tb_fail *fail);
+/* Cuts the file at `end`, writes index (flag: recovered) and last block there, and fsyncs. */
+TB_NODISCARD enum tb_err segment_taken_seal(const struct segment_taken *taken,
+                                            struct tb_hasher *hasher, int fd, uint64_t end,
+                                            const struct tb_segment_hole *holes,
+                                            size_t hole_count, struct tb_segment_summary *out,
+                                            struct tb_fail *fail);
 
 /* Sums up chunks; `bytes` and `recovered` are the caller's to set. */
 void segment_sum_up(const struct tb_segment_chunk *chunks, size_t count,

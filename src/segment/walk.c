@@ -13,10 +13,8 @@
 
 #include "segment_int.h"
 
-/* Whether a chunk's octets are whole pcapng blocks, with a section header in the first chunk
- * and only there. */
-static bool
-blocks_are_whole(struct tb_bytes plain, bool is_first)
+bool
+segment_blocks_are_whole(struct tb_bytes plain, bool is_first)
 {
     bool expect_section = is_first;
 
@@ -36,14 +34,12 @@ blocks_are_whole(struct tb_bytes plain, bool is_first)
     return true;
 }
 
-/* Chunk 0 has its marker behind it: walks the zstd blocks to find it.  *out_length 0: not
- * there. */
-static enum tb_err
-measure_first(struct segment_walk *walk, uint64_t file_bytes, uint64_t *out_length,
-              struct tb_fail *fail)
+enum tb_err
+segment_measure_first(const struct tb_readable *file, struct tb_hasher *hasher,
+                      uint64_t *out_length, struct tb_fail *fail)
 {
     uint64_t most = segment_max_chunk_file_bytes();
-    uint64_t len = file_bytes < most ? file_bytes : most;
+    uint64_t len = file->bytes < most ? file->bytes : most;
     uint64_t next = ZFRAME_HEADER_BYTES;
 
     *out_length = 0;
@@ -51,7 +47,7 @@ measure_first(struct segment_walk *walk, uint64_t file_bytes, uint64_t *out_leng
         uint8_t at[MARKER_FILE_BYTES_0];
         struct segment_marker marker;
         struct zframe_block block;
-        enum tb_err err = tb_read_at(walk->fd, next, at, ZFRAME_BLOCK_HEADER_BYTES, fail);
+        enum tb_err err = file->read(file->arg, next, at, ZFRAME_BLOCK_HEADER_BYTES, fail);
 
         if (err != TB_OK) {
             return err;
@@ -61,12 +57,11 @@ measure_first(struct segment_walk *walk, uint64_t file_bytes, uint64_t *out_leng
             break;
         }
         if (block.size == MARKER_FILE_BYTES_0 && block.type == ZFRAME_RAW) {
-            err = tb_read_at(walk->fd, next, at, sizeof(at), fail);
+            err = file->read(file->arg, next, at, sizeof(at), fail);
             if (err != TB_OK) {
                 return err;
             }
-            if (segment_marker_get(walk->loader.hasher, tb_bytes_of(at, sizeof(at)), 0,
-                                   &marker) == TB_OK &&
+            if (segment_marker_get(hasher, tb_bytes_of(at, sizeof(at)), 0, &marker) == TB_OK &&
                 marker.body_len == next - ZFRAME_HEADER_BYTES) {
                 *out_length = next + block.size;
                 break;
@@ -103,9 +98,15 @@ static enum tb_err
 measure(struct segment_walk *walk, uint64_t file_bytes, uint64_t *out_length,
         struct tb_fail *fail)
 {
-    enum tb_err err = walk->count == 0 ? measure_first(walk, file_bytes, out_length, fail)
-                                       : measure_next(walk, file_bytes, out_length, fail);
+    struct tb_readable file;
+    enum tb_err err;
 
+    if (walk->count > 0) {
+        err = measure_next(walk, file_bytes, out_length, fail);
+    } else if ((err = tb_readable_fd(&walk->fd, &file, fail)) == TB_OK) {
+        file.bytes = file_bytes;
+        err = segment_measure_first(&file, walk->loader.hasher, out_length, fail);
+    }
     if (err == TB_OK && (walk->count == TB_SEGMENT_MAX_CHUNKS || file_bytes < walk->end ||
                          *out_length > file_bytes - walk->end)) {
         *out_length = 0;
@@ -148,7 +149,7 @@ segment_walk_next(struct segment_walk *walk, uint64_t file_bytes, struct tb_segm
     chunk.plain = marker.body_plain;
     chunk.info = marker.info;
     if (!segment_chunk_is_possible(&chunk, walk->end) ||
-        !blocks_are_whole(plain, walk->count == 0)) {
+        !segment_blocks_are_whole(plain, walk->count == 0)) {
         return TB_OK;
     }
     step(walk, chunk.length);

@@ -63,38 +63,47 @@ ask_keys(const struct segment_key_index *keys, size_t count)
 }
 
 static void
-write_again(const struct tb_segment_chunk *chunks, size_t count, uint64_t offset,
-            bool recovered)
+demand_same_holes(const struct segment_index *a, const struct segment_index *b)
+{
+    demand(a->hole_count == b->hole_count);
+    for (size_t i = 0; i < a->hole_count; i++) {
+        const struct tb_segment_hole *x = &a->holes[i], *y = &b->holes[i];
+
+        demand(x->offset == y->offset && x->length == y->length &&
+               x->from_utc_ns == y->from_utc_ns && x->to_utc_ns == y->to_utc_ns &&
+               x->packets == y->packets && x->is_counted == y->is_counted);
+    }
+}
+
+static void
+write_again(const struct segment_index *index, uint64_t offset)
 {
     static const struct segment_keys nobody;
     struct segment_index_writer writer;
     struct segment_index_place place;
-    struct tb_segment_chunk *again = NULL;
-    struct segment_key_index keys;
+    struct segment_index again;
     struct tb_bytes out;
     uint8_t *copy;
-    size_t again_count = 0;
-    bool again_recovered = false;
 
-    demand(segment_index_writer_init(&writer, count) == TB_OK);
-    for (size_t i = 0; i < count; i++) {
-        segment_index_add(&writer, &chunks[i]);
+    demand(segment_index_writer_init(&writer, index->count, index->holes, index->hole_count) ==
+           TB_OK);
+    for (size_t i = 0; i < index->count; i++) {
+        segment_index_add(&writer, &index->chunks[i]);
         segment_key_list_add(&writer.keys, &nobody);
     }
-    demand(segment_index_finish(&writer, hasher, offset, recovered, &out) == TB_OK);
+    demand(segment_index_finish(&writer, hasher, offset, index->recovered, &out) == TB_OK);
     demand(segment_index_find(out.at + out.len - INDEX_TAIL_BYTES, offset + out.len, &place,
                               NULL) == TB_OK &&
            place.offset == offset);
     copy = malloc(out.len);
     demand(copy != NULL);
     memcpy(copy, out.at, out.len);
-    demand(segment_index_get(hasher, copy, &place, &again, &again_count, &again_recovered,
-                             &keys, NULL) == TB_OK);
-    demand(again_count == count && again_recovered == recovered);
-    demand(memcmp(again, chunks, count * sizeof(*chunks)) == 0);
-    demand(!segment_key_index_may_hold(&keys, count - 1, true, 1));
-    free(again);
-    segment_key_index_release(&keys);
+    demand(segment_index_get(hasher, copy, &place, &again, NULL) == TB_OK);
+    demand(again.count == index->count && again.recovered == index->recovered);
+    demand(memcmp(again.chunks, index->chunks, index->count * sizeof(*again.chunks)) == 0);
+    demand(!segment_key_index_may_hold(&again.keys, index->count - 1, true, 1));
+    demand_same_holes(&again, index);
+    segment_index_release(&again);
     free(copy);
     segment_index_writer_release(&writer);
 }
@@ -102,14 +111,12 @@ write_again(const struct tb_segment_chunk *chunks, size_t count, uint64_t offset
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct tb_segment_chunk *chunks = NULL;
-    struct segment_key_index keys;
+    struct segment_index index;
     struct segment_index_place place;
     struct tb_sha256 sha256;
     uint8_t *block, *file;
-    size_t count = 0, len = 0;
+    size_t len = 0;
     uint64_t offset, end = 0;
-    bool recovered = false;
 
     if (size < INDEX_TRAILER_BYTES || size > INPUT_MAX_BYTES) {
         return 0;
@@ -128,17 +135,16 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (offset < (uint64_t)1 << 62 &&
         segment_index_find(file + len - INDEX_TAIL_BYTES, offset + len, &place, NULL) ==
             TB_OK &&
-        segment_index_get(hasher, file, &place, &chunks, &count, &recovered, &keys, NULL) ==
-            TB_OK) {
-        for (size_t i = 0; i < count; i++) {
-            demand(chunks[i].offset == end && segment_chunk_is_possible(&chunks[i], end));
-            end += chunks[i].length;
+        segment_index_get(hasher, file, &place, &index, NULL) == TB_OK) {
+        for (size_t i = 0; i < index.count; i++) {
+            demand(index.chunks[i].offset == end &&
+                   segment_chunk_is_possible(&index.chunks[i], end));
+            end += index.chunks[i].length;
         }
-        demand(count > 0 && end == place.offset);
-        ask_keys(&keys, count);
-        write_again(chunks, count, place.offset, recovered);
-        segment_key_index_release(&keys);
-        free(chunks);
+        demand(index.count > 0 && end == place.offset);
+        ask_keys(&index.keys, index.count);
+        write_again(&index, place.offset);
+        segment_index_release(&index);
     }
     free(file);
     return 0;

@@ -4,6 +4,7 @@
  *
  * Property: what was not saved is left as it was.  What was saved is a sealed segment of which
  * every chunk can be read, begins with the octets that were there, and needs no second repair.
+ * What was salvaged of it is a sealed segment of which every chunk can be read, too.
  */
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -72,14 +73,43 @@ demand_sealed(int fd, const uint8_t *data, size_t size, bool changed,
         demand(!changed || tb_segment_reader_read(reader, i, &plain, NULL) == TB_OK);
         end = chunk->offset + chunk->length;
     }
-    demand(end <= size);
-    demand_prefix(fd, data, (size_t)end);
+    if (data != NULL) {
+        demand(end <= size);
+        demand_prefix(fd, data, (size_t)end);
+    }
     tb_segment_reader_free(reader);
     tb_buf_release(&plain);
     demand(tb_segment_recover(fd, &changed_again, &again, NULL) == TB_OK);
     demand(!changed_again && again.bytes == summary->bytes &&
            again.packets == summary->packets && again.chunk_count == summary->chunk_count &&
            again.recovered == summary->recovered);
+}
+
+static enum tb_err
+read_input(void *arg, uint64_t offset, uint8_t *at, size_t len, struct tb_fail *fail)
+{
+    const struct tb_bytes *input = arg;
+
+    if (offset > input->len || len > input->len - offset) {
+        return tb_fail_set(fail, TB_ESHORT, "it ends");
+    }
+    memcpy(at, input->at + offset, len);
+    return TB_OK;
+}
+
+static void
+salvage(int fd, const uint8_t *data, size_t size)
+{
+    struct tb_bytes input = tb_bytes_of(data, size);
+    const struct tb_readable file = {read_input, &input, size};
+    struct tb_segment_summary summary;
+
+    demand(ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0);
+    if (tb_segment_salvage(&file, fd, &summary, NULL) == TB_OK) {
+        demand(summary.packets > 0 && summary.recovered &&
+               summary.bytes == (uint64_t)lseek(fd, 0, SEEK_END));
+        demand_sealed(fd, NULL, 0, true, &summary);
+    }
 }
 
 static void
@@ -97,6 +127,7 @@ repair(int fd, const uint8_t *data, size_t size)
         demand((size_t)lseek(fd, 0, SEEK_END) == size);
         demand_prefix(fd, data, size);
     }
+    salvage(fd, data, size);
 }
 
 int
