@@ -1,6 +1,8 @@
 /*
  * The spool: DIR/<capture id>/<host>-<lane>-<seq>.pcapng.zst for sealed segments, the same with
  * a dot before while one is being written.  The recorder writes it, serve reads and empties it.
+ * DIR/unreadable/<capture id>/<name> is what the disk did not give as it was, kept for whoever
+ * can get more out of it.
  * Threads: any; a folder descriptor is borrowed.
  */
 #ifndef TAPBOX_SPOOL_H
@@ -10,7 +12,8 @@
 #include <tapbox/limits.h>
 
 enum {
-    TB_SPOOL_NAME_SIZE = 128
+    TB_SPOOL_NAME_SIZE = 128,
+    TB_SPOOL_PLACE_SIZE = TB_SPOOL_NAME_SIZE + 8
 };
 
 struct tb_spool_names {
@@ -31,6 +34,24 @@ TB_NODISCARD enum tb_err tb_spool_open(int spool_fd, const char *capture_id, con
 /* Removes a segment that S3 acknowledged; not being there is fine. */
 TB_NODISCARD enum tb_err tb_spool_remove(int spool_fd, const char *capture_id, const char *name,
                                          struct tb_fail *fail);
+/* Makes the file that is to stand in for a damaged segment, below unreadable/, and gives it the
+ * name `out_place`; nothing that lies there is replaced. */
+TB_NODISCARD enum tb_err tb_spool_begin_replacement(int spool_fd, const char *capture_id,
+                                                    const char *name,
+                                                    char out_place[TB_SPOOL_PLACE_SIZE],
+                                                    int *out_fd, struct tb_fail *fail);
+/* The two change places, in one step that lasts. */
+TB_NODISCARD enum tb_err tb_spool_replace(int spool_fd, const char *capture_id,
+                                          const char *name, const char *place,
+                                          struct tb_fail *fail);
+/* Removes a replacement that is not needed. */
+void tb_spool_drop_replacement(int spool_fd, const char *capture_id, const char *place);
+/* The damaged segment goes to unreadable/, nothing stands in for it; not being there is fine.
+ */
+TB_NODISCARD enum tb_err tb_spool_put_aside(int spool_fd, const char *capture_id,
+                                            const char *name, struct tb_fail *fail);
+/* Whether something of that name was put aside. */
+bool tb_spool_is_put_aside(int spool_fd, const char *capture_id, const char *name);
 /* Removes the capture's folder when it is empty; not being there is fine.  TB_ERETRY: it holds
  * segments. */
 TB_NODISCARD enum tb_err tb_spool_remove_capture(int spool_fd, const char *capture_id,

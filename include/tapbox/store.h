@@ -454,6 +454,10 @@ enum tb_segment_state {
     TB_SEGMENT_STATE_COUNT
 };
 
+enum {
+    TB_SEGMENT_DAMAGE_SIZE = 400 /* fits a gap of the manifest */
+};
+
 struct tb_segment_row {
     char capture_id[TB_CAPTURE_ID_SIZE];
     char name[128]; /* file name in the spool and below segments/ */
@@ -472,12 +476,22 @@ struct tb_segment_row {
     int64_t uploaded_utc_ns;
     uint64_t acknowledged_bytes; /* by S3: of its parts while they go, then all of it */
     bool local;                  /* the spooled file is still there */
+    /* What of it the disk did not give, in words, and how many packets that is known to have
+     * cost: it was salvaged, or, not local, none of it could be read.  "": nothing. */
+    char damage[TB_SEGMENT_DAMAGE_SIZE];
+    uint64_t missing_packets;
 };
 
-/* Adds it as spooled; the same (capture, name) again is fine and changes nothing. */
+/* Adds it as spooled, and not local when nothing of it could be read; the same (capture, name)
+ * again is fine and changes nothing. */
 TB_NODISCARD enum tb_err tb_store_segment_add(struct tb_store *store,
                                               const struct tb_segment_row *segment,
                                               struct tb_fail *fail);
+/* A spooled one could not be read any more: its file is another one now, or (not local) none.
+ * Everything that is known of the file, and the damage. */
+TB_NODISCARD enum tb_err tb_store_segment_damaged(struct tb_store *store,
+                                                  const struct tb_segment_row *segment,
+                                                  struct tb_fail *fail);
 /* state, s3_*, uploaded time */
 TB_NODISCARD enum tb_err tb_store_segment_uploaded(struct tb_store *store,
                                                    const struct tb_segment_row *segment,

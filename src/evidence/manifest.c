@@ -247,7 +247,7 @@ static void TB_PRINTF(4, 5)
     add_gap(struct verdict *verdict, const char *kind, uint64_t packets, const char *fmt, ...)
 {
     struct tb_json *one = tb_json_object();
-    char text[2 * TB_CAPTURE_MAX_TEXT];
+    char text[TB_SEGMENT_DAMAGE_SIZE + TB_CAPTURE_MAX_TEXT];
     va_list args;
 
     va_start(args, fmt);
@@ -327,6 +327,19 @@ judge_ledgers(struct verdict *verdict, const struct tb_capture *capture,
     }
 }
 
+/* The disk did not give it as it was written. */
+static void
+judge_damaged(struct verdict *verdict, const struct tb_segment_row *segment,
+              uint64_t *in_segments)
+{
+    add_gap(verdict, "damaged", segment->missing_packets,
+            "segments/%.100s could not be read as it was written on the capture host's disk, "
+            "where it is kept in unreadable/; missing: %s",
+            segment->name, segment->damage);
+    *in_segments += segment->missing_packets;
+    verdict->lost = true;
+}
+
 static void
 judge_segments(struct verdict *verdict, const struct tb_manifest_input *input)
 {
@@ -334,7 +347,9 @@ judge_segments(struct verdict *verdict, const struct tb_manifest_input *input)
 
     for (size_t i = 0; i < input->segment_count; i++) {
         in_segments += input->segments[i].packets;
-        if (tb_segment_is_lost(&input->segments[i])) {
+        if (input->segments[i].damage[0] != '\0') {
+            judge_damaged(verdict, &input->segments[i], &in_segments);
+        } else if (tb_segment_is_lost(&input->segments[i])) {
             add_gap(verdict, "lost", input->segments[i].packets,
                     "segments/%.100s was removed from the capture host's disk before S3 had it",
                     input->segments[i].name);

@@ -205,6 +205,7 @@ segment_json(const struct tb_segment_row *segment)
     tb_json_set_time(out, "first", segment->first_utc_ns);
     tb_json_set_time(out, "last", segment->last_utc_ns);
     tb_json_set_bool(out, "recovered", segment->recovered);
+    tb_json_set_text(out, "damage", segment->damage);
     tb_json_set_hex(out, "sha256", tb_bytes_of(segment->sha256, sizeof(segment->sha256)));
     tb_json_set_text(out, "key", segment->s3_key);
     tb_json_set_text(out, "version", segment->s3_version);

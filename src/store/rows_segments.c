@@ -11,24 +11,57 @@ is_known(const uint8_t *sha256)
     return memcmp(sha256, zeros, sizeof(zeros)) != 0;
 }
 
+/* Nothing of it could be read. */
+static bool
+is_unreadable(const struct tb_segment_row *segment)
+{
+    return segment->damage[0] != '\0' && !segment->local;
+}
+
+/* What the file is, and what the disk did not give of it. */
 static enum tb_err
-note_sealed_locked(struct tb_store *store, const struct tb_segment_row *segment,
-                   struct tb_fail *fail) TB_REQUIRES(store->mu)
+note_file_locked(struct tb_store *store, const struct tb_segment_row *segment, const char *act,
+                 struct tb_fail *fail) TB_REQUIRES(store->mu)
 {
     struct tb_json *detail = tb_json_object();
 
     tb_json_set_str(detail, "name", segment->name);
     tb_json_set_int(detail, "bytes", (int64_t)segment->bytes);
     tb_json_set_int(detail, "packets", (int64_t)segment->packets);
-    store_set_sha256(detail, "sha256", segment->sha256);
+    if (is_known(segment->sha256)) {
+        store_set_sha256(detail, "sha256", segment->sha256);
+    }
     if (is_known(segment->merkle_root)) {
         store_set_sha256(detail, "merkle_root", segment->merkle_root);
     }
     if (segment->recovered) {
         tb_json_set_bool(detail, "recovered", true);
     }
-    return store_custody_add_locked(store, segment->capture_id, "segment_sealed", NULL, detail,
-                                    fail);
+    if (segment->damage[0] != '\0') {
+        tb_json_set_str(detail, "damage", segment->damage);
+        tb_json_set_int(detail, "missing_packets", (int64_t)segment->missing_packets);
+    }
+    return store_custody_add_locked(store, segment->capture_id, act, NULL, detail, fail);
+}
+
+/* In the order of the statements below. */
+static void
+bind_file(struct store_query *q, const struct tb_segment_row *segment)
+{
+    store_bind_int(q, (int64_t)segment->bytes);
+    store_bind_int(q, (int64_t)segment->packets);
+    store_bind_int(q, segment->first_utc_ns);
+    store_bind_int(q, segment->last_utc_ns);
+    store_bind_int(q, segment->recovered);
+    store_bind_blob(q, tb_bytes_of(segment->sha256, sizeof(segment->sha256)));
+    if (is_known(segment->merkle_root)) {
+        store_bind_blob(q, tb_bytes_of(segment->merkle_root, sizeof(segment->merkle_root)));
+    } else {
+        store_bind_text_or_null(q, ""); /* not known */
+    }
+    store_bind_int(q, !is_unreadable(segment));
+    store_bind_text(q, segment->damage);
+    store_bind_int(q, (int64_t)segment->missing_packets);
 }
 
 static enum tb_err
@@ -42,27 +75,23 @@ add_locked(struct tb_store *store, const struct tb_segment_row *segment, struct 
     if (err == TB_OK) {
         err = store_open_locked(store,
                                 "INSERT INTO segments (capture_id, name, state, bytes, packets,"
-                                " first_utc_ns, last_utc_ns, recovered, sha256, merkle_root)"
-                                " VALUES (?, ?, 'spooled', ?, ?, ?, ?, ?, ?, ?)"
+                                " first_utc_ns, last_utc_ns, recovered, sha256, merkle_root,"
+                                " local, damage, missing_packets)"
+                                " VALUES (?, ?, 'spooled', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                                 " ON CONFLICT (capture_id, name) DO NOTHING",
                                 &q, fail);
     }
     if (err == TB_OK) {
         store_bind_text(&q, segment->capture_id);
         store_bind_text(&q, segment->name);
-        store_bind_int(&q, (int64_t)segment->bytes);
-        store_bind_int(&q, (int64_t)segment->packets);
-        store_bind_int(&q, segment->first_utc_ns);
-        store_bind_int(&q, segment->last_utc_ns);
-        store_bind_int(&q, segment->recovered);
-        store_bind_blob(&q, tb_bytes_of(segment->sha256, sizeof(segment->sha256)));
-        if (is_known(segment->merkle_root)) {
-            store_bind_blob(&q,
-                            tb_bytes_of(segment->merkle_root, sizeof(segment->merkle_root)));
-        }
+        bind_file(&q, segment);
         err = store_run_locked(&q, &changed, fail);
     }
-    return err == TB_OK && changed > 0 ? note_sealed_locked(store, segment, fail) : err;
+    if (err != TB_OK || changed == 0) {
+        return err;
+    }
+    return note_file_locked(
+        store, segment, is_unreadable(segment) ? "segment_unreadable" : "segment_sealed", fail);
 }
 
 enum tb_err
@@ -94,6 +123,46 @@ update_one_locked(struct store_query *q, const char *capture_id, const char *nam
     if (err == TB_OK && changed == 0) {
         err = tb_fail_set(fail, TB_ENOTFOUND, "capture %s has no segment %s", capture_id, name);
     }
+    return err;
+}
+
+static enum tb_err
+damaged_locked(struct tb_store *store, const struct tb_segment_row *segment,
+               struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "UPDATE segments SET bytes = ?, packets = ?, first_utc_ns = ?, last_utc_ns = ?,"
+        " recovered = ?, sha256 = ?, merkle_root = ?, local = ?, damage = ?,"
+        " missing_packets = ? WHERE state = 'spooled' AND capture_id = ? AND name = ?",
+        &q, fail);
+
+    if (err != TB_OK) {
+        return err;
+    }
+    bind_file(&q, segment);
+    err = update_one_locked(&q, segment->capture_id, segment->name, fail);
+    return err != TB_OK
+               ? err
+               : note_file_locked(
+                     store, segment,
+                     is_unreadable(segment) ? "segment_unreadable" : "segment_salvaged", fail);
+}
+
+enum tb_err
+tb_store_segment_damaged(struct tb_store *store, const struct tb_segment_row *segment,
+                         struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    store_lock(store, "segment_damaged");
+    err = store_begin_locked(store, fail);
+    if (err == TB_OK) {
+        err = damaged_locked(store, segment, fail);
+        err = store_end_locked(store, err, fail);
+    }
+    tb_mutex_unlock(&store->mu);
     return err;
 }
 
@@ -231,7 +300,7 @@ tb_store_segment_lost(struct tb_store *store, const char *capture_id, const char
 #define SEGMENT_COLUMNS                                                                        \
     "capture_id, name, state, bytes, packets, first_utc_ns, last_utc_ns, recovered, sha256,"   \
     " merkle_root, s3_key, s3_version, s3_request_id, s3_sse, s3_kms_key, uploaded_utc_ns, "   \
-    "local,"                                                                                   \
+    "local, damage, missing_packets,"                                                          \
     " CASE state WHEN 'uploaded' THEN bytes ELSE (SELECT coalesce(sum(p.bytes), 0)"            \
     " FROM upload_parts p WHERE p.capture_id = segments.capture_id AND p.name ="               \
     " segments.name) END"
@@ -263,6 +332,8 @@ read_segment(struct store_query *q, struct tb_segment_row *s, struct tb_fail *fa
     store_text(q, s->s3_kms_key, sizeof(s->s3_kms_key));
     s->uploaded_utc_ns = store_int(q);
     s->local = store_int(q) != 0;
+    store_text(q, s->damage, sizeof(s->damage));
+    s->missing_packets = (uint64_t)store_int(q);
     s->acknowledged_bytes = (uint64_t)store_int(q);
     return store_row_check(q, fail);
 }

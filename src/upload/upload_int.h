@@ -2,6 +2,7 @@
 #ifndef TAPBOX_UPLOAD_INT_H
 #define TAPBOX_UPLOAD_INT_H
 
+#include <tapbox/segment.h>
 #include <tapbox/upload.h>
 
 /* The key of one object below the capture's prefix, whatever it is. */
@@ -11,6 +12,33 @@ TB_NODISCARD enum tb_err upload_key(const char *prefix, const char *capture_id,
 
 /* Tells the log of a put that had to go beside something that nobody may look at. */
 void upload_say_added(const struct tb_s3_ack *ack, const char *capture_id, const char *name);
+
+/* --- salvage.c: segments that cannot be read as they were written --- */
+
+/* What can be read of it takes its place, if it cannot be read as a whole.  TB_ENOTFOUND:
+ * nothing can, or it is not there; TB_ERETRY: somebody else is at it. */
+TB_NODISCARD enum tb_err upload_salvage(int spool_fd, const char *capture_id, const char *name,
+                                        struct tb_fail *fail);
+/* What is missing from one that was salvaged, in words and in packets. */
+void upload_describe_damage(const struct tb_segment_reader *reader, struct tb_segment_row *row);
+
+/* --- scan.c --- */
+
+/* Who keeps an eye on files that the disk does not give. */
+struct upload_watch {
+    /* This one is left alone for now. */
+    bool (*is_put_off)(struct tb_uploader *up, const char *capture_id, const char *name);
+    void (*is_unreadable)(struct tb_uploader *up, const char *capture_id, const char *name);
+    struct tb_uploader *up;
+};
+/* tb_upload_scan; `watch` may be NULL. */
+TB_NODISCARD enum tb_err upload_scan(struct tb_store *store, int spool_fd,
+                                     const char *capture_id, const struct upload_watch *watch,
+                                     struct tb_fail *fail);
+/* None of it can be read: so it is entered, and put aside. */
+TB_NODISCARD enum tb_err upload_enter_unreadable(struct tb_store *store, int spool_fd,
+                                                 const char *capture_id, const char *name,
+                                                 struct tb_fail *fail);
 
 /* --- parts.c: segments over deps->part_above_bytes --- */
 

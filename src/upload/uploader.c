@@ -3,6 +3,7 @@
  * segment nobody else has taken, sends it, and only then removes the local file.  The first of
  * them also looks for new segments in the spool, for what custody logs have got since their
  * captures were sealed, and after a start for uploads that a service before has left behind.
+ * One more, "salvage", saves what can be read of segments that the disk does not give.
  */
 #include "upload_int.h"
 
@@ -25,7 +26,8 @@ enum {
     MAX_THREADS = 16,
     /* of the list of those that are not to be taken now */
     WITHOUT_MAX_BYTES = (OFF_MAX + MAX_THREADS) * (TB_CAPTURE_ID_SIZE + TB_SPOOL_NAME_SIZE + 4),
-    CUSTODY_LOGS = 64, /* brought on in one go */
+    UNREADABLE_TRIES = 5, /* of a file that the disk does not give: 7 seconds */
+    CUSTODY_LOGS = 64,    /* brought on in one go */
     CUSTODY_LOGS_MAX = 65536
 };
 static const int64_t scan_period_ns = TB_NS_PER_S / 2;
@@ -33,6 +35,7 @@ static const int64_t custody_period_ns =
     10 * TB_NS_PER_S; /* acts after sealing gather this long */
 static const int64_t host_log_period_ns = 30 * TB_NS_PER_S; /* alerts without a capture, too */
 static const int64_t backoff_first_ns = TB_NS_PER_S / 4;
+static const int64_t unreadable_first_ns = TB_NS_PER_S / 2;
 static const int64_t backoff_most_ns = 30 * TB_NS_PER_S; /* S3 may be away for hours */
 static const int64_t stale_ns =
     3600 * TB_NS_PER_S; /* due since then: it is not there any more */
@@ -46,13 +49,16 @@ struct taken {
 struct put_off {
     struct taken what;               /* name "": all of the capture's */
     int64_t until_boot_ns, pause_ns; /* pause 0: free */
+    unsigned unreadable;             /* times that the disk did not give it */
 };
 
 struct tb_uploader {
     struct tb_uploader_deps deps; /* set once */
     pthread_t threads[MAX_THREADS];
     unsigned started;
-    struct { /* any thread */
+    pthread_t salvage;
+    bool is_salvaging; /* that thread was started */
+    struct {           /* any thread */
         atomic_ullong segments, bytes, failures, lost;
     } counts;
     struct tb_mutex mu;
@@ -103,6 +109,34 @@ give_up_lost(struct tb_uploader *up, const struct tb_segment_row *row, struct tb
     return err;
 }
 
+/* S3 has it: the store says so, and from then on the local copy is not needed. */
+static enum tb_err
+acknowledge(struct tb_uploader *up, struct tb_segment_row *row, const struct tb_s3_ack *ack,
+            struct tb_fail *fail)
+{
+    enum tb_err err;
+
+    (void)tb_str_copy(row->s3_version, sizeof(row->s3_version), ack->version);
+    (void)tb_str_copy(row->s3_request_id, sizeof(row->s3_request_id), ack->request_id);
+    (void)tb_str_copy(row->s3_sse, sizeof(row->s3_sse), ack->sse);
+    (void)tb_str_copy(row->s3_kms_key, sizeof(row->s3_kms_key), ack->kms_key);
+    row->uploaded_utc_ns = tb_clock_utc_ns();
+    row->state = TB_SEGMENT_UPLOADED;
+    err = tb_store_segment_uploaded(up->deps.store, row, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    atomic_fetch_add(&up->counts.segments, 1);
+    upload_say_added(ack, row->capture_id, row->name);
+    tb_log(TB_LOG_INFO, row->capture_id, "uploaded %s bytes=%llu packets=%llu", row->name,
+           (unsigned long long)row->bytes, (unsigned long long)row->packets);
+    err = tb_spool_remove(up->deps.spool_fd, row->capture_id, row->name, fail);
+    if (err == TB_OK) {
+        err = tb_store_segment_local_gone(up->deps.store, row->capture_id, row->name, fail);
+    }
+    return err;
+}
+
 static enum tb_err
 upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fail *fail)
 {
@@ -149,25 +183,7 @@ upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fai
     if (err != TB_OK) {
         goto out;
     }
-    (void)tb_str_copy(row->s3_version, sizeof(row->s3_version), ack.version);
-    (void)tb_str_copy(row->s3_request_id, sizeof(row->s3_request_id), ack.request_id);
-    (void)tb_str_copy(row->s3_sse, sizeof(row->s3_sse), ack.sse);
-    (void)tb_str_copy(row->s3_kms_key, sizeof(row->s3_kms_key), ack.kms_key);
-    row->uploaded_utc_ns = tb_clock_utc_ns();
-    row->state = TB_SEGMENT_UPLOADED;
-    err = tb_store_segment_uploaded(up->deps.store, row, fail);
-    if (err != TB_OK) {
-        goto out;
-    }
-    atomic_fetch_add(&up->counts.segments, 1);
-    upload_say_added(&ack, row->capture_id, name);
-    tb_log(TB_LOG_INFO, row->capture_id, "uploaded %s bytes=%llu packets=%llu", row->name,
-           (unsigned long long)row->bytes, (unsigned long long)row->packets);
-    /* S3 has it and the store says so: from here on the local copy is not needed. */
-    err = tb_spool_remove(up->deps.spool_fd, row->capture_id, row->name, fail);
-    if (err == TB_OK) {
-        err = tb_store_segment_local_gone(up->deps.store, row->capture_id, row->name, fail);
-    }
+    err = acknowledge(up, row, &ack, fail);
 
 out:
     tb_close(&put.body_fd);
@@ -353,6 +369,35 @@ is_its_own(enum tb_err err, const struct tb_fail *fail)
            (fail->http_status == 0 && (fail->sys_errno != 0 || err == TB_ESHORT));
 }
 
+/* Times in a row; the file waits longer each time, and after so many the "salvage" thread takes
+ * it. */
+static void
+note_unreadable(struct tb_uploader *up, const char *capture_id, const char *name)
+{
+    struct put_off *off;
+
+    tb_mutex_lock(&up->mu);
+    put_off_locked(up, capture_id, name, unreadable_first_ns);
+    off = find_put_off_locked(up, capture_id, name);
+    if (off != NULL && ++off->unreadable >= UNREADABLE_TRIES) {
+        tb_cond_broadcast(&up->more);
+    }
+    tb_mutex_unlock(&up->mu);
+}
+
+static bool
+is_put_off(struct tb_uploader *up, const char *capture_id, const char *name)
+{
+    const struct put_off *off;
+    bool is_off;
+
+    tb_mutex_lock(&up->mu);
+    off = find_put_off_locked(up, capture_id, name);
+    is_off = off != NULL && off->until_boot_ns > tb_clock_boot_ns();
+    tb_mutex_unlock(&up->mu);
+    return is_off;
+}
+
 /* S3 is there and refuses: how this capture's objects are to be kept may be why. */
 static bool
 is_refused(enum tb_err err, const struct tb_fail *fail)
@@ -367,12 +412,17 @@ give_back(struct tb_uploader *up, unsigned me, enum tb_err err, const struct tb_
 {
     struct taken *mine = &up->locked.taken[me];
 
+    if (err == TB_EIO && fail->http_status == 0) {
+        note_unreadable(up, mine->capture_id, mine->name);
+    }
     tb_mutex_lock(&up->mu);
     if (err == TB_OK) {
         forget_put_off_locked(up, mine->capture_id, "");
         forget_put_off_locked(up, mine->capture_id, mine->name);
         up->locked.backoff_ns = 0;
         up->locked.not_before_boot_ns = 0;
+    } else if (err == TB_EIO && fail->http_status == 0) {
+        /* noted */
     } else if (is_its_own(err, fail)) {
         put_off_locked(up, mine->capture_id, mine->name, backoff_most_ns);
     } else if (is_refused(err, fail)) {
@@ -397,6 +447,7 @@ give_back(struct tb_uploader *up, unsigned me, enum tb_err err, const struct tb_
 static void
 scan_all(struct tb_uploader *up, int64_t *at_boot_ns)
 {
+    const struct upload_watch watch = {is_put_off, note_unreadable, up};
     struct tb_spool_names captures = {0};
     struct tb_fail fail;
 
@@ -408,7 +459,8 @@ scan_all(struct tb_uploader *up, int64_t *at_boot_ns)
         return;
     }
     for (size_t i = 0; i < captures.count; i++) {
-        if (tb_upload_scan(up->deps.store, up->deps.spool_fd, captures.at[i], &fail) != TB_OK) {
+        if (upload_scan(up->deps.store, up->deps.spool_fd, captures.at[i], &watch, &fail) !=
+            TB_OK) {
             tb_log_fail(TB_LOG_ERROR, captures.at[i], &fail, "cannot enter a sealed segment");
         }
     }
@@ -511,6 +563,139 @@ clean_up(struct tb_uploader *up)
     return err == TB_OK || err == TB_EDENIED;
 }
 
+/* --- what the disk does not give --- */
+
+/* False: nobody has waited for one long enough.  It is left alone by all others from here on.
+ */
+static bool
+take_unreadable(struct tb_uploader *up, struct taken *out)
+{
+    bool found = false;
+
+    tb_mutex_lock(&up->mu);
+    for (size_t i = 0; i < up->locked.off_count && !found && !up->locked.stopping; i++) {
+        struct put_off *off = &up->locked.off[i];
+
+        if (off->pause_ns != 0 && off->unreadable >= UNREADABLE_TRIES) {
+            off->until_boot_ns = INT64_MAX;
+            off->unreadable = 0;
+            *out = off->what;
+            found = true;
+        }
+    }
+    tb_mutex_unlock(&up->mu);
+    return found;
+}
+
+/* An answer of S3 may have been lost: *out_there when it has exactly what was sealed. */
+static enum tb_err
+look_in_s3(struct tb_uploader *up, struct tb_segment_row *row, bool *out_there,
+           struct tb_fail *fail)
+{
+    struct tb_s3_put put = {.bytes = row->bytes, .body_fd = -1};
+    char name[TB_SPOOL_NAME_SIZE + 16];
+    struct tb_s3_ack ack;
+    enum tb_err err;
+
+    *out_there = false;
+    memcpy(put.sha256.octets, row->sha256, sizeof(put.sha256.octets));
+    (void)snprintf(name, sizeof(name), "segments/%s", row->name);
+    err = upload_key(up->deps.prefix, row->capture_id, name, row->s3_key, fail);
+    if (err != TB_OK) {
+        return err;
+    }
+    put.key = row->s3_key;
+    err = tb_s3_find(up->deps.aws, &up->deps.bucket, &put, &ack, fail);
+    if (err == TB_OK) {
+        *out_there = true;
+        return acknowledge(up, row, &ack, fail);
+    }
+    if (err != TB_ENOTFOUND && err != TB_EDENIED && err != TB_EEXIST) {
+        return err;
+    }
+    return upload_abort_parts(&up->deps, row, fail);
+}
+
+/* One that is in the store already. */
+static enum tb_err
+look_for_known(struct tb_uploader *up, const struct taken *one, bool *out_done,
+               struct tb_fail *fail)
+{
+    struct tb_segment_row *rows = NULL;
+    size_t count = 0;
+    enum tb_err err =
+        tb_store_segment_list(up->deps.store, one->capture_id, &rows, &count, fail);
+
+    *out_done = false;
+    for (size_t i = 0; i < count && err == TB_OK; i++) {
+        if (strcmp(rows[i].name, one->name) == 0) {
+            if (rows[i].state == TB_SEGMENT_SPOOLED && rows[i].local) {
+                err = look_in_s3(up, &rows[i], out_done, fail);
+            } else {
+                *out_done = true;
+            }
+            break;
+        }
+    }
+    free(rows);
+    return err;
+}
+
+static enum tb_err
+salvage(struct tb_uploader *up, const struct taken *one, struct tb_fail *fail)
+{
+    const struct tb_uploader_deps *deps = &up->deps;
+    bool done = false;
+    enum tb_err err = look_for_known(up, one, &done, fail);
+
+    if (err != TB_OK || done) {
+        return err;
+    }
+    err = upload_salvage(deps->spool_fd, one->capture_id, one->name, fail);
+    if (err == TB_ENOTFOUND) {
+        tb_log_fail(TB_LOG_ERROR, one->capture_id, fail,
+                    "nothing of %s can be read: it is kept in unreadable/", one->name);
+        return upload_enter_unreadable(deps->store, deps->spool_fd, one->capture_id, one->name,
+                                       fail);
+    }
+    return err != TB_OK ? err
+                        : tb_upload_scan(deps->store, deps->spool_fd, one->capture_id, fail);
+}
+
+static void *
+save_unreadable(void *arg)
+{
+    struct tb_uploader *up = arg;
+    bool stopping = false;
+
+    while (!stopping) {
+        struct tb_fail fail = {0};
+        struct taken one;
+
+        while (take_unreadable(up, &one)) {
+            enum tb_err err = salvage(up, &one, &fail);
+
+            tb_mutex_lock(&up->mu);
+            forget_put_off_locked(up, one.capture_id, one.name);
+            if (err != TB_OK) {
+                put_off_locked(up, one.capture_id, one.name, backoff_most_ns);
+            }
+            tb_mutex_unlock(&up->mu);
+            if (err != TB_OK) {
+                tb_log_fail(TB_LOG_ERROR, one.capture_id, &fail,
+                            "cannot save what can be read of %s; it is tried again", one.name);
+            }
+        }
+        tb_mutex_lock(&up->mu);
+        if (!up->locked.stopping) {
+            (void)tb_cond_wait_for(&up->more, &up->mu, scan_period_ns);
+        }
+        stopping = up->locked.stopping;
+        tb_mutex_unlock(&up->mu);
+    }
+    return NULL;
+}
+
 struct worker {
     struct tb_uploader *up;
     unsigned me;
@@ -602,6 +787,11 @@ tb_uploader_start(const struct tb_uploader_deps *deps, struct tb_uploader **out,
             return err;
         }
     }
+    if (tb_thread_start(&up->salvage, "salvage", save_unreadable, up, fail) != TB_OK) {
+        tb_uploader_stop(up);
+        return fail != NULL ? fail->err : TB_ENOMEM;
+    }
+    up->is_salvaging = true;
     *out = up;
     return TB_OK;
 }
@@ -618,6 +808,9 @@ tb_uploader_stop(struct tb_uploader *up)
     tb_mutex_unlock(&up->mu);
     for (unsigned i = 0; i < up->started; i++) {
         (void)pthread_join(up->threads[i], NULL);
+    }
+    if (up->is_salvaging) {
+        (void)pthread_join(up->salvage, NULL);
     }
     tb_cond_release(&up->more);
     tb_mutex_release(&up->mu);

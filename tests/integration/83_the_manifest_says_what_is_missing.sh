@@ -91,4 +91,51 @@ lab_wait_for_state "$id" sealed 20 || not_ok 'or not, when told so' "$lab_why"
 lab_s3 cp --only-show-errors "s3://$LAB_BUCKET/captures/$(tr - / <<<"${id:4:4}-${id:8:2}-${id:10:2}")/$id/manifest.json" "$manifest"
 same 'and says that they are not known' 'unknown' "$(jq -r .completeness.complete "$manifest")"
 lab_tapbox_stop
+
+# --- a disk that does not give a page of a sealed segment
+spool=$LAB_DIR/state/spool
+if why=$(/usr/bin/python3 -c 'import sys; sys.path.insert(0, "tests/support"); import faulty_disk; print(faulty_disk.why_not())') && [ -n "$why" ]; then
+    skip "a disk that fails: $why"
+    finish
+fi
+mkdir -p "$TB_WORK/below" "$spool"
+mkfifo "$TB_WORK/disk"
+/usr/bin/python3 -c '
+import sys
+sys.path.insert(0, "tests/support")
+import faulty_disk
+disk = faulty_disk.FaultyDisk(*sys.argv[1:3])
+disk.fault("eio-page")
+print("ready", flush=True)
+sys.stdin.read()
+disk.close()' "$spool" "$TB_WORK/below" <"$TB_WORK/disk" >"$TB_WORK/disk.said" &
+exec 9>"$TB_WORK/disk"
+lab_wait 10 grep -q ready "$TB_WORK/disk.said" || give_up 'a disk that fails'
+sed -i 's/rotate_seconds: 1$/rotate_seconds: 60/' "$LAB_DIR/tapbox.yaml"
+lab_tapbox_start 9>&- || give_up 'tapbox starts on a disk that fails' "$LAB_DIR/logs/tapbox.log"
+id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"10m\",\"reason\":\"test\"}" |
+    jq -r .capture.id)
+lab_wait_for_state "$id" recording 10 || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
+lab_exec workload /usr/bin/python3 -c '
+import os, socket, time
+wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(40):
+    wire.sendto(os.urandom(1000), ("198.51.100.10", 9))
+    time.sleep(0.08)'
+lab_call POST "/v1/captures/$id/stop" >/dev/null
+lab_wait_for_state "$id" sealed 60 || not_ok 'a capture is sealed although the disk does not give all of a segment' "$lab_why"
+place=captures/$(tr - / <<<"${id:4:4}-${id:8:2}-${id:10:2}")/$id
+lab_s3 cp --only-show-errors --recursive "s3://$LAB_BUCKET/$place" "$TB_WORK/$id"
+manifest=$TB_WORK/$id/manifest.json
+same 'its manifest names the damage' 'no damaged,skips_unknown' "$(verdict)"
+same 'the segments and the gap hold together what was written' "$(jq .ledger.written "$manifest")" \
+    "$(jq '([.segments[].packets] | add) + .completeness.gaps[0].packets' "$manifest")"
+expect 'some of it could be read, some not' jq -e '.completeness.gaps[0].packets > 0 and .ledger.written > .completeness.gaps[0].packets' "$manifest"
+name=$(jq -r '.completeness.gaps[0].text' "$manifest" | sed -n 's,^segments/\([^ ]*\) .*,\1,p')
+expect 'the segment as the disk has it is kept' [ -s "$TB_WORK/below/unreadable/$id/$name" ]
+expect 'what could be read opens' tshark -n -r "$TB_WORK/$id/segments/$name"
+expect 'and proves itself' "$TB_OUT/tapbox" verify --key "$LAB_DIR/state/evidence.key.pub" "$TB_WORK/$id"
+expect 'the custody log says so' grep -q "\"damage\":.*$name" "$TB_WORK/$id/custody/0001.jsonl"
+lab_tapbox_stop
+exec 9>&-
 finish

@@ -6,6 +6,7 @@ over another folder.
     disk.fault("eio-folders")  # only what makes changes of folders last does
     disk.fault("hang")   # ... gets no answer until disk.fault("")
     disk.fault("eio-segments"), disk.fault("hang-segments")  # only what reads segments (*.zst)
+    disk.fault("eio-page")  # only what reads octets 4096 to 8191 of one sealed segment, the first that it meets
     disk.close()
 
 `why_not()` says why this machine has none; it takes /dev/fuse and the right to mount.
@@ -18,6 +19,8 @@ import signal
 import struct
 
 ROOT_NODE = 1
+EXCHANGE = 2  # of renameat2
+BAD_PAGE = 4096
 MAX_WRITE = 128 * 1024
 NO_ANSWER = {2, 36, 42}  # FORGET, INTERRUPT, BATCH_FORGET
 LOOKUP, GETATTR, SETATTR, MKDIR, UNLINK, RMDIR, RENAME, OPEN, READ, WRITE, STATFS, RELEASE, FSYNC = (
@@ -45,6 +48,7 @@ class Nodes:
 
     def __init__(self, below):
         self.paths, self.numbers = {ROOT_NODE: below}, {below: ROOT_NODE}
+        self.bad_inode = None  # of the file that "eio-page" is about
         self.open_of = {}  # node -> descriptor, for files that have no name any more
 
     def attributes(self, node):
@@ -109,6 +113,12 @@ class Nodes:
         old, new = body[8:].split(b"\0")[:2]
         old, new = self.below(node, old), self.below(struct.unpack_from("<Q", body)[0], new)
         libc("renameat2", -100, os.fsencode(old), -100, os.fsencode(new), flags)
+        if flags & EXCHANGE:
+            one, other = self.numbers.pop(old, None), self.numbers.pop(new, None)
+            for node, path in ((one, new), (other, old)):
+                if node is not None:
+                    self.paths[node], self.numbers[path] = path, node
+            return b""
         self.lost_name(new)
         moved = self.numbers.pop(old, None)
         if moved is not None:
@@ -191,6 +201,17 @@ def is_hit(fault, kind, operation, path):
     return (fault == kind and operation in FAULTY) or (fault == f"{kind}-folders" and operation == FSYNCDIR)
 
 
+def meets_bad_page(nodes, node, operation, body):
+    path = nodes.paths.get(node) or ""
+    if operation != READ or not path.endswith(".zst") or os.path.basename(path).startswith("."):
+        return False
+    _fd, at, size = struct.unpack_from("<QQI", body)
+    if at >= 2 * BAD_PAGE or at + size <= BAD_PAGE or os.stat(path).st_size <= BAD_PAGE:
+        return False
+    nodes.bad_inode = nodes.bad_inode or os.stat(path).st_ino
+    return os.stat(path).st_ino == nodes.bad_inode
+
+
 def serve(kernel, orders, below):
     """Until the file system is gone or nobody gives orders any more."""
     nodes, fault, waiting = Nodes(below), "", []
@@ -218,7 +239,8 @@ def serve(kernel, orders, below):
                 continue
             error, answer = 0, b""
             try:
-                if is_hit(fault, "eio", operation, nodes.paths.get(node)):
+                if is_hit(fault, "eio", operation, nodes.paths.get(node)) or (
+                        fault == "eio-page" and meets_bad_page(nodes, node, operation, request[40:])):
                     raise OSError(errno.EIO, "as ordered")
                 if operation not in Nodes.DONE_BY:
                     raise OSError(errno.ENOSYS, "unknown")

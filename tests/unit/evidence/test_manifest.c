@@ -155,6 +155,29 @@ whatever_is_missing_is_named_and_decides_the_verdict(void **state)
         assert_true(tb_json_is_null(tb_json_at(root, "/segments/0/merkle_root")));
         f->segment = sound;
     }
+    { /* of ten packets the disk gave eight */
+        const struct tb_segment_row sound = f->segment;
+
+        f->segment.packets = 8;
+        f->segment.missing_packets = 2;
+        f->segment.recovered = true;
+        (void)strcpy(f->segment.damage, "octets 4096 to 8191 (2 packets)");
+        root = build(f);
+        assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");
+        assert_string_equal(tb_json_str(root, "/completeness/gaps/0/kind"), "damaged");
+        assert_int_equal(tb_json_count(tb_json_at(root, "/completeness/gaps")), 1);
+        assert_non_null(
+            strstr(tb_json_str(root, "/completeness/gaps/0/text"), "octets 4096 to 8191"));
+        assert_int_equal(tb_json_count(tb_json_at(root, "/segments")), 1);
+        f->segment.packets = 0; /* or none at all */
+        f->segment.state = TB_SEGMENT_SPOOLED;
+        f->segment.missing_packets = 10;
+        root = build(f);
+        assert_string_equal(tb_json_str(root, "/completeness/gaps/0/kind"), "damaged");
+        assert_int_equal(tb_json_count(tb_json_at(root, "/completeness/gaps")), 1);
+        assert_int_equal(tb_json_count(tb_json_at(root, "/segments")), 0);
+        f->segment = sound;
+    }
     f->segment.state = TB_SEGMENT_SPOOLED; /* and the file is gone */
     root = build(f);
     assert_string_equal(tb_json_str(root, "/completeness/complete"), "no");

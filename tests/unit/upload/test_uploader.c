@@ -14,6 +14,7 @@
 #include <tapbox/clock.h>
 #include <tapbox/io.h>
 #include <tapbox/log.h>
+#include <tapbox/spool.h>
 #include <tapbox/upload.h>
 
 #include "../../support/evidence.h"
@@ -298,17 +299,17 @@ custody_logs_are_kept_as_their_captures_and_hold_up_no_other(void **state)
     assert_true(seen[0] && seen[1]);
 }
 
-/* What stands behind the damage may be read by somebody; its hash is of what was there. */
+/* Of what is no segment any more nothing can be saved: somebody may yet read it. */
 static void
-a_segment_without_a_readable_index_goes_as_it_is(void **state)
+a_segment_of_which_nothing_can_be_read_goes_as_it_is(void **state)
 {
     struct rig *rig = *state;
     const struct http_peer_step steps[] = {
         {.begins = "GET /evidence?", .status = 403, .always = true},
         {.begins = rig->begins[0], .status = 200, .always = true}};
     const struct tb_bytes whole = tb_buf_view(&rig->segment.file);
-    /* of the file's octets: nothing, a few, the frame's header, all but the tail's last */
-    const size_t kept[] = {0, 3, 40, whole.len - 1};
+    /* of the file's octets: nothing, a few, the frame's header */
+    const size_t kept[] = {0, 3, 40};
     enum {
         DAMAGED = sizeof(kept) / sizeof(kept[0])
     };
@@ -346,6 +347,47 @@ a_segment_without_a_readable_index_goes_as_it_is(void **state)
     expect_uploaded(rig, DAMAGED + 1);
 }
 
+/* What can be read takes its place, the store says what is missing, and it is kept. */
+static void
+what_can_be_read_of_a_damaged_segment_is_what_goes(void **state)
+{
+    struct rig *rig = *state;
+    const struct http_peer_step steps[] = {
+        {.begins = "GET /evidence?", .status = 403, .always = true},
+        {.begins = rig->begins[0], .status = 200, .always = true}};
+    const struct tb_segment_chunk *lost = &rig->segment.chunks[1];
+    struct tb_segment_row *rows = NULL;
+    struct tb_buf kept = TB_BUF_INIT(1 << 20);
+    char path[200];
+    size_t count = 0;
+    int folder_fd = -1;
+
+    test_segment_release(&rig->segment);
+    test_segment_make(&rig->segment, 1, 4, 3, 200);
+    rig->segment.file.at[lost->offset + lost->length / 2] ^= 1;
+    rig->segment.file.at[rig->segment.file.len - 20] ^= 1; /* of the index */
+    seal(rig, rig->ids[0], 1);
+    assert_int_equal(tb_upload_scan(rig->store, rig->spool_fd, rig->ids[0], NULL), TB_OK);
+    assert_int_equal(tb_store_segment_list(rig->store, rig->ids[0], &rows, &count, NULL),
+                     TB_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(rows[0].packets, 6);
+    assert_int_equal(rows[0].missing_packets, 3);
+    assert_true(rows[0].recovered && rows[0].local);
+    assert_string_not_equal(rows[0].damage, "");
+    free(rows);
+    (void)snprintf(path, sizeof(path), "%s/spool/unreadable/%s", rig->folder, rig->ids[0]);
+    assert_int_equal(tb_open_dir(AT_FDCWD, path, 0700, &folder_fd, NULL), TB_OK);
+    assert_int_equal(tb_read_file(folder_fd, "host-0-000001.pcapng.zst", &kept, NULL), TB_OK);
+    assert_true(tb_bytes_equal(tb_buf_view(&kept), tb_buf_view(&rig->segment.file)));
+    tb_close(&folder_fd);
+    tb_buf_release(&kept);
+    http_peer_script(rig->peer, steps, 2);
+    upload(rig);
+    expect_uploaded(rig, 1);
+    assert_int_equal(tb_spool_remove_capture(rig->spool_fd, rig->ids[0], NULL), TB_OK);
+}
+
 int
 main(void)
 {
@@ -359,8 +401,10 @@ main(void)
             custody_logs_are_kept_as_their_captures_and_hold_up_no_other, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_became_shorter_holds_up_no_other, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(a_segment_without_a_readable_index_goes_as_it_is, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(a_segment_of_which_nothing_can_be_read_goes_as_it_is,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(what_can_be_read_of_a_damaged_segment_is_what_goes,
+                                        setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
