@@ -173,7 +173,9 @@ TB_NODISCARD enum tb_err tb_segment_tail_skip(struct tb_segment_tail *tail,
 /*
  * Repairs a segment that was cut off: truncates `fd` (read-write) after its last whole chunk,
  * appends index and last block, fsyncs.  A sealed one is left as it is (*out_changed false).
- * TB_ENOTFOUND when not even the first chunk is whole: there is nothing to save.
+ * TB_ENOTFOUND when not even the first chunk is whole: there is nothing to save.  TB_ESTATE
+ * when whole chunks stand behind one that is not: it was not only cut off, and is left as it
+ * is.
  */
 TB_NODISCARD enum tb_err tb_segment_recover(int fd, bool *out_changed,
                                             struct tb_segment_summary *out,

@@ -90,8 +90,8 @@ repair_file(int dir_fd, const char *hidden, struct tb_fail *fail)
     return err == TB_OK ? publish(dir_fd, hidden, fail) : err;
 }
 
-/* One that the disk does not give is neither cut nor removed: as it is, it is the uploader's,
- * who says what became of it. */
+/* One that the disk does not give, or that is damaged before its end, is neither cut nor
+ * removed: as it is, it is the uploader's, who saves what can be read of it. */
 static enum tb_err
 repair_one(struct tb_repair *repair, const struct tb_spool_left_segment *one, unsigned tries,
            struct tb_fail *fail)
@@ -109,7 +109,7 @@ repair_one(struct tb_repair *repair, const struct tb_spool_left_segment *one, un
                   ? tb_fail_errno(fail, errno, "cannot remove %s", one->name)
                   : TB_OK;
         repair->counts.lost += err == TB_OK ? 1 : 0;
-    } else if (err == TB_EIO && tries >= TRIES) {
+    } else if (err == TB_ESTATE || (err == TB_EIO && tries >= TRIES)) {
         tb_log_fail(TB_LOG_ERROR, one->capture_id, fail,
                     "cannot repair %s: it is left to the uploader as it is", one->name);
         err = publish(dir_fd, one->name, fail);

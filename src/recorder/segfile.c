@@ -279,6 +279,9 @@ tb_segfile_repair(struct tb_stream *stream, struct tb_fail *fail)
         return publish(stream, fail);
     }
     err = tb_segment_recover(file->fd, &changed, &summary, fail);
+    if (err == TB_ESTATE) {
+        return publish(stream, fail); /* the uploader saves what can be read, and says it */
+    }
     if (err == TB_OK) {
         /* (its last chunk says how much had been written then) */
         count_cut(stream, tb_counted(counters, TB_COUNT_WRITTEN) - summary.ledger.written,

@@ -152,6 +152,23 @@ look_at_sealed(int fd, struct tb_segment_summary *out, struct tb_fail *fail)
     return err;
 }
 
+/* Behind the last chunk before the damage nothing may be cut off that can still be read. */
+static enum tb_err
+look_behind(struct scan *scan, struct tb_fail *fail)
+{
+    uint32_t least = scan->walk.count > 0 ? scan->walk.count : 1;
+    struct tb_readable file;
+    bool is_behind = false;
+    enum tb_err err = tb_readable_fd(&scan->walk.fd, &file, fail);
+
+    if (err == TB_OK) {
+        err = segment_chunk_is_behind(&file, scan->walk.end, least, &is_behind, fail);
+    }
+    return err == TB_OK && is_behind
+               ? tb_fail_set(fail, TB_ESTATE, "whole chunks stand behind a damaged one")
+               : err;
+}
+
 enum tb_err
 tb_segment_recover(int fd, bool *out_changed, struct tb_segment_summary *out,
                    struct tb_fail *fail)
@@ -181,6 +198,9 @@ tb_segment_recover(int fd, bool *out_changed, struct tb_segment_summary *out,
     err = segment_taken_init(&scan.taken, fail);
     while (err == TB_OK && taken) {
         err = take_chunk(&scan, &taken, fail);
+    }
+    if (err == TB_OK) {
+        err = look_behind(&scan, fail);
     }
     if (err == TB_OK && scan.taken.count == 0) {
         err = tb_fail_set(fail, TB_ENOTFOUND, "not one whole chunk in %llu octets",

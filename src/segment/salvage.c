@@ -226,13 +226,17 @@ take(struct salvage *salvage, uint64_t offset, uint64_t length, uint32_t sequenc
     struct tb_bytes plain;
     enum tb_err err = segment_loader_chunk(&salvage->loader, salvage->file, offset, length,
                                            sequence, out, &sha256, &plain, fail);
+    struct tb_segment_chunk chunk;
     uint32_t interfaces;
 
     *out_taken = false;
     if (err != TB_OK) {
         return is_damage(err) ? TB_OK : err;
     }
-    if ((expected != NULL && memcmp(sha256.octets, expected->octets, TB_SHA256_SIZE) != 0) ||
+    chunk = (struct tb_segment_chunk){
+        .offset = offset, .length = length, .plain = out->body_plain, .info = out->info};
+    if (!segment_chunk_is_possible(&chunk, offset) ||
+        (expected != NULL && memcmp(sha256.octets, expected->octets, TB_SHA256_SIZE) != 0) ||
         !segment_blocks_are_whole(plain, sequence == 0)) {
         return TB_OK;
     }
@@ -404,7 +408,7 @@ is_index(const struct salvage *salvage, uint64_t at)
 static enum tb_err
 walk_markers(struct salvage *salvage, struct tb_fail *fail)
 {
-    struct segment_marker before, marker;
+    struct segment_marker before = {0}, marker = {0};
     uint64_t bytes = salvage->file->bytes;
     uint64_t at = 0, hole_from = 0, length = 0;
     bool has_before = false;
@@ -462,6 +466,33 @@ count_interfaces(struct salvage *salvage, struct tb_fail *fail)
     err = take_at(salvage, 0, 0, &marker, &length, fail);
     salvage->interfaces = 0;
     return err == TB_OK && length == 0 ? walk_all(salvage, true, fail) : err;
+}
+
+enum tb_err
+segment_chunk_is_behind(const struct tb_readable *file, uint64_t from, uint32_t least,
+                        bool *out_is, struct tb_fail *fail)
+{
+    struct salvage *salvage = calloc(1, sizeof(*salvage));
+    struct segment_marker marker;
+    uint64_t at = from + 1, length = 0;
+    enum tb_err err;
+
+    if (salvage == NULL) {
+        return tb_fail_set(fail, TB_ENOMEM, "no memory to look for chunks");
+    }
+    salvage->file = file;
+    salvage->is_counting = true;
+    err = segment_loader_init(&salvage->loader, fail);
+    while (err == TB_OK && length == 0 && at < file->bytes) {
+        err = find_mark(salvage, &at, fail);
+        if (err == TB_OK && at < file->bytes) {
+            err = take_at(salvage, at++, least, &marker, &length, fail);
+        }
+    }
+    segment_loader_release(&salvage->loader);
+    free(salvage);
+    *out_is = length > 0;
+    return err;
 }
 
 enum tb_err

@@ -307,6 +307,10 @@ TB_NODISCARD enum tb_err segment_walk_next(struct segment_walk *walk, uint64_t f
                                            struct tb_bytes *out_plain, bool *out_taken,
                                            struct tb_fail *fail);
 
+/* Whether a whole chunk of a number from `least` on stands somewhere behind `from`. */
+TB_NODISCARD enum tb_err segment_chunk_is_behind(const struct tb_readable *file, uint64_t from,
+                                                 uint32_t least, bool *out_is,
+                                                 struct tb_fail *fail);
 /* By its index alone: the frame header, where each segment begins, may be damaged. */
 TB_NODISCARD enum tb_err segment_reader_open_damaged(const struct tb_readable *file,
                                                      struct tb_segment_reader **out,
