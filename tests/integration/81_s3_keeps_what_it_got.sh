@@ -87,6 +87,9 @@ codes() { lab_call POST '/v1/captures?dry_run=1' -d "{\"source\":\"$(lab_instanc
 lab_tapbox_config
 lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
 same 'pre-flight says where a lost answer could not be settled' bucket_unread "$(codes)"
+as_owner lab_exec capture /usr/bin/aws --endpoint-url "$LAB_S3_URL" --region us-east-1 s3api put-bucket-policy --bucket theirs --policy \
+    "$(policy_of theirs | jq -c '.Statement[-2].Action += ["s3:AbortMultipartUpload"]')"
+same 'and where its trial could not be taken back' bucket_probe "$(codes)"
 lab_tapbox_stop
 LAB_BUCKET=theirs-locked
 lab_tapbox_config capture.rotate_seconds=1

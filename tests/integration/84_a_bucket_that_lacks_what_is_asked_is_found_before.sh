@@ -32,6 +32,8 @@ configure
 same 'a bucket of which nothing is asked is fine' '' "$(codes)"
 configure 'object_lock_mode: GOVERNANCE' 'retention: 1h'
 same 'one without Object Lock cannot lock' bucket_object_lock "$(codes)"
+configure 'storage_class: GLACIER'
+same 'one without that storage class has none' bucket_storage_class "$(codes)"
 LAB_BUCKET=not-there
 configure "${asked[@]}"
 same 'one that is not there is no matter of wishes' bucket "$(codes)"
