@@ -206,8 +206,8 @@ insert_alert_locked(struct tb_store *store, const struct tb_intake *intake,
     return err;
 }
 
-/* The last capture of this finding that tapped the instance, or the interface, and ended less
- * than the cooldown ago. */
+/* The last capture of this finding that tapped the instance, or the interface, and stopped or
+ * ended less than the cooldown ago. */
 static enum tb_err
 find_cooling_source_locked(struct tb_store *store, const struct tb_intake *intake,
                            const char *instance, const char *eni, char out[TB_CAPTURE_ID_SIZE],
@@ -216,8 +216,11 @@ find_cooling_source_locked(struct tb_store *store, const struct tb_intake *intak
     struct store_query q;
     enum tb_err err = store_open_locked(
         store,
-        "SELECT id FROM captures WHERE finding_id = ?1 AND state = 'sealed'"
-        " AND ended_steady_ns > ?2"
+        "SELECT id FROM captures WHERE finding_id = ?1"
+        /* sealing waits for CloudWatch and S3, for hours perhaps */
+        " AND ((state IN ('sealing', 'sealed')"
+        "   AND max(stopped_steady_ns, ended_steady_ns) > ?2)"
+        "  OR (state = 'draining' AND recording_utc_ns <> 0))"
         " AND ((?3 <> '' AND (instance = ?3 OR EXISTS (SELECT 1 FROM capture_sources AS s"
         "   WHERE s.capture_id = captures.id AND s.instance = ?3)))"
         "  OR (?4 <> '' AND (EXISTS (SELECT 1 FROM capture_enis AS e"
