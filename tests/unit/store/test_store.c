@@ -976,7 +976,8 @@ a_row_that_nobody_writes_is_an_error_and_not_a_crash(void **state)
         "WITH RECURSIVE n(i) AS (VALUES (0) UNION SELECT i + 1 FROM n WHERE i < 20)"
         " INSERT INTO capture_enis SELECT id, i, 'eni-1' FROM captures, n",
         "WITH RECURSIVE n(i) AS (VALUES (0) UNION SELECT i + 1 FROM n WHERE i < 40)"
-        " INSERT INTO capture_sources SELECT id, i, '', '', '', '', '', '', '', 0, 0, 0, '', ''"
+        " INSERT INTO capture_sources SELECT id, i, '', '', '', '', '', '', '', 0, 0, 0, '', "
+        "'', ''"
         " FROM captures, n",
     };
     struct place *p = *state;
