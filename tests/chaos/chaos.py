@@ -48,6 +48,8 @@ def prepare(args, out):
     env = {**os.environ, "LAB_ACCESS_KEY": world.KEY, "LAB_SECRET_KEY": world.SECRET}
     host.run(os.path.join(ROOT, "tests/lab/radosgw.sh"), "start", SCRATCH + "/s3", "--listen", world.S3, "--bucket",
              world.BUCKET, env=env)
+    host.run("curl", "-sf", "-X", "PUT", "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-H", "x-amz-bucket-object-lock-enabled: true",
+             "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{world.KEY}:{world.SECRET}", f"http://{world.S3}/{world.LOCKED}")
     context = {"out": out, "grace_s": args.grace, "keep": args.only is not None, "tokens_file": SCRATCH + "/tokens", "tokens": {},
                "set_clock": host.build_clock(SCRATCH)}
     for role in ("alert", "analyst"):

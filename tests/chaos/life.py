@@ -29,7 +29,11 @@ SWEEPING = {"DescribeTrafficMirrorSessions", "DescribeTrafficMirrorFilters", "De
 ROLE = {"AssumeRole"}
 # Only a plan (?dry_run=1) comes by these.
 PLANNING = {"DescribeInstanceTypes", "DescribeSecurityGroups", "DescribeRouteTables", "CreateMultipartUpload",
-            "AbortMultipartUpload"}
+            "AbortMultipartUpload", "GetObjectLockConfiguration"}
+# ... and only where versions are to be locked.
+LOCKING = {"GetObjectLockConfiguration"}
+# Only once in a run: each minute.
+ONCE = {"PutMetricData"}
 # Only with a policy of the user's own.
 POLICY = {"ModifyTrafficMirrorSession", "capture_decided"}
 # S3 is asked for parts that it has only after a crash between them, and an upload is forgotten when it is gone: after a
@@ -56,7 +60,10 @@ def draw(seed, points):
             "policy": act in POLICY or world.dice("policy", seed).random() < 0.25,
             "away": world.dice("away", seed).random() < 0.3,
             "parts": world.dice("parts", seed).random() < 0.25,
+            "locked": act in LOCKING or world.dice("locked", seed).random() < 0.1,
             "queue": (sqs.ACTS[0], "before") in points and (act in sqs.ACTS or world.dice("queue", seed).random() < 0.3)}
+    if act in ONCE:
+        plan["nth"] = 1
     if act in STANDING:
         plan.update(kind="standing", nth=1)
     elif act in ROLE or act in SWEEPING and rng.random() < 0.35:
@@ -466,7 +473,8 @@ class Life:
                 self.queue = sqs.Queue(self.owner)
             self.service = host.Service(out, self.names, self.folder, self.owner, self.context["tokens_file"],
                                         policy=world.write_policy(self.folder) if plan["policy"] else "",
-                                        away=plan["away"], parts=plan["parts"], queue=self.queue.url if self.queue else "")
+                                        away=plan["away"], parts=plan["parts"], locked=plan["locked"],
+                                        queue=self.queue.url if self.queue else "")
             if plan["clock"]:
                 self.service.may_be_set(self.context["set_clock"])
             self.began = time.monotonic()

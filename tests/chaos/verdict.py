@@ -26,7 +26,7 @@ def lives(history):
         if event["event"] == "create":
             objects[event["id"]] = {"kind": event["kind"], "id": event["id"], "eni": event.get("eni", ""),
                                     "tags": event["tags"], "from_ns": event["time_ns"], "until_ns": 0, "by": ""}
-        elif event["id"] in objects:
+        elif event.get("id") in objects:
             known = objects[event["id"]]
             known["tags"] = event["tags"]
             if event["event"] == "delete":

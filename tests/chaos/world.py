@@ -12,6 +12,7 @@ AWAY = "222233334444"  # another account, with some of the sources when a run ha
 AWAY_ROLE = f"arn:aws:iam::{AWAY}:role/tapbox"
 KEY, SECRET = "AKIALABTAPBOX0000001", "lab/not-a-secret/only-this-lab-knows+it"
 BUCKET = "tapbox-evidence"
+LOCKED = "tapbox-locked"  # its versions can be kept from everybody
 S3 = "10.98.0.1:7480"
 SQS = "10.98.0.2:4566"  # not S3's address: that is taken away at times
 VPC, GROUP = "vpc-0c4a05c4a05000001", "sg-0c4a05c4a05000001"
@@ -119,7 +120,7 @@ def write_policy(folder):
     return folder + "/policy.yaml"
 
 
-def configuration(names, owner, state, tokens, policy="", away=False, queue="", parts=False, **more):
+def configuration(names, owner, state, tokens, policy="", away=False, queue="", parts=False, locked=False, **more):
     settings = {"duration": "4s", "max_duration": "1m", "max_concurrent": 30, "rotate_seconds": 1, **more}
     return f"""listen: {names.address}:8480
 state_dir: {state}
@@ -139,9 +140,12 @@ recorder:
 spool:
   min_free: 0
 s3:
-  bucket: {BUCKET}
+  bucket: {LOCKED if locked else BUCKET}
   path_style: true
+{"  object_lock_mode: GOVERNANCE" if locked else ""}
 {"  part_above: 1" if parts else ""}
+cloudwatch:
+  namespace: chaos
 capture:
 """ + "".join(f"  {key}: {value}\n" for key, value in settings.items()) + "policy:\n  cooldown: 0\n" + (
         f"  file: {policy}\n" if policy else "") + (f"accounts:\n  {AWAY}:\n    role: {AWAY_ROLE}\n" if away else "") + (
