@@ -156,7 +156,7 @@ tb_store_segment_damaged(struct tb_store *store, const struct tb_segment_row *se
 {
     enum tb_err err;
 
-    store_lock(store, "segment_damaged");
+    store_lock(store, NULL); /* lost in a crash, the next look finds the file put aside */
     err = store_begin_locked(store, fail);
     if (err == TB_OK) {
         err = damaged_locked(store, segment, fail);
