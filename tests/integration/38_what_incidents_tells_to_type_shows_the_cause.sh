@@ -90,6 +90,10 @@ target=$(lab_awsim_ask /objects | jq -r '.targets[0].id') filter=$(lab_awsim_ask
 foreign=$(lab_ec2 create-traffic-mirror-session --network-interface-id "$(lab_eni workload2)" --traffic-mirror-target-id "$target" \
     --traffic-mirror-filter-id "$filter" --session-number 900 --virtual-network-id 4711 | jq -r .TrafficMirrorSession.TrafficMirrorSessionId)
 section 'A foreign session' "$foreign +$(lab_eni workload2) +900 +4711"
+lab_ec2 delete-traffic-mirror-filter-rule --traffic-mirror-filter-rule-id "$(lab_ec2 describe-traffic-mirror-filters \
+    --traffic-mirror-filter-ids "$filter" | jq -r '.TrafficMirrorFilters[0].IngressFilterRules[0].TrafficMirrorFilterRuleId')" >/dev/null
+lab_wait 60 shows 'its filter was changed .*put right by'
+section 'Somebody changes the mirror' "somebody changed the filter $filter: 1 rules? of ours" 'its filter was changed .1 rules? gone'
 talk workload2
 section 'Packets of nobody' 'IP 10.77.1.20.* vni 4711'
 

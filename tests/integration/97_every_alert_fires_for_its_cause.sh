@@ -85,6 +85,9 @@ fired TapboxNoTraffic 'a capture has no packets'
 lab_exec workload ping -q -i 0.05 -w 1800 "$(lab_field "$LAB_INTERFACES" remote 6)" >/dev/null &
 fired TapboxForeignSession 'somebody else mirrors'
 fired TapboxUnknownVni 'its packets arrive here'
+lab_ec2 delete-traffic-mirror-filter-rule --traffic-mirror-filter-rule-id "$(lab_ec2 describe-traffic-mirror-filters \
+    --traffic-mirror-filter-ids "$filter" | jq -r '.TrafficMirrorFilters[0].IngressFilterRules[0].TrafficMirrorFilterRuleId')" >/dev/null
+fired TapboxMirrorChanged 'somebody deletes a rule of its filter'
 for _ in $(seq 25); do LAB_TOKEN=tbx_wrong lab_status_of GET /v1/captures >/dev/null; done
 fired TapboxRefusals 'somebody tries tokens'
 LAB_TOKEN=$LAB_ALERT_TOKEN lab_status_of POST /v1/events -d '{"what": "is this"}' >/dev/null
