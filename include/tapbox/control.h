@@ -19,7 +19,7 @@ struct tb_control_deps { /* all borrowed, outlive control */
     struct tb_aws *aws;
     struct tb_recorder_link *recorder;
     struct tb_uploader *uploader;
-    const struct tb_signing_key *key; /* signs manifests */
+    const struct tb_signing_key *key; /* signs manifests; NULL: none is sealed */
     struct tb_s3_bucket bucket;
     int spool_fd;
 };

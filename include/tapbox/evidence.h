@@ -96,8 +96,8 @@ typedef enum tb_err tb_seal_put_fn(void *arg, const char *name, const char *cont
 
 struct tb_seal { /* all borrowed */
     struct tb_store *store;
-    const struct tb_signing_key *key;
-    struct tb_manifest_input input; /* without alerts and summary, which are in the store */
+    const struct tb_signing_key *key; /* NULL, here and below: TB_ESTATE, nothing is put */
+    struct tb_manifest_input input;   /* without alerts and summary, which are in the store */
     tb_seal_put_fn *put;
     void *arg;
 };

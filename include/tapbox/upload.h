@@ -14,8 +14,9 @@ struct tb_uploader_deps { /* all borrowed, outlive the uploader */
     struct tb_store *store;
     struct tb_aws *aws;
     struct tb_s3_bucket bucket;
-    const char *prefix;               /* "captures" */
-    const struct tb_signing_key *key; /* signs what the custody log gets after sealing */
+    const char *prefix; /* "captures" */
+    const struct tb_signing_key
+        *key; /* signs what the custody log gets after sealing; or NULL */
     int spool_fd;
     unsigned threads;
     uint64_t part_above_bytes; /* a larger segment goes in parts */

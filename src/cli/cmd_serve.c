@@ -69,7 +69,7 @@ struct service {
     struct tb_http_server *server;
     struct tb_queue *queue;
     struct tb_queue_counters queue_counters;
-    struct tb_fail no_api; /* why it cannot be opened, and only what is tapped is minded */
+    struct tb_fail no_api; /* why it is not opened, and only what is tapped is minded */
 };
 
 static void
@@ -80,8 +80,9 @@ print_help(void)
         "\n"
         "Runs the service: takes alerts and requests over HTTP, makes and removes the mirror\n"
         "sessions, uploads what the recorder seals.  Ends on SIGTERM or SIGINT; captures that\n"
-        "run go on at the next start, and their deadlines stand.  When its port, tokens or\n"
-        "TLS fail it begins no capture, and ends once those that run are taken down.\n"
+        "run go on at the next start, and their deadlines stand.  When its port, tokens, TLS "
+        "or\n"
+        "key fail it begins no capture, and ends once those that run are taken down.\n"
         "\n"
         "  --config FILE      configuration (default " TB_CLI_CONFIG ")\n"
         "  --with-recorder    also start the recorder, as a process of its own; else it is\n"
@@ -249,6 +250,24 @@ open_key(struct service *service, struct tb_fail *fail)
     return err;
 }
 
+/* The key that signs from now on; none after a failure. */
+static enum tb_err
+use_key(struct service *service, struct tb_fail *fail)
+{
+    enum tb_err err = open_key(service, fail);
+
+    if (err == TB_OK) {
+        err = tb_store_key_use(service->store, tb_signing_key_public(service->key), fail);
+    }
+    if (err != TB_OK) {
+        tb_signing_key_free(service->key);
+        service->key = NULL;
+        return err;
+    }
+    tb_log(TB_LOG_INFO, NULL, "signing with key %s", tb_signing_key_fingerprint(service->key));
+    return TB_OK;
+}
+
 /* What others call, as far as it can be missing or in use. */
 static enum tb_err
 open_api(struct service *service, struct tb_fail *fail)
@@ -343,25 +362,19 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
-    err = open_api(service, &service->no_api);
+    err = use_key(service, fail);
+    if (err == TB_OK) {
+        err = open_api(service, fail);
+    }
     if (err != TB_OK && !has_taps(service)) {
-        *fail = service->no_api;
         return err;
     }
     if (err != TB_OK) {
+        service->no_api = *fail;
         tb_log_fail(TB_LOG_ERROR, NULL, &service->no_api,
                     "going on without the API, until what is tapped is taken down");
         begin_nothing(config);
     }
-    err = open_key(service, fail);
-    if (err != TB_OK) {
-        return err;
-    }
-    err = tb_store_key_use(service->store, tb_signing_key_public(service->key), fail);
-    if (err != TB_OK) {
-        return err;
-    }
-    tb_log(TB_LOG_INFO, NULL, "signing with key %s", tb_signing_key_fingerprint(service->key));
     if (service->with_recorder) {
         /* Relative to the state folder: a socket's path has room for 107 characters. */
         if (fchdir(service->state_fd) != 0) {

@@ -70,6 +70,15 @@ load_alerts(const struct tb_seal *seal, struct tb_manifest_input *input,
     return TB_OK;
 }
 
+static enum tb_err
+has_key(const struct tb_signing_key *key, struct tb_fail *fail)
+{
+    return key != NULL ? TB_OK
+                       : tb_fail_set(fail, TB_ESTATE,
+                                     "there is no key that evidence is signed "
+                                     "with (evidence.key_file)");
+}
+
 /* The same key always gives the same signature, so that a crash between the two commits does
  * not matter; another key must not sign what names the first. */
 static enum tb_err
@@ -241,8 +250,11 @@ tb_seal(const struct tb_seal *seal, struct tb_fail *fail)
     struct tb_manifest_alert *alerts = NULL;
     struct tb_buf summary = TB_BUF_INIT(SUMMARY_CEILING);
     struct tb_manifest_row row;
-    enum tb_err err = load_alerts(seal, &input, &alerts, fail);
+    enum tb_err err = has_key(seal->key, fail);
 
+    if (err == TB_OK) {
+        err = load_alerts(seal, &input, &alerts, fail);
+    }
     if (err != TB_OK) {
         return err;
     }
@@ -353,8 +365,9 @@ tb_seal_custody(struct tb_store *store, const struct tb_signing_key *key,
                 const char *capture_id, tb_seal_put_fn *put, void *arg, struct tb_fail *fail)
 {
     const struct log log = {store, key, capture_id, "custody", 2, put, arg};
+    enum tb_err err = has_key(key, fail);
 
-    return put_log(&log, fail);
+    return err == TB_OK ? put_log(&log, fail) : err;
 }
 
 enum tb_err
@@ -363,8 +376,11 @@ tb_seal_host_log(struct tb_store *store, const struct tb_signing_key *key, tb_se
 {
     char id[TB_CAPTURE_ID_SIZE], folder[NAME_SIZE];
     const struct log log = {store, key, id, folder, 1, put, arg};
-    enum tb_err err = tb_store_host_log(store, id, fail);
+    enum tb_err err = has_key(key, fail);
 
+    if (err == TB_OK) {
+        err = tb_store_host_log(store, id, fail);
+    }
     (void)snprintf(folder, sizeof(folder), "/custody/%s", err == TB_OK ? id : "");
     return err == TB_OK ? put_log(&log, fail) : err;
 }

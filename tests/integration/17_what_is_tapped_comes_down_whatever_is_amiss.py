@@ -171,6 +171,10 @@ def has_no_api(scene):
     scene.edit("owner:", tls + "owner:")
     starts("such.pem")
     scene.edit(tls, "")
+    key_file = "evidence:\n  key_file: /no/such-evidence.key\n"
+    scene.edit("owner:", key_file + "owner:")
+    starts("such-evidence.key")
+    scene.edit(key_file, "")
     with subprocess.Popen(["nsenter", f"--net=/run/netns/{scene.names.netns}", "--", "/usr/bin/python3", "-c",
                            "import socket, sys\ns = socket.create_server((sys.argv[1], 8480))\nprint(flush=True)\nsys.stdin.read()",
                            scene.names.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
@@ -181,7 +185,7 @@ def has_no_api(scene):
         is_("and its last words say why", "port 8480 is in use" in scene.log().split("tapbox serve: ")[-1], scene.log()[-500:])
         scene.service.start()
         is_("with nothing to take down it ends at once", scene.service.process.wait(30) == 1)
-        is_("and says nothing else", scene.log().count("going on without the API") == 3)
+        is_("and says nothing else", scene.log().count("going on without the API") == 4)
         is_("what waited was not begun", scene.state(waits) == "requested", scene.state(waits))
         holder.stdin.close()
     told = []
