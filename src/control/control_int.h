@@ -276,6 +276,9 @@ TB_NODISCARD enum tb_err control_create_with_body(struct control_account *accoun
                                                   struct tb_buf *body,
                                                   char out_id[TB_AWS_ID_SIZE],
                                                   struct tb_fail *fail);
+/* EC2 is eventually consistent: for about a minute it may not know of what it did, or list what
+ * was before.  Whether that long has passed since `then_steady_ns`, a time of the store's. */
+bool control_is_settled(const struct tb_control *control, int64_t then_steady_ns);
 /* A rule of a filter of ours: its key in the store, and how it is asked for (without token). */
 struct control_rule {
     char key[128];

@@ -10,9 +10,6 @@
 
 #include <tapbox/log.h>
 
-/* EC2 is eventually consistent: what was made may not be listed for about so long. */
-static const int64_t settle_ns = 60 * TB_NS_PER_S;
-
 enum tb_err
 control_make_rule(struct control_account *account, const struct tb_capture *capture,
                   const struct control_rule *rule, struct tb_fail *fail)
@@ -78,9 +75,7 @@ is_listed(const struct restore *r, const struct control_rule *wanted)
 static bool
 is_settled(const struct restore *r, const struct tb_resource *row)
 {
-    return tb_store_steady_ns(r->watch->account->control->deps.store) -
-               row->created_steady_ns >=
-           settle_ns;
+    return control_is_settled(r->watch->account->control, row->created_steady_ns);
 }
 
 static struct tb_resource *

@@ -6,7 +6,6 @@
 
 #include <tapbox/log.h>
 
-/* EC2 is eventually consistent: what it made may be unknown to it for about so long. */
 static const int64_t settle_ns = 60 * TB_NS_PER_S;
 enum {
     tries_before_belief = 6, /* with pauses in between, some ten seconds */
@@ -242,6 +241,12 @@ find_by_tags(struct tb_control *control, const struct tb_resource *resource,
                : find_own_filter(control, resource, out_id, fail);
 }
 
+bool
+control_is_settled(const struct tb_control *control, int64_t then_steady_ns)
+{
+    return tb_store_steady_ns(control->deps.store) - then_steady_ns >= settle_ns;
+}
+
 /*
  * NotFound may be an EC2 that has not heard yet of what it made seconds ago, or one that has
  * never heard of it, elsewhere.  It is believed of what was made here a while ago, or when EC2
@@ -255,7 +260,8 @@ believe_not_found(struct tb_control *control, const struct tb_resource *resource
     char id[TB_AWS_ID_SIZE] = "";
     enum tb_err err = control_check_place(control, resource, fail);
 
-    if (err != TB_OK || age_ns >= settle_ns || age_ns < 0 || !has_own_tags(resource)) {
+    if (err != TB_OK || control_is_settled(control, resource->created_steady_ns) ||
+        age_ns < 0 || !has_own_tags(resource)) {
         return err;
     }
     err = find_by_tags(control, resource, id, fail);

@@ -12,8 +12,6 @@
 #include <tapbox/log.h>
 
 static const char filter_key[] = "own";
-/* EC2 is eventually consistent: what it made may be unknown to it for about so long. */
-static const int64_t settle_ns = 60 * TB_NS_PER_S;
 
 enum {
     FIRST_NUMBER = 100, /* of the rules: room before the first, for whoever looks into it */
@@ -288,8 +286,7 @@ control_forget_own_filter(struct control_account *account, const struct tb_captu
 
     row = err == TB_OK ? control_own_filter_row(account, rows, count) : NULL;
     if (row != NULL && row->state == TB_RESOURCE_CREATED &&
-        tb_store_steady_ns(account->control->deps.store) - row->created_steady_ns >=
-            settle_ns) {
+        control_is_settled(account->control, row->created_steady_ns)) {
         /* The rules first: a filter that is made anew must not find them made. */
         err = forget_rules(account->control, rows, count, TB_RESOURCE_FOUND_GONE, fail);
         if (err == TB_OK) {

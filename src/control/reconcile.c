@@ -16,8 +16,6 @@
 
 static const int64_t period_ns = 15 * TB_NS_PER_S;
 static const int64_t first_ns = 5 * TB_NS_PER_S; /* after what a crash may have left */
-/* A session or interface that is younger may not be visible yet everywhere. */
-static const int64_t settle_ns = 60 * TB_NS_PER_S;
 
 /* AWS's clock is known to a second, and the tags have whole ones. */
 static const int64_t expiry_slack_s = 2;
@@ -304,7 +302,7 @@ watch_capture(struct reconcile *r, const char *id, const struct tb_ec2_sessions 
         }
         if (r->target_gone[0] != 0) {
             (void)tb_str_copy(reason, sizeof(reason), r->target_gone);
-        } else if (tb_store_steady_ns(store) - row->created_steady_ns >= settle_ns &&
+        } else if (control_is_settled(r->account->control, row->created_steady_ns) &&
                    !has_session(sessions, row->aws_id)) {
             (void)snprintf(reason, sizeof(reason),
                            "its mirror session %.40s was deleted by somebody else",
@@ -421,8 +419,7 @@ know_capture(void *arg, const char *capture_id)
         if (tb_capture_state_is_final(capture->state)) {
             /* its teardown believed that it was gone: so it is, and EC2 still lists it, or it
              * turned up late */
-            if (tb_store_steady_ns(control->deps.store) - capture->ended_steady_ns >=
-                settle_ns) {
+            if (control_is_settled(control, capture->ended_steady_ns)) {
                 word = TB_SWEEP_REMOVE;
             }
         } else if (tb_plan_stop(capture) == TB_STOP_NONE) {

@@ -11,8 +11,6 @@
 #include <tapbox/log.h>
 
 static const char filter_key[] = "all";
-/* What was made so shortly ago may not be listed yet. */
-static const int64_t settle_ns = 60 * TB_NS_PER_S;
 
 /* The rules of the filter "all": both directions, both families. */
 static const struct {
@@ -369,9 +367,7 @@ static enum tb_err
 settle_filter(struct control_account *account, const struct tb_resource *row,
               char id[TB_AWS_ID_SIZE], bool *complete, struct tb_fail *fail)
 {
-    bool young =
-        row != NULL &&
-        tb_store_steady_ns(account->control->deps.store) - row->created_steady_ns < settle_ns;
+    bool young = row != NULL && !control_is_settled(account->control, row->created_steady_ns);
 
     if (row != NULL && strcmp(id, row->aws_id) != 0 && (young || id[0] == 0)) {
         memcpy(id, row->aws_id, TB_AWS_ID_SIZE);

@@ -9,9 +9,6 @@
 
 #include <tapbox/log.h>
 
-/* EC2 is eventually consistent: what was changed may be listed as before for about so long. */
-static const int64_t settle_ns = 60 * TB_NS_PER_S;
-
 /* --- what is said --- */
 
 static void
@@ -207,11 +204,8 @@ filter_for(const struct control_watch *watch, const struct tb_capture *capture,
         return NULL;
     }
     for (size_t i = 0; i < count; i++) {
-        int64_t gone_ns =
-            tb_store_steady_ns(watch->account->control->deps.store) - rows[i].gone_steady_ns;
-
         if (rows[i].kind == TB_RESOURCE_FILTER && rows[i].state == TB_RESOURCE_GONE &&
-            gone_ns < settle_ns) {
+            !control_is_settled(watch->account->control, rows[i].gone_steady_ns)) {
             return NULL; /* widened so shortly ago that EC2 may show what was before */
         }
     }
