@@ -372,16 +372,23 @@ is_its_own(enum tb_err err, const struct tb_fail *fail)
 /* Times in a row; the file waits longer each time, and after so many the "salvage" thread takes
  * it. */
 static void
-note_unreadable(struct tb_uploader *up, const char *capture_id, const char *name)
+note_unreadable_locked(struct tb_uploader *up, const char *capture_id, const char *name)
+    TB_REQUIRES(up->mu)
 {
     struct put_off *off;
 
-    tb_mutex_lock(&up->mu);
     put_off_locked(up, capture_id, name, unreadable_first_ns);
     off = find_put_off_locked(up, capture_id, name);
     if (off != NULL && ++off->unreadable >= UNREADABLE_TRIES) {
         tb_cond_broadcast(&up->more);
     }
+}
+
+static void
+note_unreadable(struct tb_uploader *up, const char *capture_id, const char *name)
+{
+    tb_mutex_lock(&up->mu);
+    note_unreadable_locked(up, capture_id, name);
     tb_mutex_unlock(&up->mu);
 }
 
@@ -412,9 +419,6 @@ give_back(struct tb_uploader *up, unsigned me, enum tb_err err, const struct tb_
 {
     struct taken *mine = &up->locked.taken[me];
 
-    if (err == TB_EIO && fail->http_status == 0) {
-        note_unreadable(up, mine->capture_id, mine->name);
-    }
     tb_mutex_lock(&up->mu);
     if (err == TB_OK) {
         forget_put_off_locked(up, mine->capture_id, "");
@@ -422,7 +426,7 @@ give_back(struct tb_uploader *up, unsigned me, enum tb_err err, const struct tb_
         up->locked.backoff_ns = 0;
         up->locked.not_before_boot_ns = 0;
     } else if (err == TB_EIO && fail->http_status == 0) {
-        /* noted */
+        note_unreadable_locked(up, mine->capture_id, mine->name);
     } else if (is_its_own(err, fail)) {
         put_off_locked(up, mine->capture_id, mine->name, backoff_most_ns);
     } else if (is_refused(err, fail)) {
