@@ -115,7 +115,7 @@ def from_alert_to_sealed(scene):
     key = answer["capture"]["id"]
     scene.wait_for(key, "recording")
     session, = scene.sessions(key)
-    made = next(e for e in scene.awsim.history()["events"] if e["id"] == session["id"])
+    made = next(e for e in scene.awsim.history()["events"] if e["event"] == "create" and e["id"] == session["id"])
     is_("its session is made in the account of the source, by its role",
         made["account"] == AWAY and re.search(r"assumed-role/tapbox/tapbox-" + OWNER, made["by"]), made)
     is_("with our target and a filter of that account", made["target"] == scene.live("targets", world.ACCOUNT)[0]["id"] and
