@@ -296,6 +296,18 @@ is_tapped(enum tb_capture_state state)
     return state == TB_CAPTURE_RECORDING || state == TB_CAPTURE_DRAINING;
 }
 
+/* Whether somebody else moved it meanwhile, or asked for its end; then `capture` is as it is
+ * now. */
+static bool
+has_changed(struct tb_control *control, struct tb_capture *capture)
+{
+    enum tb_capture_state state = capture->state;
+    bool stop_asked = capture->stop_asked;
+
+    return tb_store_capture_get(control->deps.store, capture->id, capture, NULL) != TB_OK ||
+           capture->state != state || capture->stop_asked != stop_asked;
+}
+
 /* One step, and when to look again; true: at once. */
 static bool
 advance(const struct worker *worker, const char *id)
@@ -321,8 +333,8 @@ advance(const struct worker *worker, const char *id)
         goto out; /* became final in the meantime */
     }
     err = steps[capture->state](control, capture, &again_ns, &fail);
-    if (err == TB_ESTATE && fail.http_status == 0) {
-        goto out; /* somebody else moved it: the next look sees the new state */
+    if (err == TB_ESTATE && fail.http_status == 0 && has_changed(control, capture)) {
+        goto out; /* the next look sees it */
     }
     if (err != TB_OK) {
         again_ns =
