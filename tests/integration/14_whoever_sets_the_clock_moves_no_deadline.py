@@ -55,7 +55,7 @@ class Scene:
 
     def record(self, n, duration):
         key = self.post("", source=world.eni(n), duration=duration)
-        wait_until("the capture", lambda: self.row(key)["state"] == "recording", 30)
+        wait_until("the capture", lambda: self.row(key)["state"] not in ("requested", "planned", "arming"), 30)
         return key
 
     def row(self, key):
@@ -97,9 +97,10 @@ class Scene:
 
 def play(scene):
     late = scene.record(7, "10m")
-    stuck, longer, killed, rebooted = (scene.record(n, duration) for n, duration in ((1, "3s"), (2, "20s"), (3, "25s"), (5, "30s")))
+    longer, killed, rebooted = (scene.record(n, duration) for n, duration in ((2, "30s"), (3, "35s"), (5, "40s")))
     # a retry that waits, when the clock is set back by less than a minute: the pause must not become longer by that
     scene.awsim.faults([REFUSED])
+    stuck = scene.record(1, "3s")
     wait_until("a delete that fails", lambda: scene.awsim.ask("/requests").get("DeleteTrafficMirrorSession", {}).get("errors"), 30)
     scene.service.set_clock(-50)
     scene.awsim.faults([])

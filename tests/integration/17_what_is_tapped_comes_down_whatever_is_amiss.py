@@ -18,7 +18,7 @@ import host  # noqa: E402
 import verdict  # noqa: E402
 import world  # noqa: E402
 import recorder  # noqa: E402
-from recorder import ROOT, finish, inside_the_lab, run, wait_until  # noqa: E402
+from recorder import PATIENCE_S, ROOT, finish, inside_the_lab, run, wait_until  # noqa: E402
 
 OWNER, HOUR_S = "amiss", 3600
 saying = threading.Lock()
@@ -53,7 +53,7 @@ class Scene:
 
     def record(self, source, duration="10m"):
         key = self.request(source, duration)
-        wait_until("the capture", lambda: self.state(key) == "recording", 30)
+        wait_until("the capture", lambda: self.state(key) not in ("requested", "planned", "arming"), 30)
         return key
 
     def state(self, key):
@@ -97,8 +97,8 @@ class Scene:
 def stops_slowly(scene):
     """Told to stop, it waits for a call of EC2 that hangs; meanwhile a deadline comes."""
     scene.start()
-    key = scene.record(world.eni(5), "6s")
-    scene.awsim.faults([{"action": "CreateTrafficMirrorSession", "do": {"hang_ms": 12000, "effect": "after"}}])
+    key = scene.record(world.eni(5), "10s")
+    scene.awsim.faults([{"action": "CreateTrafficMirrorSession", "do": {"hang_ms": 16000, "effect": "after"}}])
     scene.request(world.eni(6), "1m")
     wait_until("the call that hangs", lambda: len(scene.awsim.ask("/objects")["sessions"]) == 2, 20)
     scene.service.process.send_signal(signal.SIGTERM)
@@ -106,7 +106,7 @@ def stops_slowly(scene):
     is_("a service that is stopping is waited for", scene.service.process.poll() is None)
     is_("and takes down meanwhile what has to come down", scene.lag_s(key) < 10, scene.lag_s(key))
     scene.awsim.faults([])
-    status = scene.service.process.wait(40)
+    status = scene.service.process.wait(40 + PATIENCE_S)
     is_("it ends as it was told", status == 0, f"{status}\n{scene.log()[-1000:]}")
 
 
@@ -132,7 +132,7 @@ def is_of_another_owner(scene):
         key = scene.request(world.eni(5), "10m")
     except (OSError, http.client.HTTPException, ValueError):
         pass
-    is_("the service was killed when EC2 had made it", scene.service.process.wait(30) == -signal.SIGKILL)
+    is_("the service was killed when EC2 had made it", scene.service.process.wait(30 + PATIENCE_S) == -signal.SIGKILL)
     key, = scene.service.captures()
     scene.edit(f"owner: {OWNER}", "owner: somebody")
     scene.write(f"UPDATE captures SET stop_asked = 1, stop_reason = 'operator', due_steady_ns = 0 WHERE id = '{key}'")
@@ -180,11 +180,11 @@ def has_no_api(scene):
                            scene.names.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         holder.stdout.readline()
         starts("8480 is in use")
-        is_("it ends when all is down, with a status that says it was not well", scene.service.process.wait(60) == 1)
+        is_("it ends when all is down, with a status that says it was not well", scene.service.process.wait(60 + PATIENCE_S) == 1)
         is_("at its deadline, not before", -1 < scene.lag_s(key) < 10, scene.lag_s(key))
         is_("and its last words say why", "port 8480 is in use" in scene.log().split("tapbox serve: ")[-1], scene.log()[-500:])
         scene.service.start()
-        is_("with nothing to take down it ends at once", scene.service.process.wait(30) == 1)
+        is_("with nothing to take down it ends at once", scene.service.process.wait(30 + PATIENCE_S) == 1)
         is_("and says nothing else", scene.log().count("going on without the API") == 4)
         is_("what waited was not begun", scene.state(waits) == "requested", scene.state(waits))
         holder.stdin.close()
@@ -225,7 +225,7 @@ def has_one_that_is_not_mirrored(scene):
     wait_until("the end of both sessions", lambda: all(s["until_ns"] for s in scene.sessions(key)), 30)
     scene.awsim.faults([fault])
     wait_until("its end", lambda: scene.state(key) == "sealing", 30)
-    key = scene.record(world.instance(world.TWO), "8s")
+    key = scene.record(world.instance(world.TWO), "12s")
     wait_until("the end of the session", lambda: scene.session(key)["until_ns"], 60)
     is_("one that is never mirrored keeps no other beyond the deadline", -1 < scene.lag_s(key) < 10, scene.lag_s(key))
     wait_until("its end", lambda: scene.state(key) == "sealing", 60)
@@ -237,7 +237,7 @@ def play(what, folder, k):
     try:
         scene = Scene(folder, k)
         what(scene)
-    except (RuntimeError, AssertionError, OSError, http.client.HTTPException, ValueError) as e:
+    except Exception as e:  # nobody else would hear of it from a thread
         is_(f"{what.__name__} is played to its end", False, f"{e!r}\n" + (scene.log()[-3000:] if scene else ""))
     finally:
         if scene is not None:
