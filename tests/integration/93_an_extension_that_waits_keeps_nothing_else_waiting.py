@@ -3,7 +3,6 @@
 
 And what joins while EC2 does not answer about the session: it gets its traffic all the same.
 """
-import http.client
 import json
 import os
 import signal
@@ -59,8 +58,9 @@ class Scene:
         return answer["capture"]["id"]
 
     def record(self, source, duration, **more):
+        """One that records, or did if it is a short one and the machine stood still."""
         key = self.request(source, duration, **more)
-        wait_until("the capture", lambda: self.row(key)["state"] == "recording", 30)
+        wait_until("the capture", lambda: self.row(key)["state"] not in ("requested", "planned", "arming"), 30)
         return key
 
     def extend(self, key, duration):
@@ -131,13 +131,13 @@ def tags_that_are_not_shown(scene, faults):
     status, answer = scene.extend(key, "20m")
     is_("one whose tags EC2 does not show is not", status == 503, (status, answer))
     is_("the deadline stands", scene.row(key)["deadline_utc_ns"] == before, scene.row(key))
-    wait_until("the tags", lambda: len(scene.told(key)) == 2, 10)
+    wait_until("the tags", lambda: len(scene.told(key)) >= 2, 10)
     is_("and the tags are told so again, soon", abs(scene.off_s(key)) <= 2, scene.told(key))
 
 
 def budget(scene, faults):
     """An extension that EC2 does not take now, asked for by a request that joined: nobody withdraws it."""
-    key = scene.record(world.eni(1), "10m", max_bytes=3000)
+    key = scene.record(world.eni(1), "10m", max_bytes=10000)
     faults.set(key, {"throttle": True})
     scene.request(world.eni(1), "20m")
     wait_until("the end of the budget", lambda: scene.row(key)["stop_reason"] == "budget", 60)
@@ -157,7 +157,7 @@ def packet_budget(scene, faults):
 
 
 def deadline_amid_an_extension(scene, faults):
-    key = scene.record(world.eni(6), "5s")
+    key = scene.record(world.eni(6), "10s")
     faults.set(key, {"hang_ms": 60000})
     threading.Thread(target=scene.extend, args=(key, "20m"), daemon=True).start()
     lag = scene.lag_s(key)
@@ -168,7 +168,7 @@ def deadline_amid_the_arming(scene, faults):
     """One of two sessions is there; EC2 does not answer about the other one."""
     faults.put("arming", {"action": "CreateTrafficMirrorSession", "match": {"NetworkInterfaceId": world.eni(world.TWO, 1)},
                           "do": {"hang_ms": 60000}})
-    key = scene.request(world.instance(world.TWO), "5s")
+    key = scene.request(world.instance(world.TWO), "10s")
     wait_until("one of two sessions", lambda: scene.sessions(key))
     lag = scene.lag_s(key)
     is_(f"nor does a session that is being made keep the one that is there ({lag:.2f} s)", -1 <= lag <= 30, lag)
@@ -249,7 +249,7 @@ def one_of_two_sources_is_gone(scene, faults):
 def play(act, scene, faults):
     try:
         act(scene, faults)
-    except (RuntimeError, AssertionError, OSError, http.client.HTTPException, IndexError, KeyError) as e:
+    except Exception as e:  # nobody else would hear of it from a thread
         is_(f"{act.__name__} is played to its end", False, repr(e))
 
 
