@@ -8,7 +8,7 @@ talk() { "$cases_root/tests/lab/traffic.sh" talk "$@"; }
 
 lab_all_up capture.rotate_seconds=3 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 "$cases_root/tests/lab/witness.sh" start workload eth0 "$TB_WORK/wire.pcap" || give_up 'tcpdump starts'
-id=$(lab_record workload 40s)
+id=$(lab_record workload 60s)
 lab_wait_for_state "$id" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 first_from=$EPOCHREALTIME
 talk demo
@@ -24,7 +24,7 @@ lab_tapbox_start
 same 'it starts again' 0 $?
 lab_wait_for_state "$id" recording 10
 ok "after the restart the capture is '$(lab_state "$id")'"
-expect 'the capture ends by its deadline' lab_wait_for_state "$id" sealed 60
+expect 'the capture ends by its deadline' lab_wait_for_state "$id" sealed 80
 expect 'tcpdump missed nothing' "$cases_root/tests/lab/witness.sh" stop "$TB_WORK/wire.pcap"
 same 'no session outlives it' 0 "$(lab_left | cut -d' ' -f1)"
 expect 'the evidence comes down' lab_download

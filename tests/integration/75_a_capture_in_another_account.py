@@ -18,7 +18,7 @@ sys.path[:0] = [os.path.join(HERE, "../support"), os.path.join(HERE, "../chaos")
 import host  # noqa: E402
 import verdict  # noqa: E402
 import world  # noqa: E402
-from recorder import ROOT, finish, inside_the_lab, is_, run, wait_until  # noqa: E402
+from recorder import PATIENCE_S, ROOT, finish, inside_the_lab, is_, run, wait_until  # noqa: E402
 
 AWAY, SHUT, STRANGE = "222233334444", "333344445555", "444455556666"
 ROLE = "arn:aws:iam::%s:role/lab/tapbox"
@@ -54,7 +54,7 @@ class Scene:
         self.tokens = {role: run(self.out + "/tapbox", "token", "add", role, "--role", role, "--file",
                                  folder + "/tokens").stdout.strip() for role in ("alert", "analyst")}
         self.awsim = host.Awsim(self.out, names, folder, describe(names, folder + "/awsim.sock"))
-        self.service = host.Service(self.out, names, folder, OWNER, folder + "/tokens", duration="15s")
+        self.service = host.Service(self.out, names, folder, OWNER, folder + "/tokens", duration="25s")
         with open(self.service.config, "a", encoding="utf-8") as file:
             file.write(f"accounts:\n  {AWAY}:\n    role: {ROLE % AWAY}\n    external_id: ex-1\n"
                        f"  {SHUT}:\n    role: {ROLE % SHUT}\n    external_id: wrong\n")
@@ -63,7 +63,7 @@ class Scene:
     def post(self, path, body, role="analyst"):
         return self.service.call("POST", path, body if isinstance(body, str) else json.dumps(body), self.tokens[role])
 
-    def start(self, account=AWAY, n=1, duration="6s"):
+    def start(self, account=AWAY, n=1, duration="20s"):
         status, answer = self.post("/v1/captures", {"source": world.eni(n), "duration": duration, "reason": "test",
                                                     "account": account})
         assert status == 202, (status, answer)
@@ -161,8 +161,8 @@ def killed_for_good(scene, rogue_session):
     scene.service.end(signal.SIGKILL)
     scene.service.start(crash="CreateTrafficMirrorSession:after#1")
     wait_until("the service", scene.service.ready, 30)
-    key = scene.start(n=5, duration="2s")
-    scene.service.process.wait(60)
+    key = scene.start(n=5, duration="10s")
+    scene.service.process.wait(60 + PATIENCE_S)
     session, = scene.sessions(key)
     is_("killed after the create, before the answer was written down, the session is there", not session["until_ns"], session)
     wait_until("its expiry", lambda: time.time_ns() > verdict.utc_ns(session["tags"]["tapbox:expires"]) + verdict.NS, 20)
@@ -180,7 +180,7 @@ def killed_for_good(scene, rogue_session):
 
 def with_the_wrong_credentials(scene):
     """While a capture runs, the service is started with those of another account: there nobody knows the session."""
-    key = scene.start(world.ACCOUNT, OURS, "15s")
+    key = scene.start(world.ACCOUNT, OURS, "20s")
     scene.wait_for(key, "recording")
     scene.service.end(signal.SIGKILL)
     link = sqlite3.connect(scene.service.state + "/tapbox.db")

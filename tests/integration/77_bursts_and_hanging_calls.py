@@ -63,8 +63,9 @@ class Scene:
                 return o
         return None
 
-    def is_recording(self, key):
-        return self.capture(key)["state"] == "recording"
+    def has_begun(self, key):
+        """It records, or did."""
+        return self.capture(key)["state"] not in ("requested", "planned", "arming")
 
     def all_final(self):
         return all(c["state"] in verdict.FINAL for c in self.service.captures().values())
@@ -76,13 +77,13 @@ def lag_s(session):
 
 def warm_start(scene):
     """The way from the alert to the session, with EC2 100 ms away."""
-    first = scene.request(1, "2s")
-    wait_until("the first capture", lambda: scene.is_recording(first))
+    first = scene.request(1, "10s")
+    wait_until("the first capture", lambda: scene.has_begun(first))
     scene.awsim.faults([{"action": "*", "do": {"latency_ms": 100}}])
     took = []
     for n in range(2, 7):
         began_ns = time.time_ns()
-        key = scene.request(n, "2s")
+        key = scene.request(n, "10s")
         wait_until("the session", lambda key=key: scene.session(key) is not None)
         took.append((scene.session(key)["from_ns"] - began_ns) / 1e6)
     scene.awsim.faults([])
@@ -98,17 +99,17 @@ def hanging(scene, what):
     if what == "deletes":
         ten = [scene.request(n, "1m") for n in range(10, 20)]
         for key in ten:
-            wait_until("the ten", lambda key=key: scene.is_recording(key), 20)
-        eleventh = scene.request(20, "4s")
-        wait_until("the eleventh", lambda: scene.is_recording(eleventh))
+            wait_until("the ten", lambda key=key: scene.has_begun(key), 20)
+        eleventh = scene.request(20, "8s")
+        wait_until("the eleventh", lambda: scene.has_begun(eleventh))
         scene.awsim.faults([{"action": "DeleteTrafficMirrorSession",
                              "match": {"TrafficMirrorSessionId": scene.session(key)["id"]}, "do": {"hang_ms": 30000}}
                             for key in ten])
         for key in ten:
             scene.stop(key)
     else:
-        eleventh = scene.request(20, "4s")
-        wait_until("the eleventh", lambda: scene.is_recording(eleventh))
+        eleventh = scene.request(20, "8s")
+        wait_until("the eleventh", lambda: scene.has_begun(eleventh))
         action = {"describes": "DescribeNetworkInterfaces", "creates": "CreateTrafficMirrorSession"}[what]
         scene.awsim.faults([{"action": action, "do": {"hang_ms": 30000}}])
         ten = [scene.request(n, "1m") for n in range(10, 20)]

@@ -10,7 +10,7 @@ sys.path[:0] = [os.path.join(HERE, "../support"), os.path.join(HERE, "../chaos")
 import host  # noqa: E402
 import verdict  # noqa: E402
 import world  # noqa: E402
-from recorder import ROOT, finish, inside_the_lab, is_, run, wait_until  # noqa: E402
+from recorder import PATIENCE_S, ROOT, finish, inside_the_lab, is_, run, wait_until  # noqa: E402
 
 inside_the_lab()
 out = os.environ.get("TB_OUT", os.path.join(ROOT, "build/debug"))
@@ -19,7 +19,7 @@ host.build_wires(names)
 with tempfile.TemporaryDirectory(dir="/run") as work:
     token = run(out + "/tapbox", "token", "add", "a", "--role", "alert", "--file", work + "/tokens").stdout.strip()
     awsim = host.Awsim(out, names, work)
-    service = host.Service(out, names, work, "lone", work + "/tokens", duration="6s")
+    service = host.Service(out, names, work, "lone", work + "/tokens", duration="15s")
 
     def live():
         return [s["id"] for s in awsim.ask("/objects")["sessions"]]
@@ -51,7 +51,7 @@ with tempfile.TemporaryDirectory(dir="/run") as work:
         with open(other.config, "w", encoding="utf-8") as file:
             file.write(text.replace("interface: eth0", "interface: gone0").replace(service.state, other.state))
         other.start()
-        is_("where nothing is tapped it does not start", other.process.wait(60) == 1)
+        is_("where nothing is tapped it does not start", other.process.wait(60 + PATIENCE_S) == 1)
     except RuntimeError as e:
         is_("the scene is played to its end", False, f"{e!r}\n" + open(service.log, encoding="utf-8").read()[-3000:])
     finally:

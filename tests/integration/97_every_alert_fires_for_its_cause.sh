@@ -72,7 +72,7 @@ only() { [ "$(firing)" = "$1" ]; } # (a scrape that the machine was too busy for
 expect 'nothing else fires' lab_wait 1 only TapboxS3Fails
 
 one=$(lab_record workload 10m)
-two=$(lab_record workload2 8s)
+two=$(lab_record workload2 20s)
 lab_wait_for_state "$one" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 # (the account is looked through for them four times a minute: the next alerts do not wait for that)
 target=$(lab_awsim_ask /objects | jq -r '.targets[0].id') filter=$(lab_awsim_ask /objects | jq -r '.filters[0].id')
