@@ -15,12 +15,13 @@ touch "$TB_WORK/go-on"
 while [ -e "$TB_WORK/go-on" ]; do talk demo; done >"$LAB_DIR/logs/talk.log" 2>&1 &
 talker=$!
 sleep 1
-id=$(lab_record workload 5m)
+id=$(lab_record workload 10m)
 [ -n "$id" ] || give_up 'a capture is accepted' "$LAB_DIR/logs/tapbox.log"
 lab_wait_for_state "$id" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 since=$EPOCHREALTIME
-sleep 5.5 # the first segment of a capture is a short one
-expect 'bulk traffic flows' talk bulk
+early() { [ "$(lab_capture "$id" | jq '.segments | length')" -ge 1 ]; } # the first segment of a capture is a short one
+lab_wait 20 early || give_up 'a first segment is sealed' "$LAB_DIR/logs/tapbox.log"
+expect 'bulk traffic flows' lab_talk_much "$id"
 expect 'frames too long for a mirror flow' talk jumbo
 sleep 0.5
 until=$EPOCHREALTIME

@@ -17,13 +17,13 @@ parts_proxy_start || give_up 'the proxy starts' "$LAB_DIR/logs/proxy.log"
 lab_tapbox_config capture.rotate_seconds=600
 lab_tokens || give_up 'tokens are made'
 lab_tapbox_start || give_up 'tapbox starts' "$LAB_DIR/logs/tapbox.log"
-capture=$(lab_record workload 5m)
+capture=$(lab_record workload 10m)
 lab_wait_for_state "$capture" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 # (a first segment is sealed within seconds, a later one when it is asked for: all that is looked at is in that)
 early() { [ "$(lab_capture "$capture" | jq '.segments | length')" -ge 1 ]; }
 expect 'a first packet is recorded' lab_exec workload ping -q -c 1 198.51.100.10
 lab_wait 20 early || give_up 'a first segment is sealed' "$LAB_DIR/logs/tapbox.log"
-expect 'the workload talks' "$cases_root/tests/lab/traffic.sh" talk bulk
+expect 'the workload talks' lab_talk_much "$capture"
 lab_call POST "/v1/captures/$capture/stop" >/dev/null
 lab_wait_for_state "$capture" sealed 60 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 LAB_TOKEN=$LAB_RESPONDER_TOKEN lab_call GET "/v1/captures/$capture/files" >"$TB_WORK/files"

@@ -40,16 +40,25 @@ def big(path):
                       for _ in range(BIG_FRAMES)))
 
 
-def over_the_wire(tap, number, path, rate):
-    """The frames that were replayed, and those that were recorded."""
+def longest(tap, capture):
+    """Octets of its longest segment so far."""
+    folder = os.path.join(tap.spool, capture)
+    return max(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder))
+
+
+def over_the_wire(tap, number, path, rate, size=0):
+    """The frames that were replayed, again until a segment is as long (the first ones of a capture are short, for a machine
+    that takes its time), and what the recorder says."""
     mine = capture_id(number)
-    tap.arm(capture=mine, sources=[("10.88.0.1", 77)], rotate=1 << 30)
-    wanted = [frame.data for frame in frames.read(path)]
+    tap.arm(capture=mine, sources=[("10.88.0.1", 77)], rotate=1 << 30, rotate_s=3600)
+    once, wanted = [frame.data for frame in frames.read(path)], []
     before = tap.host()["ledger"]["received"]
-    far("tcpreplay", "-q", "-i", "fromp", *rate, path)
-    wait_until("the packets", lambda: tap.host()["ledger"]["received"] >= before + len(wanted), 30)
-    status = tap.close_capture(mine)
-    return wanted, status
+    while not wanted or (longest(tap, mine) <= size and len(wanted) < 5 * len(once)):
+        wanted += once
+        far("tcpreplay", "-q", "-i", "fromp", *rate, path)
+        wait_until("the packets", lambda: tap.host()["ledger"]["received"] >= before + len(wanted), 30)
+        wait_until("their chunk", lambda: residual(tap.status(mine)["ledger"]) == 0)
+    return wanted, tap.close_capture(mine)
 
 
 inside_the_lab()
@@ -79,13 +88,14 @@ with tempfile.TemporaryDirectory() as work:
             print("skip - the captures of others are not there")
         path = os.path.join(work, "big.pcap")
         big(path)
-        wanted, status = over_the_wire(tap, 200, path, ("--pps", "12000"))
-        (segment,) = tap.segments(capture_id(200))
+        wanted, status = over_the_wire(tap, 200, path, ("--pps", "12000"), 50 << 20)
+        segments = tap.segments(capture_id(200))
+        segment = max(segments, key=os.path.getsize)
         size = os.path.getsize(segment)
-        is_(f"a segment of {size >> 20} MiB is sealed", size > 50 << 20 and status["ledger"]["written"] == BIG_FRAMES, status)
+        is_(f"a segment of {size >> 20} MiB is sealed", size > 50 << 20 and status["ledger"]["written"] == len(wanted), status)
         is_("tshark reads it to its end without a word", not complaint(segment), complaint(segment))
-        read = run("sh", "-c", f"zstd -dcq {segment} | tcpdump -nr - 2>{work}/said | wc -l", check=False)
-        is_("tcpdump reads it after zstd -d, every frame", int(read.stdout) == BIG_FRAMES, read.stdout + open(f"{work}/said").read())
+        read = [int(run("sh", "-c", f"zstd -dcq {one} | tcpdump -nr - 2>>{work}/said | wc -l", check=False).stdout) for one in segments]
+        is_("tcpdump reads it after zstd -d, every frame", sum(read) == len(wanted), f"{read}\n{open(work + '/said').read()}")
         is_("frame for frame what was sent", [frame.data for frame in tap.frames(capture_id(200))] == wanted)
         is_("every entry of its index is true", not untrue([segment]), untrue([segment]))
         host = tap.host()["ledger"]

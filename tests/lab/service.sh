@@ -235,6 +235,21 @@ lab_is_on_disk() { # FOLDER MARK: (a segment that is written to has no end, whic
     find "$1" -type f -name '*.pcapng.zst*' -exec zstd -q -dc {} \; 2>/dev/null | od -An -v -tx1 | tr -d ' \n' | grep -q "$2"
 }
 
+# A capture has a segment of more than 50 MB, be it one that is written to.
+lab_has_long_segment() { # CAPTURE
+    [ -n "$(find "$LAB_DIR/state/spool/$1" -name '*.pcapng.zst' -size +50000000c)" ] ||
+        [ "$(lab_capture "$1" | jq '[.segments[].bytes] | max // 0')" -gt 50000000 ]
+}
+# The workload talks until that is so: the first segments of a capture are short, for a machine that takes its time.
+lab_talk_much() { # CAPTURE
+    local _
+    for _ in 1 2 3 4 5; do
+        "$lab_here/traffic.sh" talk bulk || return
+        lab_wait 2 lab_has_long_segment "$1" && return
+    done
+    return 1
+}
+
 # How many objects EC2 still has: "sessions filters targets".
 lab_left() {
     lab_awsim_ask /objects | jq -r '"\(.sessions | length) \(.filters | length) \(.targets | length)"'
