@@ -30,6 +30,10 @@ standing_still() { # COMMAND...: while the service looks at nothing
     "$@"
     kill -CONT "$lab_tapbox_pid"
 }
+strip() { # OBJECT
+    lab_ec2 delete-tags --resources "$1" >/dev/null
+    same 'it has lost its tags' '{}' "$(tags "$1")"
+}
 session() { # SESSION: what EC2 has, with its tags
     lab_ec2 describe-traffic-mirror-sessions --traffic-mirror-session-ids "$1" | jq -cS '.TrafficMirrorSessions[0] | .Tags |= sort_by(.Key)'
 }
@@ -106,8 +110,7 @@ expect 'it is logged' grep -q "somebody changed the session $session: filter $ot
 mapfile -t changes < <(metric tapbox_mirror_changes_total)
 for object in "$session" "$filter"; do
     was=$(tags "$object")
-    lab_ec2 delete-tags --resources "$object" >/dev/null
-    same 'it has lost its tags' '{}' "$(tags "$object")"
+    standing_still strip "$object"
     expect 'what has lost its tags gets them back' lab_wait 60 has_tags "$object" "$was"
 done
 lab_ec2 create-tags --resources "$session" --tags Key=tapbox:owner,Value=another Key=tapbox:capture,Value=another >/dev/null
