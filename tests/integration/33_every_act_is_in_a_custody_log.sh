@@ -67,7 +67,11 @@ cp "$TB_WORK/whole/${end#"$evidence/"}" "$first_object"
 cp "$TB_WORK/whole/$(sed 's/jsonl$/sig/' <<<"${end#"$evidence/"}")" "${first_object%jsonl}sig"
 same 'objects in the place of others' 'log 0001.jsonl custody' "$(findings)"
 again
-rm "$end" "${end%jsonl}sig"
+entries=0
+for object in "$log"/*.jsonl; do # (what came after the last manifest, in a further object or not, no manifest knows)
+    entries=$((entries + $(wc -l <"$object")))
+    [ "$entries" -lt "$(jq .custody.host.entries "$(lab_evidence "$last")/manifest.json")" ] || rm "$object" "${object%jsonl}sig"
+done
 same 'the end cut off, with its signature: the last manifest knows' 'log - custody' "$(findings)"
 again
 rm -r "$(lab_evidence "$last")"
