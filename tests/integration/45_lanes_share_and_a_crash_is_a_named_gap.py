@@ -71,7 +71,7 @@ def budget_over_lanes(tap, net):
 
 def first_evidence(tap, net):
     took = []
-    while len(took) < 3 and not (took and took[-1] < 8):  # (a machine that is busy with something else gets another try)
+    while len(took) < 6 and not (took and took[-1] < 8):  # (a machine that is busy with something else gets another try)
         capture = capture_id(30 + len(took))
         tap.arm(capture=capture, rotate_s=600)
         began = time.monotonic()

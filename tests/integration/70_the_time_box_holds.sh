@@ -91,8 +91,10 @@ same 'nobody claims that nothing is missing' false \
 
 # --- SIGKILL of the recorder while it records
 again_or_over() { lab_capture "$id" | jq -e '(.live.state == "armed" and .live.gap_to) or .state != "recording"'; }
+put_down_or_over() { lab_capture "$id" | jq -e '.live.ledger.written >= 200 or .state != "recording"'; }
 kill_recorder() {
     ping_remote 100
+    lab_wait 3 put_down_or_over
     kill -KILL "$(recorder_pid)"
     lab_wait 5 again_or_over
     state=$(lab_capture "$id" | jq -r '"\(.live.state) \(.live.gap_to != null)"')
