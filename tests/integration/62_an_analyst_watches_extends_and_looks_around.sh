@@ -120,7 +120,7 @@ expect 'a session that tapbox did not make is listed' says "^$session +eni-0a1b2
 same 'with all that is known of it' "$session eni-0a1b2c3d4e5f60120 $target $filter 7 4711 $LAB_ACCOUNT rogue 1" \
     "$(LAB_TOKEN=$LAB_RESPONDER_TOKEN lab_call GET /v1/foreign-sessions |
         jq -r '(.sessions | length) as $n | .sessions[0] | "\(.id) \(.source) \(.target) \(.filter) \(.number) \(.vni) \(.owner) \(.tags.Name) \($n)"')"
-same 'and counted' 1 "$(metric tapbox_foreign_sessions)"
+expect 'and counted' lab_wait 20 is_metric tapbox_foreign_sessions 1
 same 'a sender of alerts may not look' 403 "$(LAB_TOKEN=$LAB_ALERT_TOKEN lab_status_of GET /v1/foreign-sessions)"
 
 # --- a delete that fails is counted, and repeated
@@ -133,7 +133,7 @@ expect 'and counted' test "$(metric tapbox_delete_failures_total)" -ge 1
 expect 'as are requests that EC2 failed' test "$(metric 'tapbox_aws_requests_total{service="ec2",result="failed"}')" -ge 4
 expect 'S3 acknowledged something' test "$(metric 'tapbox_aws_requests_total{service="s3",result="ok"}')" -ge 3
 expect 'the recorder counts what it received' test "$(metric tapbox_recorder_received_packets_total)" -ge 20
-same 'the spool is empty' 0 "$(metric tapbox_spool_bytes)"
+expect 'the spool is empty' lab_wait 5 is_metric tapbox_spool_bytes 0
 
 documented() { sed -n '/^## Metrics/,/^## /s/^| \(`[^|]*\) |.*/\1/p' "$cases_root/runbooks/operating.md" | grep -oE 'tapbox_[a-z0-9_]+' | sort -u; }
 same 'every metric is documented' '' "$(LAB_TOKEN=$scraper lab_call GET /metrics | sed -n 's/^# HELP \([^ ]*\) .*/\1/p' | sort -u | comm -23 - <(documented))"

@@ -41,7 +41,7 @@ began=${EPOCHREALTIME/./}
 expect 'the workload talks with the peer' "$cases_root/tests/lab/traffic.sh" talk quick
 expect 'the peer is seen' lab_wait 10 peer_is_seen
 echo "#   $(((${EPOCHREALTIME/./} - began) / 1000)) ms after it began to talk"
-expect 'and told in the log' grep -q "seen: ip .* port 443, first at" "$LAB_DIR/logs/tapbox.log"
+expect 'and told in the log' lab_wait 5 grep -q "seen: ip .* port 443, first at" "$LAB_DIR/logs/tapbox.log"
 same 'once' 1 "$(metric tapbox_indicators_seen_total)"
 expect 'the capture is extended' lab_wait 10 was_extended
 
