@@ -137,7 +137,7 @@ box sh -c '(cat /etc/tapbox/tapbox.yaml && printf "store:\n  keep: 1s\n") >/var/
 LAB_ANALYST_TOKEN=$(box runuser -u tapbox -- tapbox token add me --role alert,analyst,responder --file /var/lib/tapbox/tokens 2>/dev/null)
 alert=$(lab_finding workload | jq '.detail.service.archived = true' | lab_call POST /v1/events -d @- | jq -r .decision)
 same 'an alert is ignored' ignored "$alert"
-id=$(lab_record workload 5m)
+id=$(lab_record workload 30m)
 [ -n "$id" ] || give_up 'a capture is accepted' <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
 lab_wait_for_state "$id" recording 10 || give_up "$lab_why" <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
 remote=$(lab_field "$LAB_INTERFACES" remote 6)

@@ -111,7 +111,7 @@ for unit in tapbox tapbox-recorder tapbox-sweep; do
     expect "systemd-analyze security: ${exposure##*for }" awk -v e="${exposure##* }" 'BEGIN { exit e == "" || e > 2.0 }'
 done
 
-id=$(lab_record workload 5m)
+id=$(lab_record workload 30m)
 [ -n "$id" ] || give_up 'a capture is accepted' <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
 lab_wait_for_state "$id" recording 10 || give_up "$lab_why" <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
 lab_exec workload ping -q -i 0.05 -c 200 "$(lab_field "$LAB_INTERFACES" remote 6)" >"$LAB_DIR/logs/ping.log" 2>&1 &
