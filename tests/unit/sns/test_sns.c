@@ -294,7 +294,7 @@ what_an_earlier_life_left_is_asked_for_and_stays_until_sns_answers(void **state)
     assert_int_equal(count, 1);
     assert_string_equal(list[0].url, url);
     assert_string_equal(list[0].topic, TOPIC);
-    assert_in_range(list[0].since_steady_ns - now, 0, TB_NS_PER_S);
+    assert_in_range(list[0].since_steady_ns - now, 0, 60 * TB_NS_PER_S);
     free(list);
     assert_int_equal(tb_store_subscription_drop(r->store, url, NULL), TB_OK);
     assert_int_equal(tb_store_subscription_drop(r->store, url, NULL), TB_OK);
