@@ -128,7 +128,7 @@ equal((other in live(), error_of(ec2.delete_traffic_mirror_session, TrafficMirro
 change({'delete_interface': WEB})
 equal((error_of(ec2.describe_network_interfaces, NetworkInterfaceIds=[WEB]), s in live(), instance(I_WEB)['NetworkInterfaces']),
       (('InvalidNetworkInterfaceID.NotFound', 400), False, []), 'an interface is deleted, and its sessions with it')
-last = [e for e in sim.control('/history')['events'] if e['id'] in (s, other)]
+last = [e for e in sim.control('/history')['events'] if e.get('id') in (s, other)]
 equal([(e['event'], e['by']) for e in last if e['event'] == 'delete'], [('delete', 'world')] * 2, 'the history knows that it was the world')
 check(sim.session_counters(s)['deleted_ns'] > 0, 'and the counters when')
 change({'add': {'enis': [{'id': 'eni-0f000000000000001', 'mac': '0a:00:00:00:00:77', 'subnet': SUBNET, 'private_ips': ['10.0.1.210'],

@@ -148,7 +148,7 @@ for body in ({'with': [AWAY]}, {'target': target, 'target_owner': HOME, 'with': 
     equal(sim.control('/shares', 'POST', body), 400, 'refused: %s' % sim.refusal)
 equal([error_of(away.delete_traffic_mirror_session, TrafficMirrorSessionId=ID),
        error_of(ec2.delete_traffic_mirror_target, TrafficMirrorTargetId=target), sessions(ec2)], [None, None, []], 'each takes down its own')
-events = [(e['event'], e['kind'], e['account'], e['by']) for e in sim.control('/history')['events'] if e['id'] in (ID, target)]
+events = [(e['event'], e['kind'], e['account'], e['by']) for e in sim.control('/history')['events'] if e.get('id') in (ID, target)]
 equal(events, [('create', 'target', HOME, 'arn:aws:iam::%s:user/lab' % HOME), ('create', 'session', AWAY, a['AssumedRoleUser']['Arn']),
                ('delete', 'session', AWAY, a['AssumedRoleUser']['Arn']), ('delete', 'target', HOME, 'arn:aws:iam::%s:user/lab' % HOME)],
       'the history tells who did it')

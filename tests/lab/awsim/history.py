@@ -10,7 +10,7 @@ def _seconds(text):
 def lives(history):
     """One record for each object there ever was: its last event, with 'born_ns' and 'died_ns' (None: alive)."""
     of = {}
-    for e in history['events']:
+    for e in (e for e in history['events'] if 'id' in e):  # (what was published has none)
         born = e['time_ns'] if e['event'] == 'create' else of[e['id']]['born_ns']
         of[e['id']] = dict(e, born_ns=born, died_ns=e['time_ns'] if e['event'] == 'delete' else None)
     return list(of.values())
