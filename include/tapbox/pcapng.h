@@ -76,6 +76,11 @@ size_t tb_pcapng_put_statistics(uint8_t *at, size_t cap, uint32_t interface,
                                 int64_t start_utc_ns, int64_t end_utc_ns,
                                 const struct tb_ledger *ledger);
 
+/* Interface statistics with nothing but a comment: where something is to be said of a file that
+ * has been written already. */
+size_t tb_pcapng_put_remark(uint8_t *at, size_t cap, uint32_t interface, int64_t utc_ns,
+                            const char *text);
+
 /* --- reading --- */
 
 struct tb_pcapng_block {

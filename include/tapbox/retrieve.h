@@ -71,6 +71,37 @@ struct tb_retrieve_checked {
     struct tb_fingerprint key; /* that it names; "" without one */
 };
 
+/* --- what cannot be read --- */
+
+/* A stretch of a segment that is not what its index or the manifest says, or that the disk does
+ * not give. */
+struct tb_missing {
+    char segment[TB_EVIDENCE_NAME_SIZE]; /* as the manifest names it */
+    uint64_t offset, bytes;
+    int64_t from_utc_ns, to_utc_ns; /* its packets' times lie between; 0: nothing says */
+    uint64_t packets;               /* that it held */
+    bool is_counted;                /* else nothing says how many packets it held */
+    char why[200];
+};
+/* Of one segment TB_MISSING_OF_SEGMENT stretches; the last of them reaches over all further
+ * ones. */
+enum {
+    TB_MISSING_OF_SEGMENT = 256
+};
+struct tb_missing_list {
+    struct tb_missing *at; /* owned */
+    size_t count, cap;
+};
+/* One that follows the last one is one with it, with that one's `why`.  TB_ENOMEM. */
+TB_NODISCARD enum tb_err tb_missing_add(struct tb_missing_list *list,
+                                        const struct tb_missing *missing, struct tb_fail *fail);
+void tb_missing_release(struct tb_missing_list *list);
+/* Appends "segments/NAME: octets 0 to 99 (7 packets, from TIME to TIME)": without `why`. */
+void tb_missing_describe(const struct tb_missing *missing, struct tb_buf *out);
+/* Whether a read of a segment failed for what lies there; otherwise the rest would fail, too.
+ */
+bool tb_missing_is_damage(const struct tb_place *place, enum tb_err err);
+
 /* --- an extract --- */
 
 struct tb_extract_counts {
@@ -82,6 +113,7 @@ struct tb_extract_counts {
     uint64_t bytes_read;            /* asked for, indexes included */
     uint64_t packets_read, packets; /* in those chunks; of these wanted */
     int64_t first_utc_ns, last_utc_ns;
+    size_t missing; /* stretches that were told */
     struct tb_retrieve_checked checked;
 };
 
@@ -95,6 +127,8 @@ struct tb_extract {
     enum tb_err (*sink)(void *arg, struct tb_bytes octets, struct tb_fail *fail);
     /* A few times a second, with octets of chunks; may be NULL. */
     void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+    /* In the end, also of an extract that failed: what could not be read.  May be NULL. */
+    void (*missing)(void *arg, const struct tb_missing *missing);
     void *arg;
     /* Gets every piece of a segment that is read, indexes included, in no order and by several
      * threads at a time.  May be NULL. */
@@ -106,13 +140,18 @@ struct tb_extract {
 /*
  * Writes the wanted packets of the capture that lies at `place` (all of it listed in `list`),
  * merged over segments and lanes by time, as one file.  Each chunk that is read is checked
- * against its index, and the index against manifest.json if that is there; then all segments
- * that it names have to be there, and `trust` says who has to have signed it.
+ * against its index, and the index against manifest.json if that is there; `trust` says who has
+ * to have signed it.
+ *
+ * A chunk that is not what its index says, or that the disk does not give, and a segment that
+ * is not there, or is not the manifest's, are left out and told, and all else is written: each
+ * stretch is a comment of an interface statistics block at the end (of a pcap: none).  Where
+ * the first chunk of a segment is left out, interfaces without a description stand in.
  *
  * Memory: the indexes, and 64 MiB of what was read ahead.  Threads: its own, for reading ahead.
  * Errors: TB_ENOTFOUND no segment there, or a signature is required and there is no manifest;
- * TB_EINVAL more than one capture; TB_EFORMAT names the segment that is missing or not what it
- * should be, or says what the signature lacks; those of the place and the sink.
+ * TB_EINVAL more than one capture; TB_EFORMAT nothing can be read, or the manifest or its
+ * signature is not what it has to be; those of the place and the sink.
  */
 TB_NODISCARD enum tb_err tb_extract(struct tb_place *place, const struct tb_place_list *list,
                                     const struct tb_extract *extract,

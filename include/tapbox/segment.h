@@ -127,6 +127,12 @@ const struct tb_segment_hole *tb_segment_reader_holes(const struct tb_segment_re
 TB_NODISCARD enum tb_err tb_segment_reader_read(struct tb_segment_reader *reader, size_t i,
                                                 struct tb_buf *out, struct tb_fail *fail);
 
+/* Appends what stands in for the beginning of chunk 0 where that cannot be read: a section
+ * header and interfaces of which nothing is known, as many as the packets of another chunk's
+ * `blocks` have.  TB_EFORMAT: more than there can be. */
+TB_NODISCARD enum tb_err tb_segment_unknown_head(struct tb_bytes blocks, struct tb_buf *out,
+                                                 struct tb_fail *fail);
+
 /*
  * Who talks in a chunk: false means that no packet of chunk i has this host, or belongs to this
  * flow; true that one may (keys are hashes, and a chunk of very many hosts or flows has none).

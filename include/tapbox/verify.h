@@ -26,6 +26,7 @@ struct tb_evidence_file {
     struct tb_sha256 sha256;
     /* segments only: */
     uint64_t packets;
+    int64_t first_utc_ns, last_utc_ns; /* of its packets; 0: it has none, or nothing says */
     bool has_root; /* false: entered by a tapbox that computed none, or (0 packets) damaged */
     struct tb_sha256 merkle_root;
 };

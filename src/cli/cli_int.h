@@ -22,7 +22,8 @@ enum tb_exit {
     TB_EXIT_UNREACHABLE = 5, /* no answer from tapbox or AWS: may work later */
     TB_EXIT_STATE = 6,       /* not possible in the present state, e.g. stopped already */
     TB_EXIT_EVIDENCE = 7,    /* verify: the evidence does not hold */
-    TB_EXIT_UNPROVEN = 8     /* verify: it holds, by a key that nobody vouched for */
+    TB_EXIT_UNPROVEN = 8,    /* verify: it holds, by a key that nobody vouched for */
+    TB_EXIT_LACKS = 9        /* done with what can be read; what cannot is told */
 };
 
 /* Where the configuration is unless --config says otherwise. */

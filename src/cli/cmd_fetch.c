@@ -21,6 +21,7 @@
 #include "api_int.h"
 #include "cli_int.h"
 #include "keys_int.h"
+#include "missing_int.h"
 
 static const char help[] =
     "Usage: tapbox fetch CAPTURE [-o FOLDER]\n"
@@ -75,11 +76,18 @@ static const char help[] =
     "\n"
     "Ports are those of whole datagrams: fragments have none, --host and --proto find them.\n"
     "\n"
+    "What is damaged or not there is left out of an extract, and told: on stderr, in the JSON "
+    "and\n"
+    "in comments at the end of the pcapng.\n"
+    "\n"
     "Status: 0 done, 3 nothing there, 4 S3 refuses, 5 S3 does not answer, 7 something is not\n"
-    "what the manifest says, or not signed as asked for.\n";
+    "what the manifest says, or not signed as asked for: nothing was written, 9 the extract "
+    "is\n"
+    "all that can be read, something is missing from it.\n";
 
 enum {
     NOTE_BYTES = TB_PROOF_FILTER_MAX_BYTES,
+    JSON_MAX_BYTES = 64 << 20, /* with some 100,000 stretches that could not be read */
     PATH_BYTES = 4096
 };
 
@@ -93,6 +101,7 @@ struct fetch {
     char note[NOTE_BYTES]; /* the filter as it was given */
     int out_fd;
     bool reader_left;
+    struct tb_json *missing; /* owned; stretches that could not be read */
     struct tb_cli_progress progress;
 };
 
@@ -145,7 +154,7 @@ tell_checked(const struct tb_retrieve_checked *checked, struct tb_json *json, ch
 static int
 report(struct fetch *fetch, struct tb_json *json, const char *text)
 {
-    struct tb_buf out = TB_BUF_INIT(NOTE_BYTES * 8);
+    struct tb_buf out = TB_BUF_INIT(JSON_MAX_BYTES);
     bool to_stderr = fetch->out_fd == STDOUT_FILENO;
     int status = TB_EXIT_OK;
 
@@ -190,11 +199,24 @@ write_out(void *arg, struct tb_bytes octets, struct tb_fail *fail)
     return err;
 }
 
+static void
+on_missing(void *arg, const struct tb_missing *missing)
+{
+    struct fetch *fetch = arg;
+
+    tb_cli_progress_clear(&fetch->progress);
+    if (!fetch->json) {
+        tb_cli_missing_tell("fetch", missing);
+    }
+    tb_cli_missing_put(fetch->missing, missing);
+}
+
 static int
 report_extract(struct fetch *fetch, const struct tb_extract_counts *counts)
 {
     struct tb_json *json = tb_json_object();
     char text[1024];
+    int status;
 
     tb_json_set_int(json, "packets", (int64_t)counts->packets);
     tb_json_set_int(json, "packets_read", (int64_t)counts->packets_read);
@@ -205,14 +227,23 @@ report_extract(struct fetch *fetch, const struct tb_extract_counts *counts)
     tb_json_set_int(json, "bytes", (int64_t)counts->bytes);
     tb_json_set_int(json, "bytes_read", (int64_t)counts->bytes_read);
     tb_json_set_str(json, "filter", fetch->note);
+    tb_json_set_copy(json, "missing", fetch->missing);
     (void)snprintf(text, sizeof(text),
                    "%llu packets, from %zu of %zu chunks in %zu of %zu segments (%.1f of %.1f "
                    "MiB read)",
                    (unsigned long long)counts->packets, counts->chunks_read, counts->chunks,
                    counts->segments_read, counts->segments,
                    (double)counts->bytes_read / (1 << 20), (double)counts->bytes / (1 << 20));
+    if (counts->missing > 0) {
+        size_t len = strlen(text);
+
+        (void)snprintf(text + len, sizeof(text) - len,
+                       "; %zu stretches of segments could not be read and are missing",
+                       counts->missing);
+    }
     tell_checked(&counts->checked, json, text, sizeof(text));
-    return report(fetch, json, text);
+    status = report(fetch, json, text);
+    return status == TB_EXIT_OK && counts->missing > 0 ? TB_EXIT_LACKS : status;
 }
 
 /* The file appears whole: NAME.part, then its name. */
@@ -321,6 +352,7 @@ extract(struct fetch *fetch, struct tb_place *place, const struct tb_place_list 
                                     .trust = trust_of(fetch),
                                     .sink = write_out,
                                     .progress = on_progress,
+                                    .missing = on_missing,
                                     .arg = fetch};
     struct tb_extract_counts counts = {0};
     struct proof_folder proof = {.part = ""};
@@ -547,6 +579,7 @@ tb_cmd_fetch(int argc, char **argv)
     struct fetch fetch = {.out_fd = -1};
     int option, status, index = 0;
 
+    fetch.missing = tb_json_array();
     tb_select_init(&fetch.select);
     while ((option = getopt_long(argc, argv, "o:t:k:f:h", options, &index)) != -1) {
         if (option == 'h') {

@@ -20,6 +20,7 @@
 
 #include "api_int.h"
 #include "cli_int.h"
+#include "missing_int.h"
 #include "report_int.h"
 
 static const char help[] =
@@ -31,7 +32,9 @@ static const char help[] =
     "\n"
     "CAPTURE (cap-...) asks the service.  PATH or s3:// is the folder of a capture, with or\n"
     "without its manifest.json, and needs no service: without a summary.json the segments\n"
-    "are read and summarized here, in a process without rights.\n"
+    "are read and summarized here, in a process without rights.  What of them is damaged or "
+    "not\n"
+    "there is told, on stderr and on the page; the page is of all else, and the status is 9.\n"
     "\n"
     "  -o, --output FILE      where to; - is standard output\n"
     "  -p, --policy FILE      whose senders the alerts of a folder without a summary are "
@@ -51,7 +54,9 @@ struct report_job {
     struct tb_json *capture, *manifest, *summary, *keys; /* owned */
     struct tb_place *place;
     struct tb_place_list list;
-    uint64_t total_bytes, done_bytes, not_read;
+    uint64_t total_bytes, done_bytes;
+    struct tb_missing_list missing; /* of the segments that are summarized here */
+    size_t not_read;                /* segments of which nothing could be read */
     struct tb_cli_progress progress;
     struct tb_summarizer *summarizer;
     struct tb_sighting *seen; /* owned */
@@ -138,22 +143,70 @@ report_progress(struct report_job *job, uint64_t more_bytes)
     tb_cli_progress_show(&job->progress, job->done_bytes, job->total_bytes);
 }
 
+/* What the manifest says of it; NULL: nothing. */
+static const struct tb_json *
+known_as(const struct report_job *job, const char *name)
+{
+    const struct tb_json *segments = tb_json_at(job->manifest, "/segments");
+
+    for (size_t i = 0; i < tb_json_count(segments); i++) {
+        const char *known = tb_json_str(tb_json_item(segments, i), "/name");
+
+        if (known != NULL && strcmp(known, name) == 0) {
+            return tb_json_item(segments, i);
+        }
+    }
+    return NULL;
+}
+
+static int64_t
+time_of(const struct tb_json *node, const char *pointer)
+{
+    const char *text = tb_json_str(node, pointer);
+    int64_t utc_ns = 0;
+
+    return text != NULL && tb_time_parse(text, &utc_ns) == TB_OK ? utc_ns : 0;
+}
+
+/* `chunk` NULL: all of the segment. */
 static enum tb_err
-take_segment(struct report_job *job, const struct tb_place_file *file, struct tb_fail *fail)
+lose(struct report_job *job, const char *name, uint64_t bytes,
+     const struct tb_segment_chunk *chunk, const char *why, struct tb_fail *fail)
+{
+    const struct tb_json *known = known_as(job, name);
+    struct tb_missing missing = {.bytes = bytes};
+    int64_t packets = 0;
+
+    (void)tb_str_copy(missing.segment, sizeof(missing.segment), name);
+    (void)tb_str_copy(missing.why, sizeof(missing.why), why);
+    if (chunk != NULL) {
+        missing.offset = chunk->offset;
+        missing.bytes = chunk->length;
+        missing.from_utc_ns = chunk->info.first_utc_ns;
+        missing.to_utc_ns = chunk->info.last_utc_ns;
+        missing.packets = chunk->info.packets;
+        missing.is_counted = true;
+    } else {
+        job->not_read++;
+        missing.from_utc_ns = time_of(known, "/first_packet");
+        missing.to_utc_ns = time_of(known, "/last_packet");
+        missing.is_counted = tb_json_int(known, "/packets", &packets) && packets >= 0;
+        missing.packets = missing.is_counted ? (uint64_t)packets : 0;
+    }
+    return tb_missing_add(&job->missing, &missing, fail);
+}
+
+/* A chunk that cannot be read is left out of the numbers. */
+static enum tb_err
+take_chunks(struct report_job *job, const struct tb_place_file *file,
+            struct tb_segment_reader *reader, struct tb_fail *fail)
 {
     struct tb_buf blocks = TB_BUF_INIT(CHUNK_CEILING);
-    struct tb_place_reader *from = NULL;
-    struct tb_segment_reader *reader = NULL;
-    struct tb_readable readable;
     const struct tb_segment_chunk *chunk;
     uint64_t packets;
     size_t count;
-    enum tb_err err = tb_place_reader_open(job->place, file, &from, fail);
+    enum tb_err err = TB_OK;
 
-    if (err == TB_OK) {
-        readable = tb_place_readable(from);
-        err = tb_segment_reader_open_at(&readable, &reader, fail);
-    }
     for (size_t i = 0; err == TB_OK && (chunk = tb_segment_reader_chunk(reader, i)) != NULL;
          i++) {
         tb_buf_reset(&blocks);
@@ -162,12 +215,71 @@ take_segment(struct report_job *job, const struct tb_place_file *file, struct tb
             err = tb_summarizer_chunk(job->summarizer, NUMBER, tb_buf_view(&blocks), &packets,
                                       job->seen, &count, fail);
         }
+        if (tb_missing_is_damage(job->place, err)) {
+            err = lose(job, file->name, 0, chunk, fail->text, fail);
+        }
         report_progress(job, chunk->length);
+    }
+    tb_buf_release(&blocks);
+    return err;
+}
+
+static enum tb_err
+take_segment(struct report_job *job, const struct tb_place_file *file, struct tb_fail *fail)
+{
+    struct tb_place_reader *from = NULL;
+    struct tb_segment_reader *reader = NULL;
+    struct tb_readable readable;
+    enum tb_err err = tb_place_reader_open(job->place, file, &from, fail);
+
+    if (err == TB_OK) {
+        readable = tb_place_readable(from);
+        err = tb_segment_reader_open_at(&readable, &reader, fail);
+    }
+    if (tb_missing_is_damage(job->place, err)) {
+        err = lose(job, file->name, file->bytes, NULL, fail->text, fail);
+    } else if (err == TB_OK) {
+        err = take_chunks(job, file, reader, fail);
     }
     tb_segment_reader_free(reader);
     tb_place_reader_free(from);
-    tb_buf_release(&blocks);
     return err;
+}
+
+/* Segments that the manifest names and that are not there. */
+static enum tb_err
+lose_absent(struct report_job *job, struct tb_fail *fail)
+{
+    const struct tb_json *segments = tb_json_at(job->manifest, "/segments");
+    enum tb_err err = TB_OK;
+
+    for (size_t i = 0; i < tb_json_count(segments) && err == TB_OK; i++) {
+        const struct tb_json *one = tb_json_item(segments, i);
+        const char *name = tb_json_str(one, "/name");
+        int64_t bytes = 0;
+
+        if (name != NULL && tb_place_find(&job->list, name) == NULL) {
+            (void)tb_json_int(one, "/bytes", &bytes);
+            err =
+                lose(job, name, bytes > 0 ? (uint64_t)bytes : 0, NULL, "it is not there", fail);
+        }
+    }
+    return err;
+}
+
+static void
+tell_missing(struct report_job *job)
+{
+    struct tb_json *not_read = tb_json_object();
+    struct tb_json *missing = tb_json_array();
+
+    for (size_t i = 0; i < job->missing.count; i++) {
+        tb_cli_missing_tell("report", &job->missing.at[i]);
+        tb_cli_missing_put(missing, &job->missing.at[i]);
+    }
+    tb_json_set_int(not_read, "segments", (int64_t)job->not_read);
+    tb_json_set(not_read, "missing", missing);
+    tb_json_set(job->summary, "not_read", not_read);
 }
 
 static void
@@ -238,7 +350,7 @@ watch_alert(struct report_job *job, const struct tb_place_file *file)
     tb_buf_release(&body);
 }
 
-/* A file that cannot be read is told, and left out of the numbers. */
+/* What cannot be read is told, and left out of the numbers. */
 static enum tb_err
 summarize(struct report_job *job, struct tb_fail *fail)
 {
@@ -254,16 +366,12 @@ summarize(struct report_job *job, struct tb_fail *fail)
     for (size_t i = 0; i < job->list.count && err == TB_OK; i++) {
         const struct tb_place_file *file = &job->list.at[i];
 
-        if (!is_segment(file)) {
-            continue;
+        if (is_segment(file)) {
+            err = take_segment(job, file, fail);
         }
-        err = take_segment(job, file, fail);
-        if (err == TB_EFORMAT || err == TB_ESHORT) {
-            tb_cli_progress_clear(&job->progress);
-            fprintf(stderr, "tapbox report: %s: %s\n", file->name, fail->text);
-            job->not_read++;
-            err = TB_OK;
-        }
+    }
+    if (err == TB_OK) {
+        err = lose_absent(job, fail);
     }
     tb_cli_progress_clear(&job->progress);
     if (err == TB_OK) {
@@ -271,10 +379,7 @@ summarize(struct report_job *job, struct tb_fail *fail)
                                      fail);
     }
     if (err == TB_OK) {
-        struct tb_json *not_read = tb_json_object();
-
-        tb_json_set_int(not_read, "segments", (int64_t)job->not_read);
-        tb_json_set(job->summary, "not_read", not_read);
+        tell_missing(job);
     }
     return err;
 }
@@ -431,6 +536,10 @@ run(struct report_job *job)
     if (status == TB_EXIT_OK && write_out(job, &fail) != TB_OK) {
         status = tb_cli_fail("report", &fail);
     }
+    if (status == TB_EXIT_OK && job->missing.count > 0) {
+        status = TB_EXIT_LACKS;
+    }
+    tb_missing_release(&job->missing);
     tb_summarizer_free(job->summarizer);
     free(job->seen);
     free(job->alert);

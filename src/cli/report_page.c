@@ -535,6 +535,40 @@ put_files(const struct tb_report *r, struct tb_buf *out)
                         "signature and hashes of the files.</p>\n");
 }
 
+/* Of segments that were read for this page. */
+static void
+put_missing(const struct tb_report *r, struct tb_buf *out)
+{
+    static const char *const heads[] = {"segment",    "#from octet", "#octets", "#packets",
+                                        "from (UTC)", "to (UTC)",    "why",     NULL};
+    const struct tb_json *missing = tb_json_at(r->summary, "/not_read/missing");
+
+    if (tb_json_count(missing) == 0) {
+        return;
+    }
+    tb_buf_put_str(out, "<p class=\"badge warn\">This could not be read: its packets are in no "
+                        "number here.</p>\n");
+    begin_table(out, heads);
+    for (size_t i = 0; i < tb_json_count(missing); i++) {
+        const struct tb_json *one = tb_json_item(missing, i);
+
+        tb_buf_put_str(out, "<tr>");
+        put_cell(out, "m", one, "/segment");
+        put_number(out, one, "/offset");
+        put_number(out, one, "/bytes");
+        if (tb_json_is_null(tb_json_at(one, "/packets"))) {
+            tb_buf_put_str(out, "<td class=\"n\">not known</td>");
+        } else {
+            put_number(out, one, "/packets");
+        }
+        put_time(out, one, "/from");
+        put_time(out, one, "/to");
+        put_cell(out, "w", one, "/why");
+        tb_buf_put_str(out, "</tr>\n");
+    }
+    end_table(out);
+}
+
 static void
 put_summary(const struct tb_report *r, struct tb_buf *out)
 {
@@ -552,6 +586,7 @@ put_summary(const struct tb_report *r, struct tb_buf *out)
             "their packets are in no number here.</p>\n",
             missed);
     }
+    put_missing(r, out);
     tb_buf_put_str(out, "<div class=\"plot\">");
     tb_report_put_timeline(out, tb_json_at(r->summary, "/timeline"));
     tb_buf_put_str(out, "</div>\n");

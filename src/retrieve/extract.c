@@ -21,31 +21,63 @@ enum {
 };
 static const int64_t progress_every_ns = TB_NS_PER_S / 5;
 
+/* `len` octets of a run, from its octet `from` on. */
+static enum tb_err
+read_piece(const struct retrieve_work *work, const struct retrieve_run *run,
+           struct tb_readable *file, size_t from, size_t len, uint8_t *at, struct tb_fail *fail)
+{
+    enum tb_err err = file->read(file->arg, run->offset + from, at + from, len, fail);
+
+    return err == TB_OK ? retrieve_keep(work->extract, run->segment->file, run->offset + from,
+                                        at + from, len, fail)
+                        : err;
+}
+
+/* What the disk gives of it: a chunk that it does not give is zeros, which no chunk is. */
+static enum tb_err
+read_chunks(const struct retrieve_work *work, const struct retrieve_run *run,
+            struct tb_readable *file, uint8_t *at, struct tb_fail *why, struct tb_fail *fail)
+{
+    enum tb_err err = TB_OK;
+
+    for (size_t i = run->first; i < run->first + run->count && err == TB_OK; i++) {
+        const struct tb_segment_chunk *chunk = tb_segment_reader_chunk(run->segment->reader, i);
+        size_t from = (size_t)(chunk->offset - run->offset);
+
+        err = read_piece(work, run, file, from, (size_t)chunk->length, at, fail);
+        if (tb_missing_is_damage(work->place, err)) {
+            memset(at + from, 0, (size_t)chunk->length);
+            *why = *fail;
+            err = TB_OK;
+        }
+    }
+    return err;
+}
+
 /* Reads a run that this thread has taken. */
 static void
 read_run(struct retrieve_work *work, struct retrieve_run *run)
 {
     struct tb_place_reader *reader = NULL;
-    struct tb_fail fail = {0};
+    struct tb_fail fail = {0}, why = {0};
     uint8_t *at = malloc(run->len);
     enum tb_err err =
         at == NULL ? tb_fail_set(&fail, TB_ENOMEM, "no memory for %zu octets", run->len)
                    : tb_place_reader_open(work->place, run->segment->file, &reader, &fail);
 
-    if (err == TB_OK) {
+    if (err == TB_OK && at != NULL) {
         struct tb_readable file = tb_place_readable(reader);
 
-        err = file.read(file.arg, run->offset, at, run->len, &fail);
-    }
-    if (err == TB_OK) {
-        err =
-            retrieve_keep(work->extract, run->segment->file, run->offset, at, run->len, &fail);
+        err = read_piece(work, run, &file, 0, run->len, at, &fail);
+        if (tb_missing_is_damage(work->place, err)) {
+            err = read_chunks(work, run, &file, at, &why, &fail);
+        }
     }
     tb_place_reader_free(reader);
     tb_mutex_lock(&work->mu);
     run->at = at;
     run->state = err == TB_OK ? RUN_READ : RUN_FAILED;
-    run->fail = fail;
+    run->fail = err == TB_OK ? why : fail;
     tb_cond_broadcast(&work->changed);
     tb_mutex_unlock(&work->mu);
 }
@@ -148,6 +180,46 @@ has_more(const struct retrieve_lane *lane)
     return lane->next_run < lane->run_count;
 }
 
+/* A chunk that is not what the index says. */
+static enum tb_err
+lose_chunk(struct retrieve_work *work, const struct retrieve_run *run, size_t i,
+           const struct tb_fail *why, struct tb_fail *fail)
+{
+    struct retrieve_segment *segment = run->segment;
+    const struct tb_segment_chunk *chunk = tb_segment_reader_chunk(segment->reader, i);
+    struct tb_missing missing = {
+        .offset = chunk->offset, .bytes = chunk->length, .is_counted = true};
+
+    if (tb_select_may_take(work->extract->select, segment->reader, i)) { /* not only a header */
+        missing.from_utc_ns = chunk->info.first_utc_ns;
+        missing.to_utc_ns = chunk->info.last_utc_ns;
+        missing.packets = chunk->info.packets;
+    }
+    (void)tb_str_copy(missing.segment, sizeof(missing.segment), retrieve_segment_name(segment));
+    (void)tb_str_copy(missing.why, sizeof(missing.why),
+                      run->fail.err != TB_OK ? run->fail.text : why->text);
+    segment->is_headless = segment->is_headless || i == 0;
+    return tb_missing_add(&work->missing, &missing, fail);
+}
+
+static enum tb_err
+feed_blocks(struct retrieve_work *work, size_t index, const struct retrieve_segment *segment,
+            struct tb_fail *fail)
+{
+    struct tb_bytes blocks = tb_buf_view(&work->lanes[index].blocks);
+    struct tb_buf head = TB_BUF_INIT(RETRIEVE_CHUNK_MAX_BYTES);
+    enum tb_err err = TB_OK;
+
+    if (segment->is_headless) {
+        err = tb_segment_unknown_head(blocks, &head, fail);
+        if (err == TB_OK) {
+            err = tb_merge_feed(work->merge, index, tb_buf_view(&head), fail);
+        }
+        tb_buf_release(&head);
+    }
+    return err == TB_OK ? tb_merge_feed(work->merge, index, blocks, fail) : err;
+}
+
 /* Gives the merge the lane's next chunk. */
 static enum tb_err
 feed(struct retrieve_work *work, size_t index, struct tb_fail *fail)
@@ -155,6 +227,7 @@ feed(struct retrieve_work *work, size_t index, struct tb_fail *fail)
     struct retrieve_lane *lane = &work->lanes[index];
     struct retrieve_run *run = &lane->runs[lane->next_run];
     struct retrieve_segment *segment = run->segment;
+    struct tb_fail why = {0};
     enum tb_err err = TB_OK;
 
     if (lane->next_chunk == 0) {
@@ -166,9 +239,13 @@ feed(struct retrieve_work *work, size_t index, struct tb_fail *fail)
     }
     tb_buf_reset(&lane->blocks);
     err = tb_segment_reader_read(segment->reader, run->first + lane->next_chunk, &lane->blocks,
-                                 fail);
-    if (err == TB_OK) {
-        err = tb_merge_feed(work->merge, index, tb_buf_view(&lane->blocks), fail);
+                                 &why);
+    if (err == TB_EFORMAT) {
+        err = lose_chunk(work, run, run->first + lane->next_chunk, &why, fail);
+    } else if (err == TB_OK) {
+        err = feed_blocks(work, index, segment, fail);
+    } else if (fail != NULL) {
+        *fail = why;
     }
     if (err != TB_OK) {
         tb_fail_prefix(fail, "%s", segment->file->name);
@@ -263,6 +340,30 @@ put_packet(struct retrieve_work *work, const struct tb_merge_packet *packet)
     counts->last_utc_ns = packet->packet.utc_ns;
 }
 
+/* One block a stretch, behind all packets: what is missing is known only then. */
+static enum tb_err
+put_missing(struct retrieve_work *work, struct tb_fail *fail)
+{
+    struct tb_buf text = TB_BUF_INIT(TB_PCAPNG_MAX_TEXT);
+    enum tb_err err = TB_OK;
+
+    for (size_t i = 0; i < work->missing.count && err == TB_OK; i++) {
+        uint8_t block[TB_PCAPNG_MAX_TEXT + TB_PCAPNG_MAX_STATISTICS];
+
+        tb_buf_reset(&text);
+        tb_buf_put_str(&text, "missing: ");
+        tb_missing_describe(&work->missing.at[i], &text);
+        tb_buf_put(&work->out, block,
+                   tb_pcapng_put_remark(block, sizeof(block), 0, work->counts.last_utc_ns,
+                                        tb_buf_str(&text)));
+        if (work->out.len >= OUT_BYTES) {
+            err = flush(work, fail);
+        }
+    }
+    tb_buf_release(&text);
+    return err;
+}
+
 static enum tb_err
 write_all(struct retrieve_work *work, struct tb_fail *fail)
 {
@@ -294,16 +395,26 @@ write_all(struct retrieve_work *work, struct tb_fail *fail)
         }
     }
     if (!work->extract->as_pcap) {
+        size_t before = work->out.len;
+
         tb_merge_put_header(work->merge, &work->out); /* also when nothing is wanted */
+        if (work->counts.packets == 0 && work->out.len == before) {
+            return tb_fail_set(fail, TB_EFORMAT,
+                               "nothing of what is wanted can be read; %s: %s",
+                               work->missing.at[0].segment, work->missing.at[0].why);
+        }
+        err = put_missing(work, fail);
+        if (err != TB_OK) {
+            return err;
+        }
     }
     return flush(work, fail);
 }
 
-/* Nothing is wanted of any segment: the file still says whose it is. */
 static enum tb_err
-read_one_header(struct retrieve_work *work, struct tb_fail *fail)
+read_header_of(struct retrieve_work *work, struct retrieve_segment *segment,
+               struct tb_fail *fail)
 {
-    struct retrieve_segment *segment = &work->segments[0];
     struct tb_buf *blocks = &work->lanes[segment->lane].blocks;
     enum tb_err err = retrieve_segment_open(work, segment, fail);
 
@@ -314,6 +425,23 @@ read_one_header(struct retrieve_work *work, struct tb_fail *fail)
         err = tb_merge_feed(work->merge, segment->lane, tb_buf_view(blocks), fail);
     }
     retrieve_segment_close(segment);
+    return err;
+}
+
+/* Nothing is wanted of any segment: the file still says whose it is. */
+static enum tb_err
+read_one_header(struct retrieve_work *work, struct tb_fail *fail)
+{
+    enum tb_err err = TB_EFORMAT;
+
+    for (size_t i = 0; i < work->segment_count && err != TB_OK; i++) {
+        if (work->segments[i].damage.err == TB_OK) {
+            err = read_header_of(work, &work->segments[i], fail);
+            if (err != TB_OK && !tb_missing_is_damage(work->place, err)) {
+                return err;
+            }
+        }
+    }
     return err;
 }
 
@@ -337,6 +465,7 @@ release(struct retrieve_work *work)
     free(work->runs);
     free(work->order);
     free(work->segments);
+    tb_missing_release(&work->missing);
     tb_manifest_release(&work->manifest);
     tb_merge_free(work->merge);
     tb_buf_release(&work->out);
@@ -373,6 +502,10 @@ tb_extract(struct tb_place *place, const struct tb_place_list *list,
         retrieve_start(work, read_ahead, work->run_count);
         err = write_all(work, fail);
     }
+    for (size_t i = 0; i < work->missing.count && extract->missing != NULL; i++) {
+        extract->missing(extract->arg, &work->missing.at[i]);
+    }
+    work->counts.missing = work->missing.count;
     if (err == TB_OK) {
         *out = work->counts;
     }

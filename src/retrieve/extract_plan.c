@@ -187,39 +187,53 @@ read_segment(void *arg, uint64_t offset, uint8_t *at, size_t len, struct tb_fail
     return TB_OK;
 }
 
+const char *
+retrieve_segment_name(const struct retrieve_segment *segment)
+{
+    return segment->file->name + capture_of(segment->file->name);
+}
+
+/* NULL: it is not in the manifest. */
+static const struct tb_evidence_file *
+known_as(const struct retrieve_work *work, const struct retrieve_segment *segment)
+{
+    const char *name = retrieve_segment_name(segment);
+
+    for (size_t i = 0; i < work->manifest.segment_count; i++) {
+        if (strcmp(work->manifest.segments[i].name, name) == 0) {
+            return &work->manifest.segments[i];
+        }
+    }
+    return NULL;
+}
+
 static enum tb_err
 check_against_manifest(const struct retrieve_work *work, const struct retrieve_segment *segment,
                        struct tb_fail *fail)
 {
-    const char *name = segment->file->name + capture_of(segment->file->name);
+    const struct tb_evidence_file *known = known_as(work, segment);
     struct tb_sha256 root;
+    enum tb_err err;
 
-    for (size_t i = 0; i < work->manifest.segment_count; i++) {
-        const struct tb_evidence_file *known = &work->manifest.segments[i];
-        enum tb_err err;
-
-        if (strcmp(known->name, name) != 0) {
-            continue;
-        }
-        if (known->bytes != segment->file->bytes) {
-            return tb_fail_set(fail, TB_EFORMAT, "%s has %llu octets, the manifest says %llu",
-                               name, (unsigned long long)segment->file->bytes,
-                               (unsigned long long)known->bytes);
-        }
-        if (!known->has_root && work->extract->trust.is_required) {
-            return tb_fail_set(fail, TB_EFORMAT,
-                               "the manifest has no Merkle root of %s: nothing vouches for "
-                               "parts of it; all of it can be fetched",
-                               name);
-        }
-        err = tb_segment_merkle_root(segment->reader, &root, fail);
-        if (err == TB_OK && known->has_root &&
-            memcmp(&root, &known->merkle_root, sizeof(root)) != 0) {
-            err = tb_fail_set(fail, TB_EFORMAT, "the index of %s is not the manifest's", name);
-        }
-        return err;
+    if (known == NULL) {
+        return tb_fail_set(fail, TB_EFORMAT, "it is not in the manifest");
     }
-    return tb_fail_set(fail, TB_EFORMAT, "%s is not in the manifest", name);
+    if (known->bytes != segment->file->bytes) {
+        return tb_fail_set(fail, TB_EFORMAT, "it has %llu octets, the manifest says %llu",
+                           (unsigned long long)segment->file->bytes,
+                           (unsigned long long)known->bytes);
+    }
+    if (!known->has_root && work->extract->trust.is_required) {
+        return tb_fail_set(fail, TB_EFORMAT,
+                           "the manifest has no Merkle root of it: nothing vouches for parts "
+                           "of it; all of it can be fetched");
+    }
+    err = tb_segment_merkle_root(segment->reader, &root, fail);
+    if (err == TB_OK && known->has_root &&
+        memcmp(&root, &known->merkle_root, sizeof(root)) != 0) {
+        err = tb_fail_set(fail, TB_EFORMAT, "its index is not the manifest's");
+    }
+    return err;
 }
 
 static bool
@@ -267,6 +281,11 @@ open_segment(struct retrieve_work *work, struct retrieve_segment *segment, struc
         segment->chunks = summary.chunk_count;
         err = work->counts.checked.by_manifest ? check_against_manifest(work, segment, fail)
                                                : TB_OK;
+    }
+    if (tb_missing_is_damage(work->place, err)) {
+        segment->damage = *fail;
+        segment->chunks = 0;
+        err = TB_OK;
     }
     if (err != TB_OK) {
         tb_fail_prefix(fail, "%s", segment->file->name);
@@ -346,6 +365,58 @@ open_all(struct retrieve_work *work, struct tb_fail *fail)
         return work->locked.fail.err;
     }
     return TB_OK;
+}
+
+/* --- what is not there, or not what it should be --- */
+
+/* All of a segment; `known` is what the manifest says of it, NULL: nothing. */
+static enum tb_err
+add_missing(struct retrieve_work *work, const char *name, uint64_t bytes,
+            const struct tb_evidence_file *known, const char *why, struct tb_fail *fail)
+{
+    struct tb_missing missing = {.bytes = bytes};
+
+    (void)tb_str_copy(missing.segment, sizeof(missing.segment), name);
+    (void)tb_str_copy(missing.why, sizeof(missing.why), why);
+    if (known != NULL) {
+        missing.bytes = known->bytes;
+        missing.from_utc_ns = known->first_utc_ns;
+        missing.to_utc_ns = known->last_utc_ns;
+        missing.packets = known->packets;
+        missing.is_counted = true;
+    }
+    return tb_missing_add(&work->missing, &missing, fail);
+}
+
+/* What the manifest names and is not there, and what was opened in vain.  TB_EFORMAT: there is
+ * nothing else. */
+static enum tb_err
+tell_missing(struct retrieve_work *work, const struct tb_place_list *list, const char *folder,
+             size_t len, struct tb_fail *fail)
+{
+    size_t damaged = 0;
+    enum tb_err err = TB_OK;
+
+    for (size_t i = 0; i < work->manifest.segment_count && err == TB_OK; i++) {
+        const struct tb_evidence_file *known = &work->manifest.segments[i];
+
+        if (retrieve_check_there(list, folder, len, known, 1, NULL) != TB_OK) {
+            err = add_missing(work, known->name, known->bytes, known, "it is not there", fail);
+        }
+    }
+    for (size_t i = 0; i < work->segment_count && err == TB_OK; i++) {
+        const struct retrieve_segment *segment = &work->segments[i];
+
+        if (segment->damage.err != TB_OK) {
+            damaged++;
+            err = add_missing(work, retrieve_segment_name(segment), segment->file->bytes,
+                              known_as(work, segment), segment->damage.text, fail);
+        }
+    }
+    return err == TB_OK && damaged == work->segment_count
+               ? tb_fail_set(fail, TB_EFORMAT, "no segment can be read; %s: %s",
+                             work->segments[0].file->name, work->segments[0].damage.text)
+               : err;
 }
 
 /* --- runs --- */
@@ -443,21 +514,20 @@ enum tb_err
 retrieve_plan(struct retrieve_work *work, const struct tb_place_list *list,
               struct tb_fail *fail)
 {
+    const char *name;
     enum tb_err err = find_segments(work, list, fail);
 
-    if (err == TB_OK) {
-        const char *name = work->segments[0].file->name;
-
-        err =
-            retrieve_manifest(work->place, list, name, capture_of(name), &work->extract->trust,
-                              &work->manifest, &work->counts.checked, fail);
-        if (err == TB_OK) {
-            err = retrieve_check_there(list, name, capture_of(name), work->manifest.segments,
-                                       work->manifest.segment_count, fail);
-        }
+    if (err != TB_OK) {
+        return err;
     }
+    name = work->segments[0].file->name;
+    err = retrieve_manifest(work->place, list, name, capture_of(name), &work->extract->trust,
+                            &work->manifest, &work->counts.checked, fail);
     if (err == TB_OK) {
         err = open_all(work, fail);
+    }
+    if (err == TB_OK) {
+        err = tell_missing(work, list, name, capture_of(name), fail);
     }
     return err == TB_OK ? plan_runs(work, fail) : err;
 }

@@ -416,6 +416,18 @@ check_length(struct checking *check, struct tb_fail *fail)
     return TB_OK;
 }
 
+/* Nothing shows what stood there. */
+static void
+tell_missing(void *arg, const struct tb_missing *missing)
+{
+    struct checking *check = arg;
+    struct tb_buf text = TB_BUF_INIT(TB_EVIDENCE_NAME_SIZE + 256);
+
+    tb_missing_describe(missing, &text);
+    tell(check, missing->segment, "hash", "%s: %s", tb_buf_str(&text), missing->why);
+    tb_buf_release(&text);
+}
+
 /* The extract as the folder gives it. */
 static enum tb_err
 extract_again(struct checking *check, const struct tb_select *select, const char *filter,
@@ -426,6 +438,7 @@ extract_again(struct checking *check, const struct tb_select *select, const char
                                  .note = note,
                                  .threads = check->verify->threads,
                                  .sink = compare,
+                                 .missing = tell_missing,
                                  .arg = check,
                                  .keep = remember,
                                  .keep_arg = check};
@@ -443,7 +456,7 @@ extract_again(struct checking *check, const struct tb_select *select, const char
     switch (err) {
     case TB_OK:
         return check_length(check, fail);
-    case TB_EFORMAT: /* of a chunk, an index, a segment that is missing */
+    case TB_EFORMAT: /* nothing can be read */
     case TB_ENOTFOUND:
     case TB_ESHORT:
     case TB_EINVAL:

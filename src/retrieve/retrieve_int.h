@@ -3,6 +3,7 @@
  *
  * extract_plan.c  finds and opens the segments, and which of their chunks are to be read
  * extract.c       reads them ahead, merges, and writes what is wanted
+ * missing.c       what of the segments cannot be read
  * download.c      a capture's files, each whole
  * manifest.c      what both go by, and who signed it
  * resume.c        what a part of a segment lacks
@@ -37,7 +38,7 @@ struct retrieve_run {
     int64_t wanted_utc_ns; /* not before the merge has come to this time */
     enum run_state state;  /* while holding mu, as what follows */
     uint8_t *at;           /* owned */
-    struct tb_fail fail;
+    struct tb_fail fail;   /* also of one that was read: some of its chunks could not be */
 };
 
 struct retrieve_segment {
@@ -49,8 +50,10 @@ struct retrieve_segment {
     struct tb_readable through;           /* the place reader's */
     const struct retrieve_run *run;       /* whose octets are read from, afterwards */
     uint64_t index_bytes;
-    struct tb_segment_reader *reader; /* NULL: nothing of it is wanted */
+    struct tb_segment_reader *reader; /* NULL: nothing of it is wanted, or it is damaged */
     size_t chunks;
+    struct tb_fail damage; /* why nothing of it is read; TB_OK: it is */
+    bool is_headless;      /* its first chunk could not be read */
 };
 
 struct retrieve_lane {
@@ -74,6 +77,7 @@ struct retrieve_work {
     struct retrieve_run **order; /* owned; in the order in which they will be wanted */
     atomic_size_t next_segment;
     struct tb_extract_counts counts;
+    struct tb_missing_list missing;
     uint64_t total_bytes, done_bytes; /* of runs */
     int64_t told_boot_ns;
     struct tb_merge *merge;
@@ -117,6 +121,8 @@ TB_NODISCARD enum tb_err retrieve_check_there(const struct tb_place_list *list,
 /* Fills in segments, lanes, runs and their order, from the indexes. */
 TB_NODISCARD enum tb_err retrieve_plan(struct retrieve_work *work,
                                        const struct tb_place_list *list, struct tb_fail *fail);
+/* The segment as the manifest names it. */
+const char *retrieve_segment_name(const struct retrieve_segment *segment);
 /* The segment's reader, from the place; `_close` goes on without it. */
 TB_NODISCARD enum tb_err retrieve_segment_open(struct retrieve_work *work,
                                                struct retrieve_segment *segment,

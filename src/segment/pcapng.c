@@ -374,6 +374,18 @@ tb_pcapng_put_statistics(uint8_t *at, size_t cap, uint32_t interface, int64_t st
     return end_block(&out);
 }
 
+size_t
+tb_pcapng_put_remark(uint8_t *at, size_t cap, uint32_t interface, int64_t utc_ns,
+                     const char *text)
+{
+    struct out out = begin_block(at, cap, TB_PCAPNG_ISB);
+
+    put_u32(&out, interface);
+    put_time(&out, utc_ns);
+    put_comment(&out, "", text);
+    return end_block(&out);
+}
+
 enum tb_err
 tb_pcapng_next(struct tb_bytes *rest, struct tb_pcapng_block *out)
 {

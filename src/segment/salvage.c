@@ -9,21 +9,15 @@
 #include <tapbox/segment.h>
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-#include <tapbox/pcapng.h>
 
 #include "segment_int.h"
 
 enum {
     LOOK_BYTES = 64 << 10, /* read at a time while looking for a marker */
     PAGE_BYTES = 4096,     /* what a disk fails to give, at the least */
-    MARK_BYTES = 15,       /* that each marker but the first begins with */
-    MAX_INTERFACES = 1024, /* a packet of a higher one is not believed */
-    HEAD_MAX_BYTES = 128 << 10,
-    INTERFACE_AT = 8 /* in an enhanced packet block */
+    MARK_BYTES = 15        /* that each marker but the first begins with */
 };
 
 static const uint8_t mark[MARK_BYTES] = {0, 6, 0, 1,   0x62, 0x74, 0x80, 0xE8,
@@ -131,52 +125,6 @@ put_chunk(struct salvage *salvage, const struct segment_marker *found, struct tb
     return err;
 }
 
-/* The highest interface of the packets among `plain`, plus one. */
-static uint32_t
-interfaces_in(struct tb_bytes plain)
-{
-    struct tb_pcapng_block block;
-    uint32_t most = 0;
-
-    while (plain.len > 0 && tb_pcapng_next(&plain, &block) == TB_OK) {
-        if (block.type == TB_PCAPNG_EPB) {
-            uint32_t interface = tb_get_le32(block.all.at + INTERFACE_AT);
-
-            if (interface >= MAX_INTERFACES) {
-                return MAX_INTERFACES + 1;
-            }
-            most = interface >= most ? interface + 1 : most;
-        }
-    }
-    return most;
-}
-
-/* In place of chunk 0: a section header, and interfaces of which nothing is known. */
-static size_t
-make_head(const struct salvage *salvage, uint8_t *at)
-{
-    const struct tb_pcapng_section section = {
-        .reason = "the beginning of this segment could not be read: what it said of capture "
-                  "and interfaces is missing",
-        .application = "tapbox"};
-    size_t len = tb_pcapng_put_section(at, HEAD_MAX_BYTES, &section);
-
-    for (uint32_t i = 0; i < salvage->interfaces || i == 0; i++) {
-        char name[40];
-        const struct tb_pcapng_interface interface = {
-            .name = name, .description = "its description could not be read"};
-        size_t more;
-
-        (void)snprintf(name, sizeof(name), "unknown-%u", i);
-        more = tb_pcapng_put_interface(at + len, HEAD_MAX_BYTES - len, &interface);
-        if (more == 0) {
-            return 0;
-        }
-        len += more;
-    }
-    return len;
-}
-
 static enum tb_err
 put_head(struct salvage *salvage, struct tb_fail *fail)
 {
@@ -192,7 +140,7 @@ put_head(struct salvage *salvage, struct tb_fail *fail)
         err = tb_fail_set(fail, TB_ENOMEM, "no memory for a section header");
         goto out;
     }
-    len = make_head(salvage, plain);
+    len = segment_put_unknown_head(salvage->interfaces, plain);
     if (len == 0) {
         err = tb_fail_set(fail, TB_EFORMAT, "packets of too many interfaces");
         goto out;
@@ -240,16 +188,16 @@ take(struct salvage *salvage, uint64_t offset, uint64_t length, uint32_t sequenc
         !segment_blocks_are_whole(plain, sequence == 0)) {
         return TB_OK;
     }
-    interfaces = interfaces_in(plain);
+    interfaces = segment_interfaces_in(plain);
     if (salvage->is_counting) {
-        if (interfaces <= MAX_INTERFACES && interfaces > salvage->interfaces) {
+        if (interfaces <= HEAD_MAX_INTERFACES && interfaces > salvage->interfaces) {
             salvage->interfaces = interfaces;
         }
     } else {
         if (salvage->taken.count == 0 && sequence > 0) {
             err = put_head(salvage, fail);
         } else if (sequence == 0) {
-            salvage->interfaces = MAX_INTERFACES; /* they are described */
+            salvage->interfaces = HEAD_MAX_INTERFACES; /* they are described */
         }
         if (err != TB_OK || interfaces > salvage->interfaces ||
             salvage->taken.count == TB_SEGMENT_MAX_CHUNKS) {

@@ -316,6 +316,19 @@ TB_NODISCARD enum tb_err segment_reader_open_damaged(const struct tb_readable *f
                                                      struct tb_segment_reader **out,
                                                      struct tb_fail *fail);
 
+/* --- head.c: in place of a first chunk --- */
+
+enum {
+    HEAD_MAX_INTERFACES = 1024, /* a packet of a higher one is not believed */
+    HEAD_MAX_BYTES = 128 << 10  /* with as many */
+};
+/* The highest interface of the packets among `plain`, plus one; over HEAD_MAX_INTERFACES: one
+ * of them is not to be believed. */
+uint32_t segment_interfaces_in(struct tb_bytes plain);
+/* A section header and interfaces of which nothing is known, at least one, into HEAD_MAX_BYTES;
+ * 0: they do not fit. */
+size_t segment_put_unknown_head(uint32_t interfaces, uint8_t *at);
+
 /* Whole chunks, for a new index. */
 struct segment_taken {
     struct tb_segment_chunk *chunks; /* owned */

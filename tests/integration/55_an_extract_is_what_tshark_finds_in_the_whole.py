@@ -182,8 +182,8 @@ def refusals(folder, capture):
     octets[len(octets) // 2] ^= 4
     open(victim, "wb").write(octets)
     done = fetch(capture, "--all", "-o", os.path.join(folder, "x"), check=False)
-    is_("a chunk that was changed is told, with the segment's name, status 7",
-        done.returncode == 7 and os.path.basename(victim) in done.stderr and not os.path.exists(os.path.join(folder, "x")),
+    is_("a chunk that was changed is told, with the segment's name, status 9, and the rest is there",
+        done.returncode == 9 and os.path.basename(victim) in done.stderr and os.path.exists(os.path.join(folder, "x")),
         (done.returncode, done.stderr))
 
 
