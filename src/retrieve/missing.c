@@ -1,6 +1,7 @@
 /* What of the segments cannot be read. */
 #include <tapbox/retrieve.h>
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include <tapbox/clock.h>
@@ -59,6 +60,7 @@ tb_missing_add(struct tb_missing_list *list, const struct tb_missing *missing,
         list->at = more;
         list->cap = cap;
     }
+    assert(list->at != NULL);
     list->at[list->count++] = *missing;
     return TB_OK;
 }

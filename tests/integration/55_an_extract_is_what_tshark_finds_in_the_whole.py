@@ -183,8 +183,8 @@ def refusals(folder, capture):
     open(victim, "wb").write(octets)
     done = fetch(capture, "--all", "-o", os.path.join(folder, "x"), check=False)
     is_("a chunk that was changed is told, with the segment's name, status 9, and the rest is there",
-        done.returncode == 9 and os.path.basename(victim) in done.stderr and os.path.exists(os.path.join(folder, "x")),
-        (done.returncode, done.stderr))
+        done.returncode == 9 and json.loads(done.stdout)["missing"][0]["segment"].endswith(os.path.basename(victim))
+        and os.path.exists(os.path.join(folder, "x")), (done.returncode, done.stdout, done.stderr))
 
 
 def main():
