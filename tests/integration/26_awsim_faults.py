@@ -275,6 +275,17 @@ equal(tags_of(f)[0], [('k', 'later'), ('new', 'n')], 'of two changes none is sho
 after(20)
 check(tags_of(f)[0] == [('k', 'w'), ('new', 'n')], 'and then the last one', tags_of(f))
 
+sim.faults(rule({'changed_after_ms': 20000}, '*Rule'))
+before = ec2.describe_traffic_mirror_filters(TrafficMirrorFilterIds=[f])['TrafficMirrorFilters']
+for number in (7, 8):
+    ec2.create_traffic_mirror_filter_rule(TrafficMirrorFilterId=f, TrafficDirection='ingress', RuleNumber=number, RuleAction='accept',
+                                          SourceCidrBlock='0.0.0.0/0', DestinationCidrBlock='0.0.0.0/0')
+equal(ec2.describe_traffic_mirror_filters(TrafficMirrorFilterIds=[f])['TrafficMirrorFilters'], before, 'a filter is shown without its new rules')
+equal(shown().count(f), 1, 'once')
+after(20)
+equal([r['RuleNumber'] for r in ec2.describe_traffic_mirror_filters(TrafficMirrorFilterIds=[f])['TrafficMirrorFilters'][0]['IngressFilterRules']],
+      [7, 8], 'after its time with all of them')
+
 target = ec2.create_traffic_mirror_target(NetworkInterfaceId=CAP)['TrafficMirrorTarget']['TrafficMirrorTargetId']
 
 
@@ -293,6 +304,12 @@ sessions = ec2.describe_traffic_mirror_sessions
 equal(ids(sessions(), 'Session'), [], 'so it is with sessions')
 after(20)
 check(ids(sessions(), 'Session') == [s], 'which appear')
+sim.faults(rule({'changed_after_ms': 20000}, 'ModifyTrafficMirrorSession'), rule({'gone_after_ms': 20000}, 'DeleteTrafficMirrorSession'))
+ec2.modify_traffic_mirror_session(TrafficMirrorSessionId=s, SessionNumber=9)
+equal([x['SessionNumber'] for x in sessions()['TrafficMirrorSessions']], [1], 'one that was changed is shown as it was')
+after(20)
+equal([x['SessionNumber'] for x in sessions()['TrafficMirrorSessions']], [9], 'and then as it is')
+ec2.modify_traffic_mirror_session(TrafficMirrorSessionId=s, SessionNumber=10)
 ec2.delete_traffic_mirror_session(TrafficMirrorSessionId=s)
 equal(ids(sessions(Filters=[{'Name': 'network-interface-id', 'Values': [WEB]}]), 'Session'), [s], 'and linger')
 ec2.delete_traffic_mirror_target(TrafficMirrorTargetId=target)

@@ -299,14 +299,12 @@ add_item(struct call *c, const struct item *item)
     return true;
 }
 
-/* Live, or a ghost; `o` is NULL when there is neither. */
+/* A ghost, or live; `o` is NULL when there is neither. */
 static struct item
 find_item(const struct call *c, const struct describe *d, const char *id)
 {
-    struct item item = {.d = d, .o = obj_find(c->st, d->kind, id)};
-    if (item.o == NULL && (item.ghost = ghost_find(c->st, d->kind, id)) != NULL) {
-        item.o = &item.ghost->o;
-    }
+    struct item item = {.d = d, .ghost = ghost_find(c->st, d->kind, id)};
+    item.o = item.ghost != NULL ? &item.ghost->o : obj_find(c->st, d->kind, id);
     return item;
 }
 
@@ -362,7 +360,10 @@ describe(struct call *c, const struct describe *d)
     struct ghost *ghost = ghost_first(c->st, d->kind);
     while (o != NULL || ghost != NULL) { /* both are in order of creation */
         struct item item = {.d = d, .o = o};
-        if (o == NULL || (ghost != NULL && ghost->o.seq < o->seq)) {
+        if (o == NULL || (ghost != NULL && ghost->o.seq <= o->seq)) {
+            if (o != NULL && ghost->o.seq == o->seq) {
+                o = TAILQ_NEXT(o, link); /* changed, and not shown so yet */
+            }
             item.o = &ghost->o;
             item.ghost = ghost;
             ghost = ghost_next(ghost);

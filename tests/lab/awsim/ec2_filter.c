@@ -140,6 +140,12 @@ delete_filter(struct call *c)
     return true;
 }
 
+void
+filter_linger(struct call *c, const struct filter *f)
+{
+    ghost_keep_changed(c, &how_described, &f->o);
+}
+
 static bool
 modify_services(struct call *c)
 {
@@ -162,6 +168,7 @@ modify_services(struct call *c)
     if (!call_may_proceed(c)) {
         return false;
     }
+    filter_linger(c, f);
     f->amazon_dns = nadd > 0;
     mirror_publish_filter(c, f);
     answer_filter(c, f);

@@ -148,6 +148,7 @@ create(struct call *c)
     if (!call_may_proceed(c)) {
         return false;
     }
+    filter_linger(c, f);
     struct rule *r = xalloc(sizeof(*r));
     *r = draft;
     obj_add(c->st, &r->o, K_RULE, NULL, c->signer.account);
@@ -193,6 +194,7 @@ modify(struct call *c)
         free(draft.description);
         draft.description = description;
     }
+    filter_linger(c, r->filter);
     *r = draft;
     qsort(r->filter->rules, r->filter->nrules, sizeof(r->filter->rules[0]), by_number);
     mirror_publish_filter(c, r->filter);
@@ -261,6 +263,7 @@ delete_rule(struct call *c)
     while (f->rules[i] != r) {
         i++;
     }
+    filter_linger(c, f);
     f->nrules--;
     memmove(&f->rules[i], &f->rules[i + 1], (f->nrules - i) * sizeof(f->rules[0]));
     mirror_publish_filter(c, f);

@@ -354,6 +354,7 @@ modify(struct call *c)
         free(description);
         return false;
     }
+    ghost_keep_changed(c, &how_described, &s->o);
     s->target->nsessions--;
     s->filter->nsessions--;
     t->nsessions++;

@@ -94,7 +94,7 @@ read_do(struct form *f, json_t *what, struct fault_rule *r)
     form_keys(f, what,
               "latency_ms latency_after_ms throttle error effect lose hang_ms "
               "expired_credentials visible_after_ms delete_sees use_sees gone_after_ms "
-              "tags_after_ms");
+              "tags_after_ms changed_after_ms");
     if (json_object_size(what) == 0) {
         form_fail(f, "\"do\" says nothing to do");
     }
@@ -116,8 +116,9 @@ read_do(struct form *f, json_t *what, struct fault_rule *r)
     r->use_sees = form_yes(f, what, "use_sees", true);
     r->gone_after_ns = duration(f, what, "gone_after_ms");
     r->tags_after_ns = duration(f, what, "tags_after_ms");
-    if (!serves(r, "ec2") &&
-        (r->visible_after_ns > 0 || r->gone_after_ns > 0 || r->tags_after_ns > 0)) {
+    r->changed_after_ns = duration(f, what, "changed_after_ms");
+    if (!serves(r, "ec2") && (r->visible_after_ns > 0 || r->gone_after_ns > 0 ||
+                              r->tags_after_ns > 0 || r->changed_after_ns > 0)) {
         form_fail(f, "only what EC2 makes can be visible or gone later");
     }
 }

@@ -42,6 +42,7 @@ struct fault_rule {
     bool use_sees;
     int64_t gone_after_ns;
     int64_t tags_after_ns;
+    int64_t changed_after_ns;
     /* so far */
     uint64_t generator;
     uint64_t matched;

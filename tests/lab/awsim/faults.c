@@ -114,6 +114,9 @@ apply(const struct fault_rule *r, uint64_t random, struct fault_plan *p)
     if (r->tags_after_ns > p->tags_after_ns) {
         p->tags_after_ns = r->tags_after_ns;
     }
+    if (r->changed_after_ns > p->changed_after_ns) {
+        p->changed_after_ns = r->changed_after_ns;
+    }
 }
 
 void

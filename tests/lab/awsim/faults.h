@@ -33,6 +33,7 @@ struct fault_plan {
     bool use_sees;             /* so does everything else, except describes */
     int64_t gone_after_ns;     /* of what a delete takes away */
     int64_t tags_after_ns;     /* describes show what CreateTags changes */
+    int64_t changed_after_ns;  /* ... and what a change of a session or a filter does */
     bool expired;              /* the credentials in this request, or (IMDS) in the answer */
 };
 

@@ -1,4 +1,4 @@
-/* Copies of deleted objects, in the order in which describes list them. */
+/* Copies of deleted and changed objects, in the order in which describes list them. */
 #include "ghost.h"
 
 #include <stdlib.h>
@@ -24,12 +24,9 @@ free_ghost(struct ghost *g)
     obj_free(&g->o);
 }
 
-void
-ghost_keep(struct call *c, const struct describe *d, const struct obj *o)
+static void
+keep(struct call *c, const struct describe *d, const struct obj *o, int64_t for_ns)
 {
-    if (c->plan.gone_after_ns == 0) {
-        return;
-    }
     struct ghost *g = xalloc(sizeof(*g));
     struct str xml = {0};
     g->o.kind = o->kind;
@@ -42,7 +39,7 @@ ghost_keep(struct call *c, const struct describe *d, const struct obj *o)
             tag_set(&g->o, o->tags[i].key, shown);
         }
     }
-    g->until_ns = now_ns() + c->plan.gone_after_ns;
+    g->until_ns = now_ns() + for_ns;
     d->xml(&xml, o);
     g->xml = xml.p;
     for (size_t i = 0; d->filters[i] != NULL; i++) {
@@ -66,6 +63,27 @@ ghost_keep(struct call *c, const struct describe *d, const struct obj *o)
         TAILQ_INSERT_HEAD(list, &g->o, link);
     } else {
         TAILQ_INSERT_AFTER(list, before, &g->o, link);
+    }
+}
+
+void
+ghost_keep(struct call *c, const struct describe *d, const struct obj *o)
+{
+    struct ghost *changed = ghost_find(c->st, o->kind, o->id);
+    if (changed != NULL) {
+        TAILQ_REMOVE(&c->st->ghosts[o->kind], &changed->o, link);
+        free_ghost(changed);
+    }
+    if (c->plan.gone_after_ns > 0) {
+        keep(c, d, o, c->plan.gone_after_ns);
+    }
+}
+
+void
+ghost_keep_changed(struct call *c, const struct describe *d, const struct obj *o)
+{
+    if (c->plan.changed_after_ns > 0 && ghost_find(c->st, o->kind, o->id) == NULL) {
+        keep(c, d, o, c->plan.changed_after_ns);
     }
 }
 

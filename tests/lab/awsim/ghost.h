@@ -1,6 +1,6 @@
 /*
- * Ghosts: what describes still show of objects that are deleted.  A ghost is a copy of what
- * there was to see; nothing can be done with it.
+ * Ghosts: what describes still show of objects that are deleted or changed.  A ghost is a copy
+ * of what there was to see; nothing can be done with it.
  *
  * All of these with the state's lock held.
  */
@@ -17,8 +17,11 @@ struct ghost {
     size_t nvalues;
 };
 
-/* To be called before `o` is taken away, when the call's plan says so. */
+/* To be called before `o` is taken away: keeps it when the call's plan says so. */
 void ghost_keep(struct call *c, const struct describe *d, const struct obj *o);
+/* The same before `o` is changed.  One that is shown as it was before goes on being shown so.
+ */
+void ghost_keep_changed(struct call *c, const struct describe *d, const struct obj *o);
 /* Those whose time has come leave first.  In order of `seq`. */
 struct ghost *ghost_first(struct state *st, enum kind kind);
 struct ghost *ghost_next(struct ghost *g);

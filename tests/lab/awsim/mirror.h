@@ -14,6 +14,9 @@ void mirror_client_token(struct call *c);
 
 /* Every source whose sessions use the filter gets its new shape; sets c->plane_ticket. */
 void mirror_publish_filter(struct call *c, const struct filter *f);
+/* To be called before it is changed: describes show it as it was when the call's plan says so.
+ */
+void filter_linger(struct call *c, const struct filter *f);
 
 void filter_xml(struct str *x, const struct obj *o);
 void rule_xml(struct str *x, const struct obj *o);
