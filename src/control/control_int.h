@@ -416,6 +416,24 @@ struct control_tap {
     char filter[TB_AWS_ID_SIZE]; /* that EC2 shows its session with */
     int64_t recording_utc_ns;
 };
+/* What of an object was put right. */
+enum control_aspect {
+    CONTROL_SESSION,
+    CONTROL_TAGS,
+    CONTROL_DNS, /* of a filter */
+    CONTROL_RULE /* of others, deleted: its id does not come again */
+};
+/* EC2 may list an object as it was before that for a while. */
+struct control_mended {
+    char id[TB_AWS_ID_SIZE]; /* "" : free */
+    enum control_aspect aspect;
+    int64_t steady_ns; /* when it was put right first */
+    char was[TB_CAPTURE_MAX_TEXT];
+};
+enum {
+    CONTROL_MENDED_MOST =
+        64 /* beyond these the oldest is forgotten, and what EC2 lists counts */
+};
 /* One look of a reconciler. */
 struct control_watch {
     struct control_account *account;
@@ -426,6 +444,7 @@ struct control_watch {
     char standing_filter[TB_AWS_ID_SIZE]; /* "" : there is none, or none is known */
     struct control_tap *taps;
     size_t tap_count, tap_cap;
+    struct control_mended *mended; /* CONTROL_MENDED_MOST, borrowed; kept from look to look */
 };
 /* Puts right what is there and is not as it was made, and says so: log, number, custody log,
  * the gap of each interface that it is about. */
@@ -433,7 +452,18 @@ void control_watch_mirrors(struct control_watch *watch);
 /* Says so for an interface: `what` happened, after the last look or the recording's begin. */
 void control_note_touched(struct control_watch *watch, const struct control_tap *tap,
                           const char *what);
-void control_note_restored(struct control_watch *watch, const struct control_tap *tap);
+/* `again`: EC2 listed it as it was before it was put right, which may be all there is to it. */
+void control_note_restored(struct control_watch *watch, const struct control_tap *tap,
+                           bool again);
+/* Whether `was` may be what EC2 lists of before we put it right.  Asked again and again, EC2
+ * never showing it right: no longer than until it has settled. */
+bool control_may_be_old(const struct control_watch *watch, const char *id,
+                        enum control_aspect aspect, const char *was);
+void control_note_mended(struct control_watch *watch, const char *id,
+                         enum control_aspect aspect, const char *was);
+/* EC2 lists it as it is to be: what differs from now on is news. */
+void control_seen_right(struct control_watch *watch, const char *id,
+                        enum control_aspect aspect);
 /* A filter of ours as it is listed, by `row`: `capture` NULL is the standing one.  `rows` are
  * those of the same. */
 void control_watch_filter(struct control_watch *watch, const struct tb_ec2_filter *found,

@@ -47,6 +47,7 @@ struct restore {
     size_t wanted_count;
     size_t missing, foreign;
     bool dns_missing;
+    bool dns_old; /* so EC2 may list it of before it was put right */
     bool noted;
 };
 
@@ -59,6 +60,13 @@ is_wanted(const struct restore *r, const struct tb_ec2_rule *rule)
         }
     }
     return false;
+}
+
+/* Of others, and there, as far as EC2 can know. */
+static bool
+is_foreign(const struct restore *r, const struct tb_ec2_rule *rule)
+{
+    return !is_wanted(r, rule) && !control_may_be_old(r->watch, rule->id, CONTROL_RULE, "");
 }
 
 static bool
@@ -129,6 +137,7 @@ remove_foreign(struct restore *r, const struct tb_ec2_rule *rule)
         tb_ec2_delete(r->watch->account->aws, TB_EC2_FILTER_RULE, rule->id, &effect, &fail);
 
     if (err == TB_OK) {
+        control_note_mended(r->watch, rule->id, CONTROL_RULE, "");
         detail = tb_json_object();
         tb_json_set_str(detail, "kind", "filter_rule");
         tb_json_set_str(detail, "id", rule->id);
@@ -186,7 +195,7 @@ put_right(struct restore *r)
 
     watch->wrong = false;
     for (size_t i = 0; i < r->found->rule_count; i++) {
-        if (!is_wanted(r, &r->found->rules[i])) {
+        if (is_foreign(r, &r->found->rules[i])) {
             remove_foreign(r, &r->found->rules[i]);
         }
     }
@@ -198,10 +207,12 @@ put_right(struct restore *r)
     if (r->dns_missing &&
         tb_ec2_filter_add_dns(watch->account->aws, r->found->id, &effect, &fail) != TB_OK) {
         failed(r, &fail);
+    } else if (r->dns_missing && !r->dns_old) {
+        control_note_mended(watch, r->found->id, CONTROL_DNS, "");
     }
-    for (size_t i = 0; i < watch->tap_count && r->noted && !watch->wrong; i++) {
+    for (size_t i = 0; i < watch->tap_count && (r->noted || r->dns_old) && !watch->wrong; i++) {
         if (strcmp(watch->taps[i].filter, r->found->id) == 0) {
-            control_note_restored(watch, &watch->taps[i]);
+            control_note_restored(watch, &watch->taps[i], !r->noted);
         }
     }
     watch->wrong |= wrong_before;
@@ -221,8 +232,12 @@ control_watch_filter(struct control_watch *watch, const struct tb_ec2_filter *fo
     sure = is_settled(&r, row);
     r.dns_missing =
         sure && (capture == NULL || capture->request.filter.amazon_dns) && !found->amazon_dns;
+    r.dns_old = r.dns_missing && control_may_be_old(watch, found->id, CONTROL_DNS, "");
+    if (found->amazon_dns) {
+        control_seen_right(watch, found->id, CONTROL_DNS);
+    }
     for (size_t i = 0; i < found->rule_count; i++) {
-        r.foreign += is_wanted(&r, &found->rules[i]) ? 0 : 1;
+        r.foreign += is_foreign(&r, &found->rules[i]) ? 1 : 0;
     }
     for (size_t i = 0; i < r.wanted_count; i++) {
         if (!is_listed(&r, &r.wanted[i])) {
@@ -237,7 +252,7 @@ control_watch_filter(struct control_watch *watch, const struct tb_ec2_filter *fo
     }
     /* What is missing and young may just not be listed yet: that it can be made again shows
      * that it was. */
-    if (r.foreign > 0 || r.dns_missing || sure) {
+    if (r.foreign > 0 || (r.dns_missing && !r.dns_old) || (r.missing > 0 && sure)) {
         note(&r);
     }
     put_right(&r);

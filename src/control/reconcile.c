@@ -37,6 +37,7 @@ struct reconcile {
     struct suspect *now;
     size_t now_count, now_cap;
     struct control_watch watch;
+    struct control_mended mended[CONTROL_MENDED_MOST];
     char target_gone[TB_CAPTURE_MAX_TEXT]; /* why nothing arrives any more; "" : as far as is
                                               known it does */
 };
@@ -540,8 +541,10 @@ reconcile_once(struct reconcile *r)
     count_foreign(account, &sessions);
     look_at_target(r);
     look_at_captures(r, &sessions);
-    r->watch = (struct control_watch){
-        .account = account, .sessions = &sessions, .since_utc_ns = r->watch.since_utc_ns};
+    r->watch = (struct control_watch){.account = account,
+                                      .sessions = &sessions,
+                                      .since_utc_ns = r->watch.since_utc_ns,
+                                      .mended = r->mended};
     /* Ours and expired, whether or not this store knows of it. */
     if (tb_sweep(account->aws, &sweep, report_sweep, NULL, &swept, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_WARN, NULL, &fail, "cannot sweep");

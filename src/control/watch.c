@@ -38,14 +38,71 @@ control_note_touched(struct control_watch *watch, const struct control_tap *tap,
 }
 
 void
-control_note_restored(struct control_watch *watch, const struct control_tap *tap)
+control_note_restored(struct control_watch *watch, const struct control_tap *tap, bool again)
 {
     char text[TB_CAPTURE_MAX_TEXT], now[TB_TIME_TEXT_SIZE];
 
     /* (rounded up: the gap ends within that second) */
     tb_time_format_s(now, tb_clock_utc_ns() / TB_NS_PER_S + 1);
-    (void)snprintf(text, sizeof(text), "put right by %s", now);
+    (void)snprintf(text, sizeof(text), "put right %sby %s", again ? "again " : "", now);
     touched(watch, tap, "mirror_restored", text);
+}
+
+/* --- what was put right, and EC2 may not show so yet --- */
+
+static struct control_mended *
+find_mended(const struct control_watch *watch, const char *id, enum control_aspect aspect,
+            const char *was)
+{
+    for (size_t i = 0; i < CONTROL_MENDED_MOST; i++) {
+        struct control_mended *m = &watch->mended[i];
+
+        if (m->aspect == aspect && strcmp(m->id, id) == 0 &&
+            (was == NULL || strcmp(m->was, was) == 0)) {
+            return m;
+        }
+    }
+    return NULL;
+}
+
+bool
+control_may_be_old(const struct control_watch *watch, const char *id,
+                   enum control_aspect aspect, const char *was)
+{
+    const struct control_mended *m = find_mended(watch, id, aspect, was);
+
+    return m != NULL && !control_is_settled(watch->account->control, m->steady_ns);
+}
+
+void
+control_note_mended(struct control_watch *watch, const char *id, enum control_aspect aspect,
+                    const char *was)
+{
+    struct control_mended *m = find_mended(watch, id, aspect, was);
+
+    for (size_t i = 0; i < CONTROL_MENDED_MOST && m == NULL; i++) {
+        m = watch->mended[i].id[0] == 0 ? &watch->mended[i] : NULL;
+    }
+    if (m == NULL) {
+        m = &watch->mended[0];
+        for (size_t i = 1; i < CONTROL_MENDED_MOST; i++) {
+            m = watch->mended[i].steady_ns < m->steady_ns ? &watch->mended[i] : m;
+        }
+    }
+    (void)tb_str_copy(m->id, sizeof(m->id), id);
+    (void)tb_str_copy(m->was, sizeof(m->was), was);
+    m->aspect = aspect;
+    m->steady_ns = tb_store_steady_ns(watch->account->control->deps.store);
+}
+
+void
+control_seen_right(struct control_watch *watch, const char *id, enum control_aspect aspect)
+{
+    struct control_mended *m;
+
+    while ((m = find_mended(watch, id, aspect, NULL)) != NULL) {
+        m->id[0] = 0;
+    }
 }
 
 /* --- tags, by which a sweep finds it when this host is dead --- */
@@ -69,8 +126,10 @@ restore_tags(struct control_watch *watch, const struct tb_resource *row,
     struct tb_json *detail, *keys;
     struct tb_ec2_effect effect;
     struct tb_ec2_tag lost[TAGS_MOST];
+    char was[TB_CAPTURE_MAX_TEXT] = "";
     struct tb_fail fail = {0};
-    size_t count = 0;
+    size_t count = 0, len = 0;
+    bool old;
 
     for (size_t i = 0; i < TAGS_MOST && wanted[i].key != NULL; i++) {
         const char *value = tb_ec2_tag(found, wanted[i].key);
@@ -78,14 +137,21 @@ restore_tags(struct control_watch *watch, const struct tb_resource *row,
         if (value == NULL || (wanted[i].value != NULL && strcmp(value, wanted[i].value) != 0)) {
             control_set_tag(&lost[count++], wanted[i].key,
                             wanted[i].value != NULL ? wanted[i].value : wanted[i].otherwise);
+            len += (size_t)snprintf(was + len, sizeof(was) - len, "%s=%.60s ", wanted[i].key,
+                                    value != NULL ? value : "");
         }
     }
     if (count == 0) {
+        control_seen_right(watch, id, CONTROL_TAGS);
         return;
     }
-    atomic_fetch_add(&control->mirror_changes, 1);
-    tb_log(TB_LOG_WARN, capture_id, "somebody changed the tags of %s %s: %zu are not as we set",
-           tb_resource_kind_name(row->kind), id, count);
+    old = control_may_be_old(watch, id, CONTROL_TAGS, was);
+    if (!old) {
+        atomic_fetch_add(&control->mirror_changes, 1);
+        tb_log(TB_LOG_WARN, capture_id,
+               "somebody changed the tags of %s %s: %zu are not as we set",
+               tb_resource_kind_name(row->kind), id, count);
+    }
     if (tb_ec2_tag_set(watch->account->aws, &id, 1, lost, count, &effect, &fail) != TB_OK) {
         tb_log_fail(TB_LOG_ERROR, capture_id, &fail,
                     "the tags of %s are not put back: no sweep finds it, and this role may not "
@@ -93,6 +159,10 @@ restore_tags(struct control_watch *watch, const struct tb_resource *row,
                     id);
         return;
     }
+    if (old) {
+        return;
+    }
+    control_note_mended(watch, id, CONTROL_TAGS, was);
     keys = tb_json_array();
     for (size_t i = 0; i < count; i++) {
         tb_json_add_str(keys, lost[i].key);
@@ -215,7 +285,10 @@ filter_for(const struct control_watch *watch, const struct tb_capture *capture,
     return watch->standing_filter[0] != 0 ? watch->standing_filter : NULL;
 }
 
-/* Said before it is put right: a crash leaves no gap that nobody is told of. */
+/*
+ * Said before it is put right: a crash leaves no gap that nobody is told of.  What may be EC2's
+ * old list, or the same once more, is put right again, and belongs to the gap that is told.
+ */
 static void
 watch_session(struct control_watch *watch, const struct tb_resource *row,
               const struct tb_ec2_session *session, const struct control_tap *tap,
@@ -225,15 +298,20 @@ watch_session(struct control_watch *watch, const struct tb_resource *row,
     struct tb_ec2_session_change change;
     struct tb_ec2_effect effect;
     struct tb_fail fail = {0};
+    bool old;
 
     if (!tb_plan_session_change(session, row->params, filter, target, &change, said)) {
+        control_seen_right(watch, row->aws_id, CONTROL_SESSION);
         return;
     }
-    (void)snprintf(what, sizeof(what), "its session was changed (%.190s)", said);
-    atomic_fetch_add(&watch->account->control->mirror_changes, 1);
-    tb_log(TB_LOG_WARN, row->capture_id, "somebody changed the session %s: %s", row->aws_id,
-           said);
-    control_note_touched(watch, tap, what);
+    old = control_may_be_old(watch, row->aws_id, CONTROL_SESSION, said);
+    if (!old) {
+        (void)snprintf(what, sizeof(what), "its session was changed (%.190s)", said);
+        atomic_fetch_add(&watch->account->control->mirror_changes, 1);
+        tb_log(TB_LOG_WARN, row->capture_id, "somebody changed the session %s: %s", row->aws_id,
+               said);
+        control_note_touched(watch, tap, what);
+    }
     if (tb_ec2_session_modify(watch->account->aws, row->aws_id, &change, &effect, &fail) !=
         TB_OK) {
         watch->wrong = true;
@@ -243,7 +321,10 @@ watch_session(struct control_watch *watch, const struct tb_resource *row,
     }
     tb_log(TB_LOG_INFO, row->capture_id, "the session %s is put right request_id=%s",
            row->aws_id, effect.request_id);
-    control_note_restored(watch, tap);
+    control_note_restored(watch, tap, old);
+    if (!old) {
+        control_note_mended(watch, row->aws_id, CONTROL_SESSION, said);
+    }
 }
 
 /* A session that mirrors for a capture that records; NULL: it does not, or there is no memory.
