@@ -29,10 +29,15 @@ TB_NODISCARD enum tb_err tb_cloudwatch_mirror_skips(struct tb_aws *aws, const ch
                                                     struct tb_mirror_skips *out,
                                                     struct tb_fail *fail);
 
-/* One point, now: `metric` of `name_space`, with the dimension Owner.
+struct tb_cloudwatch_point {
+    const char *metric;
+    uint32_t value;
+};
+/* One point each, now: metrics of `name_space`, with the dimension Owner; one request.
  * TB_EDENIED: cloudwatch:PutMetricData is not allowed there. */
 TB_NODISCARD enum tb_err tb_cloudwatch_put(struct tb_aws *aws, const char *name_space,
-                                           const char *metric, const char *owner,
-                                           uint32_t value, struct tb_fail *fail);
+                                           const char *owner,
+                                           const struct tb_cloudwatch_point *points,
+                                           size_t count, struct tb_fail *fail);
 
 #endif

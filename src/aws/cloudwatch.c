@@ -166,22 +166,26 @@ tb_cloudwatch_mirror_skips(struct tb_aws *aws, const char *instance, int64_t fro
 }
 
 enum tb_err
-tb_cloudwatch_put(struct tb_aws *aws, const char *name_space, const char *metric,
-                  const char *owner, uint32_t value, struct tb_fail *fail)
+tb_cloudwatch_put(struct tb_aws *aws, const char *name_space, const char *owner,
+                  const struct tb_cloudwatch_point *points, size_t count, struct tb_fail *fail)
 {
     struct tb_aws_result result = TB_AWS_RESULT_INIT;
     struct tb_buf body = TB_BUF_INIT(TB_AWS_REQUEST_MAX_BYTES);
-    static const char datum[] = "MetricData.member.1";
     char number[16];
     enum tb_err err;
 
-    (void)snprintf(number, sizeof(number), "%" PRIu32, value);
     tb_form_begin(&body, "PutMetricData", TB_CLOUDWATCH_VERSION);
     tb_form_put(&body, name_space, "Namespace");
-    tb_form_put(&body, metric, "%s.MetricName", datum);
-    tb_form_put(&body, number, "%s.Value", datum);
-    tb_form_put(&body, "Owner", "%s.Dimensions.member.1.Name", datum);
-    tb_form_put(&body, owner, "%s.Dimensions.member.1.Value", datum);
+    for (size_t i = 0; i < count; i++) {
+        char datum[48];
+
+        (void)snprintf(datum, sizeof(datum), "MetricData.member.%zu", i + 1);
+        (void)snprintf(number, sizeof(number), "%" PRIu32, points[i].value);
+        tb_form_put(&body, points[i].metric, "%s.MetricName", datum);
+        tb_form_put(&body, number, "%s.Value", datum);
+        tb_form_put(&body, "Owner", "%s.Dimensions.member.1.Name", datum);
+        tb_form_put(&body, owner, "%s.Dimensions.member.1.Value", datum);
+    }
     err = tb_buf_check(&body, "PutMetricData", fail);
     if (err == TB_OK) {
         err = tb_aws_query(aws, TB_AWS_CLOUDWATCH, TB_AWS_POLICY_ONCE, "PutMetricData",

@@ -1,6 +1,7 @@
 /*
  * A sign of life in CloudWatch while the service is ready: the alarm on its absence is the one
- * that a dead host cannot silence.  A thread of its own, as CloudWatch may be slow.
+ * that a dead host cannot silence.  With it goes whether somebody keeps the clock, by which
+ * packets are stamped.  A thread of its own, as CloudWatch may be slow.
  */
 #include "control_int.h"
 
@@ -16,13 +17,19 @@ static int64_t
 beat(struct tb_control *control, bool *told)
 {
     const struct tb_config *config = control->deps.config;
+    struct tb_cloudwatch_point points[] = {{"Ready", 1}, {"ClockUnsynchronised", 0}};
+    struct tb_clock_state clock;
     struct tb_fail fail = {0};
+    size_t count = 1;
 
     if (tb_control_ready(control, &fail) != TB_OK) {
         return again_ns;
     }
-    if (tb_cloudwatch_put(control->deps.aws, config->cloudwatch_namespace, "Ready",
-                          config->owner, 1, &fail) != TB_OK) {
+    if (tb_clock_state_get(&clock)) {
+        points[count++].value = clock.synchronised ? 0 : 1;
+    }
+    if (tb_cloudwatch_put(control->deps.aws, config->cloudwatch_namespace, config->owner,
+                          points, count, &fail) != TB_OK) {
         if (!*told) {
             tb_log_fail(TB_LOG_WARN, NULL, &fail, "no sign of life to CloudWatch");
         }

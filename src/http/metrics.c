@@ -376,6 +376,28 @@ put_control(struct tb_control *control, struct tb_buf *out, struct tb_fail *fail
     return TB_OK;
 }
 
+/* What the manifest says of the clock, too; nothing where the kernel does not tell. */
+static void
+put_clock(struct tb_buf *out)
+{
+    struct tb_clock_state clock;
+
+    if (!tb_clock_state_get(&clock)) {
+        return;
+    }
+    put_value(out, "tapbox_clock_synchronised", "gauge",
+              "1: the kernel says that somebody keeps this host's clock.",
+              clock.synchronised ? 1 : 0);
+    put_family(out, "tapbox_clock_offset_seconds", "gauge",
+               "How far off the clock was, when that was measured last.");
+    tb_buf_printf(out, "tapbox_clock_offset_seconds %.9f\n",
+                  (double)clock.offset_ns / (double)TB_NS_PER_S);
+    put_family(out, "tapbox_clock_max_error_seconds", "gauge",
+               "How far off the clock may be by now; with nobody to keep it this grows.");
+    tb_buf_printf(out, "tapbox_clock_max_error_seconds %.6f\n",
+                  (double)clock.max_error_ns / (double)TB_NS_PER_S);
+}
+
 static void
 put_summaries(struct tb_summary_live *summaries, struct tb_buf *out)
 {
@@ -420,6 +442,7 @@ tb_http_get_metrics(struct tb_http_call *call)
         err = put_control(server->deps.control, out, &fail);
     }
     if (server->deps.summaries != NULL) {
+        put_clock(out);
         put_summaries(server->deps.summaries, out);
     }
     if (err == TB_OK) {

@@ -223,6 +223,12 @@ class Service:
         os.pwrite(fd, struct.pack("q", int(by_s * 1e9)), 0)
         os.close(fd)
 
+    def keep_clock(self, kept):
+        """What the kernel says: that somebody keeps it, or nobody."""
+        fd = os.open(self.clock, os.O_RDWR)
+        os.pwrite(fd, struct.pack("q", 1 if kept else 2), 8)
+        os.close(fd)
+
     def note(self, text):
         with open(self.log, "a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime())}.{time.time_ns() // 1000000 % 1000:03d}Z "

@@ -41,6 +41,7 @@ class Scene:
         self.service = host.Service(out, self.names, folder, OWNER, folder + "/tokens", max_duration="1h",
                                     policy=folder + "/policy.yaml")
         self.service.may_be_set(host.build_clock(folder))
+        self.service.keep_clock(True)
         self.start()
 
     def start(self):
@@ -69,6 +70,10 @@ class Scene:
         session, = self.owned("session", key)
         return session
 
+    def unkept(self):
+        """What CloudWatch was told of the clock, point by point."""
+        return [e["value"] for e in self.awsim.history()["events"] if e.get("metric") == "ClockUnsynchronised"]
+
     def of_another_boot(self, key):
         link = sqlite3.connect(self.service.state + "/tapbox.db")
         with link:
@@ -96,6 +101,9 @@ class Scene:
 
 
 def play(scene):
+    wait_until("the first point in CloudWatch", scene.unkept, 30)
+    is_("while somebody keeps the clock CloudWatch is told so", scene.unkept() == ["0"], scene.unkept())
+    scene.service.keep_clock(False)
     late = scene.record(7, "10m")
     longer, killed, rebooted = (scene.record(n, duration) for n, duration in ((2, "30s"), (3, "35s"), (5, "40s")))
     # a retry that waits, when the clock is set back by less than a minute: the pause must not become longer by that
@@ -127,6 +135,7 @@ def play(scene):
     off_s = (verdict.utc_ns(scene.owned("filter", early)[0]["tags"]["tapbox:expires"]) - scene.awsim.history()["now_ns"]) / NS
     is_("what is made before sessions were ever listed expires by AWS's time", abs(off_s - 300) <= 60, off_s)
     scene.awsim.faults([])
+    wait_until("a point after that", lambda: "1" in scene.unkept(), 90)
     scene.post(f"/{early}/stop")
     wait_until("AWS's time", lambda: scene.is_of_this_boot(rebooted), 20)
     off_s = (scene.row(rebooted)["deadline_utc_ns"] - was_ns) / NS

@@ -94,6 +94,7 @@ lab_ec2 delete-traffic-mirror-filter-rule --traffic-mirror-filter-rule-id "$(lab
     --traffic-mirror-filter-ids "$filter" | jq -r '.TrafficMirrorFilters[0].IngressFilterRules[0].TrafficMirrorFilterRuleId')" >/dev/null
 lab_wait 60 shows 'its filter was changed .*put right by'
 section 'Somebody changes the mirror' "somebody changed the filter $filter: 1 rules? of ours" 'its filter was changed .1 rules? gone'
+section 'Nobody keeps the clock' 'System clock synchronized|Unit (chrony|systemd-timesyncd).service could not be found'
 talk workload2
 section 'Packets of nobody' 'IP 10.77.1.20.* vni 4711'
 

@@ -142,27 +142,31 @@ what_is_no_answer_is_an_error(void **state TB_UNUSED)
 }
 
 static void
-a_point_goes_out_with_its_owner_and_a_refusal_comes_back(void **state TB_UNUSED)
+points_go_out_with_their_owner_and_a_refusal_comes_back(void **state TB_UNUSED)
 {
     struct http_peer_step step = {
         "POST / ", 200, NULL,
         "<PutMetricDataResponse><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata>"
         "</PutMetricDataResponse>",
         .always = true};
+    static const struct tb_cloudwatch_point points[] = {{"Ready", 1}, {"Wrong", 0}};
     struct tb_fail fail;
 
     http_peer_script(peer, &step, 1);
-    assert_int_equal(tb_cloudwatch_put(aws, "tapbox", "Ready", "a+b", 1, &fail), TB_OK);
+    assert_int_equal(tb_cloudwatch_put(aws, "tapbox", "a+b", points, 2, &fail), TB_OK);
     assert_string_equal(http_peer_body(peer, 0),
                         "Action=PutMetricData&Version=2010-08-01&Namespace=tapbox"
                         "&MetricData.member.1.MetricName=Ready&MetricData.member.1.Value=1"
                         "&MetricData.member.1.Dimensions.member.1.Name=Owner"
-                        "&MetricData.member.1.Dimensions.member.1.Value=a%2Bb");
+                        "&MetricData.member.1.Dimensions.member.1.Value=a%2Bb"
+                        "&MetricData.member.2.MetricName=Wrong&MetricData.member.2.Value=0"
+                        "&MetricData.member.2.Dimensions.member.1.Name=Owner"
+                        "&MetricData.member.2.Dimensions.member.1.Value=a%2Bb");
     step.status = 403;
     step.body = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error>"
                 "<RequestId>r</RequestId></ErrorResponse>";
     http_peer_script(peer, &step, 1);
-    assert_int_equal(tb_cloudwatch_put(aws, "tapbox", "Ready", "a", 1, &fail), TB_EDENIED);
+    assert_int_equal(tb_cloudwatch_put(aws, "tapbox", "a", points, 1, &fail), TB_EDENIED);
 }
 
 int
@@ -172,7 +176,7 @@ main(void)
         cmocka_unit_test(whole_periods_are_asked_for_and_added_up),
         cmocka_unit_test(a_period_without_a_point_for_both_directions_is_not_known),
         cmocka_unit_test(what_is_no_answer_is_an_error),
-        cmocka_unit_test(a_point_goes_out_with_its_owner_and_a_refusal_comes_back),
+        cmocka_unit_test(points_go_out_with_their_owner_and_a_refusal_comes_back),
     };
 
     return cmocka_run_group_tests(tests, start, stop);
