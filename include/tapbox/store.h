@@ -94,10 +94,11 @@ enum tb_intake_outcome {
  *                     whole of its instance; the alert is in all of them;
  *   an instance       one that was asked for all of it.
  * What is covered in part makes a capture: when that is admitted, interfaces that another one
- * taps become gaps that name it, and the alert joins that one.  Nothing may be acknowledged to
+ * taps become gaps that name it, and the alert joins that one.  Beyond TB_CAPTURE_MAX_ALERTS of
+ * a capture an alert has all effects and is kept, without a number: only the custody log of its
+ * capture tells of it.  Nothing may be acknowledged to
  * a sender before this has returned TB_OK. A duplicate key with a different body is still a
- * duplicate. Errors: TB_EFULL too when the capture has TB_CAPTURE_MAX_ALERTS; TB_EINVAL names
- * no source.
+ * duplicate. Errors: TB_EINVAL names no source.
  */
 TB_NODISCARD enum tb_err tb_store_intake(struct tb_store *store, const struct tb_intake *intake,
                                          enum tb_intake_outcome *out_outcome,

@@ -138,7 +138,7 @@ create_locked(struct tb_store *store, const struct tb_intake *intake,
     return err;
 }
 
-/* The number of the next alert of a capture. */
+/* The number of the next alert of a capture; 0 when it has as many as evidence can name. */
 static enum tb_err
 next_number_locked(struct tb_store *store, const char *capture_id, int64_t *out,
                    struct tb_fail *fail) TB_REQUIRES(store->mu)
@@ -159,8 +159,7 @@ next_number_locked(struct tb_store *store, const char *capture_id, int64_t *out,
     }
     store_close(&q);
     if (err == TB_OK && *out > TB_CAPTURE_MAX_ALERTS) {
-        err = tb_fail_set(fail, TB_EFULL, "capture %s has %d alerts already", capture_id,
-                          TB_CAPTURE_MAX_ALERTS);
+        *out = 0;
     }
     return err;
 }
@@ -411,7 +410,11 @@ note_alert_locked(struct tb_store *store, const struct tb_intake *intake,
     struct tb_actor by = {.who = intake->token_name, .from = intake->remote};
     struct tb_json *detail = describe_alert(intake, taken);
 
-    tb_json_set_int(detail, "number", number);
+    if (number != 0) {
+        tb_json_set_int(detail, "number", number);
+    } else {
+        tb_json_set_null(detail, "number");
+    }
     return store_custody_add_locked(store, taken->capture_id, "alert", &by, detail, fail);
 }
 
@@ -462,6 +465,7 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
 {
     bool found = false;
     int64_t number = 0;
+    bool is_evidence;
     enum tb_err err = TB_OK;
 
     if (intake->key[0] != 0) {
@@ -477,13 +481,14 @@ store_take_in_locked(struct tb_store *store, const struct tb_intake *intake,
     } else {
         out->outcome = intake->refused ? TB_INTAKE_REFUSED : TB_INTAKE_IGNORED;
     }
-    if (err == TB_OK && out->capture_id[0] != 0 && out->outcome != TB_INTAKE_COOLING) {
+    is_evidence = out->capture_id[0] != 0 && out->outcome != TB_INTAKE_COOLING;
+    if (err == TB_OK && is_evidence) {
         err = next_number_locked(store, out->capture_id, &number, fail);
     }
     if (err == TB_OK) {
         err = insert_alert_locked(store, intake, out, number, fail);
     }
-    if (err == TB_OK && number != 0) {
+    if (err == TB_OK && is_evidence) {
         err = note_alert_locked(store, intake, out, number, fail);
     }
     for (size_t i = 1; i < out->joins.count && err == TB_OK; i++) {

@@ -76,6 +76,22 @@ run_sql(const struct place *p, const char *sql)
     sqlite3_close(db);
 }
 
+static int
+count(const struct place *p, const char *sql)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    int n;
+
+    assert_int_equal(sqlite3_open(p->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    n = sqlite3_column_int(statement, 0);
+    (void)sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return n;
+}
+
 static struct tb_capture_request
 request_for(const char *instance, const char *eni)
 {
@@ -547,7 +563,7 @@ a_capture_that_was_asked_to_stop_is_not_joined(void **state)
 }
 
 static void
-a_capture_takes_a_bounded_number_of_alerts(void **state)
+of_a_capture_a_bounded_number_of_alerts_is_evidence(void **state)
 {
     struct place *p = *state;
     struct tb_capture_request r = request_for("i-00000001", "");
@@ -560,17 +576,32 @@ a_capture_takes_a_bounded_number_of_alerts(void **state)
                                .capture = &r};
     enum tb_intake_outcome outcome;
     char id[TB_CAPTURE_ID_SIZE];
-    struct tb_fail fail;
+    struct tb_capture capture;
 
     assert_int_equal(take_in(p->store, "", &r, id), TB_INTAKE_CREATED);
     run_sql(p, "UPDATE alerts SET number = 9998");
     assert_int_equal(take_in(p->store, "", &r, id), TB_INTAKE_JOINED);
-    assert_int_equal(tb_store_intake(p->store, &intake, &outcome, id, &fail), TB_EFULL);
-    assert_non_null(strstr(fail.text, "9999"));
-    run_sql(p, "UPDATE alerts SET number = 5 WHERE number = 9998;"
-               "UPDATE alerts SET number = 6 WHERE number = 9999");
     assert_int_equal(tb_store_intake(p->store, &intake, &outcome, id, NULL), TB_OK);
     assert_int_equal(outcome, TB_INTAKE_JOINED);
+    assert_int_equal(count(p,
+                           "SELECT count(*) FROM alerts WHERE key = 'late' AND number IS NULL"
+                           " AND capture_id IS NOT NULL"),
+                     1);
+    assert_int_equal(
+        count(p, "SELECT count(*) FROM custody WHERE log_id = (SELECT id FROM captures)"
+                 " AND json_extract(line, '$.act') = 'alert'"
+                 " AND json_extract(line, '$.detail.key') = 'late'"
+                 " AND json_type(line, '$.detail.number') = 'null'"),
+        1);
+    assert_int_equal(tb_store_capture_get(p->store, id, &capture, NULL), TB_OK);
+    assert_int_equal(capture.alert_count, 9999);
+    /* known from then on: sent again, it is there */
+    assert_int_equal(tb_store_intake(p->store, &intake, &outcome, id, NULL), TB_OK);
+    assert_int_equal(outcome, TB_INTAKE_DUPLICATE);
+    run_sql(p, "UPDATE alerts SET number = 5 WHERE number = 9998;"
+               "UPDATE alerts SET number = 6 WHERE number = 9999");
+    assert_int_equal(take_in(p->store, "", &r, id), TB_INTAKE_JOINED);
+    assert_int_equal(count(p, "SELECT max(number) FROM alerts"), 7);
 }
 
 static void
@@ -1328,7 +1359,7 @@ main(void)
         CASE(alerts_join_the_capture_that_covers_their_source),
         CASE(only_a_capture_that_is_not_yet_draining_is_joined),
         CASE(a_capture_that_was_asked_to_stop_is_not_joined),
-        CASE(a_capture_takes_a_bounded_number_of_alerts),
+        CASE(of_a_capture_a_bounded_number_of_alerts_is_evidence),
         CASE(a_request_that_names_no_source_is_refused),
         CASE(moves_follow_the_table_and_set_their_times),
         CASE(sources_deadline_and_ledger_are_replaced_whole),
