@@ -107,6 +107,8 @@ def draw(seed, points):
     plan["deeds"] = [] if sure else sorted(
         ({"at": round(rng.uniform(0.3, 7), 2), **world.deed(rng)} for _ in range(rng.choices([0, 1, 2], [4, 3, 1])[0])),
         key=lambda deed: deed["at"])
+    if plan["after"] == "sweep" or plan["kind"] != "serve":  # a sweeper knows nothing of what has no tags
+        plan["deeds"] = [deed for deed in plan["deeds"] if deed["what"] != "tags"]
     if act in TOUCHED:
         plan.update(nth=1, after="restart", service_dies_s=0, deeds=[{"at": 3.5, "what": "rules"}])
         plan["actions"] = [{"at": 0, "what": "request", "source": world.eni(2), "duration": "20s", "times": 1}]
@@ -165,6 +167,7 @@ class Life:
         self.lifted_ns = self.swept_ns = 0
         self.awake = []  # when a tapbox ran that could take sessions away: [since_ns, until_ns]
         self.serving = []  # those of them that were the service
+        self.stripped = []  # ids of what others took the tags of
         self.granted = []  # extensions: (capture, deadline)
         self.over = threading.Event()
         self.awsim = self.service = None
@@ -290,6 +293,20 @@ class Life:
             return f"nothing: {e}"
         return ours[-1]["id"]
 
+    def strip(self):
+        """The newest of ours that expires and whose id the store has, of its tags: by nothing else can a tapbox know it then."""
+        known = {row["aws_id"] for row in self.service.rows("SELECT aws_id FROM resources WHERE state = 'created'")}
+        ours = [o["id"] for o in verdict.owned(self.awsim.history(), self.owner)
+                if o["id"] in known and "tapbox:expires" in o["tags"] and not o["until_ns"]]
+        if not ours:
+            return "nothing"
+        self.stripped.append(ours[-1])
+        try:
+            host.ec2(self.names, "DeleteTags", ResourceId_1=ours[-1])
+        except (OSError, http.client.HTTPException, RuntimeError) as e:
+            return f"nothing: {e}"
+        return ours[-1]
+
     def meddle(self):
         """Others, one deed after the other; a thread."""
         for deed in self.plan["deeds"]:
@@ -305,6 +322,8 @@ class Life:
                 self.service.note(f"somebody changes the rules of a filter: {self.spoil()}")
             elif deed["what"] == "session":
                 self.service.note(f"somebody changes a session: {self.bend()}")
+            elif deed["what"] == "tags":
+                self.service.note(f"somebody strips an object of its tags: {self.strip()}")
             elif deed["what"] == "delete":
                 self.service.note(f"somebody deletes a {deed['kind']}: {self.take(deed['kind'])}")
             else:
@@ -514,7 +533,8 @@ class Life:
                 self.queue.drop()
 
     def judge(self, planted, only_swept):
-        history, captures, alerts = self.awsim.history(), self.service.captures(), self.service.alerts()
+        history = verdict.unstripped(self.awsim.history(), self.stripped)
+        captures, alerts = self.service.captures(), self.service.alerts()
         if not only_swept:  # else they wait in the queue for a service
             self.acks += self.queued
         excused_ns = max(self.lifted_ns if self.plan["rules"] else 0, self.swept_ns)

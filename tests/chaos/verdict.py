@@ -35,6 +35,17 @@ def lives(history):
     return list(objects.values())
 
 
+def unstripped(history, stripped):
+    """As if nobody had taken the tags of these away: whoever has their ids has to take them down all the same."""
+    events, kept = [], {}
+    for event in history["events"]:
+        if event.get("id") in stripped:
+            kept[event["id"]] = {**kept.get(event["id"], {}), **event["tags"]}
+            event = {**event, "tags": kept[event["id"]]}
+        events.append(event)
+    return {**history, "events": events}
+
+
 def owned(history, owner):
     return [o for o in lives(history) if o["tags"].get("tapbox:owner") == owner]
 

@@ -271,7 +271,7 @@ def deed(rng):
         {"what": "change", "change": {"delete_interface": TARGET}},
         {"what": "delete", "kind": "session"}, {"what": "delete", "kind": "session"},
         {"what": "delete", "kind": "filter"}, {"what": "delete", "kind": "target"},
-        {"what": "rules"}, {"what": "session"},
+        {"what": "rules"}, {"what": "session"}, {"what": "tags"}, {"what": "tags"},
         {"what": "s3", "how": "refused", "for_s": rng.uniform(0.5, 5)},
         {"what": "s3", "how": "silent", "for_s": rng.uniform(0.5, 5)}])
 

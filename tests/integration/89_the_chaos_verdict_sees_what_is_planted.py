@@ -71,6 +71,9 @@ def sentences():
     is_("what nobody tagged is seen, what was planted is not", len(verdict.nobodys(
         history(event("create", "a", 0, {}), event("create", "x", 0, {})), "us", ["x"])) == 1)
     is_("so is what lost its tag", len(verdict.nobodys(history(event("create", "a", 0, OURS), event("tags", "a", 1, {})), "us", [])) == 1)
+    stripped = verdict.unstripped(history(event("create", "a", -5, OURS), event("tags", "a", -1, {}), event("delete", "a", 11, {})), ["a"])
+    is_("what others stripped of its tags is judged by those it had", verdict.nobodys(stripped, "us", []) == []
+        and len(verdict.leaks(stripped, "us", 10)[0]) == 1)
     is_("an extension that was acknowledged and is not in the store is seen",
         len(verdict.taken_back([("cap-1", "2026-01-02T02:04:15Z"), ("cap-1", "2026-01-02T02:04:05Z")], box)) == 1)
     two = [event("create", "a", -5, OURS), event("delete", "a", 1, OURS), event("create", "b", 0, OURS), event("delete", "b", 2, OURS)]
