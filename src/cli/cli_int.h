@@ -56,6 +56,10 @@ int tb_cli_exit_of(enum tb_err err);
 /* "tapbox <command>: <sentence>" (with code and request id when known) on stderr; the exit
  * status that fits the error. */
 int tb_cli_fail(const char *command, const struct tb_fail *fail);
+/* Mirror sessions that the store in `state_dir` ("" : where it is unless configured otherwise)
+ * has as live: when they expire and what takes them down, on stderr.  Nothing when there are
+ * none, or a service has the store. */
+void tb_cli_say_live_taps(const char *state_dir);
 /* "tapbox <command>: <sentence>" and where help is, on stderr; TB_EXIT_USAGE. */
 int tb_cli_usage(const char *command, const char *fmt, ...) TB_PRINTF(2, 3);
 /* Behind what getopt_long has said already: where help is; TB_EXIT_USAGE. */

@@ -69,6 +69,7 @@ struct service {
     struct tb_http_server *server;
     struct tb_queue *queue;
     struct tb_queue_counters queue_counters;
+    bool configured;
     struct tb_fail no_api; /* why it is not opened, and only what is tapped is minded */
 };
 
@@ -327,6 +328,7 @@ start(struct service *service, struct tb_fail *fail)
     if (err != TB_OK) {
         return err;
     }
+    service->configured = true;
     tb_log_start("serve", config->log_level);
     (void)sigemptyset(&service->signals);
     (void)sigaddset(&service->signals, SIGTERM);
@@ -641,6 +643,9 @@ tb_cmd_serve(int argc, char **argv)
     tb_cli_log_to_journal();
     if (start(&service, &fail) != TB_OK) {
         status = tb_cli_fail("serve", &fail);
+        if (!service.configured) {
+            tb_cli_say_live_taps(service.config.state_dir);
+        }
     } else if (service.no_api.err != TB_OK) {
         (void)sd_notifyf(0, "STATUS=No API, only takes down what is tapped: %s",
                          service.no_api.text);

@@ -199,6 +199,39 @@ def has_no_api(scene):
     wait_until("what waited", lambda: scene.state(waits) == "recording", 30)
 
 
+def has_no_configuration(scene):
+    """Started again with a configuration, or a policy, that cannot be read: what is tapped it cannot take down, but name."""
+    def names(what, was, now, keys):
+        scene.edit(was, now)
+        before = len(scene.log())
+        scene.service.start()
+        is_(f"with {what} it ends", scene.service.process.wait(30) != 0)
+        said = scene.log()[before:]
+        for session in [scene.session(key) for key in keys]:
+            line = [s for s in said.splitlines() if session["id"] in s]
+            is_(f"with {what} it says what is tapped, until when, and how to end that", len(line) == 1 and said.count("2 in all.") == 1
+                and "aws ec2 delete-traffic-mirror-session" in line[0] and session["tags"]["tapbox:expires"] in line[0]
+                and session["eni"] in line[0] and scene.service.state in said, said)
+        scene.edit(now, was)
+
+    scene.service.env = {**scene.service.env, "STATE_DIRECTORY": scene.service.state + ":/elsewhere"}
+    scene.start()
+    keys = [scene.record(world.eni(5)), scene.record(world.eni(6))]
+    scene.service.end(signal.SIGKILL)
+    names("an unknown key", "owner:", "ownr:", keys)
+    names("a policy that is not there", "cooldown: 0\n", "cooldown: 0\n  file: /no/such-policy.yaml\n", keys)
+    scene.start()
+    for key in keys:
+        scene.service.call("POST", f"/v1/captures/{key}/stop", json.dumps({"reason": "amiss"}), scene.token)
+    wait_until("their end", lambda: all(scene.session(key)["until_ns"] for key in keys), 30)
+    scene.service.end(signal.SIGTERM)
+    before = len(scene.log())
+    scene.edit("owner:", "ownr:")
+    scene.service.start()
+    scene.service.process.wait(30)
+    is_("of nothing it says nothing", "recorded as live" not in scene.log()[before:] and "ownr" in scene.log()[before:], scene.log()[before:])
+
+
 def has_one_that_is_not_mirrored(scene):
     """Of an instance's two interfaces EC2 mirrors one, and of the other it says for long, or for ever, that it cannot."""
     def sources(key):
@@ -246,7 +279,7 @@ def play(what, folder, k):
 
 
 inside_the_lab()
-SCENES = [stops_slowly, goes_by_aws_clock, is_of_another_owner, has_no_api, has_one_that_is_not_mirrored]
+SCENES = [stops_slowly, goes_by_aws_clock, is_of_another_owner, has_no_api, has_no_configuration, has_one_that_is_not_mirrored]
 with tempfile.TemporaryDirectory(dir="/run") as work:
     plays = [threading.Thread(target=play, args=(what, f"{work}/{k}", k)) for k, what in enumerate(SCENES, 1)]
     for one in plays:
