@@ -65,7 +65,7 @@ def main():
         statuses.add(post(connection, token, json.dumps(finding)))
         took.append(time.monotonic() - began)
         most_kib = max(most_kib, memory_kib(pid))
-        due += 1 / RATE
+        due = max(due + 1 / RATE, time.monotonic())  # (who was held up sends no faster afterwards: a rate is allowed, no burst)
         time.sleep(max(0, due - time.monotonic()))
     for one in slow:
         one.stop = True
