@@ -108,7 +108,7 @@ def play(scene):
     longer, killed, rebooted = (scene.record(n, duration) for n, duration in ((2, "30s"), (3, "35s"), (5, "40s")))
     # a retry that waits, when the clock is set back by less than a minute: the pause must not become longer by that
     scene.awsim.faults([REFUSED])
-    stuck = scene.record(1, "3s")
+    stuck = scene.record(1, "6s")
     wait_until("a delete that fails", lambda: scene.awsim.ask("/requests").get("DeleteTrafficMirrorSession", {}).get("errors"), 30)
     scene.service.set_clock(-50)
     scene.awsim.faults([])
@@ -120,7 +120,7 @@ def play(scene):
     is_("an extension moves the deadline by what was asked for", scene.row(longer)["deadline_utc_ns"] - before_ns == 2 * NS,
         scene.row(longer))
     is_("and its tags say it by AWS's time", scene.tag_is_right(longer), scene.session(longer))
-    made = scene.record(4, "3s")
+    made = scene.record(4, "6s")
     is_("so do the tags of what is begun then", scene.tag_is_right(made), scene.session(made))
     scene.ends_in_time("a capture whose teardown failed when the clock was set back ends in time", stuck, lifted_ns)
     # the service is away, the clock is not what it was, and a new process knows nothing of it; one capture is of another boot

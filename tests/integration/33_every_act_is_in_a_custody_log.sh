@@ -33,7 +33,9 @@ lab_call POST "/v1/captures/$id/stop" >/dev/null
 lab_wait_for_state "$id" sealed 20 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 refused=$(lab_call POST /v1/captures -d '{"source":"i-0000000000000dead","duration":"20s","reason":"test"}' | jq -r .capture.id)
 lab_wait_for_state "$refused" refused 10 || lab_state_is "$refused" failed || not_ok 'what is not there is refused' "$lab_why"
-last=$(lab_record workload 2s)
+last=$(lab_record workload 10m)
+lab_wait_for_state "$last" recording 10 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
+lab_call POST "/v1/captures/$last/stop" >/dev/null
 lab_wait_for_state "$last" sealed 20 || give_up "$lab_why" "$LAB_DIR/logs/tapbox.log"
 expect 'the evidence comes down' lab_download
 log=$(find "$evidence" -type d -name 'log-*')

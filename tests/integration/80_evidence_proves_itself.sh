@@ -10,12 +10,12 @@ in_lab "$@"
 evidence=$TB_WORK/evidence
 
 has_begun() { case $(lab_state "$id") in '' | null | requested | planned | arming) return 1 ;; esac; } # or is over already
-record() { # [DURATION]: a capture with some packets; its id in $id.  Without a duration it is stopped then
-    id=$(lab_call POST /v1/captures -d "{\"source\":\"$(lab_instance workload)\",\"duration\":\"${1:-5m}\",\"reason\":\"test\"}" |
-        jq -r .capture.id)
+stop() { lab_call POST "/v1/captures/$id/stop" >/dev/null 2>&1; }
+record() { # a capture with some packets, which is stopped then; its id in $id
+    id=$(lab_record workload 10m)
     lab_wait 10 has_begun || give_up 'a capture records' "$LAB_DIR/logs/tapbox.log"
     lab_exec workload ping -q -c 20 -i 0.02 198.51.100.10 >/dev/null
-    [ -n "${1-}" ] || lab_call POST "/v1/captures/$id/stop" >/dev/null
+    stop
 }
 sealed() { lab_wait_for_state "$id" sealed 30; }
 fetch() { lab_s3 sync --only-show-errors --delete "s3://$LAB_BUCKET" "$evidence"; }
@@ -89,11 +89,12 @@ for point in manifest_make:before manifest_make:after manifest_signed:before man
     [ "$act" = "$point" ] || times="#${point#*#}"
     export TAPBOX_CRASH=$act$times
     lab_tapbox_start || give_up "tapbox starts to be killed at $point" "$LAB_DIR/logs/tapbox.log"
-    record 1s
+    record
     lab_wait 20 eval '! lab_alive $lab_tapbox_pid' || not_ok "tapbox is killed at $point" "$(lab_state "$id")"
     wait "$lab_tapbox_pid" 2>/dev/null
     unset TAPBOX_CRASH
     lab_tapbox_start || give_up "tapbox starts again after $point" "$LAB_DIR/logs/tapbox.log"
+    stop # (it may have been killed before it heard of that)
     if sealed; then crashes=$((crashes + 1)); else not_ok "killed at $point, the capture is sealed in the end" "$lab_why"; fi
 done
 same 'killed at ten steps of sealing, each capture is sealed in the end' 10 "$crashes"
@@ -108,7 +109,7 @@ new=$("$TB_OUT/tapbox" keygen "$LAB_DIR/new.key" 2>/dev/null)
 same 'keygen never overwrites' 6 "$(status_of "$TB_OUT/tapbox" keygen "$LAB_DIR/new.key")"
 printf 'evidence:\n  key_file: %s\n' "$LAB_DIR/new.key" >>"$LAB_DIR/tapbox.yaml"
 lab_tapbox_start || give_up 'tapbox starts with another key' "$LAB_DIR/logs/tapbox.log"
-record 1s
+record
 sealed || not_ok 'a capture is sealed with the new key' "$lab_why"
 fetch
 same 'another key begins another chain' "1 $new" "$(jq -r '"\(.chain.sequence) \(.chain.key)"' "$(folder "$id")/manifest.json")"
