@@ -18,6 +18,10 @@ record() { # a capture with some packets, which is stopped then; its id in $id
     stop
 }
 sealed() { lab_wait_for_state "$id" sealed 30; }
+custody_is_up() { # S3 has every entry of all the logs
+    [ "$(sqlite3 -readonly "$LAB_DIR/state/tapbox.db" "SELECT count(*) FROM custody AS c WHERE NOT EXISTS (SELECT 1 FROM custody_objects AS o
+        WHERE o.log_id = c.log_id AND c.number BETWEEN o.first AND o.last AND o.uploaded)")" = 0 ]
+}
 fetch() { lab_s3 sync --only-show-errors --delete "s3://$LAB_BUCKET" "$evidence"; }
 folder() { find "$evidence" -type d -name "$1"; }
 verify() { env -i unshare -n "$TB_OUT/tapbox" verify "$@"; } # no network, no environment
@@ -84,6 +88,8 @@ expect 'the log tells who stopped, started and signed' jq -es 'map(.act) | index
 crashes=0
 for point in manifest_make:before manifest_make:after manifest_signed:before manifest_signed:after custody_next:after \
     custody_uploaded:before custody_uploaded:after PutObject:after#2 PutObject:before#4 PutObject:after#5; do
+    # (else the next start begins with that, and is killed before it is asked for a capture)
+    lab_wait 20 custody_is_up || not_ok "before $point S3 has all that was noted"
     lab_tapbox_stop
     act=${point%#*} times=''
     [ "$act" = "$point" ] || times="#${point#*#}"
