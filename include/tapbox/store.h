@@ -239,8 +239,8 @@ TB_NODISCARD enum tb_err tb_store_source_lost(struct tb_store *store, const char
                                               size_t *out_left, struct tb_fail *fail);
 /*
  * What somebody else's hand did to the mirror of an interface that is mirrored, or that it was
- * put right: `text` is added to its gap, and goes as `act` into the capture's custody log, as
- * far as it is not in the gap already.
+ * put right: `text` is added to its gap, and goes as `act` into the capture's custody log,
+ * where it stands once.
  */
 TB_NODISCARD enum tb_err tb_store_source_touched(struct tb_store *store, const char *id,
                                                  const char *eni, const char *act,

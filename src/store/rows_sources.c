@@ -189,6 +189,30 @@ tb_store_source_lost(struct tb_store *store, const char *id, const char *eni,
     return err;
 }
 
+/* Whether the custody log says this of the interface: what lasts is found again and again. */
+static enum tb_err
+find_told_locked(struct tb_store *store, const char *id, const char *eni, const char *act,
+                 const char *text, bool *out_told, struct tb_fail *fail) TB_REQUIRES(store->mu)
+{
+    struct store_query q;
+    enum tb_err err = store_open_locked(
+        store,
+        "SELECT 1 FROM custody WHERE log_id = ? AND json_extract(line, '$.act') = ?"
+        " AND json_extract(line, '$.detail.eni') = ?"
+        " AND json_extract(line, '$.detail.text') = ? LIMIT 1",
+        &q, fail);
+
+    if (err == TB_OK) {
+        store_bind_text(&q, id);
+        store_bind_text(&q, act);
+        store_bind_text(&q, eni);
+        store_bind_text(&q, text);
+        err = store_step_locked(&q, out_told, fail);
+        store_close(&q);
+    }
+    return err;
+}
+
 /* Of what the gap has no room for it says where it is. */
 static enum tb_err
 touch_locked(struct tb_store *store, const char *id, const char *eni, const char *act,
@@ -197,13 +221,19 @@ touch_locked(struct tb_store *store, const char *id, const char *eni, const char
     static const char more[] = "; more in the custody log";
     struct store_query q;
     struct tb_json *detail;
+    bool told = false;
     int changed = 0;
-    enum tb_err err = store_open_locked(
+    enum tb_err err = find_told_locked(store, id, eni, act, text, &told, fail);
+
+    if (err != TB_OK || told) {
+        return err;
+    }
+    err = store_open_locked(
         store,
         "UPDATE capture_sources SET gap = CASE WHEN gap = '' THEN substr(?1, 1, ?4)"
         " WHEN length(gap) + 2 + length(?1) <= ?4 THEN gap || '; ' || ?1"
         " WHEN instr(gap, ?5) = 0 THEN substr(gap, 1, ?4) || ?5 ELSE gap END"
-        " WHERE capture_id = ?2 AND eni = ?3 AND armed = 1 AND instr(gap, ?1) = 0",
+        " WHERE capture_id = ?2 AND eni = ?3 AND armed = 1",
         &q, fail);
 
     if (err == TB_OK) {

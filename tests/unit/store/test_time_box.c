@@ -576,6 +576,8 @@ what_others_did_to_a_mirror_is_a_gap_once_and_in_the_custody_log(void **state)
     assert_non_null(strstr(p->capture.sources[0].gap, "bbb; more in the custody log"));
     assert_null(strchr(strstr(p->capture.sources[0].gap, "more"), 'b'));
     assert_int_equal(count_entries(p), entries + 7);
+    touch(p, text); /* which the gap had no room for */
+    assert_int_equal(count_entries(p), entries + 7);
     assert_true(p->capture.sources[0].armed);
 }
 
