@@ -304,6 +304,25 @@ tb_plan_session_change(const struct tb_ec2_session *found, const char *params,
     return said[0] != '\0';
 }
 
+bool
+tb_plan_has_to_stay_behind(const struct tb_ec2_sessions *sessions,
+                           const struct tb_ec2_session *ours, const char *params,
+                           uint32_t *out_asked)
+{
+    uint32_t asked = number_param(params, "SessionNumber");
+
+    for (size_t i = 0; i < sessions->count && asked < ours->session_number; i++) {
+        const struct tb_ec2_session *other = &sessions->at[i];
+
+        if (strcmp(other->eni, ours->eni) == 0 && strcmp(other->id, ours->id) != 0 &&
+            other->session_number >= asked) {
+            *out_asked = asked;
+            return asked != 0;
+        }
+    }
+    return false;
+}
+
 enum tb_sweep_verdict
 tb_plan_sweep(const struct tb_ec2_tags *tags, const char *owner, int64_t server_utc_s)
 {

@@ -58,6 +58,13 @@ bool tb_plan_session_change(const struct tb_ec2_session *found, const char *para
                             const char *filter, char target[TB_AWS_ID_SIZE],
                             struct tb_ec2_session_change *out, char said[TB_CAPTURE_MAX_TEXT]);
 
+/* Whether a session of ours, listed among `sessions`, was given a number behind the one it was
+ * asked for with (`params`), *out_asked, and other sessions of its interface have that one or a
+ * later one: there it stays, since going back takes packets from them (DESIGN promise 8). */
+bool tb_plan_has_to_stay_behind(const struct tb_ec2_sessions *sessions,
+                                const struct tb_ec2_session *ours, const char *params,
+                                uint32_t *out_asked);
+
 /* What a sweep does with an object's tags, at AWS's own time. */
 enum tb_sweep_verdict {
     TB_SWEEP_FOREIGN,  /* not ours: never touched */

@@ -327,6 +327,26 @@ watch_session(struct control_watch *watch, const struct tb_resource *row,
     }
 }
 
+/* The session as it is to be looked at: a number behind others is its own from then on, and
+ * said once. */
+static struct tb_ec2_session
+accept_number(struct control_watch *watch, const struct tb_resource *row,
+              const struct tb_ec2_session *session, const struct control_tap *tap)
+{
+    struct tb_ec2_session seen = *session; /* tags are lent */
+    char text[TB_CAPTURE_MAX_TEXT];
+
+    if (tb_plan_has_to_stay_behind(watch->sessions, session, row->params,
+                                   &seen.session_number)) {
+        (void)snprintf(text, sizeof(text),
+                       "its session was moved behind those of others (number %u for %u) and "
+                       "stays there: packets that their filters accept are not here",
+                       session->session_number, seen.session_number);
+        touched(watch, tap, "mirror_changed", text);
+    }
+    return seen;
+}
+
 /* A session that mirrors for a capture that records; NULL: it does not, or there is no memory.
  */
 static const struct control_tap *
@@ -371,7 +391,9 @@ watch_capture(struct control_watch *watch, const struct tb_capture *capture,
         watch_tags(watch, capture, &rows[i], &session->tags);
         tap = note_tap(watch, capture, &rows[i], session);
         if (tap != NULL) {
-            watch_session(watch, &rows[i], session, tap,
+            const struct tb_ec2_session seen = accept_number(watch, &rows[i], session, tap);
+
+            watch_session(watch, &rows[i], &seen, tap,
                           filter_for(watch, capture, session, &rows[i], rows, count));
         }
     }

@@ -59,6 +59,7 @@ says() { # PATTERN TEXT
     }
 }
 is_gap() { says "$2" "$(gap "$1")" >/dev/null; } # CAPTURE PATTERN
+is_told() { sqlite3 "$LAB_DIR/state/tapbox.db" "SELECT line FROM custody WHERE log_id = '$1'" | grep -qE -- "$2"; } # CAPTURE PATTERN
 older() { # what was made here is a minute older: of what is younger EC2 is believed to know nothing
     sqlite3 "$LAB_DIR/state/tapbox.db" 'UPDATE resources SET created_steady_ns = created_steady_ns - 61000000000'
 }
@@ -164,6 +165,17 @@ standing_still widen
 expect 'in it, too, stands what we put there, and nothing else' lab_wait 60 are_rules "$filter" "$before"
 expect 'and it is told' lab_wait 20 is_gap "$own" "$when \\(1 rules gone, 1 added\\); put right"
 expect 'packets of the peer arrive' receives "$own"
+
+# --- moved behind the session of somebody who came later: there it takes no packet from others, and stays
+move_behind() {
+    session=$(lab_awsim_ask /objects | jq -r --arg id "$own" '.sessions[] | select(.tags["tapbox:capture"] == $id).id')
+    lab_ec2 modify-traffic-mirror-session --traffic-mirror-session-id "$session" --session-number 5 >/dev/null
+    lab_ec2 create-traffic-mirror-session --network-interface-id "$(lab_eni workload)" --session-number 1 --traffic-mirror-filter-id "$other" \
+        --traffic-mirror-target-id "$(lab_awsim_ask /objects | jq -r '.targets[0].id')" >/dev/null
+}
+standing_still move_behind
+expect 'that packets may be missing is said' lab_wait 60 is_told "$own" 'moved behind those of others \(number 5 for 1\)'
+same 'it keeps the number' 5 "$(session "$session" | jq .SessionNumber)"
 lab_call POST "/v1/captures/$own/stop" >/dev/null
 lab_wait_for_state "$own" sealed 30 || give_up 'it is sealed' "$LAB_DIR/logs/tapbox.log"
 

@@ -327,6 +327,41 @@ a_session_that_was_changed_is_told_from_what_was_asked_for(void **state)
                 change.session_number == 0 && !change.whole_packets);
 }
 
+static void
+a_session_that_was_moved_behind_others_stays_there(void **state)
+{
+    static const char params[] = "Action=CreateTrafficMirrorSession&SessionNumber=2";
+    static const struct {
+        uint32_t ours, other;
+        const char *eni;
+        bool stays;
+    } cases[] = {
+        {5, 2, "eni-1", true},  /* somebody else has its place */
+        {5, 3, "eni-1", true},  /* or one that would come behind it again */
+        {5, 9, "eni-1", true},  /* or does now */
+        {5, 1, "eni-1", false}, /* it was behind that one before */
+        {5, 2, "eni-2", false}, /* another interface's */
+        {1, 2, "eni-1", false}, /* it was moved before others */
+        {2, 3, "eni-1", false}, /* it was not moved */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tb_ec2_session list[] = {
+            {.id = "tms-1", .eni = "eni-1", .session_number = cases[i].ours},
+            {.id = "tms-2", .session_number = cases[i].other},
+        };
+        const struct tb_ec2_sessions sessions = {.at = list, .count = 2};
+        uint32_t asked = 77;
+
+        (void)strcpy(list[1].eni, cases[i].eni);
+        assert_int_equal(tb_plan_has_to_stay_behind(&sessions, &list[0], params, &asked),
+                         cases[i].stays);
+        assert_int_equal(asked, cases[i].stays ? 2 : 77);
+        assert_false(tb_plan_has_to_stay_behind(&sessions, &list[0], "Action=Create", &asked));
+    }
+}
+
 int
 main(void)
 {
@@ -341,6 +376,7 @@ main(void)
         cmocka_unit_test(a_rule_is_the_same_however_ec2_writes_it),
         cmocka_unit_test(a_rule_that_was_changed_is_another),
         cmocka_unit_test(a_session_that_was_changed_is_told_from_what_was_asked_for),
+        cmocka_unit_test(a_session_that_was_moved_behind_others_stays_there),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
