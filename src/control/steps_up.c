@@ -516,6 +516,48 @@ keep_first(enum tb_err *first, enum tb_err err, const struct tb_fail *why, struc
     }
 }
 
+static bool
+is_lost(const struct tb_capture *capture, const char *eni)
+{
+    for (size_t i = 0; i < capture->source_count; i++) {
+        const struct tb_capture_source *source = &capture->sources[i];
+
+        if (!source->armed && source->gap[0] != 0 &&
+            (eni == NULL || strcmp(source->eni, eni) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The session of an interface that was lost bills for nothing, and keeps another capture from
+ * it. */
+static enum tb_err
+drop_lost(struct tb_control *control, const struct tb_capture *capture, struct tb_fail *fail)
+{
+    struct tb_resource *rows = NULL;
+    size_t count = 0;
+    enum tb_err first = TB_OK;
+    enum tb_err err;
+
+    if (!is_lost(capture, NULL)) {
+        return TB_OK;
+    }
+    first =
+        tb_store_resource_list(control->deps.store, capture->id, false, &rows, &count, fail);
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].kind == TB_RESOURCE_SESSION && rows[i].aws_id[0] != 0 &&
+            is_lost(capture, rows[i].key)) {
+            struct tb_fail why = {0};
+
+            err = control_delete(control, &rows[i], capture->attempt, &why);
+            keep_first(&first, err, &why, fail);
+        }
+    }
+    tb_resources_free(rows, count);
+    return first;
+}
+
 /* Who lost the last source did not come to say so. */
 static enum tb_err
 end_sourceless(struct tb_control *control, const struct tb_capture *capture,
@@ -599,5 +641,7 @@ control_step_recording(struct tb_control *control, const struct tb_capture *capt
     } else if (control_arm_late(control, capture)) {
         *out_again_ns = 0; /* from the store again */
     }
+    err = drop_lost(control, capture, &why);
+    keep_first(&first, err, &why, fail);
     return first;
 }

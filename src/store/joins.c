@@ -10,6 +10,11 @@
     " AND stop_asked = 0 AND undecided = 0"                                                    \
     " AND (deadline_utc_ns = 0 OR " STORE_LEFT_NS " > 0)"
 
+/* Nor does one cover an interface that it has lost, or could not take. */
+#define NOT_LOST                                                                               \
+    " AND NOT EXISTS (SELECT 1 FROM capture_sources AS lost WHERE lost.eni = ?1"               \
+    "  AND lost.capture_id = id" STORE_IS_LOST ")"
+
 /* The capture that covers this interface: it names it, was resolved to it, or takes all of its
  * instance. */
 static enum tb_err
@@ -23,9 +28,9 @@ find_by_eni_locked(struct tb_store *store, const char *eni, const char *instance
         "SELECT id, min(number) FROM"
         " (SELECT id, number FROM captures WHERE" STILL_OPEN " AND instance = ?2"
         "   AND instance <> '' AND primary_only = 0"
-        "   AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = id)"
-        "  UNION ALL SELECT id, number FROM capture_enis AS named"
-        "   CROSS JOIN captures ON id = named.capture_id WHERE eni = ?1 AND" STILL_OPEN
+        "   AND NOT EXISTS (SELECT 1 FROM capture_enis WHERE capture_id = id)" NOT_LOST
+        "  UNION ALL SELECT id, number FROM capture_enis AS named CROSS JOIN captures"
+        "   ON id = named.capture_id WHERE eni = ?1 AND" STILL_OPEN NOT_LOST
         "  UNION ALL SELECT id, number FROM capture_sources AS resolved"
         "   CROSS JOIN captures ON id = resolved.capture_id WHERE eni = ?1"
         "    AND (gap = '' OR armed) AND" STILL_OPEN ")",

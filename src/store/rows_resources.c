@@ -109,7 +109,10 @@ tb_store_session_holder(struct tb_store *store, const char *eni, const char *not
     err =
         store_open_locked(store,
                           "SELECT c.id, c.state IN ('arming', 'recording') AND c.stop_asked = 0"
-                          "  AND " STORE_LEFT_NS " > 0 FROM resources AS r JOIN captures AS c"
+                          "  AND " STORE_LEFT_NS " > 0"
+                          "  AND NOT EXISTS (SELECT 1 FROM capture_sources AS lost"
+                          "   WHERE lost.eni = ?1 AND lost.capture_id = c.id" STORE_IS_LOST ")"
+                          "  FROM resources AS r JOIN captures AS c"
                           "  ON c.id = r.capture_id WHERE r.kind = 'session' AND r.key = ?1"
                           "  AND r.state <> 'gone' AND c.id <> ?2 LIMIT 1",
                           &q, fail);

@@ -110,6 +110,9 @@ TB_NODISCARD enum tb_err store_row_check(const struct store_query *q, struct tb_
 /* SQL: nanoseconds until the deadline of the row of `captures` at hand (store.c). */
 #define STORE_LEFT_NS "left_ns(deadline_utc_ns, deadline_boot_ns, deadline_boot_id)"
 
+/* Of capture_sources AS lost: its capture does not mirror it, and tries no more. */
+#define STORE_IS_LOST " AND lost.gap <> '' AND NOT lost.armed"
+
 /* A growing array of results. */
 struct store_list {
     void *at;

@@ -343,7 +343,8 @@ class Service:
     def captures(self):
         """Their times by the right clock, and the deadline as it was told to people, who go by the one that was set."""
         rows = self.rows("SELECT id, state, stop_reason, deadline_utc_ns AS told_deadline_utc_ns, deadline_boot_ns AS deadline_utc_ns, "
-                         "iif(stopped_steady_ns, stopped_steady_ns - (SELECT less_boot_ns FROM steady), 0) AS stopped_utc_ns "
+                         "iif(stopped_steady_ns, stopped_steady_ns - (SELECT less_boot_ns FROM steady), 0) AS stopped_utc_ns, "
+                         "(SELECT group_concat(eni) FROM capture_sources WHERE capture_id = id AND NOT armed AND gap <> '') AS lost "
                          "FROM captures")
         for row in rows:
             for word in ("deadline_utc_ns", "stopped_utc_ns"):

@@ -135,12 +135,14 @@ def touched(history, owner, planted):
 def cut_short(history, owner, captures):
     """Sessions that ended before their capture's deadline although nobody asked for that.
 
-    Expiry tags have whole seconds, and AWS's clock is known to a second: two of them are no cut.
+    Expiry tags have whole seconds, and AWS's clock is known to a second: two of them are no cut.  The session of an
+    interface that the capture lost goes with it.
     """
     found = []
     for o in owned(history, owner):
         capture = captures.get(o["tags"].get("tapbox:capture"))
-        if o["kind"] == "session" and o["until_ns"] and o["by"] != "world" and capture:
+        if (o["kind"] == "session" and o["until_ns"] and o["by"] != "world" and capture
+                and o["eni"] not in (capture.get("lost") or "").split(",")):
             left = capture["deadline_utc_ns"] - o["until_ns"]
             if capture["stop_reason"] == "deadline" and left > 2 * NS:
                 found.append(f"{o['id']} of {o['tags'].get('tapbox:capture')} ended {left / NS:.1f} s early")

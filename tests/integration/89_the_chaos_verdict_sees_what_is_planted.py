@@ -88,6 +88,8 @@ def sentences():
     short = history(event("create", "a", -9, OURS), event("delete", "a", -3, OURS))
     is_("a session that ended before its time is seen", len(verdict.cut_short(short, "us", early)) == 1)
     is_("not when it was stopped", verdict.cut_short(short, "us", {"cap-1": dict(early["cap-1"], stop_reason="operator")}) == [])
+    is_("nor when its interface was lost", [verdict.cut_short(short, "us", {"cap-1": dict(early["cap-1"], lost=lost)}) == []
+                                            for lost in ("eni-2,eni-1", "eni-2", None)] == [True, False, False])
     is_("nor when others deleted it", verdict.cut_short(
         history(event("create", "a", -9, OURS), dict(event("delete", "a", -3, OURS), by="world")), "us", early) == [])
     is_("nor within two seconds, the clocks' resolution",

@@ -93,6 +93,23 @@ def go(scene, cases, killed):
         is_("another capture goes on", scene.row(stays)["state"] == "recording", scene.row(stays))
 
 
+def come_back(scene, lost, killed):
+    """Of two interfaces one is lost, and the capture goes on: who asks for that one again gets a capture of its own."""
+    scene.start()
+    key = scene.record(world.instance(world.TWO))
+    scene.service.end(signal.SIGKILL)
+    scene.age()
+    gone, = [s["id"] for s in scene.sessions(key) if s["eni"] == lost]
+    assert scene.awsim.change({"delete_session": gone})
+    scene.service.start()
+    wait_until("the loss", lambda: scene.service.rows(
+        f"SELECT 1 FROM capture_sources WHERE capture_id = '{key}' AND eni = '{lost}' AND gap <> ''"), ROUNDS_S)
+    again = scene.record(lost)
+    is_("an interface that a capture has lost is captured anew", again != key and len(scene.sessions(again)) == 1, (key, again))
+    is_("and the other one goes on", scene.row(key)["state"] == "recording" and
+        [s["eni"] != lost for s in scene.sessions(key) if not s["until_ns"]] == [True], scene.sessions(key))
+
+
 SOURCES = [
     ("an interface is detached", world.eni(5), {"detach": world.eni(5)}, "detached"),
     ("an interface is deleted", world.eni(6), {"delete_interface": world.eni(6)}, "deleted"),
@@ -105,10 +122,10 @@ TARGETS = [[("the target's interface is deleted", world.eni(5), {"delete_interfa
            [("the target's interface is detached", world.eni(5), {"detach": world.TARGET}, "target")]]
 
 
-def play(work, k, cases, killed):
+def play(work, k, what, cases, killed):
     scene = Scene(f"{work}/{k}", k)
     try:
-        go(scene, cases, killed)
+        what(scene, cases, killed)
     except Exception as e:  # nobody else would hear of it from a thread
         is_("the scene is played to its end", False, f"{e!r}\n" + open(scene.service.log, encoding="utf-8").read()[-3000:])
     finally:
@@ -118,7 +135,8 @@ def play(work, k, cases, killed):
 
 inside_the_lab()
 with tempfile.TemporaryDirectory(dir="/run") as work:
-    parts = [(SOURCES, True)] + [(target, killed) for target in TARGETS for killed in (False, True)]
+    parts = [(go, SOURCES, True)] + [(go, target, killed) for target in TARGETS for killed in (False, True)]
+    parts.append((come_back, world.eni(world.TWO, 1), True))
     plays = [threading.Thread(target=play, args=(work, k, *part)) for k, part in enumerate(parts, 1)]
     for one in plays:
         one.start()

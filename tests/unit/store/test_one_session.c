@@ -150,6 +150,31 @@ the_holder_is_named_and_whether_it_stays(void **state)
 }
 
 static void
+an_interface_that_a_capture_has_lost_is_anothers(void **state)
+{
+    const struct tb_capture_source sources[] = {{.eni = "eni-1", .armed = true, .vni = 7},
+                                                {.eni = "eni-2", .armed = true, .vni = 8}};
+    struct place *p = *state;
+    char first[TB_CAPTURE_ID_SIZE], second[TB_CAPTURE_ID_SIZE], holder[TB_CAPTURE_ID_SIZE];
+    bool stays = true;
+    size_t left = 0;
+    int64_t row = 0;
+
+    begin(p->store, 60, first);
+    assert_int_equal(tb_store_capture_sources(p->store, first, sources, 2, NULL), TB_OK);
+    assert_int_equal(intend(p->store, first, "eni-1", &row), TB_OK);
+    assert_int_equal(ask(p->store, second), TB_INTAKE_JOINED);
+    assert_int_equal(tb_store_source_lost(p->store, first, "eni-1", "gone", &left, NULL),
+                     TB_OK);
+    assert_int_equal(left, 1);
+    assert_int_equal(ask(p->store, second), TB_INTAKE_CREATED);
+    assert_int_equal(tb_store_session_holder(p->store, "eni-1", second, holder, &stays, NULL),
+                     TB_OK);
+    assert_string_equal(holder, first);
+    assert_false(stays);
+}
+
+static void
 nothing_joins_a_capture_that_is_past_its_deadline(void **state)
 {
     struct place *p = *state;
@@ -169,6 +194,8 @@ main(void)
             tear_down),
         cmocka_unit_test_setup_teardown(the_holder_is_named_and_whether_it_stays, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(an_interface_that_a_capture_has_lost_is_anothers,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_joins_a_capture_that_is_past_its_deadline,
                                         set_up, tear_down),
     };
