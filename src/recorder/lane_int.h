@@ -424,7 +424,9 @@ TB_NODISCARD enum tb_err tb_spool_left(int spool_fd, struct tb_spool_left *out,
                                        struct tb_fail *fail);
 void tb_spool_left_release(struct tb_spool_left *left);
 
-/* Octets in all capture folders. */
+/* Below the spool: segments that the disk did not give as they were written. */
+#define SPOOL_UNREADABLE "unreadable"
+/* Octets in all capture folders, and in those of what was put aside. */
 TB_NODISCARD enum tb_err tb_spool_used(int spool_fd, uint64_t *out_bytes, struct tb_fail *fail);
 /*
  * A sequence number never used for this capture, host and lane, not even before a restart, also

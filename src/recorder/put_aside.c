@@ -18,7 +18,7 @@ enum {
     MAX_OF_A_NAME = 100 /* files: a segment is damaged once, or a disk is at its end */
 };
 
-static const char folder_name[] = "unreadable";
+static const char folder_name[] = SPOOL_UNREADABLE;
 
 /* Made where it is not there, so that it lasts. */
 static enum tb_err

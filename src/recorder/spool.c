@@ -373,29 +373,47 @@ tb_spool_left_release(struct tb_spool_left *left)
 
 /* --- the recorder's own questions --- */
 
-enum tb_err
-tb_spool_used(int spool_fd, uint64_t *out_bytes, struct tb_fail *fail)
+/* Adds up the files in the captures' folders below `dir_fd`. */
+static enum tb_err
+add_used(int dir_fd, uint64_t *bytes, struct tb_fail *fail)
 {
     struct tb_spool_names captures = {NULL, 0};
-    uint64_t bytes = 0;
-    enum tb_err err = tb_spool_captures(spool_fd, &captures, fail);
+    enum tb_err err = tb_spool_captures(dir_fd, &captures, fail);
 
     for (size_t i = 0; err == TB_OK && i < captures.count; i++) {
         struct tb_spool_names names = {NULL, 0};
 
-        err = list(spool_fd, captures.at[i], any_name, &names, fail);
+        err = list(dir_fd, captures.at[i], any_name, &names, fail);
         for (size_t k = 0; k < names.count; k++) {
             char path[TB_SPOOL_NAME_SIZE * 2];
             struct stat st;
 
             (void)snprintf(path, sizeof(path), "%s/%s", captures.at[i], names.at[k]);
-            if (fstatat(spool_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-                bytes += (uint64_t)st.st_size;
+            if (fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+                *bytes += (uint64_t)st.st_size;
             }
         }
         tb_spool_names_release(&names);
     }
     tb_spool_names_release(&captures);
+    return err;
+}
+
+enum tb_err
+tb_spool_used(int spool_fd, uint64_t *out_bytes, struct tb_fail *fail)
+{
+    uint64_t bytes = 0;
+    int aside_fd;
+    enum tb_err err = add_used(spool_fd, &bytes, fail);
+
+    aside_fd =
+        openat(spool_fd, SPOOL_UNREADABLE, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (err == TB_OK && aside_fd >= 0) {
+        err = add_used(aside_fd, &bytes, fail);
+    } else if (err == TB_OK && errno != ENOENT) {
+        err = tb_fail_errno(fail, errno, "cannot read the spool folder %s", SPOOL_UNREADABLE);
+    }
+    tb_close(&aside_fd);
     if (err == TB_OK) {
         *out_bytes = bytes;
     }

@@ -212,6 +212,11 @@ what_is_in_the_spool_is_added_up(void **state)
     put(rig, "." NAME("000002"), "123", 3);
     assert_int_equal(tb_spool_used(rig->spool_fd, &bytes, NULL), TB_OK);
     assert_int_equal(bytes, 8);
+    /* what the disk did not give takes up room, too, until somebody removes it */
+    assert_int_equal(tb_spool_put_aside(rig->spool_fd, ID, NAME("000001"), NULL), TB_OK);
+    assert_false(is_there(rig, NAME("000001")));
+    assert_int_equal(tb_spool_used(rig->spool_fd, &bytes, NULL), TB_OK);
+    assert_int_equal(bytes, 8);
 }
 
 /* A segment with two chunks of one packet each, complete, into `out`. */
