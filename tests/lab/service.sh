@@ -242,10 +242,11 @@ lab_has_long_segment() { # CAPTURE
 }
 # The workload talks until that is so: the first segments of a capture are short, for a machine that takes its time.
 lab_talk_much() { # CAPTURE
-    local _
-    for _ in 1 2 3 4 5; do
-        "$lab_here/traffic.sh" talk bulk || return
-        lab_wait 2 lab_has_long_segment "$1" && return
+    local tries
+    for ((tries = 0; tries < 30; tries++)); do
+        [ $((tries % 6)) -ne 0 ] || "$lab_here/traffic.sh" talk bulk || return
+        ! lab_has_long_segment "$1" || return 0
+        sleep 0.5 # (a chunk is put down when it is a second old)
     done
     return 1
 }
