@@ -1,4 +1,13 @@
-/* What the files of the uploader share. */
+/*
+ * What the files of the uploader share.
+ *
+ * scan.c        from the spool into the store: sealed segments, with their hashes
+ * uploader.c    the threads: who takes what, when it is tried again
+ * parts.c       segments that go in parts
+ * unreadable.c  the thread that takes files that the disk does not give
+ * salvage.c     what can be read of one of them, and what of it is missing, in words
+ * objects.c     all that is no segment
+ */
 #ifndef TAPBOX_UPLOAD_INT_H
 #define TAPBOX_UPLOAD_INT_H
 

@@ -3,12 +3,12 @@
  * segment nobody else has taken, sends it, and only then removes the local file.  The first of
  * them also looks for new segments in the spool, for what custody logs have got since their
  * captures were sealed, and after a start for uploads that a service before has left behind.
- * One more, "salvage", saves what can be read of segments that the disk does not give.
+ * One more, "salvage" (unreadable.c), saves what can be read of segments that the disk does not
+ * give.
  */
-#include "upload_int.h"
+#include "uploader_int.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,62 +17,24 @@
 #include <tapbox/io.h>
 #include <tapbox/log.h>
 #include <tapbox/spool.h>
-#include <tapbox/thread.h>
 
 enum {
     /* in trouble, that are remembered (14 MiB); one that is forgotten is tried sooner */
     OFF_MAX = 65536,
     OFF_FIRST = 64, /* room; doubled when full */
-    MAX_THREADS = 16,
     /* of the list of those that are not to be taken now */
-    WITHOUT_MAX_BYTES = (OFF_MAX + MAX_THREADS) * (TB_CAPTURE_ID_SIZE + TB_SPOOL_NAME_SIZE + 4),
-    UNREADABLE_TRIES = 5, /* of a file that the disk does not give: 7 seconds */
-    CUSTODY_LOGS = 64,    /* brought on in one go */
+    WITHOUT_MAX_BYTES =
+        (OFF_MAX + UPLOAD_MAX_THREADS) * (TB_CAPTURE_ID_SIZE + TB_SPOOL_NAME_SIZE + 4),
+    CUSTODY_LOGS = 64, /* brought on in one go */
     CUSTODY_LOGS_MAX = 65536
 };
-static const int64_t scan_period_ns = TB_NS_PER_S / 2;
 static const int64_t custody_period_ns =
     10 * TB_NS_PER_S; /* acts after sealing gather this long */
 static const int64_t host_log_period_ns = 30 * TB_NS_PER_S; /* alerts without a capture, too */
 static const int64_t backoff_first_ns = TB_NS_PER_S / 4;
 static const int64_t unreadable_first_ns = TB_NS_PER_S / 2;
-static const int64_t backoff_most_ns = 30 * TB_NS_PER_S; /* S3 may be away for hours */
 static const int64_t stale_ns =
     3600 * TB_NS_PER_S; /* due since then: it is not there any more */
-
-struct taken {
-    char capture_id[TB_CAPTURE_ID_SIZE];
-    char name[TB_SPOOL_NAME_SIZE];
-};
-
-/* One file's own trouble is not the others', nor is one capture's (its KMS key, say). */
-struct put_off {
-    struct taken what;               /* name "": all of the capture's */
-    int64_t until_boot_ns, pause_ns; /* pause 0: free */
-    unsigned unreadable;             /* times that the disk did not give it */
-};
-
-struct tb_uploader {
-    struct tb_uploader_deps deps; /* set once */
-    pthread_t threads[MAX_THREADS];
-    unsigned started;
-    pthread_t salvage;
-    bool is_salvaging; /* that thread was started */
-    struct {           /* any thread */
-        atomic_ullong segments, bytes, failures, lost;
-    } counts;
-    struct tb_mutex mu;
-    struct tb_cond more;
-    struct { /* touched only while holding mu */
-        bool stopping;
-        struct taken taken[MAX_THREADS]; /* name "" : free */
-        struct put_off *off;             /* owned */
-        size_t off_count, off_cap;
-        bool is_turn_of_fresh;      /* else of who is the oldest */
-        int64_t not_before_boot_ns; /* after S3 failed nobody tries before this */
-        int64_t backoff_ns;         /* 0 while things go well */
-    } locked;
-};
 
 bool
 upload_is_stopping(struct tb_uploader *up)
@@ -110,9 +72,9 @@ give_up_lost(struct tb_uploader *up, const struct tb_segment_row *row, struct tb
 }
 
 /* S3 has it: the store says so, and from then on the local copy is not needed. */
-static enum tb_err
-acknowledge(struct tb_uploader *up, struct tb_segment_row *row, const struct tb_s3_ack *ack,
-            struct tb_fail *fail)
+enum tb_err
+upload_acknowledge(struct tb_uploader *up, struct tb_segment_row *row,
+                   const struct tb_s3_ack *ack, struct tb_fail *fail)
 {
     enum tb_err err;
 
@@ -183,7 +145,7 @@ upload_segment(struct tb_uploader *up, struct tb_segment_row *row, struct tb_fai
     if (err != TB_OK) {
         goto out;
     }
-    err = acknowledge(up, row, &ack, fail);
+    err = upload_acknowledge(up, row, &ack, fail);
 
 out:
     tb_close(&put.body_fd);
@@ -250,9 +212,9 @@ place_of_put_off_locked(struct tb_uploader *up) TB_REQUIRES(up->mu)
 }
 
 /* For `first_ns`, and for twice as long each time that it did not help. */
-static void
-put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name,
-               int64_t first_ns) TB_REQUIRES(up->mu)
+void
+upload_put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name,
+                      int64_t first_ns)
 {
     struct put_off *off = find_put_off_locked(up, capture_id, name);
 
@@ -266,15 +228,14 @@ put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name,
         (void)tb_str_copy(off->what.name, sizeof(off->what.name), name);
     }
     off->pause_ns = off->pause_ns == 0 ? first_ns : off->pause_ns * 2;
-    if (off->pause_ns > backoff_most_ns) {
-        off->pause_ns = backoff_most_ns;
+    if (off->pause_ns > upload_backoff_most_ns) {
+        off->pause_ns = upload_backoff_most_ns;
     }
     off->until_boot_ns = tb_clock_boot_ns() + off->pause_ns;
 }
 
-static void
-forget_put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name)
-    TB_REQUIRES(up->mu)
+void
+upload_forget_put_off_locked(struct tb_uploader *up, const char *capture_id, const char *name)
 {
     struct put_off *off = find_put_off_locked(up, capture_id, name);
 
@@ -377,9 +338,9 @@ note_unreadable_locked(struct tb_uploader *up, const char *capture_id, const cha
 {
     struct put_off *off;
 
-    put_off_locked(up, capture_id, name, unreadable_first_ns);
+    upload_put_off_locked(up, capture_id, name, unreadable_first_ns);
     off = find_put_off_locked(up, capture_id, name);
-    if (off != NULL && ++off->unreadable >= UNREADABLE_TRIES) {
+    if (off != NULL && ++off->unreadable >= UPLOAD_UNREADABLE_TRIES) {
         tb_cond_broadcast(&up->more);
     }
 }
@@ -421,24 +382,24 @@ give_back(struct tb_uploader *up, unsigned me, enum tb_err err, const struct tb_
 
     tb_mutex_lock(&up->mu);
     if (err == TB_OK) {
-        forget_put_off_locked(up, mine->capture_id, "");
-        forget_put_off_locked(up, mine->capture_id, mine->name);
+        upload_forget_put_off_locked(up, mine->capture_id, "");
+        upload_forget_put_off_locked(up, mine->capture_id, mine->name);
         up->locked.backoff_ns = 0;
         up->locked.not_before_boot_ns = 0;
     } else if (err == TB_EIO && fail->http_status == 0) {
         note_unreadable_locked(up, mine->capture_id, mine->name);
     } else if (is_its_own(err, fail)) {
-        put_off_locked(up, mine->capture_id, mine->name, backoff_most_ns);
+        upload_put_off_locked(up, mine->capture_id, mine->name, upload_backoff_most_ns);
     } else if (is_refused(err, fail)) {
         /* (the file for longer, so that another one tells whether it is the capture) */
-        put_off_locked(up, mine->capture_id, "", backoff_first_ns);
-        put_off_locked(up, mine->capture_id, mine->name, 2 * backoff_first_ns);
+        upload_put_off_locked(up, mine->capture_id, "", backoff_first_ns);
+        upload_put_off_locked(up, mine->capture_id, mine->name, 2 * backoff_first_ns);
     } else {
         int64_t pause =
             up->locked.backoff_ns == 0 ? backoff_first_ns : up->locked.backoff_ns * 2;
 
-        if (pause > backoff_most_ns) {
-            pause = backoff_most_ns;
+        if (pause > upload_backoff_most_ns) {
+            pause = upload_backoff_most_ns;
         }
         up->locked.backoff_ns = pause;
         up->locked.not_before_boot_ns = tb_clock_boot_ns() + pause;
@@ -469,7 +430,7 @@ scan_all(struct tb_uploader *up, int64_t *at_boot_ns)
         }
     }
     tb_spool_names_release(&captures);
-    *at_boot_ns = tb_clock_boot_ns() + scan_period_ns;
+    *at_boot_ns = tb_clock_boot_ns() + upload_scan_period_ns;
 }
 
 struct custody_put {
@@ -567,139 +528,6 @@ clean_up(struct tb_uploader *up)
     return err == TB_OK || err == TB_EDENIED;
 }
 
-/* --- what the disk does not give --- */
-
-/* False: nobody has waited for one long enough.  It is left alone by all others from here on.
- */
-static bool
-take_unreadable(struct tb_uploader *up, struct taken *out)
-{
-    bool found = false;
-
-    tb_mutex_lock(&up->mu);
-    for (size_t i = 0; i < up->locked.off_count && !found && !up->locked.stopping; i++) {
-        struct put_off *off = &up->locked.off[i];
-
-        if (off->pause_ns != 0 && off->unreadable >= UNREADABLE_TRIES) {
-            off->until_boot_ns = INT64_MAX;
-            off->unreadable = 0;
-            *out = off->what;
-            found = true;
-        }
-    }
-    tb_mutex_unlock(&up->mu);
-    return found;
-}
-
-/* An answer of S3 may have been lost: *out_there when it has exactly what was sealed. */
-static enum tb_err
-look_in_s3(struct tb_uploader *up, struct tb_segment_row *row, bool *out_there,
-           struct tb_fail *fail)
-{
-    struct tb_s3_put put = {.bytes = row->bytes, .body_fd = -1};
-    char name[TB_SPOOL_NAME_SIZE + 16];
-    struct tb_s3_ack ack;
-    enum tb_err err;
-
-    *out_there = false;
-    memcpy(put.sha256.octets, row->sha256, sizeof(put.sha256.octets));
-    (void)snprintf(name, sizeof(name), "segments/%s", row->name);
-    err = upload_key(up->deps.prefix, row->capture_id, name, row->s3_key, fail);
-    if (err != TB_OK) {
-        return err;
-    }
-    put.key = row->s3_key;
-    err = tb_s3_find(up->deps.aws, &up->deps.bucket, &put, &ack, fail);
-    if (err == TB_OK) {
-        *out_there = true;
-        return acknowledge(up, row, &ack, fail);
-    }
-    if (err != TB_ENOTFOUND && err != TB_EDENIED && err != TB_EEXIST) {
-        return err;
-    }
-    return upload_abort_parts(&up->deps, row, fail);
-}
-
-/* One that is in the store already. */
-static enum tb_err
-look_for_known(struct tb_uploader *up, const struct taken *one, bool *out_done,
-               struct tb_fail *fail)
-{
-    struct tb_segment_row *rows = NULL;
-    size_t count = 0;
-    enum tb_err err =
-        tb_store_segment_list(up->deps.store, one->capture_id, &rows, &count, fail);
-
-    *out_done = false;
-    for (size_t i = 0; i < count && err == TB_OK; i++) {
-        if (strcmp(rows[i].name, one->name) == 0) {
-            if (rows[i].state == TB_SEGMENT_SPOOLED && rows[i].local) {
-                err = look_in_s3(up, &rows[i], out_done, fail);
-            } else {
-                *out_done = true;
-            }
-            break;
-        }
-    }
-    free(rows);
-    return err;
-}
-
-static enum tb_err
-salvage(struct tb_uploader *up, const struct taken *one, struct tb_fail *fail)
-{
-    const struct tb_uploader_deps *deps = &up->deps;
-    bool done = false;
-    enum tb_err err = look_for_known(up, one, &done, fail);
-
-    if (err != TB_OK || done) {
-        return err;
-    }
-    err = upload_salvage(deps->spool_fd, one->capture_id, one->name, fail);
-    if (err == TB_ENOTFOUND) {
-        tb_log_fail(TB_LOG_ERROR, one->capture_id, fail,
-                    "nothing of %s can be read: it is kept in unreadable/", one->name);
-        return upload_enter_unreadable(deps->store, deps->spool_fd, one->capture_id, one->name,
-                                       fail);
-    }
-    return err != TB_OK ? err
-                        : tb_upload_scan(deps->store, deps->spool_fd, one->capture_id, fail);
-}
-
-static void *
-save_unreadable(void *arg)
-{
-    struct tb_uploader *up = arg;
-    bool stopping = false;
-
-    while (!stopping) {
-        struct tb_fail fail = {0};
-        struct taken one;
-
-        while (take_unreadable(up, &one)) {
-            enum tb_err err = salvage(up, &one, &fail);
-
-            tb_mutex_lock(&up->mu);
-            forget_put_off_locked(up, one.capture_id, one.name);
-            if (err != TB_OK) {
-                put_off_locked(up, one.capture_id, one.name, backoff_most_ns);
-            }
-            tb_mutex_unlock(&up->mu);
-            if (err != TB_OK) {
-                tb_log_fail(TB_LOG_ERROR, one.capture_id, &fail,
-                            "cannot save what can be read of %s; it is tried again", one.name);
-            }
-        }
-        tb_mutex_lock(&up->mu);
-        if (!up->locked.stopping) {
-            (void)tb_cond_wait_for(&up->more, &up->mu, scan_period_ns);
-        }
-        stopping = up->locked.stopping;
-        tb_mutex_unlock(&up->mu);
-    }
-    return NULL;
-}
-
 struct worker {
     struct tb_uploader *up;
     unsigned me;
@@ -748,7 +576,7 @@ run(void *arg)
         }
         tb_mutex_lock(&up->mu);
         if (!up->locked.stopping) {
-            (void)tb_cond_wait_for(&up->more, &up->mu, scan_period_ns);
+            (void)tb_cond_wait_for(&up->more, &up->mu, upload_scan_period_ns);
         }
         stopping = up->locked.stopping;
         tb_mutex_unlock(&up->mu);
@@ -769,8 +597,8 @@ tb_uploader_start(const struct tb_uploader_deps *deps, struct tb_uploader **out,
     if (up->deps.threads < 1) {
         up->deps.threads = 1;
     }
-    if (up->deps.threads > MAX_THREADS) {
-        up->deps.threads = MAX_THREADS;
+    if (up->deps.threads > UPLOAD_MAX_THREADS) {
+        up->deps.threads = UPLOAD_MAX_THREADS;
     }
     tb_mutex_init(&up->mu);
     tb_cond_init(&up->more);
@@ -791,7 +619,7 @@ tb_uploader_start(const struct tb_uploader_deps *deps, struct tb_uploader **out,
             return err;
         }
     }
-    if (tb_thread_start(&up->salvage, "salvage", save_unreadable, up, fail) != TB_OK) {
+    if (tb_thread_start(&up->salvage, "salvage", upload_save_unreadable, up, fail) != TB_OK) {
         tb_uploader_stop(up);
         return fail != NULL ? fail->err : TB_ENOMEM;
     }
