@@ -242,6 +242,7 @@ struct tb_ec2_rule {
     int32_t source_port_from, source_port_to; /* -1: no range is told */
     int32_t destination_port_from, destination_port_to;
     char source_cidr[64], destination_cidr[64];
+    bool unknown; /* says what no rule of ours can say: its numbers are not to be used */
 };
 struct tb_ec2_filter {
     char id[TB_AWS_ID_SIZE];

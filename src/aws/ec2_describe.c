@@ -498,23 +498,27 @@ tb_ec2_targets_release(struct tb_ec2_targets *list)
 
 /* --- filters --- */
 
-/* A number that may be missing, then -1; so does one that AWS says is negative. */
-static enum tb_err
-read_optional(const struct tb_xml_node *node, const char *path, uint32_t max, int32_t *out,
-              struct tb_fail *fail)
+/* A number that may be missing, then -1; so does one that AWS says is negative.  False: it is
+ * none up to `max`. */
+static bool
+read_optional(const struct tb_xml_node *node, const char *path, uint32_t max, int32_t *out)
 {
     const char *text = tb_xml_text(node, path);
     uint32_t value = 0;
-    enum tb_err err = TB_OK;
 
     *out = -1;
-    if (text != NULL && text[0] != '\0' && text[0] != '-') {
-        err = tb_xml_number(node, path, max, &value, fail);
-        *out = (int32_t)value;
+    if (text == NULL || text[0] == '\0' || text[0] == '-') {
+        return true;
     }
-    return err;
+    if (tb_xml_number(node, path, max, &value, NULL) != TB_OK) {
+        return false;
+    }
+    *out = (int32_t)value;
+    return true;
 }
 
+/* Numbers that cannot be read make it an unknown rule, not a list that cannot be read: its
+ * filter has to be found by a sweep all the same. */
 static enum tb_err
 read_rule(const struct tb_xml_node *item, bool egress, struct tb_ec2_rule *rule,
           struct tb_fail *fail)
@@ -536,14 +540,10 @@ read_rule(const struct tb_xml_node *item, bool egress, struct tb_ec2_rule *rule,
 
     rule->egress = egress;
     rule->reject = action != NULL && strcmp(action, "accept") != 0;
-    if (err == TB_OK) {
-        err = tb_xml_number(item, "ruleNumber", UINT32_MAX, &rule->number, fail);
-    }
-    if (err == TB_OK) {
-        err = read_optional(item, "protocol", UINT8_MAX, &rule->protocol, fail);
-    }
-    for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]) && err == TB_OK; i++) {
-        err = read_optional(item, ports[i].path, UINT16_MAX, ports[i].at, fail);
+    rule->unknown = tb_xml_number(item, "ruleNumber", UINT32_MAX, &rule->number, NULL) != TB_OK;
+    rule->unknown |= !read_optional(item, "protocol", UINT8_MAX, &rule->protocol);
+    for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
+        rule->unknown |= !read_optional(item, ports[i].path, UINT16_MAX, ports[i].at);
     }
     return err;
 }

@@ -226,8 +226,8 @@ is_same_range(int32_t from, int32_t to, int32_t wanted_from, int32_t wanted_to)
 bool
 tb_plan_is_rule(const struct tb_ec2_rule *found, const struct tb_ec2_rule_spec *wanted)
 {
-    return found->egress == wanted->egress && found->number == wanted->number &&
-           found->reject == wanted->reject &&
+    return !found->unknown && found->egress == wanted->egress &&
+           found->number == wanted->number && found->reject == wanted->reject &&
            (wanted->protocol < 0 ? found->protocol <= 0
                                  : found->protocol == wanted->protocol) &&
            is_same_range(found->source_port_from, found->source_port_to,

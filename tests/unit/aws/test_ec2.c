@@ -343,8 +343,13 @@ filters_tell_their_rules_and_services(void **state TB_UNUSED)
          "<sourceCidrBlock>::/0</sourceCidrBlock><destinationCidrBlock>::/0"
          "</destinationCidrBlock></item></egressFilterRuleSet><networkServiceSet><item>x</item>"
          "<item>amazon-dns</item></networkServiceSet></item><item><trafficMirrorFilterId>tmf-2"
-         "</trafficMirrorFilterId></item></trafficMirrorFilterSet>"
-         "</DescribeTrafficMirrorFiltersResponse>",
+         "</trafficMirrorFilterId><ingressFilterRuleSet><item><trafficMirrorFilterRuleId>tmfr-3"
+         "</trafficMirrorFilterRuleId><ruleNumber>1</ruleNumber><protocol>256</protocol></item>"
+         "<item><trafficMirrorFilterRuleId>tmfr-4</trafficMirrorFilterRuleId><ruleNumber>first"
+         "</ruleNumber></item><item><trafficMirrorFilterRuleId>tmfr-5"
+         "</trafficMirrorFilterRuleId><ruleNumber>2</ruleNumber><sourcePortRange><fromPort>"
+         "65536</fromPort></sourcePortRange></item></ingressFilterRuleSet></item>"
+         "</trafficMirrorFilterSet></DescribeTrafficMirrorFiltersResponse>",
          .how = 0}};
     const struct tb_ec2_rule *rule;
     struct tb_ec2_filters list;
@@ -369,7 +374,12 @@ filters_tell_their_rules_and_services(void **state TB_UNUSED)
     assert_true(rule->reject);
     assert_int_equal(rule->protocol, -1);
     assert_int_equal(rule->destination_port_to, -1);
-    assert_int_equal(list.at[1].rule_count, 0);
+    assert_false(list.at[0].rules[0].unknown || rule->unknown);
+    assert_int_equal(list.at[1].rule_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(list.at[1].rules[i].unknown);
+    }
+    assert_string_equal(list.at[1].rules[2].id, "tmfr-5");
     assert_true(list.at[0].amazon_dns);
     assert_false(list.at[1].amazon_dns);
     tb_ec2_filters_release(&list);
