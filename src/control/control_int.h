@@ -440,7 +440,7 @@ struct control_watch {
     const struct tb_ec2_sessions *sessions;
     const struct tb_ec2_filters *filters;
     int64_t since_utc_ns; /* when all was as it should be the last time; 0: not known */
-    bool wrong;           /* something is not, and could not be put right */
+    bool wrong; /* something is not, and could not be put right or cannot be told yet */
     char standing_filter[TB_AWS_ID_SIZE]; /* "" : there is none, or none is known */
     struct control_tap *taps;
     size_t tap_count, tap_cap;

@@ -231,7 +231,11 @@ control_watch_filter(struct control_watch *watch, const struct tb_ec2_filter *fo
                                      : control_standing_rules(found->id, r.wanted);
     sure = is_settled(&r, row);
     r.dns_missing =
-        sure && (capture == NULL || capture->request.filter.amazon_dns) && !found->amazon_dns;
+        (capture == NULL || capture->request.filter.amazon_dns) && !found->amazon_dns;
+    if (!sure) {
+        watch->wrong |= r.dns_missing; /* or not listed yet: the next round tells */
+        r.dns_missing = false;
+    }
     r.dns_old = r.dns_missing && control_may_be_old(watch, found->id, CONTROL_DNS, "");
     if (found->amazon_dns) {
         control_seen_right(watch, found->id, CONTROL_DNS);

@@ -241,6 +241,7 @@ add_tap(struct control_watch *watch)
         struct control_tap *grown = realloc(watch->taps, cap * sizeof(*grown));
 
         if (grown == NULL) {
+            watch->wrong = true;
             return NULL;
         }
         watch->taps = grown;
@@ -258,9 +259,9 @@ is_here(const struct control_watch *watch, const struct tb_resource *row)
            control_check_place(watch->account->control, row, NULL) == TB_OK;
 }
 
-/* Which filter a session is to have; NULL: it is well as it is. */
+/* Which filter a session is to have; NULL: it is well as it is, or cannot be told yet. */
 static const char *
-filter_for(const struct control_watch *watch, const struct tb_capture *capture,
+filter_for(struct control_watch *watch, const struct tb_capture *capture,
            const struct tb_ec2_session *session, const struct tb_resource *row,
            struct tb_resource *rows, size_t count)
 {
@@ -276,6 +277,7 @@ filter_for(const struct control_watch *watch, const struct tb_capture *capture,
     for (size_t i = 0; i < count; i++) {
         if (rows[i].kind == TB_RESOURCE_FILTER && rows[i].state == TB_RESOURCE_GONE &&
             !control_is_settled(watch->account->control, rows[i].gone_steady_ns)) {
+            watch->wrong = true;
             return NULL; /* widened so shortly ago that EC2 may show what was before */
         }
     }
