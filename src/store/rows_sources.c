@@ -189,7 +189,8 @@ tb_store_source_lost(struct tb_store *store, const char *id, const char *eni,
     return err;
 }
 
-/* Whether the custody log says this of the interface: what lasts is found again and again. */
+/* Whether the custody log says this of the interface, and nothing since that it was put right
+ * (or was changed again): what lasts is found again and again. */
 static enum tb_err
 find_told_locked(struct tb_store *store, const char *id, const char *eni, const char *act,
                  const char *text, bool *out_told, struct tb_fail *fail) TB_REQUIRES(store->mu)
@@ -197,15 +198,18 @@ find_told_locked(struct tb_store *store, const char *id, const char *eni, const 
     struct store_query q;
     enum tb_err err = store_open_locked(
         store,
-        "SELECT 1 FROM custody WHERE log_id = ? AND json_extract(line, '$.act') = ?"
-        " AND json_extract(line, '$.detail.eni') = ?"
-        " AND json_extract(line, '$.detail.text') = ? LIMIT 1",
+        "WITH told AS (SELECT number, json_extract(line, '$.act') AS act,"
+        " json_extract(line, '$.detail.text') AS text FROM custody"
+        " WHERE log_id = ?1 AND json_extract(line, '$.detail.eni') = ?2"
+        " AND act IN ('mirror_changed', 'mirror_restored'))"
+        " SELECT 1 FROM told WHERE act = ?3 AND text = ?4 AND number >"
+        " coalesce((SELECT max(number) FROM told WHERE act <> ?3), 0) LIMIT 1",
         &q, fail);
 
     if (err == TB_OK) {
         store_bind_text(&q, id);
-        store_bind_text(&q, act);
         store_bind_text(&q, eni);
+        store_bind_text(&q, act);
         store_bind_text(&q, text);
         err = store_step_locked(&q, out_told, fail);
         store_close(&q);

@@ -41,7 +41,10 @@ tags() { # OBJECT: our tags
     lab_awsim_ask /objects | jq -cS --arg id "$1" '.sessions[], .filters[] | select(.id == $id).tags | with_entries(select(.key | startswith("tapbox:")))'
 }
 is_session() { [ "$(session "$1" | jq -c 'del(.Tags)')" = "$(jq -c 'del(.Tags)' <<<"$2")" ]; } # SESSION AS
-has_tags() { [ "$(tags "$1")" = "$2" ]; } # OBJECT TAGS
+has_tags() { # OBJECT TAGS: an expiry as exactly as the time of AWS is known, whose answers tell seconds
+    jq -ne --argjson is "$(tags "$1")" --argjson was "$2" 'def at: ."tapbox:expires" // "1970-01-01T00:00:00Z" | fromdate;
+        ($is | del(."tapbox:expires")) == ($was | del(."tapbox:expires")) and (($is | at) - ($was | at) | fabs) <= 2' >/dev/null
+}
 received() { lab_capture "$1" | jq .ledger.received; }
 receives() { # CAPTURE: more than before
     local before

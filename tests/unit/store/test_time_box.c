@@ -526,11 +526,16 @@ two_that_are_lost_at_the_same_time_are_both_lost(void **state)
 }
 
 static void
+touch_as(struct place *p, const char *act, const char *text)
+{
+    assert_int_equal(tb_store_source_touched(p->store, p->id, "eni-1", act, text, NULL), TB_OK);
+    read_capture(p);
+}
+
+static void
 touch(struct place *p, const char *text)
 {
-    assert_int_equal(
-        tb_store_source_touched(p->store, p->id, "eni-1", "mirror_changed", text, NULL), TB_OK);
-    read_capture(p);
+    touch_as(p, "mirror_changed", text);
 }
 
 static int64_t
@@ -579,6 +584,25 @@ what_others_did_to_a_mirror_is_a_gap_once_and_in_the_custody_log(void **state)
     touch(p, text); /* which the gap had no room for */
     assert_int_equal(count_entries(p), entries + 7);
     assert_true(p->capture.sources[0].armed);
+}
+
+static void
+what_is_put_right_again_is_told_again(void **state)
+{
+    struct place *p = *state;
+
+    set_sources(p, (const char *const[]){"eni-1", "eni-2"}, 2);
+    note_made(p, 0);
+    note_made(p, 1);
+    touch(p, "session");
+    touch_as(p, "mirror_restored", "right by 1");
+    touch(p, "filter");
+    touch(p, "moved");
+    touch(p, "filter");
+    touch_as(p, "mirror_restored", "right by 1");
+    touch_as(p, "mirror_restored", "right by 1");
+    assert_string_equal(p->capture.sources[0].gap,
+                        "session; right by 1; filter; moved; right by 1");
 }
 
 static void
@@ -667,6 +691,7 @@ main(void)
         CASE(the_days_budget_goes_by_when_a_capture_began),
         CASE(two_that_are_lost_at_the_same_time_are_both_lost),
         CASE(what_others_did_to_a_mirror_is_a_gap_once_and_in_the_custody_log),
+        CASE(what_is_put_right_again_is_told_again),
         CASE(what_is_lost_is_lost_once_and_the_first_reason_stays),
         CASE(a_worker_that_makes_sessions_brings_back_none_that_was_lost_meanwhile),
         CASE(why_an_interface_is_not_armed_is_kept_until_it_is),
