@@ -141,7 +141,7 @@ id=$(lab_record workload 30m)
 [ -n "$id" ] || give_up 'a capture is accepted' <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
 lab_wait_for_state "$id" recording 10 || give_up "$lab_why" <(box journalctl --no-pager -u tapbox -u tapbox-recorder)
 remote=$(lab_field "$LAB_INTERFACES" remote 6)
-lab_exec workload ping -q -i 0.05 -c 40 "$remote" >/dev/null
+lab_exec workload ping -q -i 0.01 -c 40 "$remote" >/dev/null
 on_disk_80() { # (a segment that is written to has no end, which its readers complain of)
     [ "$(find "$(box_file /var/lib/tapbox/spool)" -type f -name '*.pcapng.zst*' -exec zstd -q -dc {} \; 2>/dev/null |
         tcpdump_reads - icmp 2>/dev/null | wc -l)" = 80 ]
@@ -167,7 +167,7 @@ truncate -s 600M "$TB_WORK/volume"
 losetup -c "$disk"
 expect 'the volume grows while it records' box xfs_growfs /var/lib/tapbox
 expect 'and has room' test "$(size)" -ge $((small + 150))
-lab_exec workload ping -q -i 0.05 -c 40 "$remote" >/dev/null
+lab_exec workload ping -q -i 0.01 -c 40 "$remote" >/dev/null
 expect 'in the same session' test "$(lab_awsim_ask /objects | jq '.sessions | length')" = 1
 run_block() {
     cp "$1" "$(box_file /tmp/block.sh)" && box env TAPBOX_TOKEN="$LAB_ANALYST_TOKEN" \

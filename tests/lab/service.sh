@@ -221,13 +221,17 @@ lab_evidence() { # CAPTURE
 }
 
 # Until all that the workload has sent is on disk in the spool below FOLDER: a packet behind it is there.  (Only while the
-# capture has one lane, which keeps the order.)  A new one each time: a segment may be uploaded before it is looked into.
+# capture has one lane, which keeps the order.)  A new one every two seconds or so: a segment may be uploaded before it is
+# looked into, and nobody finds its packet there any more.
 lab_put_down() { # FOLDER
-    local mark
-    for _ in 1 2 3 4 5; do
-        mark=$(openssl rand -hex 16)
-        lab_exec workload ping -q -c 1 -s 100 -p "$mark" "$(lab_field "$LAB_INTERFACES" remote 6)" >/dev/null || return
-        lab_wait 2 lab_is_on_disk "$1" "$mark" && return
+    local mark tries
+    for ((tries = 0; tries < 250; tries++)); do
+        if [ $((tries % 8)) -eq 0 ]; then
+            mark=$(openssl rand -hex 16)
+            lab_exec workload ping -q -c 1 -s 100 -p "$mark" "$(lab_field "$LAB_INTERFACES" remote 6)" >/dev/null || return
+        fi
+        ! lab_is_on_disk "$1" "$mark" || return 0
+        sleep 0.2 # (a chunk is put down when it is a second old)
     done
     return 1
 }
