@@ -110,9 +110,8 @@ void *
 upload_save_unreadable(void *arg)
 {
     struct tb_uploader *up = arg;
-    bool stopping = false;
 
-    while (!stopping) {
+    do {
         struct tb_fail fail = {0};
         struct taken one;
 
@@ -130,12 +129,6 @@ upload_save_unreadable(void *arg)
                             "cannot save what can be read of %s; it is tried again", one.name);
             }
         }
-        tb_mutex_lock(&up->mu);
-        if (!up->locked.stopping) {
-            (void)tb_cond_wait_for(&up->more, &up->mu, upload_scan_period_ns);
-        }
-        stopping = up->locked.stopping;
-        tb_mutex_unlock(&up->mu);
-    }
+    } while (upload_wait_for_more(up));
     return NULL;
 }

@@ -47,6 +47,20 @@ upload_is_stopping(struct tb_uploader *up)
     return stopping;
 }
 
+bool
+upload_wait_for_more(struct tb_uploader *up)
+{
+    bool stopping;
+
+    tb_mutex_lock(&up->mu);
+    if (!up->locked.stopping) {
+        (void)tb_cond_wait_for(&up->more, &up->mu, upload_scan_period_ns);
+    }
+    stopping = up->locked.stopping;
+    tb_mutex_unlock(&up->mu);
+    return !stopping;
+}
+
 void
 upload_count_bytes(struct tb_uploader *up, uint64_t bytes)
 {
@@ -541,11 +555,11 @@ run(void *arg)
     struct tb_segment_row row;
     int64_t scan_at_boot_ns = 0, later_at_boot_ns = 0;
     int64_t host_at_boot_ns = tb_clock_boot_ns() + host_log_period_ns;
-    bool cleaned = false, stopping = false;
+    bool cleaned = false;
     size_t custody_turn = 0;
 
     free(arg);
-    while (!stopping) {
+    do {
         if (worker.me == 0) {
             scan_at_boot_ns = 0; /* somebody may have said that there is something */
             scan_all(up, &scan_at_boot_ns);
@@ -574,13 +588,7 @@ run(void *arg)
                 scan_all(up, &scan_at_boot_ns);
             }
         }
-        tb_mutex_lock(&up->mu);
-        if (!up->locked.stopping) {
-            (void)tb_cond_wait_for(&up->more, &up->mu, upload_scan_period_ns);
-        }
-        stopping = up->locked.stopping;
-        tb_mutex_unlock(&up->mu);
-    }
+    } while (upload_wait_for_more(up));
     return NULL;
 }
 

@@ -60,6 +60,8 @@ void upload_put_off_locked(struct tb_uploader *up, const char *capture_id, const
                            int64_t first_ns) TB_REQUIRES(up->mu);
 void upload_forget_put_off_locked(struct tb_uploader *up, const char *capture_id,
                                   const char *name) TB_REQUIRES(up->mu);
+/* Until there may be something to do; false: the uploader stops. */
+bool upload_wait_for_more(struct tb_uploader *up);
 /* The thread "salvage"; `arg` is the uploader, which it ends with. */
 void *upload_save_unreadable(void *arg);
 
