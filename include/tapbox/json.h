@@ -30,6 +30,8 @@ const char *tb_json_str(const struct tb_json *node, const char *pointer);
 bool tb_json_int(const struct tb_json *node, const char *pointer, int64_t *out);
 bool tb_json_number(const struct tb_json *node, const char *pointer, double *out);
 bool tb_json_bool(const struct tb_json *node, const char *pointer, bool *out);
+/* UTC nanoseconds of an RFC 3339 text; 0: it is none (as tb_json_set_time writes "not yet"). */
+int64_t tb_json_time(const struct tb_json *node, const char *pointer);
 bool tb_json_is_object(const struct tb_json *node);
 bool tb_json_is_array(const struct tb_json *node);
 bool tb_json_is_null(const struct tb_json *node);

@@ -196,6 +196,15 @@ tb_json_bool(const struct tb_json *node, const char *pointer, bool *out)
     return true;
 }
 
+int64_t
+tb_json_time(const struct tb_json *node, const char *pointer)
+{
+    const char *text = tb_json_str(node, pointer);
+    int64_t utc_ns = 0;
+
+    return text != NULL && tb_time_parse(text, &utc_ns) == TB_OK ? utc_ns : 0;
+}
+
 bool
 tb_json_is_object(const struct tb_json *node)
 {

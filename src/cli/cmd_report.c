@@ -159,15 +159,6 @@ known_as(const struct report_job *job, const char *name)
     return NULL;
 }
 
-static int64_t
-time_of(const struct tb_json *node, const char *pointer)
-{
-    const char *text = tb_json_str(node, pointer);
-    int64_t utc_ns = 0;
-
-    return text != NULL && tb_time_parse(text, &utc_ns) == TB_OK ? utc_ns : 0;
-}
-
 /* `chunk` NULL: all of the segment. */
 static enum tb_err
 lose(struct report_job *job, const char *name, uint64_t bytes,
@@ -188,8 +179,8 @@ lose(struct report_job *job, const char *name, uint64_t bytes,
         missing.is_counted = true;
     } else {
         job->not_read++;
-        missing.from_utc_ns = time_of(known, "/first_packet");
-        missing.to_utc_ns = time_of(known, "/last_packet");
+        missing.from_utc_ns = tb_json_time(known, "/first_packet");
+        missing.to_utc_ns = tb_json_time(known, "/last_packet");
         missing.is_counted = tb_json_int(known, "/packets", &packets) && packets >= 0;
         missing.packets = missing.is_counted ? (uint64_t)packets : 0;
     }

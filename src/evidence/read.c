@@ -57,16 +57,6 @@ valid_segment_name(const char *name)
                len;
 }
 
-/* 0 where there is none. */
-static int64_t
-read_time(const struct tb_json *node, const char *pointer)
-{
-    const char *text = tb_json_str(node, pointer);
-    int64_t utc_ns = 0;
-
-    return text != NULL && tb_time_parse(text, &utc_ns) == TB_OK ? utc_ns : 0;
-}
-
 static bool
 read_segment(const struct tb_json *node, struct tb_evidence_file *out)
 {
@@ -78,8 +68,8 @@ read_segment(const struct tb_json *node, struct tb_evidence_file *out)
         return false;
     }
     (void)tb_str_copy(out->name, sizeof(out->name), name);
-    out->first_utc_ns = read_time(node, "/first_packet");
-    out->last_utc_ns = read_time(node, "/last_packet");
+    out->first_utc_ns = tb_json_time(node, "/first_packet");
+    out->last_utc_ns = tb_json_time(node, "/last_packet");
     out->has_root = !tb_json_is_null(tb_json_at(node, "/merkle_root"));
     return !out->has_root || read_digest(node, "/merkle_root", &out->merkle_root);
 }

@@ -86,6 +86,22 @@ a_pointer_finds_values_and_misses_quietly(void **state)
 }
 
 static void
+a_time_is_written_and_read_and_zero_is_none(void **state TB_UNUSED)
+{
+    struct tb_json *object = tb_json_object();
+
+    tb_json_set_time(object, "at", 1767323045000000006);
+    tb_json_set_time(object, "not yet", 0);
+    tb_json_set_str(object, "when", "tomorrow");
+    assert_string_equal(tb_json_str(object, "/at"), "2026-01-02T03:04:05.000000006Z");
+    assert_true(tb_json_time(object, "/at") == 1767323045000000006);
+    assert_true(tb_json_time(object, "/not yet") == 0);
+    assert_true(tb_json_time(object, "/when") == 0);
+    assert_true(tb_json_time(object, "/never") == 0);
+    tb_json_free(object);
+}
+
+static void
 a_built_document_has_one_canonical_form(void **state)
 {
     struct tb_json *root = tb_json_object();
@@ -241,6 +257,7 @@ main(void)
         cmocka_unit_test(bad_text_is_refused_with_the_place),
         cmocka_unit_test(depth_is_bounded_and_brackets_in_strings_do_not_count),
         cmocka_unit_test(a_pointer_finds_values_and_misses_quietly),
+        cmocka_unit_test(a_time_is_written_and_read_and_zero_is_none),
         cmocka_unit_test(a_built_document_has_one_canonical_form),
         cmocka_unit_test(every_value_has_its_canonical_text),
         cmocka_unit_test(many_members_come_in_the_order_of_their_keys),
